@@ -1,0 +1,79 @@
+"""HTTP that ends: connect, read and total time limits, a limit of size, no redirects followed, our own CAs."""
+
+import time
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError as TransportError
+
+from portal.adapters import tls
+from portal.errors import Unavailable
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+#: From the first byte of the request to the last of the answer.
+TOTAL_SECONDS = 30.0
+#: A token answer is a few kilobytes; nothing we ask for comes near this.
+MAX_BYTES = 1_000_000
+_CHUNK = 65536
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Reads the whole answer inside ``send``, so that neither a slow nor an endless one gets past it."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=tls.client_context(), **kwargs)  # type: ignore[no-untyped-call]
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=tls.client_context(), **kwargs)  # type: ignore[no-untyped-call]
+
+    def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        deadline = time.monotonic() + TOTAL_SECONDS
+        response = super().send(request, **{**kwargs, "stream": True, "timeout": (CONNECT_SECONDS, READ_SECONDS)})
+        response._content = _read(response, deadline)
+        response._content_consumed = True  # type: ignore[attr-defined]
+        return response
+
+
+def _read(response: requests.Response, deadline: float) -> bytes:
+    body = bytearray()
+    try:
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise requests.ConnectionError(f"The answer is larger than {MAX_BYTES:,} bytes.")
+            if time.monotonic() > deadline:
+                raise requests.Timeout(f"The answer was not complete after {TOTAL_SECONDS:.0f} seconds.")
+    except TransportError as error:
+        raise requests.ConnectionError("The connection broke in the middle of the answer.") from error
+    finally:
+        response.raw.close()
+    return bytes(body)
+
+
+def bound(session: requests.Session) -> None:
+    """Send everything of this session through the bounded adapter."""
+    adapter = BoundedAdapter()
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+
+
+def unreachable(error: requests.RequestException, host: str) -> Unavailable:
+    """The sentence for a request that got no answer."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return Unavailable(f"No secure connection to {host}: {_cause(error)}")
+    if isinstance(error, requests.Timeout):
+        return Unavailable(f"{host} did not answer in time.")
+    if isinstance(error, requests.ConnectionError):
+        return Unavailable(f"No connection to {host}: {_cause(error)}")
+    return Unavailable(f"The request to {host} failed: {type(error).__name__}.")
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: requests and urllib3 wrap it several times over."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            return getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
+        error = inner

@@ -1,0 +1,251 @@
+"""OAuth 2.0 (RFC 6749, 7636) and OpenID Connect, as a client. Authlib speaks; this file bounds it and keeps its words.
+
+A failure is *refused* when the provider's answer carries an ``error`` that says so, *unavailable* in every other case:
+no answer, HTTP 408, 429 or 5xx, HTML, rubbish. Behaviour follows ``error`` and HTTP status only; texts and AADSTS
+numbers merely explain (Microsoft: "apps that take a dependency on text or error code numbers will be broken").
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import requests
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from portal.adapters import http
+from portal.errors import Answer, Refused, Unavailable
+from portal.sealing import Secret
+
+#: Errors that mean "not now", whatever the HTTP status (RFC 6749 section 4.1.2.1).
+_TEMPORARY = {"temporarily_unavailable", "server_error", "slow_down"}
+#: Errors that are the application's fault: no token is to blame (RFC 6749 section 5.2; Google's two).
+CREDENTIALS_ERRORS = {"invalid_client", "unauthorized_client", "deleted_client", "disabled_client"}
+#: Longer ends are rubbish: a year in seconds.
+_MAX_LIFE = 366 * 24 * 3600
+_SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1)."""
+
+    client_id: str
+    secret: Secret | None
+
+
+@dataclass(frozen=True)
+class TokenAnswer:
+    """A successful token response (RFC 6749 section 5.1).
+
+    ``expires_at`` None: the provider named no usable end. ``refresh_token`` None: it gave none. ``scope`` None: it is
+    the scope that was asked for.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    expires_at: datetime | None
+    refresh_token_expires_at: datetime | None
+    scope: str | None
+    id_token: Secret | None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How to learn who signed in; empty fields: the provider does not tell that way."""
+
+    issuer: str
+    jwks_url: str
+    userinfo_url: str
+
+
+def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
+    """The address that begins a sign-in: parameters in alphabetical order, PKCE S256."""
+    query = {
+        **parameters,
+        "response_type": "code",
+        "code_challenge": create_s256_code_challenge(code_verifier.reveal()),
+        "code_challenge_method": "S256",
+    }
+    joint = "&" if urlsplit(url).query else "?"
+    return f"{url}{joint}{urlencode(sorted(query.items()), quote_via=quote)}"
+
+
+def exchange_code(
+    client: Client, url: str, *, code: Secret, verifier: Secret, redirect_uri: str, scope: str | None, now: datetime
+) -> TokenAnswer:
+    """Turn an authorization code into tokens (RFC 6749 section 4.1.3). ``scope`` None: none is sent."""
+    with _Session(client, url, now) as session:
+        session.fetch_token(
+            url,
+            grant_type="authorization_code",
+            code=code.reveal(),
+            redirect_uri=redirect_uri,
+            code_verifier=verifier.reveal(),
+            **_asking_for(scope),
+        )
+        return session.answer
+
+
+def refresh(client: Client, url: str, *, refresh_token: Secret, scope: str | None, now: datetime) -> TokenAnswer:
+    """Use a refresh token (RFC 6749 section 6). ``scope`` None: none is sent."""
+    with _Session(client, url, now) as session:
+        session.refresh_token(url, refresh_token=refresh_token.reveal(), **_asking_for(scope))
+        return session.answer
+
+
+def _asking_for(scope: str | None) -> dict[str, str]:
+    return {"scope": scope} if scope else {}
+
+
+def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: str, claims: list[str]) -> str | None:
+    """Who signed in: the first of ``claims`` that the ID token (verified) or the userinfo answer has; None: not told."""
+    told: Mapping[str, Any] = {}
+    if answer.id_token and identity.jwks_url:
+        told = _verified_claims(answer.id_token, identity, client, nonce)
+    elif identity.userinfo_url:
+        told = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
+    values = (told.get(claim) for claim in [*claims, "sub"])
+    return next((value for value in values if isinstance(value, str) and value), None)
+
+
+class _Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
+    """One request to a token endpoint. The answer is parsed here: Authlib would compute times from it unchecked."""
+
+    answer: TokenAnswer
+
+    def __init__(self, client: Client, url: str, now: datetime) -> None:
+        secret = client.secret.reveal() if client.secret else None
+        method = "client_secret_post" if secret else "none"
+        super().__init__(client.client_id, secret, token_endpoint_auth_method=method)
+        self.host = urlsplit(url).hostname or url
+        self.now = now
+        http.bound(self)
+
+    def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        try:
+            return super().request(method, url, **{**kwargs, "allow_redirects": False})  # type: ignore[no-any-return]
+        except requests.RequestException as error:
+            raise http.unreachable(error, self.host) from None
+
+    def parse_response_token(self, response: requests.Response) -> dict[str, Any]:
+        body = _json_object(response, self.host)
+        if body.get("error"):
+            raise _failure(body)
+        self.answer = _token_answer(body, self.host, self.now)
+        return {"refresh_token": "kept in answer"}
+
+
+def _json_object(response: requests.Response, host: str) -> dict[str, Any]:
+    status = response.status_code
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        body = None
+    error = body.get("error") if isinstance(body, dict) else None
+    if status in (408, 429) or status >= 500 or not isinstance(body, dict) or not (error or status < 300):
+        words = _answer(body) if isinstance(body, dict) else Answer(description=f"HTTP {status}, {_looks_like(response)}")
+        raise Unavailable(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, _retry_after(response))
+    return body
+
+
+def _looks_like(response: requests.Response) -> str:
+    """What came instead of JSON, in a word; the body itself may hold a token and is not quoted."""
+    text = response.content[:200].lstrip().lower()
+    if not text:
+        return "an empty answer"
+    if text.startswith((b"<!doctype", b"<html", b"<")):
+        return "a web page instead of a token answer"
+    return "an error" if text.startswith(b"{") else "something that is no token answer"
+
+
+def _retry_after(response: requests.Response) -> int | None:
+    text = response.headers.get("Retry-After", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _failure(body: Mapping[str, Any]) -> Refused | Unavailable:
+    answer = _answer(body)
+    kind = Unavailable if answer.error in _TEMPORARY else Refused
+    return kind(str(answer), answer)
+
+
+def _answer(body: Mapping[str, Any]) -> Answer:
+    codes = body.get("error_codes") or []
+    return Answer(
+        error=_text(body.get("error")),
+        description=_text(body.get("error_description")),
+        codes=", ".join(f"AADSTS{code}" for code in codes if isinstance(code, int)) if isinstance(codes, list) else "",
+        trace=" ".join(_text(body.get(key)) for key in ("trace_id", "correlation_id", "timestamp") if body.get(key)),
+    )
+
+
+def _text(value: Any) -> str:
+    """One line, at most 2,000 characters: it goes into rows and logs."""
+    return " ".join(str(value or "").split())[:2000]
+
+
+def _token_answer(body: Mapping[str, Any], host: str, now: datetime) -> TokenAnswer:
+    access_token = body.get("access_token")
+    if not isinstance(access_token, str) or not access_token:
+        raise Unavailable(f"{host} answered without an access token.")
+    return TokenAnswer(
+        access_token=Secret(access_token),
+        refresh_token=_secret(body.get("refresh_token")),
+        expires_at=_end(body.get("expires_in"), now),
+        refresh_token_expires_at=_end(body.get("refresh_token_expires_in"), now),
+        scope=_text(body["scope"]) if isinstance(body.get("scope"), str) else None,
+        id_token=_secret(body.get("id_token")),
+    )
+
+
+def _secret(value: Any) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and value else None
+
+
+def _end(value: Any, now: datetime) -> datetime | None:
+    """The end of a life given in seconds: a number or a string of digits. None: missing or not usable.
+
+    Zero or less means ended already; more than a year is cut to a year.
+    """
+    try:
+        seconds = int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return now + timedelta(seconds=min(max(seconds, 0), _MAX_LIFE))
+
+
+def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce: str) -> Mapping[str, Any]:
+    """OpenID Connect Core section 3.1.3.7: signature, issuer, audience, end, nonce."""
+    try:
+        keys = KeySet.import_key_set(_get_json(identity.jwks_url, {}))  # type: ignore[arg-type]
+        claims = jwt.decode(id_token.reveal(), keys, algorithms=_SIGNATURES).claims
+        # Microsoft's shared endpoints sign with an issuer that names the tenant of the account.
+        issuer = identity.issuer.replace("{tid}", str(claims.get("tid")))
+        jwt.JWTClaimsRegistry(
+            leeway=300,
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": client.client_id},
+            exp={"essential": True},
+            nonce={"essential": True, "value": nonce},
+        ).validate(claims)
+    except (JoseError, ValueError) as error:
+        raise Refused(f"The ID token of {urlsplit(identity.jwks_url).hostname} was not accepted: {error}") from None
+    return claims
+
+
+def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    host = urlsplit(url).hostname or url
+    with requests.Session() as session:
+        http.bound(session)
+        try:
+            response = session.get(url, headers=headers, allow_redirects=False)
+        except requests.RequestException as error:
+            raise http.unreachable(error, host) from None
+    return _json_object(response, host)

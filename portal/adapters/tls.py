@@ -1,0 +1,39 @@
+"""Whom this process trusts: the machine's CAs and the one file that PORTAL_CA_FILE names, for every protocol alike."""
+
+import ssl
+from functools import cache
+from pathlib import Path
+
+import certifi
+
+from portal.errors import ConfigError
+
+_extra_ca_file: Path | None = None
+
+
+def trust(ca_file: Path | None) -> None:
+    """Add a file of CAs. It counts beside the machine's own, whatever SSL_CERT_FILE or REQUESTS_CA_BUNDLE say."""
+    global _extra_ca_file
+    _extra_ca_file = ca_file
+    client_context.cache_clear()
+
+
+@cache
+def client_context() -> ssl.SSLContext:
+    """A context that verifies certificate and host name, TLS 1.2 or newer."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(certifi.where())
+    if _extra_ca_file:
+        try:
+            context.load_verify_locations(_extra_ca_file)
+        except ssl.SSLError as error:
+            raise ConfigError(f"PORTAL_CA_FILE: {_extra_ca_file} holds no certificate in PEM form") from error
+    return context
+
+
+def explain(error: ssl.SSLError) -> str:
+    """One sentence for a failed handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"Its certificate was not accepted: {error.verify_message}"
+    return f"TLS failed: {error.reason or error}"

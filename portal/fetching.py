@@ -1,0 +1,251 @@
+"""Fetching a mail account: every message delivered once, none lost, whenever the worker is cut off.
+
+The order of writes, message by message: seen in the ledger → delivered durably → delivered in the ledger → removed on
+the server. A worker that dies between two of them leaves a row from which the next one goes on: a message that was
+seen but not marked is looked for at its destination before it is delivered again.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from portal import audit, destinations, ledger, refreshing, schedule, settings
+from portal.adapters import imap
+from portal.errors import OutsideError, Refused
+from portal.ledger import Ledger
+from portal.models import (
+    AfterFetch,
+    Destination,
+    MailAccount,
+    Message,
+    Run,
+    RunLine,
+    RunOutcome,
+)
+
+#: Held while a run makes progress, renewed with each message: a dead worker is followed by another after it.
+LEASE = timedelta(minutes=5)
+#: A run goes no longer than this; what is left is due again at once.
+RUN_LIMIT = timedelta(minutes=20)
+#: A token must outlive the beginning of a session; most servers let a session outlive its token.
+TOKEN_MIN_LIFE = timedelta(seconds=30)
+_BATCH = 100
+_REMOVE_AFTER = 50
+_IN_MEMORY_BYTES = 4 * 1024 * 1024
+_HEADER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a run tells the time, hears that it must stop, and shows how far it is."""
+
+    clock: Callable[[], datetime]
+    keep_going: Callable[[], bool] = lambda: True
+    progress: Callable[[Run], None] = lambda run: None
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the account over; this one must not touch it any more."""
+
+
+def fetch(account_id: int, watch: Watch) -> Run | None:
+    """Fetch one account and return the finished run.
+
+    None when nothing was tried: another worker is at it, the account is set to invalid, or it waits for a token that
+    only a person can get going.
+    """
+    now = watch.clock()
+    account = MailAccount.claim(account_id, now=now, until=now + LEASE)
+    if account is None:
+        return None
+    if not _can_start(account):
+        account.look_at = now + settings.fetch_interval() if account.is_valid else None
+        account.give_back()
+        return None
+    _close_abandoned(account, now)
+    return _Fetch(account, watch).run()
+
+
+def _can_start(account: MailAccount) -> bool:
+    if not account.is_valid:
+        return False
+    try:
+        if account.token:
+            refreshing.stop_if_person_needed(account.token)
+    except Refused:
+        return False
+    return True
+
+
+def _close_abandoned(account: MailAccount, now: datetime) -> None:
+    """Runs that nobody ended: their worker died."""
+    left = (Run.mail_account == account.id) & Run.ended_at.is_null()
+    Run.update(ended_at=now, outcome=RunOutcome.STOPPED).where(left).execute()
+
+
+def release(account_id: int, *, now: datetime) -> None:
+    """The worker that held this account is known to be dead: another may go on at once."""
+    MailAccount.update(leased_until=None, look_at=now, version=MailAccount.version + 1).where(
+        MailAccount.id == account_id, MailAccount.leased_until.is_null(False)
+    ).execute()
+
+
+class _Fetch:
+    """One run, from the claim to the give-back."""
+
+    def __init__(self, account: MailAccount, watch: Watch) -> None:
+        self.account = account
+        self.destination: Destination = account.destination
+        self.watch = watch
+        self.ends_at = watch.clock() + RUN_LIMIT
+        self.log: Run = Run.create(mail_account=account, started_at=watch.clock())
+        self.to_remove: list[Message] = []
+
+    def run(self) -> Run:
+        try:
+            self._session()
+        except LeaseLost:
+            self._end(RunOutcome.STOPPED, "Another worker has taken over.")
+        except OutsideError as error:
+            self._fail(error)
+        else:
+            self._succeed()
+        return self.log
+
+    def _session(self) -> None:
+        destinations.prepare(self.destination)
+        account = self.account
+        with imap.mailbox(account.host, account.port, self._credential(), account.folder) as mailbox:
+            self._line(f"Connected to {account.host} as {account.login}, folder {account.folder}.")
+            rows = Ledger(account, mailbox.identity)
+            uids = mailbox.uids()
+            if account.after_fetch is AfterFetch.DELETE:
+                self.to_remove = rows.left_over(uids)
+                self._remove(mailbox)
+            waiting = rows.waiting(uids)
+            self.log.found = len(waiting)
+            self.log.save()
+            self._deliver_all(mailbox, rows, waiting)
+            self._remove(mailbox)
+
+    def _credential(self) -> imap.Credential:
+        account = self.account
+        if account.token is None:
+            return imap.Credential(account.login, password=account.password)
+        token = refreshing.usable_access_token(
+            account.token.id, min_life=TOKEN_MIN_LIFE, actor=audit.WORKER, clock=self.watch.clock
+        )
+        return imap.Credential(account.login, token=token.access_token)
+
+    def _deliver_all(self, mailbox: imap.Mailbox, rows: Ledger, waiting: list[int]) -> None:
+        for start in range(0, len(waiting), _BATCH):
+            seen = rows.see(mailbox.sizes(waiting[start : start + _BATCH]), self.watch.clock())
+            for uid in sorted(seen):
+                if not self._go_on():
+                    return
+                self._one(mailbox, uid, seen[uid])
+
+    def _one(self, mailbox: imap.Mailbox, uid: int, row: Message) -> None:
+        with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
+            if not mailbox.download(uid, row.size, content):
+                return
+            _describe(row, content)
+            try:
+                self._deliver(row, content)
+            except Refused as error:
+                self._quarantine(row, error)
+                return
+        if self.account.after_fetch is AfterFetch.DELETE:
+            self.to_remove.append(row)
+            if len(self.to_remove) >= _REMOVE_AFTER:
+                self._remove(mailbox)
+
+    def _deliver(self, row: Message, content: BinaryIO) -> None:
+        self._hold()
+        tried_before = row.seen_at < self.log.started_at
+        if not (tried_before and destinations.holds(self.destination, row)):
+            destinations.deliver(self.destination, row, content)
+        ledger.delivered(row, self.watch.clock())
+        self.log.delivered += 1
+        self.log.size += row.size
+        self.watch.progress(self.log)
+
+    def _quarantine(self, row: Message, error: Refused) -> None:
+        ledger.failed(row, str(error))
+        self.log.failed += 1
+        self._line(f"Message {row.uid} ({row.message_id or 'no Message-ID'}) stays on the server: {error}", "error")
+
+    def _remove(self, mailbox: imap.Mailbox) -> None:
+        rows, self.to_remove = self.to_remove, []
+        if not rows:
+            return
+        self._hold()
+        mailbox.remove([int(row.uid) for row in rows])
+        ledger.removed(rows, self.watch.clock())
+        self.log.removed += len(rows)
+
+    # The run ------------------------------------------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        """Before each act that another worker could do too: is the account still ours?"""
+        now = self.watch.clock()
+        held_until = self.account.leased_until
+        if held_until is not None and held_until - now > LEASE / 2:
+            return
+        if not self.account.extend(until=now + LEASE):
+            raise LeaseLost
+
+    def _go_on(self) -> bool:
+        return self.watch.keep_going() and self.watch.clock() < self.ends_at
+
+    def _line(self, text: str, level: str = "info") -> None:
+        RunLine.create(run=self.log, at=self.watch.clock(), level=level, text=text)
+
+    def _succeed(self) -> None:
+        now, account = self.watch.clock(), self.account
+        finished = self._go_on()
+        account.fetched_at = now
+        account.failing_since = account.failure = None
+        account.tries = 0
+        account.look_at = now + settings.fetch_interval() if finished else now
+        account.give_back()
+        self._end(RunOutcome.DONE if finished else RunOutcome.STOPPED, "Finished." if finished else "Stopped; goes on later.")
+
+    def _fail(self, error: OutsideError) -> None:
+        now, account = self.watch.clock(), self.account
+        account.tries += 1
+        account.failing_since = account.failing_since or now
+        account.failure = str(error)
+        account.look_at = schedule.retry_at(now, account.tries)
+        account.give_back()
+        self._line(str(error), "error")
+        self._end(RunOutcome.FAILED, f"Failed; next try at {account.look_at:%H:%M:%S} UTC.")
+
+    def _end(self, outcome: RunOutcome, text: str) -> None:
+        log = self.log
+        log.outcome, log.ended_at = outcome, self.watch.clock()
+        log.save()
+        self._line(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
+
+
+def _describe(row: Message, content: BinaryIO) -> None:
+    """Note what the message is by itself, whatever the server says of it."""
+    content.seek(0)
+    row.digest = hashlib.file_digest(content, "sha256").hexdigest()
+    row.size = content.tell()
+    content.seek(0)
+    row.message_id = message_id(content.read(_HEADER_BYTES))
+    content.seek(0)
+
+
+def message_id(header: bytes) -> str | None:
+    """The Message-ID of a header block as it stands there; None when there is none. Never fails on hostile mail."""
+    block = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0]
+    found = re.search(rb"^message-id:[ \t\r\n]*(\S+)", block, re.IGNORECASE | re.MULTILINE)
+    if not found:
+        return None
+    return found.group(1).decode("ascii", "replace").replace("\x00", "")[:998]

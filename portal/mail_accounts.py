@@ -1,0 +1,113 @@
+"""Mailboxes to fetch from: add, change, ask for a fetch."""
+
+import re
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+
+from peewee import IntegrityError
+
+from portal import audit, jobs, settings, status, token_facts
+from portal.db import transaction
+from portal.errors import Invalid
+from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity
+from portal.sealing import Secret
+
+DEFAULT_PORTS = {AccountType.IMAPS: 993}
+_NAME_TAKEN = "A mail account with this name exists."
+
+
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns. ``token`` None: signs in by password."""
+
+    name: str
+    type: AccountType
+    host: str
+    port: int
+    login: str
+    token: Token | None
+    destination: Destination
+    folder: str = "INBOX"
+    after_fetch: AfterFetch = AfterFetch.KEEP
+    validity: Validity = Validity.VALID
+    comment: str = ""
+
+
+def _columns(entered: Fields) -> dict[str, object]:
+    return {field.name: getattr(entered, field.name) for field in fields(entered)}
+
+
+def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
+    """Create an account; its first fetch is due at once. Invalid names each bad field."""
+    check(entered, has_password=bool(password))
+    try:
+        with transaction():
+            account = MailAccount.create(created_at=now, changed_at=now, look_at=now, **_columns(entered))
+            account.password = password
+            account.save()
+            audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+    return account  # type: ignore[no-any-return]
+
+
+def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
+    """Change an account and fetch it at once. ``password`` None keeps the one there is; a token takes its place."""
+    check(entered, has_password=bool(password or account.password))
+    changed = [name for name, value in _columns(entered).items() if getattr(account, name) != value]
+    for name in changed:
+        setattr(account, name, getattr(entered, name))
+    if password or entered.token:
+        account.password = None if entered.token else password
+    account.changed_at, account.look_at = now, now
+    try:
+        with transaction():
+            account.overwrite()
+            audit.about(account, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Delete the account with its ledger and log. Its token, its mail on the server and what was delivered stay."""
+    with transaction():
+        audit.about(account, actor, "deleted", f"{account.login} at {account.host}", now)
+        account.delete_instance()
+
+
+def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Make the account due; a worker takes it at once, or at the next tick of the clock if Redis is away."""
+    with transaction():
+        MailAccount.update(look_at=now).where(MailAccount.id == account.id).execute()
+        audit.about(account, actor, "fetch-requested", "", now)
+    jobs.fetch_mail_account(account.id)
+
+
+def check(entered: Fields, *, has_password: bool) -> None:
+    problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
+    for name, value in asdict(entered).items():
+        if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f]", value):
+            problems[name] = "It has a line break or a control character in it."
+    if entered.host and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+", entered.host):
+        problems["host"] = "A host name alone, for example outlook.office365.com."
+    if not 0 < entered.port < 65536:
+        problems["port"] = "A port from 1 to 65535."
+    if entered.token is None and not has_password:
+        problems["password"] = "A password, or choose a token."
+    if problems:
+        raise Invalid(problems)
+
+
+def state(account: MailAccount, now: datetime) -> status.State:
+    """The account's state at this moment, its token's included."""
+    token = account.token
+    facts = status.AccountFacts(
+        valid=account.is_valid,
+        token=status.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
+        fetched_at=account.fetched_at,
+        failing_since=account.failing_since,
+        failure=account.failure,
+        look_at=account.look_at,
+        running=account.leased_until is not None and account.leased_until > now,
+    )
+    return status.mail_account(facts)

@@ -1,0 +1,48 @@
+"""The rows, one file a word."""
+
+from portal.models.base import Leased, Row
+from portal.models.destination import Destination, DestinationType
+from portal.models.event import Event
+from portal.models.heartbeat import Heartbeat
+from portal.models.mail_account import (
+    AccountType,
+    AfterFetch,
+    MailAccount,
+    Message,
+    MessageState,
+    Run,
+    RunLine,
+    RunOutcome,
+)
+from portal.models.setting import Setting
+from portal.models.token import SignIn, Token
+from portal.models.token_config import ClientSecret, TokenConfig, Validity
+from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
+
+__all__ = [
+    "AccountType",
+    "AfterFetch",
+    "ClientSecret",
+    "Destination",
+    "DestinationType",
+    "Event",
+    "Heartbeat",
+    "Leased",
+    "LoginFailures",
+    "LoginSession",
+    "MailAccount",
+    "Message",
+    "MessageState",
+    "Role",
+    "Row",
+    "Run",
+    "RunLine",
+    "RunOutcome",
+    "Setting",
+    "SetupLink",
+    "SignIn",
+    "Token",
+    "TokenConfig",
+    "User",
+    "Validity",
+]

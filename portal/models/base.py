@@ -1,0 +1,85 @@
+"""What every row has, and the lease that lets one worker at a time act on a row."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from peewee import AutoField, IntegerField, Model
+
+from portal.db import database
+from portal.errors import NotFound
+from portal.fields import UtcField
+
+
+class Row(Model):
+    """One thing that the portal remembers."""
+
+    id = AutoField()
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+        only_save_dirty = True
+
+    #: How people call a row of this kind; verbs and messages use it.
+    kind = "row"
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The row of that name, or NotFound."""
+        row: Self | None = cls.get_or_none(cls.name == name)  # type: ignore[attr-defined]
+        if row is None:
+            raise NotFound(f"There is no {cls.kind} named {name!r}.")
+        return row
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class Leased(Row):
+    """A row that one worker at a time acts on, over any number of processes and hosts.
+
+    The lease is taken and the outcome is written by compare-and-swap on ``version``, so a worker that lost its lease
+    can no longer write. A worker that dies is followed by another once the lease has run out.
+    """
+
+    version = IntegerField(default=0)
+    #: NULL: nobody works on this row.
+    leased_until = UtcField(null=True)
+    #: When the row next needs attention; the clock enqueues what is due. NULL: not before something else happens.
+    look_at = UtcField(null=True, index=True)
+
+    @classmethod
+    def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:
+        """The row as it is under a fresh lease, or None when another holds it or it is gone."""
+        row: Self | None = cls.get_or_none(cls.id == row_id)
+        if row is None or (row.leased_until is not None and row.leased_until > now):
+            return None
+        return row if row._swap({"leased_until": until}) else None
+
+    def extend(self, *, until: datetime) -> bool:
+        """Hold the row for longer; False when the lease went to another in the meantime."""
+        return self._swap({"leased_until": until})
+
+    def give_back(self) -> bool:
+        """Write the changed columns and end the lease; False, and nothing written, when another holds it now."""
+        changes = {field.name: self.__data__[field.name] for field in self.dirty_fields}
+        return self._swap({**changes, "leased_until": None})
+
+    def overwrite(self) -> None:
+        """Write the changed columns whoever holds the lease: a person's act wins, the holder's late answer does not."""
+        fields = {field.name: self.__data__[field.name] for field in self.dirty_fields}
+        model = type(self)
+        model.update({**fields, "leased_until": None, "version": model.version + 1}).where(
+            model.id == self.id
+        ).execute()
+        self._dirty.clear()
+
+    def _swap(self, changes: dict[str, Any]) -> bool:
+        model = type(self)
+        same = (model.id == self.id) & (model.version == self.version)
+        if model.update({**changes, "version": self.version + 1}).where(same).execute() != 1:
+            return False
+        for name, value in {**changes, "version": self.version + 1}.items():
+            self.__data__[name] = value
+        self._dirty.clear()
+        return True

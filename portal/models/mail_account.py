@@ -1,0 +1,132 @@
+"""A mailbox to fetch from, the ledger of its messages, and the log of its runs."""
+
+from enum import StrEnum
+
+from peewee import BigIntegerField, CharField, ForeignKeyField, IntegerField, TextField
+from playhouse.fields import EnumField
+
+from portal.fields import SealedField, UtcField
+from portal.models.base import Leased, Row
+from portal.models.destination import Destination
+from portal.models.token import Token
+from portal.models.token_config import Validity
+
+
+class AccountType(StrEnum):
+    """Znuny's names; this version fetches IMAPS."""
+
+    IMAPS = "IMAPS"
+
+
+class AfterFetch(StrEnum):
+    """What becomes of a message on the server once it is delivered."""
+
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+class MailAccount(Leased):
+    kind = "mail account"
+
+    name = CharField(max_length=200, unique=True)
+    type = EnumField(AccountType)
+    host = CharField(max_length=253)
+    port = IntegerField()
+    #: The mailbox to open; need not be the token's owner (shared mailboxes).
+    login = CharField(max_length=320)
+    #: NULL: signs in by password.
+    token = ForeignKeyField(Token, backref="mail_accounts", null=True, on_delete="RESTRICT")
+    password = SealedField()
+    folder = CharField(max_length=500, default="INBOX")
+    destination = ForeignKeyField(Destination, backref="mail_accounts", on_delete="RESTRICT")
+    after_fetch = EnumField(AfterFetch, default=AfterFetch.KEEP)
+    validity = EnumField(Validity, default=Validity.VALID)
+    comment = CharField(max_length=250, default="")
+    #: The last run that ended well. NULL: none has.
+    fetched_at = UtcField(null=True)
+    #: The first failure since then. NULL: the last run ended well, or there was none.
+    failing_since = UtcField(null=True)
+    tries = IntegerField(default=0)
+    #: Why, in the other side's words. NULL as above.
+    failure = TextField(null=True)
+    created_at = UtcField()
+    changed_at = UtcField()
+
+    @property
+    def is_valid(self) -> bool:
+        return self.validity is Validity.VALID
+
+
+class RunOutcome(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Run(Row):
+    """One fetch of one account."""
+
+    kind = "run"
+
+    mail_account = ForeignKeyField(MailAccount, backref="runs", on_delete="CASCADE")
+    started_at = UtcField(index=True)
+    #: NULL: still running, or its worker died.
+    ended_at = UtcField(null=True)
+    outcome = EnumField(RunOutcome, default=RunOutcome.RUNNING)
+    #: Messages that were waiting at the start of the run. NULL: it never came so far.
+    found = IntegerField(null=True)
+    delivered = IntegerField(default=0)
+    failed = IntegerField(default=0)
+    removed = IntegerField(default=0)
+    size = BigIntegerField(default=0)
+
+
+class RunLine(Row):
+    """One line of a run's log."""
+
+    run = ForeignKeyField(Run, backref="lines", on_delete="CASCADE")
+    at = UtcField()
+    #: ``info`` or ``error``.
+    level = CharField(max_length=10)
+    text = TextField()
+
+
+class MessageState(StrEnum):
+    #: Found on the server; not delivered yet, or the worker died before it could say so.
+    SEEN = "seen"
+    DELIVERED = "delivered"
+    #: The destination refused it; it stays on the server.
+    FAILED = "failed"
+
+
+class Message(Row):
+    """The ledger: one row a message seen in an account, with its identity there and what became of it.
+
+    Written as SEEN before delivery, as DELIVERED after it, with ``removed_at`` last: a worker that dies at any moment
+    leaves a row from which the next one goes on.
+    """
+
+    mail_account = ForeignKeyField(MailAccount, backref="messages", on_delete="CASCADE")
+    #: Folder and UIDVALIDITY (RFC 3501 section 2.3.1.1); a new UIDVALIDITY is a new mailbox.
+    mailbox = CharField(max_length=600)
+    #: The UID, which the server never uses twice in the same mailbox.
+    uid = CharField(max_length=100)
+    #: Names this message at its destination, the same at every try: what is there already is not delivered again.
+    delivery_key = CharField(max_length=32, unique=True)
+    #: NULL: the message has none, or was not fetched yet.
+    message_id = CharField(max_length=998, null=True)
+    #: SHA-256 of the message as fetched. NULL: not fetched yet.
+    digest = CharField(max_length=64, null=True)
+    size = BigIntegerField()
+    state = EnumField(MessageState, default=MessageState.SEEN)
+    seen_at = UtcField()
+    #: NULL: not delivered yet.
+    delivered_at = UtcField(null=True)
+    #: When the server was told to remove it. NULL: not by us.
+    removed_at = UtcField(null=True)
+    #: Why the last delivery failed. NULL: it did not.
+    failure = TextField(null=True)
+
+    class Meta:
+        indexes = ((("mail_account", "mailbox", "uid"), True),)

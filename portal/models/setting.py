@@ -1,0 +1,14 @@
+"""A portal-wide setting that an admin changed; the others have the defaults of ``portal.settings``."""
+
+from peewee import CharField, TextField
+
+from portal.fields import UtcField
+from portal.models.base import Row
+
+
+class Setting(Row):
+    kind = "setting"
+
+    name = CharField(max_length=100, unique=True)
+    value = TextField()
+    changed_at = UtcField()

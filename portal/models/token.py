@@ -1,0 +1,72 @@
+"""One sign-in under a token configuration, and the sign-in that is under way."""
+
+from peewee import CharField, ForeignKeyField, IntegerField, TextField
+
+from portal.fields import SealedField, UtcField
+from portal.models.base import Leased, Row
+from portal.models.token_config import TokenConfig
+from portal.models.user import LoginSession, User
+
+
+class Token(Leased):
+    """Facts only; what they mean at a given moment is said by ``portal.status``."""
+
+    kind = "token"
+
+    token_config = ForeignKeyField(TokenConfig, backref="tokens", on_delete="CASCADE")
+    #: The account that signed in: an address, else the provider's own id. NULL: nobody has signed in yet.
+    owner = CharField(max_length=320, null=True)
+    access_token = SealedField()
+    #: NULL: the provider named no end.
+    expires_at = UtcField(null=True)
+    refresh_token = SealedField()
+    #: When the provider last gave or accepted the refresh token. NULL: never.
+    refresh_token_used_at = UtcField(null=True)
+    #: NULL: the provider named no end.
+    refresh_token_expires_at = UtcField(null=True)
+    #: What the provider granted, which may be less than what was asked for. NULL: nothing granted yet.
+    granted_scope = TextField(null=True)
+    #: NULL: nobody has signed in yet.
+    signed_in_at = UtcField(null=True)
+    #: Who signed it in. NULL: nobody yet, or the user is gone.
+    signed_in_by = ForeignKeyField(User, null=True, on_delete="SET NULL")
+    #: When the access token in hand was given. NULL: there is none.
+    obtained_at = UtcField(null=True)
+    #: The first failure since the last success. NULL: the last attempt succeeded.
+    failing_since = UtcField(null=True)
+    tries = IntegerField(default=0)
+    #: The other side's words on the last failure. NULL as above.
+    failure = TextField(null=True)
+    #: NULL: not refused. Set: only a new sign-in helps.
+    refused_at = UtcField(null=True)
+
+    @property
+    def has_refresh_token(self) -> bool:
+        """Told from the sealed form: no state needs the token itself."""
+        return self.__data__.get("refresh_token") is not None
+
+    @property
+    def name(self) -> str:
+        """``CONFIG/OWNER``, as the command line takes it; the configuration's name alone before the first sign-in."""
+        config = self.token_config.name
+        return f"{config}/{self.owner}" if self.owner else config
+
+
+class SignIn(Row):
+    """An authorization request under way (RFC 6749 section 4.1.1): ten minutes, one browser, one configuration."""
+
+    #: SHA-256 of the ``state`` parameter.
+    state_hash = CharField(max_length=64, unique=True)
+    token = ForeignKeyField(Token, on_delete="CASCADE")
+    #: The browser that may bring the answer. NULL: the command line, which reads the answer itself.
+    login_session = ForeignKeyField(LoginSession, null=True, on_delete="CASCADE")
+    user_name = CharField(max_length=100)
+    #: PKCE verifier (RFC 7636); it never leaves the server but in the token request.
+    code_verifier = SealedField()
+    nonce = CharField(max_length=64)
+    redirect_uri = TextField()
+    started_at = UtcField()
+    #: NULL: not used yet. Set before anything else is looked at, so that an answer counts once.
+    used_at = UtcField(null=True)
+    #: Why it came to nothing, in the provider's words. NULL: it succeeded, or no answer has come.
+    failure = TextField(null=True)

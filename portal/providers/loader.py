@@ -1,0 +1,121 @@
+"""Reads the templates beside this file and checks each; a broken one is named and does not hide the others."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from portal.errors import NotFound, PortalError
+
+_FOLDER = Path(__file__).parent
+
+
+class TemplateError(PortalError):
+    """A template file that cannot be used; the text names file and reason."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A provider preset. URLs may hold ``{tenant}``; ``issuer`` may hold ``{tid}``, the tenant named in the ID token.
+
+    ``tenant`` is None where the provider has none, else the value that the form starts with.
+    ``refresh_token_idle_days`` None: no such end is known.
+    """
+
+    key: str
+    name: str
+    order: int
+    scope: str
+    authorize_url: str = ""
+    token_url: str = ""
+    refresh_url: str = ""
+    tenant: str | None = None
+    tenant_editable: bool = False
+    authorize_parameters: dict[str, str] = field(default_factory=dict)
+    scope_in_code_exchange: bool = False
+    scope_in_refresh: bool = False
+    issuer: str = ""
+    jwks_url: str = ""
+    userinfo_url: str = ""
+    owner_claims: list[str] = field(default_factory=lambda: ["email"])
+    refresh_token_idle_days: int | None = None
+    notify_expired_token: bool = False
+    notify_expired_refresh_token: bool = True
+    imap_host: str = ""
+    guide: list[str] = field(default_factory=list)
+
+    @property
+    def refresh_token_idle_life(self) -> timedelta | None:
+        return timedelta(days=self.refresh_token_idle_days) if self.refresh_token_idle_days else None
+
+
+_REQUIRED = {"name": str, "order": int, "scope": str}
+_OPTIONAL = {
+    **dict.fromkeys(("authorize_url", "token_url", "refresh_url", "tenant", "issuer", "jwks_url", "userinfo_url"), str),
+    **dict.fromkeys(("tenant_editable", "scope_in_code_exchange", "scope_in_refresh"), bool),
+    **dict.fromkeys(("notify_expired_token", "notify_expired_refresh_token"), bool),
+    **dict.fromkeys(("owner_claims", "guide"), list),
+    "authorize_parameters": dict,
+    "refresh_token_idle_days": int,
+    "imap_host": str,
+}
+
+
+def offered() -> list[Template]:
+    """Every usable template, in the order in which the pages offer them."""
+    return sorted(_all()[0].values(), key=lambda template: template.order)
+
+
+def broken() -> list[str]:
+    """One line for each template file that cannot be used."""
+    return _all()[1]
+
+
+def find(key: str) -> Template:
+    """The template of that key, or NotFound that names the ones there are."""
+    found = _all()[0].get(key)
+    if found is None:
+        raise NotFound(f"There is no template {key!r}; there are {', '.join(t.key for t in offered())}.")
+    return found
+
+
+@cache
+def _all() -> tuple[dict[str, Template], list[str]]:
+    return load_folder(_FOLDER)
+
+
+def load_folder(folder: Path) -> tuple[dict[str, Template], list[str]]:
+    """The templates of a folder by key, and one line for each file that is none."""
+    templates, problems = {}, []
+    for path in sorted(folder.glob("*.yml")):
+        try:
+            templates[path.stem] = load(path)
+        except TemplateError as error:
+            problems.append(str(error))
+    return templates, problems
+
+
+def load(path: Path) -> Template:
+    """Raise TemplateError when the file is not a template."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise TemplateError(f"Template {path.name}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise TemplateError(f"Template {path.name}: it is not a map of names to values")
+    _check(path.name, content)
+    return Template(key=path.stem, **content)
+
+
+def _check(file: str, content: dict[str, Any]) -> None:
+    if missing := _REQUIRED.keys() - content.keys():
+        raise TemplateError(f"Template {file}: {', '.join(sorted(missing))} is missing")
+    kinds = _REQUIRED | _OPTIONAL
+    for name, value in content.items():
+        if name not in kinds:
+            raise TemplateError(f"Template {file}: {name!r} is not a field of a template")
+        if not isinstance(value, kinds[name]):
+            raise TemplateError(f"Template {file}: {name} must be a {kinds[name].__name__}")

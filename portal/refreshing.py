@@ -1,0 +1,208 @@
+"""Keeping tokens alive: one refresh at a time per token, nothing lost, refused told apart from unavailable."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from portal import audit, providers, schedule, settings
+from portal.adapters import oauth2
+from portal.db import transaction
+from portal.errors import OutsideError, PortalError, Refused, Unavailable
+from portal.models import MailAccount, Token, TokenConfig
+from portal.sealing import Secret
+
+#: Longer than the longest HTTP attempt, so that a lease never ends under a request.
+LEASE = timedelta(seconds=60)
+_WAIT_STEP_SECONDS = 0.1
+
+
+def client_of(config: TokenConfig) -> oauth2.Client:
+    """The registered client with the secret in use."""
+    secret = config.client_secret
+    return oauth2.Client(config.client_id, secret.value if secret else None)
+
+
+def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
+    """Renew a token and return it; None when another worker is at it, or there is nothing to renew it with.
+
+    Refused or Unavailable is raised after it has been written to the rows that it concerns.
+    """
+    token = Token.claim(token_id, now=now, until=now + LEASE)
+    if token is None:
+        return None
+    config, refresh_token = token.token_config, token.refresh_token
+    if refresh_token is None or not config.is_valid or config.credentials_refused_at:
+        token.look_at = None
+        token.give_back()
+        return None
+    try:
+        answer = _ask(config, refresh_token, now)
+    except Unavailable as error:
+        _write_unavailable(token, error, now)
+        raise
+    except Refused as error:
+        _write_refused(token, error, actor, now)
+        raise
+    keep(token, answer, now=now)
+    token.give_back()
+    return token
+
+
+def _ask(config: TokenConfig, refresh_token: Secret, now: datetime) -> oauth2.TokenAnswer:
+    template = providers.find(config.template)
+    scope = config.scope if template.scope_in_refresh else None
+    return oauth2.refresh(client_of(config), config.refresh_url, refresh_token=refresh_token, scope=scope, now=now)
+
+
+def keep(token: Token, answer: oauth2.TokenAnswer, *, now: datetime) -> None:
+    """Put a provider's answer into the row: a new refresh token if one came, else the old one stays."""
+    token.access_token = answer.access_token
+    token.obtained_at = now
+    token.expires_at = answer.expires_at
+    if answer.refresh_token:
+        token.refresh_token = answer.refresh_token
+        token.refresh_token_expires_at = answer.refresh_token_expires_at
+    token.refresh_token_used_at = now
+    token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
+    token.failing_since = token.failure = token.refused_at = None
+    token.tries = 0
+    token.look_at = next_refresh(token, now) if token.refresh_token else None
+
+
+def next_refresh(token: Token, now: datetime) -> datetime:
+    obtained = token.obtained_at or now
+    return schedule.refresh_due(obtained, token.expires_at, settings.refresh_margin(), token.id)
+
+
+def _write_unavailable(token: Token, error: Unavailable, now: datetime) -> None:
+    token.tries += 1
+    token.failing_since = token.failing_since or now
+    token.failure = _words(error)
+    token.look_at = schedule.retry_at(now, token.tries, error.retry_after)
+    token.give_back()
+
+
+def _write_refused(token: Token, error: Refused, actor: str, now: datetime) -> None:
+    if error.answer.error in oauth2.CREDENTIALS_ERRORS:
+        _write_credentials_refused(token, error, actor, now)
+        return
+    token.tries += 1
+    token.failing_since = token.failing_since or now
+    token.failure = _words(error)
+    token.refused_at = now
+    token.look_at = None
+    with transaction():
+        if token.give_back():
+            audit.about(token, actor, "refused", _words(error), now)
+
+
+def _write_credentials_refused(token: Token, error: Refused, actor: str, now: datetime) -> None:
+    """The client is at fault: its tokens are kept and pause until it has a new secret."""
+    config = token.token_config
+    token.look_at = None
+    with transaction():
+        if not token.give_back():
+            return
+        TokenConfig.update(credentials_refused_at=now, credentials_answer=_words(error)).where(
+            TokenConfig.id == config.id, TokenConfig.credentials_refused_at.is_null()
+        ).execute()
+        Token.update(look_at=None).where(Token.token_config == config.id).execute()
+        audit.about(config, actor, "credentials-refused", _words(error), now)
+
+
+def _words(error: OutsideError) -> str:
+    """The provider's own words, with the ids that its support asks for."""
+    trace = f" [{error.answer.trace}]" if error.answer.trace else ""
+    return f"{error}{trace}"
+
+
+def resume(config: TokenConfig, *, now: datetime) -> None:
+    """The client was mended: everything under it that has a refresh token is renewed at once."""
+    config.credentials_refused_at = config.credentials_answer = None
+    config.save()
+    pausing = (Token.token_config == config.id) & Token.refresh_token.is_null(False) & Token.refused_at.is_null()
+    Token.update(look_at=now).where(pausing).execute()
+
+
+def wake_dependants(token: Token, *, now: datetime) -> None:
+    """Mail accounts that waited for this token are fetched at the next tick."""
+    MailAccount.update(look_at=now).where(MailAccount.token == token.id).execute()
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def usable_access_token(
+    token_id: int, *, min_life: timedelta, actor: str, clock: Callable[[], datetime] = _clock
+) -> Token:
+    """A token whose access token is good for at least ``min_life``, renewed first if need be.
+
+    Who finds another renewing waits for the outcome. A token that still lives is given even while the provider is
+    down. Raises Refused when only a person can help, Unavailable when nothing usable is at hand now.
+    """
+    deadline = clock() + LEASE
+    while True:
+        now = clock()
+        token: Token = Token.get_by_id(token_id)
+        stop_if_person_needed(token)
+        if _lives(token, now + min_life):
+            return token
+        try:
+            if renewed := refresh(token.id, actor=actor, now=now):
+                return renewed
+        except Unavailable:
+            if _lives(token, now):
+                return token
+            raise
+        if now > deadline or not _held_by_another(token_id, now):
+            return _last_resort(token_id, now)
+        time.sleep(_WAIT_STEP_SECONDS)
+
+
+def stop_if_person_needed(token: Token) -> None:
+    """Raise Refused, with the reason, when nothing but a person gets this token going."""
+    config = token.token_config
+    if not config.is_valid:
+        raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
+    if config.credentials_refused_at:
+        raise Refused(f"The provider rejects the client ID or secret of {config.name!r}: {config.credentials_answer}")
+    if token.refused_at:
+        raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
+    if token.access_token is None:
+        raise Refused(f"Nobody has signed in for {token.name!r} yet; request a new token.")
+
+
+def _lives(token: Token, moment: datetime) -> bool:
+    return token.access_token is not None and (token.expires_at is None or token.expires_at > moment)
+
+
+def _held_by_another(token_id: int, now: datetime) -> bool:
+    token: Token = Token.get_by_id(token_id)
+    return token.leased_until is not None and token.leased_until > now
+
+
+def _last_resort(token_id: int, now: datetime) -> Token:
+    """Nobody renews it and nothing can: what is there, if it lives at all."""
+    token: Token = Token.get_by_id(token_id)
+    stop_if_person_needed(token)
+    if _lives(token, now):
+        return token
+    if token.refresh_token is None:
+        raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
+    raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
+
+
+def forget(token: Token, *, actor: str, now: datetime) -> None:
+    """Drop what the provider gave, here only; the provider is not told."""
+    if token.signed_in_at is None:
+        raise PortalError(f"{token.name!r} holds nothing to forget.")
+    name = token.name
+    for column in (
+        "access_token", "refresh_token", "owner", "expires_at", "obtained_at", "refresh_token_used_at", "signed_in_by",
+        "refresh_token_expires_at", "granted_scope", "signed_in_at", "failing_since", "failure", "refused_at", "look_at",
+    ):  # fmt: skip
+        setattr(token, column, None)
+    with transaction():
+        token.overwrite()
+        audit.about(token, actor, "forgotten", f"was {name}", now)

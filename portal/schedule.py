@@ -1,0 +1,30 @@
+"""When a row next needs attention: pure functions of facts, the same for every worker."""
+
+from datetime import datetime, timedelta
+from random import Random
+
+#: A quarter of the life is left at the latest, however short the life.
+_SHORT_LIFE_PART = 4
+#: A token that nobody uses is renewed all the same, so that its refresh token does not die of disuse.
+_IDLE = timedelta(days=1)
+_RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
+
+
+def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: timedelta, token_id: int) -> datetime:
+    """The moment to renew a token: before its end by ``margin``, and within a day.
+
+    Up to a tenth of the margin earlier, by the token's id, so that a thousand tokens signed in together do not fall
+    due together.
+    """
+    daily = obtained_at + _IDLE
+    if expires_at is None:
+        return daily
+    margin = min(margin, (expires_at - obtained_at) / _SHORT_LIFE_PART)
+    jitter = margin * Random(token_id).random() / 10  # noqa: S311 - spreads load, guards nothing
+    return min(expires_at - margin - jitter, daily)
+
+
+def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
+    """After failure number ``tries``: 1, 2, 4 … 60 minutes, or later when the other side asked for ``asked`` seconds."""
+    pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
+    return now + max(pause, timedelta(seconds=asked or 0))

@@ -1,0 +1,188 @@
+"""Facts and ``now`` in, state out. The only place that knows what "expiring" means."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Tone(StrEnum):
+    """How much a state asks of a person."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BROKEN = "broken"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True)
+class State:
+    """One state, as pages, tables and the command line show it.
+
+    ``word`` reads as a sentence with ``at`` behind it ("valid until …"); ``next_try`` is when the portal itself acts
+    next, None when it does not; ``remedy`` is what a person can do, empty when nothing is asked.
+    """
+
+    name: str
+    tone: Tone
+    word: str
+    at: datetime | None = None
+    next_try: datetime | None = None
+    why: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What is known of a token and its configuration; see the columns of the same names."""
+
+    config_valid: bool
+    credentials_refused_at: datetime | None
+    credentials_answer: str | None
+    signed_in_at: datetime | None
+    expires_at: datetime | None
+    has_access_token: bool
+    has_refresh_token: bool
+    refresh_token_used_at: datetime | None
+    refresh_token_expires_at: datetime | None
+    refresh_token_idle_life: timedelta | None
+    failing_since: datetime | None
+    failure: str | None
+    refused_at: datetime | None
+    look_at: datetime | None
+    margin: timedelta
+
+
+SIGN_IN = "Request a new token: sign the mailbox in."
+SIGN_IN_AGAIN = "Request a new token: sign the mailbox in again. Everything else is kept."
+NEW_SECRET = "Enter a new client secret. The tokens are kept and go on by themselves."  # noqa: S105 - a sentence
+
+
+def access_token(facts: TokenFacts, now: datetime) -> State:
+    """The state of an access token; the first that holds."""
+    if not facts.config_valid:
+        return State("configuration invalid", Tone.IDLE, "configuration is set to invalid", remedy="Set its Validity to valid.")
+    if facts.credentials_refused_at:
+        return State(
+            "credentials rejected",
+            Tone.BROKEN,
+            "client ID or secret rejected since",
+            facts.credentials_refused_at,
+            why=facts.credentials_answer or "",
+            remedy=NEW_SECRET,
+        )
+    if facts.refused_at:
+        return State(
+            "refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
+        )
+    if not facts.has_access_token:
+        return State("never requested", Tone.IDLE, "never requested", remedy=SIGN_IN)
+    if facts.failing_since:
+        return _unavailable(facts)
+    return _by_end(facts, now)
+
+
+def _unavailable(facts: TokenFacts) -> State:
+    return State(
+        "provider unavailable",
+        Tone.WARNING,
+        "provider unavailable since",
+        facts.failing_since,
+        next_try=facts.look_at,
+        why=facts.failure or "",
+    )
+
+
+def _by_end(facts: TokenFacts, now: datetime) -> State:
+    if facts.expires_at is None:
+        return State("valid", Tone.GOOD, "valid, no end known", next_try=facts.look_at)
+    if now >= facts.expires_at:
+        return _expired(facts)
+    # Half the margin after the planned renewal it has still not come: worth a look, no more.
+    if facts.look_at and now > facts.look_at + facts.margin / 2:
+        return State("expiring", Tone.WARNING, "expiring", facts.expires_at, next_try=facts.look_at)
+    if not facts.has_refresh_token and now > facts.expires_at - facts.margin:
+        return State("expiring", Tone.WARNING, "expiring", facts.expires_at, remedy=SIGN_IN_AGAIN)
+    return State("valid", Tone.GOOD, "valid until", facts.expires_at, next_try=facts.look_at)
+
+
+def _expired(facts: TokenFacts) -> State:
+    if facts.has_refresh_token:
+        return State(
+            "expired",
+            Tone.BROKEN,
+            "expired since",
+            facts.expires_at,
+            next_try=facts.look_at,
+            remedy="Are workers and clock running? See Status; or press Refresh now.",
+        )
+    return State("expired", Tone.BROKEN, "expired since", facts.expires_at, remedy=SIGN_IN_AGAIN)
+
+
+def refresh_token(facts: TokenFacts, now: datetime) -> State:
+    """The state of a refresh token; the first that holds."""
+    if facts.refused_at:
+        return State(
+            "refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
+        )
+    if facts.signed_in_at is None:
+        return State("never requested", Tone.IDLE, "none requested yet", remedy=SIGN_IN)
+    if not facts.has_refresh_token:
+        return State(
+            "none given",
+            Tone.WARNING,
+            "none given",
+            why="The provider gave no refresh token, so access ends with the access token.",
+            remedy="Ask for offline access (Microsoft: scope offline_access; Google: prompt=consent), then sign in again.",
+        )
+    if facts.refresh_token_expires_at:
+        return _refresh_by_end(facts.refresh_token_expires_at, now)
+    if facts.refresh_token_idle_life and facts.refresh_token_used_at:
+        dead_after = facts.refresh_token_used_at + facts.refresh_token_idle_life
+        if now >= dead_after:
+            return State("likely dead", Tone.WARNING, "likely dead since", dead_after, remedy=SIGN_IN_AGAIN)
+        return State("valid", Tone.GOOD, "valid; dead if unused until", dead_after)
+    return State("valid", Tone.GOOD, "valid, no end known")
+
+
+def _refresh_by_end(expires_at: datetime, now: datetime) -> State:
+    if now >= expires_at:
+        return State("expired", Tone.BROKEN, "expired since", expires_at, remedy=SIGN_IN_AGAIN)
+    return State("valid", Tone.GOOD, "valid until", expires_at)
+
+
+@dataclass(frozen=True)
+class AccountFacts:
+    """What is known of a mail account; ``token`` is None when it signs in by password."""
+
+    valid: bool
+    token: State | None
+    fetched_at: datetime | None
+    failing_since: datetime | None
+    failure: str | None
+    look_at: datetime | None
+    running: bool
+
+
+#: States of a token under which a mail account waits instead of trying.
+_STANDSTILL = ("configuration invalid", "credentials rejected", "refused", "never requested")
+
+
+def token_stands_still(token: State) -> bool:
+    """Whether nothing but a person gets this token going."""
+    return token.name in _STANDSTILL or (token.name == "expired" and token.next_try is None)
+
+
+def mail_account(facts: AccountFacts) -> State:
+    """The state of a mail account; the first that holds."""
+    if not facts.valid:
+        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
+    if facts.running:
+        return State("running", Tone.GOOD, "being fetched now")
+    if facts.token and token_stands_still(facts.token):
+        tone = Tone.IDLE if facts.token.name == "never requested" else Tone.BROKEN
+        return State("waiting", tone, f"waits for its token ({facts.token.name})", facts.fetched_at, why=facts.token.why, remedy=facts.token.remedy)
+    if facts.failing_since:
+        return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.look_at, facts.failure or "")
+    if facts.fetched_at is None:
+        return State("not fetched yet", Tone.IDLE, "not fetched yet", next_try=facts.look_at)
+    return State("good", Tone.GOOD, "fetched", facts.fetched_at, facts.look_at)
