@@ -48,12 +48,12 @@ def connected() -> AbstractContextManager[Any]:
 class _Connection:
     def __enter__(self) -> None:
         try:
-            database.connect(reuse_if_open=True)
+            self._opened_here = database.connect(reuse_if_open=True)
         except OperationalError as error:
             raise ConfigError(f"DATABASE_URL: the database cannot be opened: {str(error).strip()}") from error
 
     def __exit__(self, *exc: object) -> None:
-        if not database.is_closed():
+        if self._opened_here and not database.is_closed():
             database.close()
 
 

@@ -28,7 +28,7 @@ from portal.models import (
 )
 
 #: Held while a run makes progress, renewed with each message: a dead worker is followed by another after it.
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(minutes=3)
 #: A run goes no longer than this; what is left is due again at once.
 RUN_LIMIT = timedelta(minutes=20)
 #: A token must outlive the beginning of a session; most servers let a session outlive its token.
@@ -151,7 +151,7 @@ class _Fetch:
 
     def _one(self, mailbox: imap.Mailbox, uid: int, row: Message) -> None:
         with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
-            if not mailbox.download(uid, row.size, content):
+            if not mailbox.download(uid, row.size, content, self._hold):
                 return
             _describe(row, content)
             try:

@@ -5,16 +5,17 @@ Redis may be down or wiped: every row says by itself when it needs attention, an
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, Worker
 from rq.exceptions import DuplicateJobError
+from rq.job import JobStatus
 
 #: Renewals have a queue, and a worker, of their own: a mailbox that takes an hour holds up no token.
 TOKENS, MAIL = "tokens", "mail"
 #: What a worker may run; anything else in Redis is refused (JSON alone would still run ``os.system``).
 ALLOWED = {"workers.tokens.refresh": TOKENS, "workers.mail_accounts.fetch": MAIL}
 _TIME_LIMIT = {TOKENS: 120, MAIL: 1800}
-#: How long a job that crashed keeps its row from being enqueued again.
-_FAILURE_SECONDS = 60
+#: How long a crash can be looked at in Redis; the log has it for good.
+_KEEP_CRASHED_SECONDS = 24 * 3600
 
 _redis: Redis | None = None
 
@@ -35,20 +36,39 @@ def fetch_mail_account(account_id: int) -> bool:
 
 def _enqueue(function: str, job_id: str, row_id: int) -> bool:
     """False when the row is queued already, or Redis is away: then the clock does it later."""
-    name = ALLOWED[function]
     if _redis is None:
         return False
+    name = ALLOWED[function]
+    queue = Queue(name, connection=_redis, serializer="json")
     try:
-        Queue(name, connection=_redis, serializer="json").enqueue(
+        _forget_crashed(queue, job_id)
+        queue.enqueue(
             function,
             row_id,
             job_id=job_id,
             unique=True,
             result_ttl=0,
-            failure_ttl=_FAILURE_SECONDS,
+            failure_ttl=_KEEP_CRASHED_SECONDS,
             job_timeout=_TIME_LIMIT[name],
             description=job_id,
         )
     except (DuplicateJobError, RedisError):
         return False
     return True
+
+
+def _forget_crashed(queue: Queue, job_id: str) -> None:
+    """A job that crashed would keep its row from being enqueued; the row's own lease says when it is due again."""
+    job = queue.fetch_job(job_id)
+    if job is not None and job.get_status(refresh=False) == JobStatus.FAILED:
+        job.delete()
+
+
+def workers() -> list[str] | None:
+    """The names of the workers that are alive; None when Redis does not answer."""
+    if _redis is None:
+        return None
+    try:
+        return [worker.name for worker in Worker.all(connection=_redis, serializer="json")]
+    except RedisError:
+        return None

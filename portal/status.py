@@ -186,3 +186,40 @@ def mail_account(facts: AccountFacts) -> State:
     if facts.fetched_at is None:
         return State("not fetched yet", Tone.IDLE, "not fetched yet", next_try=facts.look_at)
     return State("good", Tone.GOOD, "fetched", facts.fetched_at, facts.look_at)
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Znuny's two per configuration: what is announced to admins below the top menu."""
+
+    expired_token: bool
+    expired_refresh_token: bool
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """An outage worth a banner; ``sentence`` has a place for the name of what is out."""
+
+    sentence: str
+    state: State
+    whole_config: bool = False
+
+
+def announcement(facts: TokenFacts, switches: Switches, now: datetime) -> Announcement | None:
+    """What is to be announced of a token, None when nothing is. A token never requested is no outage."""
+    if facts.signed_in_at is None or not facts.config_valid:
+        return None
+    access, refresh = access_token(facts, now), refresh_token(facts, now)
+    if switches.expired_refresh_token:
+        if facts.credentials_refused_at:
+            return Announcement("The provider rejects the client ID or secret of “{}”.", access, whole_config=True)
+        if refresh.name == "refused":
+            return Announcement("The refresh token for “{}” was refused.", refresh)
+        if refresh.name == "expired":
+            return Announcement("The refresh token for “{}” has expired.", refresh)
+        if refresh.name == "none given" and access.name == "expired":
+            return Announcement("The token for “{}” has expired and there is no refresh token.", access)
+    has_ended = facts.expires_at is not None and now >= facts.expires_at
+    if switches.expired_token and has_ended:
+        return Announcement("The token for “{}” has expired.", access)
+    return None

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from imaplib import IMAP4
@@ -53,14 +53,13 @@ class Mailbox:
             answers = self._client.fetch(uids, ["RFC822.SIZE"])
         return {uid: int(data[b"RFC822.SIZE"]) for uid, data in answers.items() if b"RFC822.SIZE" in data}
 
-    def download(self, uid: int, size: int, file: BinaryIO) -> bool:
-        """Write the message, byte for byte, to ``file``; False when it has gone in the meantime."""
-        with _told(self._host):
-            if size <= WHOLE_UP_TO_BYTES:
-                return self._part(uid, "BODY.PEEK[]", b"BODY[]", file) is not None
-            return self._parts(uid, file)
+    def download(self, uid: int, size: int, file: BinaryIO, pulse: Callable[[], None]) -> bool:
+        """Write the message, byte for byte, to ``file``; False when it has gone in the meantime.
 
-    def _parts(self, uid: int, file: BinaryIO) -> bool:
+        ``pulse`` is called after each part of a large one.
+        """
+        if size <= WHOLE_UP_TO_BYTES:
+            return self._part(uid, "BODY.PEEK[]", b"BODY[]", file) is not None
         offset = 0
         while True:
             asked = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
@@ -70,9 +69,11 @@ class Mailbox:
             offset += got
             if got < PART_BYTES:
                 return True
+            pulse()
 
     def _part(self, uid: int, asked: str, key: bytes, file: BinaryIO) -> int | None:
-        data = self._client.fetch([uid], [asked]).get(uid, {}).get(key)
+        with _told(self._host):
+            data = self._client.fetch([uid], [asked]).get(uid, {}).get(key)
         if data is None:
             return None
         file.write(data)

@@ -49,6 +49,13 @@ class Leased(Row):
     look_at = UtcField(null=True, index=True)
 
     @classmethod
+    def due(cls, now: datetime, limit: int) -> list[int]:
+        """The ids of rows that need attention and that nobody works on, longest due first."""
+        free = cls.leased_until.is_null() | (cls.leased_until <= now)
+        query = cls.select(cls.id).where(cls.look_at <= now, free).order_by(cls.look_at).limit(limit)
+        return [row_id for (row_id,) in query.tuples()]
+
+    @classmethod
     def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:
         """The row as it is under a fresh lease, or None when another holds it or it is gone."""
         row: Self | None = cls.get_or_none(cls.id == row_id)

@@ -1,0 +1,27 @@
+"""The command line: one file a word. Exit 0: done; 1: failed, with one clear line on standard error; 2: usage."""
+
+import sys
+
+import click
+
+from portal.cli import destinations, mail_accounts, operation, settings, token_configs, tokens, users
+from portal.errors import PortalError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def portal() -> None:
+    """Mail Token Portal: keeps OAuth 2.0 tokens of mailboxes alive and fetches their mail."""
+
+
+for command in (*operation.commands, users.user, settings.settings, token_configs.token_config, tokens.token):
+    portal.add_command(command)
+portal.add_command(mail_accounts.mail_account)
+portal.add_command(destinations.destination)
+
+
+def main() -> None:
+    try:
+        portal(prog_name="python -m portal")
+    except PortalError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,92 @@
+"""What the commands share: the portal made ready, and rows printed for people or programs."""
+
+import getpass
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from portal import startup
+from portal.config import from_environment
+from portal.db import connected
+from portal.errors import ConfigError
+from portal.sealing import Secret
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+as_json = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+
+
+def with_portal(command: Command) -> Command:
+    """Run the command with database, keys and Redis at hand; a new data folder is set up first."""
+
+    @wraps(command)
+    def ready(*args: Any, **kwargs: Any) -> Any:
+        config = from_environment()
+        if not config.keys_file.exists() and not config.data_dir.exists():
+            startup.upgrade(config, now=now())
+        startup.start(config)
+        logging.getLogger().setLevel(logging.WARNING)
+        with connected():
+            return command(*args, **kwargs)
+
+    return ready  # type: ignore[return-value]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def actor() -> str:
+    """The name under which the command line acts."""
+    return f"command line ({getpass.getuser()})"
+
+
+def secret_from_stdin(what: str) -> Secret:
+    """One line from standard input; asked for without echo where that is a terminal."""
+    if sys.stdin.isatty():
+        return Secret(getpass.getpass(f"{what}: "))
+    line = sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise ConfigError(f"{what}: standard input is empty")
+    return Secret(line)
+
+
+def show(facts: dict[str, Any], in_json: bool) -> None:
+    """One thing: a line a fact, or one JSON object."""
+    if in_json:
+        click.echo(json.dumps(facts, default=_plain, indent=2))
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
+    """Many things of one kind: a table, or one JSON array."""
+    if in_json:
+        click.echo(json.dumps(rows, default=_plain, indent=2))
+        return
+    if not rows:
+        click.echo("None.")
+        return
+    table = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None or value == "" else str(value)

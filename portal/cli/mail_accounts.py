@@ -1,0 +1,167 @@
+"""``mail-account``: mailboxes to fetch from."""
+
+import sys
+from typing import Any
+
+import click
+
+from portal import fetching, mail_accounts, token_configs
+from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.errors import PortalError
+from portal.models import AccountType, AfterFetch, Destination, MailAccount, Run, RunLine, RunOutcome, Validity
+
+_SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "validity", "comment", "fetched_at",
+          "failing_since", "failure", "look_at")  # fmt: skip
+
+
+@click.group("mail-account")
+def mail_account() -> None:
+    """Mailboxes to fetch from."""
+
+
+@mail_account.command("list")
+@as_json
+@with_portal
+def list_accounts(in_json: bool) -> None:
+    """List the mail accounts and their states."""
+    rows = MailAccount.select().order_by(MailAccount.name)
+    show_all([_summary(row) for row in rows], in_json)
+
+
+def _summary(row: MailAccount) -> dict[str, Any]:
+    state = mail_accounts.state(row, now())
+    return {
+        "name": row.name,
+        "type": row.type,
+        "login": row.login,
+        "host": row.host,
+        "state": state.name,
+        "fetched_at": row.fetched_at,
+        "next_fetch": row.look_at,
+        "why": state.why,
+    }
+
+
+@mail_account.command("show")
+@click.argument("name")
+@as_json
+@with_portal
+def show_account(name: str, in_json: bool) -> None:
+    """Show one mail account; its password is not shown."""
+    row = MailAccount.named(name)
+    facts = {column: getattr(row, column) for column in _SHOWN}
+    token = row.token.name if row.token else None
+    show({**facts, "token": token, "destination": row.destination.name, "state": mail_accounts.state(row, now()).name}, in_json)
+
+
+def _options(command: Any) -> Any:
+    for option in reversed((
+        click.option("--host"),
+        click.option("--port", type=click.IntRange(1, 65535), help="Default: the usual one of the type."),
+        click.option("--login"),
+        click.option("--token", metavar="CONFIG[/OWNER]"),
+        click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
+        click.option("--folder", help="Default: INBOX."),
+        click.option("--destination", metavar="NAME"),
+        click.option("--after-fetch", type=click.Choice([after.value for after in AfterFetch])),
+        click.option("--comment"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@mail_account.command()
+@click.option("--name", required=True)
+@click.option("--type", "kind", required=True, type=click.Choice([kind.value for kind in AccountType]))
+@_options
+@with_portal
+def add(name: str, kind: str, token: str | None, password_stdin: bool, destination: str | None, **given: Any) -> None:
+    """Add a mail account; it is fetched from then on."""
+    if bool(token) == password_stdin:
+        raise click.UsageError("Either --token or --password-stdin.")
+    if destination is None or not given["host"] or not given["login"]:
+        raise click.UsageError("--host, --login and --destination are needed.")
+    account_type = AccountType(kind)
+    entered = mail_accounts.Fields(
+        name=name,
+        type=account_type,
+        host=given["host"],
+        port=given["port"] or mail_accounts.DEFAULT_PORTS[account_type],
+        login=given["login"],
+        token=token_configs.find(token) if token else None,
+        destination=Destination.named(destination),
+        folder=given["folder"] or "INBOX",
+        after_fetch=AfterFetch(given["after_fetch"] or AfterFetch.KEEP),
+        comment=given["comment"] or "",
+    )
+    password = secret_from_stdin("Password") if password_stdin else None
+    mail_accounts.add(entered, password, actor=actor(), now=now())
+
+
+@mail_account.command()
+@click.argument("account")
+@click.option("--name", help="A new name.")
+@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@_options
+@with_portal
+def edit(account: str, token: str | None, password_stdin: bool, destination: str | None, **given: Any) -> None:
+    """Change a mail account; what is not named stays."""
+    row = MailAccount.named(account)
+    values = {name: getattr(row, name) for name in mail_accounts.Fields.__dataclass_fields__}
+    values |= {name: value for name, value in given.items() if value is not None}
+    values["after_fetch"], values["validity"] = AfterFetch(values["after_fetch"]), Validity(values["validity"])
+    if destination:
+        values["destination"] = Destination.named(destination)
+    if token or password_stdin:
+        values["token"] = token_configs.find(token) if token else None
+    password = secret_from_stdin("Password") if password_stdin else None
+    mail_accounts.edit(row, mail_accounts.Fields(**values), password, actor=actor(), now=now())
+
+
+@mail_account.command()
+@click.argument("name")
+@with_portal
+def delete(name: str) -> None:
+    """Delete a mail account with its ledger and log; mail on the server and mail delivered stay."""
+    mail_accounts.delete(MailAccount.named(name), actor=actor(), now=now())
+
+
+@mail_account.command()
+@click.argument("names", metavar="NAME…", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All valid mail accounts.")
+@click.option("--background", is_flag=True, help="Only ask for it; a worker does it.")
+@with_portal
+def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
+    """Fetch now, show the progress, and exit 1 if a fetch failed."""
+    if bool(names) == everything:
+        raise click.UsageError("Either names or --all.")
+    rows = [MailAccount.named(name) for name in names]
+    if everything:
+        rows = list(MailAccount.select().where(MailAccount.validity == Validity.VALID).order_by(MailAccount.name))
+    if background:
+        for row in rows:
+            mail_accounts.ask_for_fetch(row, actor=actor(), now=now())
+        return
+    failed = [row.name for row in rows if not _fetched(row)]
+    if failed:
+        raise PortalError(f"not fetched: {', '.join(failed)}")
+
+
+def _fetched(account: MailAccount) -> bool:
+    """Fetch here and now; whether it went well."""
+    run = fetching.fetch(account.id, fetching.Watch(clock=now, progress=_progress))
+    if run is None:
+        state = mail_accounts.state(MailAccount.get_by_id(account.id), now())
+        click.echo(f"{account.name}: {state.word}. {state.why} {state.remedy}".rstrip(), err=True)
+        return False
+    line = run.lines.order_by(RunLine.id.desc()).first()  # type: ignore[attr-defined]
+    errors = run.lines.where(RunLine.level == "error").order_by(RunLine.id)  # type: ignore[attr-defined]
+    for error in errors:
+        click.echo(f"{account.name}: {error.text}", err=True)
+    click.echo(f"{account.name}: {line.text}")
+    return run.outcome is RunOutcome.DONE and not run.failed
+
+
+def _progress(run: Run) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{run.delivered} of {run.found}", nl=run.delivered == run.found, err=True)

@@ -1,0 +1,107 @@
+"""``token-config``: clients registered at providers."""
+
+from typing import Any
+
+import click
+
+from portal import providers, settings, token_configs
+from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.models import TokenConfig, Validity
+from portal.token_configs import Fields
+
+_SHOWN = ("name", "template", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "scope", "issuer",
+          "jwks_url", "userinfo_url", "validity", "notify_expired_token", "notify_expired_refresh_token", "created_at",
+          "changed_at")  # fmt: skip
+
+
+@click.group("token-config")
+def token_config() -> None:
+    """Clients registered at OAuth 2.0 providers."""
+
+
+@token_config.command()
+@as_json
+def templates(in_json: bool) -> None:
+    """List the provider templates."""
+    show_all([{"template": template.key, "name": template.name} for template in providers.offered()], in_json)
+    for line in providers.broken():
+        click.echo(f"Warning: {line}", err=True)
+
+
+@token_config.command("list")
+@as_json
+@with_portal
+def list_configs(in_json: bool) -> None:
+    """List the token configurations."""
+    columns = ("name", "template", "client_id", "validity")
+    rows = TokenConfig.select().order_by(TokenConfig.name)
+    show_all([{name: getattr(row, name) for name in columns} for row in rows], in_json)
+
+
+@token_config.command("show")
+@click.argument("name")
+@as_json
+@with_portal
+def show_config(name: str, in_json: bool) -> None:
+    """Show one token configuration; its client secret is not shown, only since when it is set."""
+    row = TokenConfig.named(name)
+    secret = row.client_secret
+    facts = {column: getattr(row, column) for column in _SHOWN}
+    show({**facts, "client_secret_set_at": secret.set_at if secret else None, "redirect_uri": settings.redirect_uri()}, in_json)
+
+
+def _options(command: Any) -> Any:
+    for option in reversed((
+        click.option("--client-id"),
+        click.option("--client-secret-stdin", is_flag=True, help="Read the client secret from standard input."),
+        click.option("--scope"),
+        click.option("--tenant", help="Tenant ID or domain, for templates that have one."),
+        click.option("--authorize-url"),
+        click.option("--token-url"),
+        click.option("--refresh-url"),
+        click.option("--issuer"),
+        click.option("--jwks-url"),
+        click.option("--userinfo-url"),
+        click.option("--notify-expired-token/--no-notify-expired-token", default=None),
+        click.option("--notify-expired-refresh-token/--no-notify-expired-refresh-token", default=None),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@token_config.command()
+@click.option("--name", required=True)
+@click.option("--template", required=True, help="See: token-config templates.")
+@_options
+@with_portal
+def add(name: str, template: str, client_id: str | None, client_secret_stdin: bool, tenant: str | None, **given: Any) -> None:
+    """Register a client."""
+    preset = providers.find(template)
+    given["refresh_url"] = given["refresh_url"] or given["token_url"]
+    entered = token_configs.from_template(preset, name=name, client_id=client_id or "", tenant=tenant or "", **given)
+    secret = secret_from_stdin("Client secret") if client_secret_stdin else None
+    token_configs.add(preset, entered, secret, actor=actor(), now=now())
+
+
+@token_config.command()
+@click.argument("config")
+@click.option("--name", help="A new name.")
+@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@_options
+@with_portal
+def edit(config: str, client_secret_stdin: bool, **given: Any) -> None:
+    """Change a client; what is not named stays, and so does every token."""
+    row = TokenConfig.named(config)
+    values = {name: getattr(row, name) for name in Fields.__dataclass_fields__}
+    values |= {name: value for name, value in given.items() if value is not None}
+    secret = secret_from_stdin("Client secret") if client_secret_stdin else None
+    entered = Fields(**{**values, "validity": Validity(values["validity"])})
+    token_configs.edit(row, entered, secret, actor=actor(), now=now())
+
+
+@token_config.command()
+@click.argument("name")
+@with_portal
+def delete(name: str) -> None:
+    """Delete a client with its tokens; one that is in use stays."""
+    token_configs.delete(TokenConfig.named(name), actor=actor(), now=now())

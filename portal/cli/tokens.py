@@ -1,0 +1,92 @@
+"""``token``: sign-ins and what they gave."""
+
+import sys
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+import click
+
+from portal import refreshing, settings, signing_in, status, token_configs, token_facts
+from portal.cli.common import actor, as_json, now, show_all, with_portal
+from portal.errors import PortalError
+from portal.models import Token, TokenConfig
+
+
+@click.group()
+def token() -> None:
+    """Tokens: one sign-in each, named CONFIG or CONFIG/OWNER."""
+
+
+@token.command("list")
+@as_json
+@with_portal
+def list_tokens(in_json: bool) -> None:
+    """List the tokens and their states; the tokens themselves are not shown."""
+    margin, moment = settings.refresh_margin(), now()
+    rows = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.id)
+    shown = []
+    for row in rows:
+        facts = token_facts.of(row, margin)
+        access, refresh = status.access_token(facts, moment), status.refresh_token(facts, moment)
+        shown.append(
+            {
+                "config": row.token_config.name,
+                "owner": row.owner,
+                "token": access.name,
+                "expires_at": row.expires_at,
+                "refresh_token": refresh.name,
+                "refreshed_at": row.obtained_at,
+                "next_try": row.look_at,
+                "why": row.failure,
+            }
+        )
+    show_all(shown, in_json)
+
+
+@token.command()
+@click.argument("config")
+@with_portal
+def authorize(config: str) -> None:
+    """Print the provider's address, then read the address that the browser was sent back to."""
+    row = token_configs.find(config)
+    click.echo(signing_in.begin(row, by=actor(), login_session=None, now=now()))
+    click.echo("Open it in a browser, sign in, and paste here the address that you were sent back to:", err=True)
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise PortalError("No address was given.")
+    parameters = dict(parse_qsl(urlsplit(line).query))
+    signed_in = signing_in.complete(parameters, by=actor(), user=None, login_session=None, now=now())
+    click.echo(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.")
+    if not signed_in.has_refresh_token:
+        click.echo("Warning: the provider gave no refresh token; this token ends by itself.", err=True)
+
+
+@token.command()
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@with_portal
+def refresh(reference: str) -> None:
+    """Renew a token now."""
+    row = token_configs.find(reference)
+    if refreshing.refresh(row.id, actor=actor(), now=now()) is None:
+        raise PortalError(f"{row.name!r} has no refresh token that may be used now, or is being renewed.")
+
+
+@token.command("get")
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@click.option("--min-seconds", default=60, show_default=True, type=click.IntRange(0), help="How long it must last at least.")
+@with_portal
+def get_token(reference: str, min_seconds: int) -> None:
+    """Print an access token that is good for a while, renewed first if need be."""
+    row = token_configs.find(reference)
+    usable = refreshing.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
+    access_token = usable.access_token
+    assert access_token is not None
+    click.echo(access_token.reveal())
+
+
+@token.command()
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@with_portal
+def forget(reference: str) -> None:
+    """Drop a token here; the provider is not told."""
+    refreshing.forget(token_configs.find(reference), actor=actor(), now=now())

@@ -1,0 +1,52 @@
+"""How values look on a page."""
+
+from datetime import datetime, timedelta
+
+from flask import Flask, g, url_for
+from markupsafe import Markup
+
+_STEPS = [
+    (timedelta(minutes=1), timedelta(seconds=1), "second"),
+    (timedelta(hours=1), timedelta(minutes=1), "minute"),
+    (timedelta(days=1), timedelta(hours=1), "hour"),
+    (timedelta(days=60), timedelta(days=1), "day"),
+    (timedelta(days=700), timedelta(days=30), "month"),
+]
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """``in 5 minutes``, ``3 days ago``; counted down, so that nothing is promised too early."""
+    distance = abs(moment - now)
+    if distance < timedelta(seconds=2):
+        return "now"
+    for below, unit, name in _STEPS:
+        if distance < below:
+            break
+    else:
+        unit, name = timedelta(days=365), "year"
+    count = distance // unit
+    words = f"{count} {name}{'' if count == 1 else 's'}"
+    return f"in {words}" if moment > now else f"{words} ago"
+
+
+def moment(value: datetime | None) -> str:
+    """Relative time, with the exact one on hover and for machines."""
+    if value is None:
+        return ""
+    exact = f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, relative(value, g.now))
+
+
+def kilobytes(size: int) -> str:
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def init_app(app: Flask) -> None:
+    app.add_template_filter(moment)
+    app.add_template_filter(kilobytes)
+
+    @app.template_global()
+    def static(path: str) -> str:
+        return url_for("static", filename=path)

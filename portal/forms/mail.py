@@ -1,0 +1,74 @@
+"""Mail accounts and destinations, under Znuny's labels."""
+
+from wtforms import IntegerField, PasswordField, SelectField, StringField
+from wtforms.validators import InputRequired, Length
+
+from portal.forms import Form, text
+from portal.mail_accounts import DEFAULT_PORTS, Fields
+from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Token, Validity
+from portal.sealing import Secret
+
+_REQUIRED = InputRequired("This field is required.")
+_OFF = {"autocomplete": "off", "spellcheck": "false"}
+_PASSWORD = "password"  # noqa: S105 - a choice of the form, not a password
+
+
+class MailAccountForm(Form):
+    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    type = SelectField("Type", choices=[(kind.value, kind.value) for kind in AccountType])
+    host = StringField("Host", [_REQUIRED], description="For example outlook.office365.com or imap.gmail.com.", render_kw=_OFF)
+    port = IntegerField("Port", [_REQUIRED], default=DEFAULT_PORTS[AccountType.IMAPS])
+    login = StringField("Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF)
+    authentication = SelectField("Authentication type", choices=[("oauth2_token", "OAuth2 token"), (_PASSWORD, "Password")])
+    token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
+    password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
+    folder = StringField("IMAP folder", [_REQUIRED], default="INBOX", render_kw=_OFF)
+    destination = SelectField("Destination", [_REQUIRED])
+    after_fetch = SelectField(
+        "After the fetch",
+        choices=[(AfterFetch.KEEP.value, "keep the message on the server"), (AfterFetch.DELETE.value, "delete it from the server")],
+    )
+    validity = SelectField("Validity", choices=[(validity.value, validity.value) for validity in Validity])
+    comment = StringField("Comment", [Length(max=250)])
+
+    def offer(self, tokens: list[Token], destinations: list[Destination]) -> None:
+        self.token.choices = [("", "–"), *((str(token.id), token.name) for token in tokens)]
+        self.destination.choices = [(str(row.id), row.name) for row in destinations]
+
+    def show(self, account: MailAccount) -> None:
+        """Start with what is stored; the password is never among it."""
+        for name in ("name", "type", "host", "port", "login", "folder", "after_fetch", "validity", "comment"):
+            self[name].data = getattr(account, name)
+        self.authentication.data = "oauth2_token" if account.token else _PASSWORD
+        self.token.data = str(account.token.id) if account.token else ""
+        self.destination.data = str(account.destination.id)
+
+    def entered(self) -> Fields:
+        by_token = self.authentication.data != _PASSWORD
+        return Fields(
+            name=text(self.name.data),
+            type=AccountType(self.type.data),
+            host=text(self.host.data),
+            port=self.port.data,
+            login=text(self.login.data),
+            token=Token.get_by_id(self.token.data) if by_token and self.token.data else None,
+            destination=Destination.get_by_id(self.destination.data),
+            folder=text(self.folder.data),
+            after_fetch=AfterFetch(self.after_fetch.data),
+            validity=Validity(self.validity.data),
+            comment=text(self.comment.data),
+        )
+
+    def typed_password(self) -> Secret | None:
+        """None when nothing was typed, or the account signs in by token."""
+        typed = self.password.data if self.authentication.data == _PASSWORD else None
+        return Secret(typed) if typed else None
+
+
+class DestinationForm(Form):
+    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    type = SelectField("Type", choices=[(kind.value, "Maildir") for kind in DestinationType])
+    path = StringField(
+        "Path", [_REQUIRED], description="The full path of the Maildir; its folders are made if they are missing.", render_kw=_OFF
+    )
+    comment = StringField("Comment", [Length(max=250)])

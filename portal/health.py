@@ -1,0 +1,54 @@
+"""Whether the parts of the portal are alive."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from portal import jobs
+from portal.models import Heartbeat, MailAccount, Token
+from portal.status import State, Tone
+
+CLOCK = "clock"
+#: The clock ticks every few seconds; after this it is silent.
+_SILENT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    state: State
+    detail: str = ""
+
+
+def parts(now: datetime) -> list[Part]:
+    """Clock, Redis and workers, each with its state; the database answered, or this could not be told."""
+    found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now)]
+    workers = jobs.workers()
+    if workers is None:
+        gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
+        return [*found, Part("Redis", gone, "Nothing is lost: the clock enqueues again what is due.")]
+    found.append(Part("Redis", State("good", Tone.GOOD, "answers")))
+    return [*found, _workers(workers)]
+
+
+def clock(now: datetime) -> Part:
+    beat = Heartbeat.get_or_none(Heartbeat.name == CLOCK)
+    if beat is None:
+        return Part("Clock", State("broken", Tone.BROKEN, "has never ticked", remedy="Start it: python -m portal clock"))
+    if now - beat.at > _SILENT:
+        return Part("Clock", State("broken", Tone.BROKEN, "silent since", beat.at, remedy="Start it: python -m portal clock"))
+    return Part("Clock", State("good", Tone.GOOD, "last tick", beat.at), beat.holder)
+
+
+def _workers(names: list[str]) -> Part:
+    if not names:
+        silent = State("broken", Tone.BROKEN, "none is running", remedy="Start one: python -m portal worker")
+        return Part("Workers", silent)
+    return Part("Workers", State("good", Tone.GOOD, f"{len(names)} running"), ", ".join(sorted(names)))
+
+
+def backlog(now: datetime) -> dict[str, int]:
+    """How many rows are due and not yet taken."""
+    return {
+        "tokens to renew": Token.select().where(Token.look_at <= now).count(),
+        "mail accounts to fetch": MailAccount.select().where(MailAccount.look_at <= now).count(),
+    }

@@ -1,0 +1,60 @@
+"""What the banners below the top menu say. Computed from the rows: a banner goes when its cause is mended."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from portal import settings, status, token_facts
+from portal.models import MailAccount, Token, TokenConfig, Validity
+
+
+@dataclass(frozen=True)
+class Banner:
+    """One outage: what, since when and why (in ``state``), what stands still, and the row that mends it."""
+
+    text: str
+    state: status.State
+    config: TokenConfig
+    standing_still: list[str]
+
+
+def banners(now: datetime) -> list[Banner]:
+    """The outages that the configurations' switches ask to announce, by name of configuration.
+
+    A client that the provider rejects is one outage, however many tokens it has.
+    """
+    margin = settings.refresh_margin()
+    found: dict[object, Banner] = {}
+    accounts = _accounts_by_token()
+    for token in _suspects(now):
+        config = token.token_config
+        switches = status.Switches(config.notify_expired_token, config.notify_expired_refresh_token)
+        told = status.announcement(token_facts.of(token, margin), switches, now)
+        if told is None:
+            continue
+        key = config.id if told.whole_config else (config.id, token.id)
+        name = config.name if told.whole_config else token.name
+        banner = found.setdefault(key, Banner(told.sentence.format(name), told.state, config, []))
+        banner.standing_still.extend(accounts.get(token.id, []))
+    return list(found.values())
+
+
+def _suspects(now: datetime) -> list[Token]:
+    """Signed-in tokens of valid configurations with anything that may be worth a banner, in one query."""
+    ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
+    trouble = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False) | ended
+    return list(
+        Token.select(Token, TokenConfig)
+        .join(TokenConfig)
+        .where(Token.signed_in_at.is_null(False), TokenConfig.validity == Validity.VALID, trouble)
+        .order_by(TokenConfig.name, Token.id)
+    )
+
+
+def _accounts_by_token() -> dict[int, list[str]]:
+    names: dict[int, list[str]] = {}
+    valid = MailAccount.select(MailAccount.name, MailAccount.token).where(
+        MailAccount.validity == Validity.VALID, MailAccount.token.is_null(False)
+    )
+    for name, token_id in valid.order_by(MailAccount.name).tuples():
+        names.setdefault(token_id, []).append(name)
+    return names

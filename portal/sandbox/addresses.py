@@ -1,0 +1,26 @@
+"""Where the sandbox's servers listen: on loopback, on the ports behind the portal's own."""
+
+from dataclasses import dataclass
+
+from portal.config import Config
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    provider_port: int
+    imap_port: int
+    pop3_port: int
+    smtp_port: int
+
+    @classmethod
+    def of(cls, config: Config) -> "Addresses":
+        return cls(*(config.bind_port + step for step in (1, 2, 3, 4)))
+
+    @property
+    def provider(self) -> str:
+        return f"http://{HOST}:{self.provider_port}"
+
+    def ports(self) -> list[int]:
+        return [self.provider_port, self.imap_port, self.pop3_port, self.smtp_port]

@@ -1,0 +1,251 @@
+"""The sandbox's IMAP and POP3 servers: as much of both as a fetch needs, over TLS, by XOAUTH2 alone."""
+
+import base64
+import binascii
+import re
+import socketserver
+import ssl
+from collections.abc import Callable
+
+from portal.sandbox import store
+from portal.sandbox.addresses import HOST
+from portal.sandbox.store import Mail
+
+_CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"mail"}')
+
+
+def xoauth2_user(blob: bytes) -> str | None:
+    """The mailbox that an XOAUTH2 response opens, None when the token is not good for it."""
+    try:
+        fields = base64.b64decode(blob, validate=True).decode().split("\x01")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    parts = dict(field.split("=", 1) for field in fields if "=" in field)
+    user = store.user_of(parts.get("auth", "").removeprefix("Bearer "))
+    return user if user and user == parts.get("user") else None
+
+
+class TlsServer(socketserver.ThreadingTCPServer):
+    """One thread a connection; the handshake is the connection's own, so that a silent caller holds up nobody."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int, handler: type[socketserver.BaseRequestHandler], context: ssl.SSLContext) -> None:
+        super().__init__((HOST, port), handler)
+        self.context = context
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        try:
+            secured = self.context.wrap_socket(request, server_side=True)  # type: ignore[arg-type]
+        except OSError:
+            return
+        super().finish_request(secured, client_address)  # type: ignore[arg-type]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A caller that goes away in mid-sentence is nothing to report."""
+
+
+class _Lines(socketserver.StreamRequestHandler):
+    timeout = 120
+    user: str | None = None
+
+    def say(self, line: str | bytes) -> None:
+        self.wfile.write((line.encode() if isinstance(line, str) else line) + b"\r\n")
+
+    def hear(self) -> str | None:
+        line = self.rfile.readline(65536)
+        return line.rstrip(b"\r\n").decode("utf-8", "replace") if line else None
+
+    def handle(self) -> None:
+        with store.database.connection_context():
+            self.talk()
+
+    def talk(self) -> None:
+        raise NotImplementedError
+
+
+class ImapHandler(_Lines):
+    """RFC 3501 with SASL-IR and UIDPLUS, one folder: INBOX."""
+
+    def talk(self) -> None:
+        self.say("* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS] Sandbox ready")
+        while (line := self.hear()) is not None:
+            tag, _, rest = line.partition(" ")
+            name, _, arguments = rest.partition(" ")
+            if name.upper() == "UID":
+                name, _, arguments = arguments.partition(" ")
+                name = f"UID {name}"
+            if not self.answer(tag, name.upper(), arguments):
+                return
+
+    def answer(self, tag: str, name: str, arguments: str) -> bool:
+        """Answer one command; False after the last one."""
+        if name == "LOGOUT":
+            self.say("* BYE Good bye")
+            self.say(f"{tag} OK LOGOUT")
+            return False
+        commands: dict[str, Callable[[str], str | None]] = {"CAPABILITY": self.capability, "NOOP": lambda _: None}
+        if self.user is None:
+            commands["AUTHENTICATE"] = self.authenticate
+        else:
+            commands |= {
+                "LIST": self.list_folders,
+                "SELECT": self.select,
+                "UID SEARCH": self.search,
+                "UID FETCH": self.fetch,
+                "UID STORE": self.mark,
+                "UID EXPUNGE": self.expunge,
+                "EXPUNGE": self.expunge,
+                "CLOSE": lambda _: None,
+            }
+        if name not in commands:
+            self.say(f"{tag} BAD Unknown or not allowed now")
+            return True
+        problem = commands[name](arguments)
+        self.say(f"{tag} NO {problem}" if problem else f"{tag} OK {name} completed")
+        return True
+
+    def capability(self, arguments: str) -> None:
+        self.say("* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS")
+
+    def authenticate(self, arguments: str) -> str | None:
+        mechanism, _, blob = arguments.partition(" ")
+        if mechanism.upper() != "XOAUTH2":
+            return "Only XOAUTH2"
+        if not blob:
+            self.say("+ ")
+            blob = self.hear() or ""
+        self.user = xoauth2_user(blob.encode())
+        if self.user is None:
+            self.say(b"+ " + _CHALLENGE)
+            self.hear()
+            return "[AUTHENTICATIONFAILED] Invalid credentials"
+        return None
+
+    def list_folders(self, arguments: str) -> None:
+        self.say('* LIST () "/" INBOX')
+
+    def select(self, folder: str) -> str | None:
+        if folder.strip('"').upper() != "INBOX":
+            return "[NONEXISTENT] No such folder"
+        self.say(f"* {len(self.mails())} EXISTS")
+        self.say("* OK [UIDVALIDITY 1] UIDs valid")
+        self.say(r"* FLAGS (\Deleted)")
+        return None
+
+    def mails(self) -> list[Mail]:
+        assert self.user is not None
+        return store.mail_of(self.user)
+
+    def search(self, arguments: str) -> None:
+        wanted = [mail for mail in self.mails() if mail.deleted == (arguments.strip().upper() == "DELETED")]
+        self.say("* SEARCH " + " ".join(str(mail.uid) for mail in wanted))
+
+    def fetch(self, arguments: str) -> None:
+        uids, _, items = arguments.partition(" ")
+        for number, mail in enumerate(self.mails(), 1):
+            if not _among(mail.uid, uids):
+                continue
+            content = bytes(mail.content)
+            part = re.search(r"BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?", items, re.IGNORECASE)
+            if part is None:
+                self.say(f"* {number} FETCH (UID {mail.uid} RFC822.SIZE {len(content)})")
+                continue
+            start, length = (int(part[1]), int(part[2])) if part[1] else (0, len(content))
+            cut, mark = content[start : start + length], f"<{start}>" if part[1] else ""
+            self.wfile.write(f"* {number} FETCH (UID {mail.uid} BODY[]{mark} {{{len(cut)}}}\r\n".encode() + cut + b")\r\n")
+
+    def mark(self, arguments: str) -> None:
+        uids = arguments.partition(" ")[0]
+        for mail in self.mails():
+            if _among(mail.uid, uids):
+                mail.deleted = True
+                mail.save()
+
+    def expunge(self, arguments: str) -> None:
+        assert self.user is not None
+        gone = [mail.uid for mail in self.mails() if mail.deleted and (not arguments or _among(mail.uid, arguments))]
+        store.remove_mail(self.user, gone)
+
+
+def _among(uid: int, sequence: str) -> bool:
+    """Whether a sequence set such as ``1,4:7,9:*`` holds the UID."""
+    for part in sequence.split(","):
+        low, _, high = part.partition(":")
+        if int(low) <= uid <= (uid if high == "*" else int(high or low)):
+            return True
+    return False
+
+
+class Pop3Handler(_Lines):
+    """RFC 1939 with AUTH (RFC 5034): XOAUTH2 in one line or in two."""
+
+    def talk(self) -> None:
+        self.gone: set[int] = set()
+        self.say("+OK Sandbox ready")
+        while (line := self.hear()) is not None:
+            name, _, argument = line.partition(" ")
+            if name.upper() == "QUIT":
+                self.quit()
+                return
+            self.answer(name.upper(), argument)
+
+    def answer(self, name: str, argument: str) -> None:
+        if name == "CAPA":
+            self.say("+OK\r\nSASL XOAUTH2\r\nUIDL\r\nUSER\r\n.")
+        elif name == "AUTH" and self.user is None:
+            self.authenticate(argument)
+        elif name in ("STAT", "LIST", "UIDL", "RETR", "DELE", "NOOP") and self.user:
+            self.transact(name, argument)
+        else:
+            self.say("-ERR Unknown or not allowed now")
+
+    def authenticate(self, argument: str) -> None:
+        mechanism, _, blob = argument.partition(" ")
+        if mechanism.upper() != "XOAUTH2":
+            self.say("-ERR Only XOAUTH2")
+            return
+        if not blob:
+            self.say("+ ")
+            blob = self.hear() or ""
+        self.user = xoauth2_user(blob.encode())
+        if self.user is None:
+            self.say(b"+ " + _CHALLENGE)
+            self.hear()
+            self.say("-ERR Authentication failure")
+            return
+        self.mails = store.mail_of(self.user)
+        self.say("+OK Signed in")
+
+    def transact(self, name: str, argument: str) -> None:
+        left = {number: mail for number, mail in enumerate(self.mails, 1) if number not in self.gone}
+        if name == "NOOP":
+            self.say("+OK")
+        elif name == "STAT":
+            self.say(f"+OK {len(left)} {sum(len(mail.content) for mail in left.values())}")
+        elif name in ("LIST", "UIDL") and not argument:
+            self.say("+OK")
+            for number, mail in left.items():
+                self.say(f"{number} {len(mail.content) if name == 'LIST' else f'{mail.uid}'}")
+            self.say(".")
+        elif not argument.isdigit() or int(argument) not in left:
+            self.say("-ERR No such message")
+        else:
+            self.one(name, int(argument), left[int(argument)])
+
+    def one(self, name: str, number: int, mail: Mail) -> None:
+        if name == "RETR":
+            self.say("+OK")
+            self.wfile.write(re.sub(rb"(?m)^\.", b"..", bytes(mail.content)))
+            self.say("." if bytes(mail.content).endswith(b"\n") else "\r\n.")
+        elif name == "DELE":
+            self.gone.add(number)
+            self.say("+OK")
+        else:
+            self.say(f"+OK {number} {len(mail.content) if name == 'LIST' else mail.uid}")
+
+    def quit(self) -> None:
+        if self.user:
+            store.remove_mail(self.user, [self.mails[number - 1].uid for number in self.gone])
+        self.say("+OK Good bye")

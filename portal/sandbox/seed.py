@@ -1,0 +1,91 @@
+"""What the demo starts with: an admin, one mailbox already flowing, one that waits for its first sign-in."""
+
+import secrets
+import time
+from datetime import datetime
+
+from portal import destinations, mail_accounts, providers, refreshing, settings, token_configs, users
+from portal.adapters import oauth2
+from portal.config import Config
+from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Role, Token, TokenConfig, User
+from portal.sandbox import store, trickle
+from portal.sandbox.addresses import HOST, Addresses
+from portal.sealing import Secret
+
+ADMIN, ADMIN_PASSWORD = "admin", "sandbox-admin"  # noqa: S105 - of the demo, printed at its start
+ACTOR = "sandbox"
+
+
+def sow(config: Config, *, now: datetime) -> None:
+    """Make what is missing; what is there stays as the person at the demo left it."""
+    addresses = Addresses.of(config)
+    if not User.select().exists():
+        users.add(ADMIN, Role.ADMIN, Secret(ADMIN_PASSWORD), actor=ACTOR, now=now)
+        settings.change({"FetchInterval": "15", "FQDN": config.address}, actor=ACTOR, now=now)
+    if TokenConfig.select().exists():
+        _follow_ports(addresses)
+        return
+    inbox = config.data_dir / "mail" / "inbox"
+    destination = destinations.add(name="Inbox", type=DestinationType.MAILDIR, path=str(inbox), actor=ACTOR, now=now)
+    flowing, waiting = (_register(f"Sandbox {name}", addresses, now) for name in ("help desk", "invoices"))
+    _sign_in(flowing, store.USERS[0], now)
+    _account("Help desk", store.USERS[0], flowing, destination, addresses, now)
+    _account("Invoices", store.USERS[1], waiting, destination, addresses, now)
+    for user in store.USERS:
+        for _ in range(5):
+            store.add_mail(user, trickle.message(user))
+
+
+def _register(name: str, addresses: Addresses, now: datetime) -> Token:
+    urls = _urls(addresses)
+    entered = token_configs.from_template(providers.find("sandbox"), name=name, client_id=store.CLIENT_ID, **urls)
+    config = token_configs.add(providers.find("sandbox"), entered, Secret(store.CLIENT_SECRET), actor=ACTOR, now=now)
+    return token_configs.find(config.name)
+
+
+def _urls(addresses: Addresses) -> dict[str, str]:
+    base = addresses.provider
+    token = f"{base}/token"
+    return {
+        "authorize_url": f"{base}/authorize",
+        "token_url": token,
+        "refresh_url": token,
+        "jwks_url": f"{base}/jwks",
+        "issuer": base,
+    }
+
+
+def _follow_ports(addresses: Addresses) -> None:
+    """The demo was started on another port: its provider and its mail server are elsewhere now."""
+    TokenConfig.update(**_urls(addresses)).where(TokenConfig.template == "sandbox").execute()
+    MailAccount.update(port=addresses.imap_port).where(MailAccount.host == HOST).execute()
+
+
+def _sign_in(token: Token, user: str, now: datetime) -> None:
+    """A sign-in that somebody has done before the demo begins."""
+    refresh_token = secrets.token_urlsafe(32)
+    store.Grant.create(
+        access_token=secrets.token_urlsafe(32),
+        refresh_token=refresh_token,
+        user=user,
+        scope=token.token_config.scope,
+        expires_at=int(time.time()),
+    )
+    answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), now, None, token.token_config.scope, None)
+    refreshing.keep(token, answer, now=now)
+    token.owner, token.signed_in_at, token.look_at = user, now, now
+    token.overwrite()
+
+
+def _account(name: str, login: str, token: Token, to: Destination, addresses: Addresses, now: datetime) -> None:
+    entered = mail_accounts.Fields(
+        name=name,
+        type=AccountType.IMAPS,
+        host=HOST,
+        port=addresses.imap_port,
+        login=login,
+        token=token,
+        destination=to,
+        after_fetch=AfterFetch.DELETE,
+    )
+    mail_accounts.add(entered, None, actor=ACTOR, now=now)

@@ -1,0 +1,52 @@
+"""The sandbox's SMTP server: takes mail for its own mailboxes from who signs in by XOAUTH2."""
+
+import ssl
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+
+from portal.sandbox import store
+from portal.sandbox.addresses import HOST
+from portal.sandbox.mail_servers import xoauth2_user
+
+
+class _Smtp(SMTP):
+    async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult:  # noqa: N802 - aiosmtpd's name
+        blob = arguments[1].encode() if len(arguments) > 1 else await self._answer_to_challenge()
+        with store.database.connection_context():
+            user = xoauth2_user(blob)
+        if user is None:
+            return AuthResult(success=False, handled=False)
+        return AuthResult(success=True, auth_data=user)
+
+    async def _answer_to_challenge(self) -> bytes:
+        await self.push("334 ")
+        return (await self._reader.readline()).strip()  # type: ignore[no-any-return]
+
+
+class _Inbox:
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address not in store.USERS:
+            return "550 5.1.1 No such mailbox in the sandbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        with store.database.connection_context():
+            for address in envelope.rcpt_tos:
+                store.add_mail(address, envelope.original_content or b"")
+        return "250 2.0.0 Taken"
+
+
+class _Controller(Controller):
+    def factory(self) -> Any:
+        return _Smtp(self.handler, auth_required=True, auth_require_tls=False, hostname="sandbox.test")
+
+
+def start(port: int, context: ssl.SSLContext) -> Controller:
+    controller = _Controller(_Inbox(), hostname=HOST, port=port, ssl_context=context)
+    controller.start()
+    return controller

@@ -1,0 +1,114 @@
+"""What the sandbox remembers: grants, mail and the switch. A small database of its own, so that a restart keeps it."""
+
+import threading
+import time
+from pathlib import Path
+
+from peewee import (
+    AutoField,
+    BlobField,
+    BooleanField,
+    CharField,
+    DatabaseProxy,
+    IntegerField,
+    Model,
+    SqliteDatabase,
+    TextField,
+)
+
+database = DatabaseProxy()
+lock = threading.RLock()
+USERS = ("helpdesk@sandbox.test", "invoices@sandbox.test")
+CLIENT_ID = "portal"
+CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - of a toy provider on loopback
+#: What the provider does with what it is asked; the first is well-behaved.
+MODES = {
+    "normal": "answers as a good provider does",
+    "refuse": "refuses every refresh token (invalid_grant)",
+    "client": "rejects the client (invalid_client)",
+    "down": "is unavailable (HTTP 503)",
+}
+
+
+class _Row(Model):
+    id = AutoField()
+
+    class Meta:
+        database = database
+
+
+class Code(_Row):
+    code = CharField(unique=True)
+    redirect_uri = TextField()
+    scope = TextField()
+    user = CharField()
+    nonce = CharField(null=True)
+    challenge = CharField(null=True)
+    challenge_method = CharField(null=True)
+    made_at = IntegerField()
+
+
+class Grant(_Row):
+    access_token = CharField(unique=True)
+    refresh_token = CharField(unique=True, null=True)
+    user = CharField()
+    scope = TextField()
+    expires_at = IntegerField()
+    #: A refresh token that was used once; using it again is refused.
+    spent = BooleanField(default=False)
+
+
+class Mail(_Row):
+    user = CharField(index=True)
+    uid = IntegerField()
+    content = BlobField()
+    deleted = BooleanField(default=False)
+
+
+class Counter(_Row):
+    user = CharField(unique=True)
+    next_uid = IntegerField(default=1)
+
+
+class Switch(_Row):
+    mode = CharField(default="normal")
+
+
+def open_store(path: Path | str) -> None:
+    opened = SqliteDatabase(str(path), lock_type="IMMEDIATE", pragmas={"journal_mode": "wal", "busy_timeout": 10000})
+    database.initialize(opened)
+    with database.connection_context():
+        database.create_tables([Code, Grant, Mail, Counter, Switch])
+
+
+def mode() -> str:
+    row = Switch.get_or_none()
+    return row.mode if row else "normal"
+
+
+def set_mode(name: str) -> None:
+    Switch.delete().execute()
+    Switch.create(mode=name)
+
+
+def user_of(access_token: str) -> str | None:
+    """Whose access token it is, None when it has ended or never was one."""
+    grant = Grant.get_or_none(Grant.access_token == access_token, Grant.expires_at > time.time())
+    return grant.user if grant else None
+
+
+def add_mail(user: str, content: bytes) -> int:
+    """Append a message and return its UID, never used before in this mailbox."""
+    with lock, database.atomic():
+        counter, _ = Counter.get_or_create(user=user)
+        Mail.create(user=user, uid=counter.next_uid, content=content)
+        Counter.update(next_uid=Counter.next_uid + 1).where(Counter.user == user).execute()
+        return counter.next_uid  # type: ignore[no-any-return]
+
+
+def mail_of(user: str) -> list[Mail]:
+    return list(Mail.select().where(Mail.user == user).order_by(Mail.uid))
+
+
+def remove_mail(user: str, uids: list[int]) -> None:
+    Mail.delete().where(Mail.user == user, Mail.uid.in_(uids)).execute()

@@ -1,0 +1,44 @@
+"""The web server: gunicorn with threads, because a sign-in waits for the provider."""
+
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from portal import startup
+from portal.config import Config
+from portal.web import create_app
+
+_PROCESSES = 2
+_THREADS = 4
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, config: Config, settings: dict[str, Any]) -> None:
+        self._portal_config = config
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return create_app(self._portal_config)
+
+
+def serve(config: Config, handle: int | None) -> None:
+    """Serve until told to stop; ``handle`` is a listening socket from the supervisor, None to open our own."""
+    startup.start(config)
+    settings = {
+        "bind": f"fd://{handle}" if handle is not None else config.address,
+        "workers": _PROCESSES,
+        "threads": _THREADS,
+        "worker_class": "gthread",
+        "graceful_timeout": 3,
+        "timeout": 90,
+        "loglevel": "warning",
+        # Request lines are no log of ours: a callback's carries the authorization code.
+        "accesslog": None,
+        "control_socket_disable": True,
+    }
+    _Server(config, settings).run()

@@ -1,0 +1,114 @@
+"""What every process does first, and the upgrade that one of them does for all."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from peewee import PostgresqlDatabase
+from playhouse import migrations
+from redis import Redis
+
+from portal import embedded, jobs, log, sealing
+from portal.adapters import tls
+from portal.config import Config
+from portal.db import connected, database, open_database
+from portal.errors import ConfigError
+from portal.models import Setting
+from portal.sealing import Place, Sealed, SealBroken, Secret
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+#: Any number: the same in every process that upgrades the same PostgreSQL database.
+_ADVISORY_LOCK = 0x6D746F6B
+_CANARY = "KeyCanary"
+_CANARY_PLACE = Place("setting", 0, "canary")
+
+
+def start(config: Config) -> None:
+    """Bind this process to log, CAs, database, keys and Redis. ConfigError, one line, when one is unusable."""
+    log.set_up(config.log_format)
+    tls.trust(config.ca_file)
+    tls.client_context()
+    open_database(config.database_url)
+    sealing.use_keys(sealing.read_key_file(config.keys_file))
+    with connected():
+        check_canary()
+    jobs.use_redis(redis(config))
+
+
+def redis(config: Config) -> Redis:
+    """A client of its own for each use: rq changes the time-outs of the one it is given."""
+    url = embedded.redis_url(config)
+    if url.startswith("unix://"):
+        return Redis(unix_socket_path=url.removeprefix("unix://"))
+    return Redis.from_url(url)
+
+
+def upgrade(config: Config, *, now: datetime) -> list[str]:
+    """Make data folder, database and keys ready and return the migrations that ran.
+
+    Under a lock: any number of processes may start at once.
+    """
+    _make_data_folder(config.data_dir)
+    open_database(config.database_url)
+    with _locked(config.data_dir), connected():
+        applied: list[str] = migrations.run(database.obj, str(MIGRATIONS))
+        _make_keys(config.keys_file, now)
+    return applied
+
+
+def pending_migrations() -> list[str]:
+    runner = migrations.Runner(database.obj, str(MIGRATIONS))
+    return [row.name for row in runner.status() if row.applied is None]
+
+
+def check_canary() -> None:
+    """Raise ConfigError unless the keys in use are those that this database was sealed with."""
+    if pending_migrations():
+        raise ConfigError("The database is not up to date; run: python -m portal upgrade")
+    row = Setting.get_or_none(Setting.name == _CANARY)
+    if row is None:
+        raise ConfigError("The database has not been set up; run: python -m portal upgrade")
+    try:
+        sealing.keys().open(Sealed(row.value), _CANARY_PLACE)
+    except SealBroken as error:
+        raise ConfigError("PORTAL_KEYS_FILE: these are not the keys that this database was sealed with") from error
+
+
+def _make_data_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"PORTAL_DATA: {folder} cannot be written: {error.strerror}") from error
+
+
+def _make_keys(path: Path, now: datetime) -> None:
+    """New keys for a new database only: an old one needs the keys it was sealed with."""
+    if Setting.get_or_none(Setting.name == _CANARY):
+        sealing.use_keys(sealing.read_key_file(path))
+        check_canary()
+        return
+    sealing.create_key_file(path)
+    sealing.use_keys(sealing.read_key_file(path))
+    canary = sealing.keys().seal(Secret("canary"), _CANARY_PLACE)
+    Setting.create(name=_CANARY, value=canary, changed_at=now)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One upgrade at a time: over this folder by a file lock, over a PostgreSQL database by its own."""
+    with open(folder / "upgrade.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not isinstance(database.obj, PostgresqlDatabase):
+            yield
+            return
+        with connected(), database.obj.connection().cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", (_ADVISORY_LOCK,))

@@ -1,0 +1,26 @@
+"""Pages: one file a word. A view loads, asks a verb and answers; it holds no rule."""
+
+from flask import Flask
+
+from portal.views import (
+    callback,
+    destinations,
+    events,
+    health,
+    home,
+    mail_accounts,
+    runs,
+    sessions,
+    settings,
+    status,
+    tokens,
+    users,
+)
+
+
+def init_app(app: Flask) -> None:
+    pages = (home, sessions, tokens, mail_accounts, destinations, runs, events, settings, users, status, health)
+    for module in pages:
+        app.register_blueprint(module.bp)
+    # Last: it answers the paths that nothing else does.
+    app.register_blueprint(callback.bp)

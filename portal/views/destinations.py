@@ -1,0 +1,73 @@
+"""Destinations."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal import access, destinations
+from portal.errors import Invalid, NotFound, PortalError
+from portal.forms import text
+from portal.forms.mail import DestinationForm
+from portal.models import Destination, DestinationType, Role
+
+bp = Blueprint("destinations", __name__, url_prefix="/destinations")
+
+
+@bp.get("")
+def index() -> str:
+    return render_template("destinations/index.html", rows=list(Destination.select().order_by(Destination.name)))
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@access.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = DestinationForm()
+    if form.validate_on_submit():
+        kind = DestinationType(form.type.data)
+        try:
+            row = destinations.add(type=kind, **_entered(form), actor=access.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is added.", "success")
+            return redirect(url_for("destinations.index"), 303)
+    return render_template("destinations/form.html", form=form, row=None)
+
+
+@bp.route("/<int:row_id>", methods=["GET", "POST"])
+@access.needs(Role.ADMIN)
+def edit(row_id: int) -> str | Response:
+    row = _row(row_id)
+    form = DestinationForm(obj=row)
+    if form.validate_on_submit():
+        try:
+            destinations.edit(row, **_entered(form), actor=access.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is saved.", "success")
+            return redirect(url_for("destinations.index"), 303)
+    return render_template("destinations/form.html", form=form, row=row)
+
+
+@bp.post("/<int:row_id>/delete")
+@access.needs(Role.ADMIN)
+def delete(row_id: int) -> Response:
+    row = _row(row_id)
+    try:
+        destinations.delete(row, actor=access.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(url_for("destinations.edit", row_id=row.id), 303)
+    flash(f"{row.name} is deleted. Its files stay.", "success")
+    return redirect(url_for("destinations.index"), 303)
+
+
+def _entered(form: DestinationForm) -> dict[str, str]:
+    return {name: text(form[name].data) for name in ("name", "path", "comment")}
+
+
+def _row(row_id: int) -> Destination:
+    row: Destination | None = Destination.get_or_none(Destination.id == row_id)
+    if row is None:
+        raise NotFound("There is no such destination; it may have been deleted.")
+    return row

@@ -1,0 +1,94 @@
+"""Mail accounts."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal import access, mail_accounts
+from portal.errors import Invalid, NotFound
+from portal.forms.mail import MailAccountForm
+from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig
+
+bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
+_SHOWN = 20
+
+
+@bp.get("")
+def index() -> str:
+    accounts = MailAccount.select(MailAccount, Token, TokenConfig, Destination).join(Destination)
+    accounts = accounts.switch(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
+    rows = [(account, mail_accounts.state(account, g.now)) for account in accounts.order_by(MailAccount.name)]
+    return render_template("mail_accounts/index.html", rows=rows, destinations=Destination.select().count())
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@access.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = _form()
+    if form.validate_on_submit():
+        try:
+            account = mail_accounts.add(form.entered(), form.typed_password(), actor=access.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{account.name} is added and will be fetched at once.", "success")
+            return redirect(url_for("mail_accounts.index"), 303)
+    return render_template("mail_accounts/form.html", form=form, account=None)
+
+
+@bp.get("/<int:account_id>")
+def show(account_id: int) -> str:
+    account = _account(account_id)
+    messages = Message.select().where(Message.mail_account == account.id).order_by(Message.id.desc()).limit(_SHOWN)
+    runs = Run.select().where(Run.mail_account == account.id).order_by(Run.id.desc()).limit(_SHOWN)
+    state = mail_accounts.state(account, g.now)
+    return render_template("mail_accounts/show.html", account=account, state_now=state, messages=messages, runs=runs)
+
+
+@bp.route("/<int:account_id>/edit", methods=["GET", "POST"])
+@access.needs(Role.ADMIN)
+def edit(account_id: int) -> str | Response:
+    account = _account(account_id)
+    form = _form()
+    if form.validate_on_submit():
+        try:
+            mail_accounts.edit(account, form.entered(), form.typed_password(), actor=access.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{account.name} is saved.", "success")
+            return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+    elif not form.is_submitted():
+        form.show(account)
+    return render_template("mail_accounts/form.html", form=form, account=account)
+
+
+@bp.post("/<int:account_id>/fetch")
+@access.needs(Role.OPERATOR)
+def fetch(account_id: int) -> Response:
+    account = _account(account_id)
+    mail_accounts.ask_for_fetch(account, actor=access.actor(), now=g.now)
+    flash(f"{account.name} is being fetched. Reload this page to see how far it is.", "info")
+    return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+
+
+@bp.post("/<int:account_id>/delete")
+@access.needs(Role.ADMIN)
+def delete(account_id: int) -> Response:
+    account = _account(account_id)
+    mail_accounts.delete(account, actor=access.actor(), now=g.now)
+    flash(f"{account.name} is deleted. What was delivered stays.", "success")
+    return redirect(url_for("mail_accounts.index"), 303)
+
+
+def _form() -> MailAccountForm:
+    form = MailAccountForm()
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.owner)
+    form.offer(list(tokens), list(Destination.select().order_by(Destination.name)))
+    return form
+
+
+def _account(account_id: int) -> MailAccount:
+    account: MailAccount | None = MailAccount.get_or_none(MailAccount.id == account_id)
+    if account is None:
+        raise NotFound("There is no such mail account; it may have been deleted.")
+    return account

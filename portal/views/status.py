@@ -1,0 +1,13 @@
+"""Whether clock, workers and Redis are alive."""
+
+from flask import Blueprint, g, render_template
+
+import portal
+from portal import health
+
+bp = Blueprint("status", __name__, url_prefix="/status")
+
+
+@bp.get("")
+def index() -> str:
+    return render_template("status.html", parts=health.parts(g.now), backlog=health.backlog(g.now), version=portal.__version__)

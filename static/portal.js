@@ -1,0 +1,29 @@
+// Conveniences only: every page works without this file.
+"use strict";
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const label = button.querySelector("span");
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
+    label.textContent = "Copied";
+    setTimeout(() => { label.textContent = "Copy"; }, 2000);
+  });
+}
+
+// The template drop-down opens its form at once; without JavaScript its button does.
+for (const select of document.querySelectorAll("select[data-go]")) {
+  select.addEventListener("change", () => { if (select.value) select.form.requestSubmit(); });
+}
+
+// The field that belongs to the chosen authentication type.
+for (const choice of document.querySelectorAll("[data-shows]")) {
+  const show = () => {
+    for (const field of document.querySelectorAll("[data-shown-for]")) {
+      field.hidden = field.dataset.shownFor !== choice.value;
+    }
+  };
+  choice.addEventListener("change", show);
+  show();
+}

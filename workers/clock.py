@@ -1,0 +1,52 @@
+"""The clock: every few seconds it enqueues the ids of what is due. It knows nothing between two ticks."""
+
+import logging
+import os
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+
+from peewee import DatabaseError
+
+from portal import health, jobs, startup
+from portal.config import Config
+from portal.db import connected
+from portal.models import Heartbeat, MailAccount, Token
+from workers import stopping
+
+TICK_SECONDS = 2
+#: Another clock takes over when the leading one has been silent for this long.
+_TAKE_OVER = timedelta(seconds=5 * TICK_SECONDS)
+_AT_ONCE = 500
+
+logger = logging.getLogger(__name__)
+
+
+def tick(holder: str, *, now: datetime) -> int:
+    """Enqueue what is due and return how much; 0 when another clock leads."""
+    if not _lead(holder, now):
+        return 0
+    renewals = sum(jobs.refresh_token(token_id) for token_id in Token.due(now, _AT_ONCE))
+    return renewals + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
+
+
+def _lead(holder: str, now: datetime) -> bool:
+    """Write the sign of life, if this clock leads or the leading one is silent."""
+    Heartbeat.insert(name=health.CLOCK, holder=holder, at=now).on_conflict_ignore().execute()
+    free = (Heartbeat.holder == holder) | (Heartbeat.at < now - _TAKE_OVER)
+    written = Heartbeat.update(holder=holder, at=now).where(Heartbeat.name == health.CLOCK, free).execute()
+    return bool(written)
+
+
+def main(config: Config) -> None:
+    """Tick until told to stop."""
+    startup.start(config)
+    stopping.listen()
+    holder = f"{socket.gethostname()}-{os.getpid()}"
+    while not stopping.is_asked_for():
+        try:
+            with connected():
+                tick(holder, now=datetime.now(UTC))
+        except Exception as error:  # the outermost loop: a database that is away comes back
+            logger.log(logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR, "Tick failed", exc_info=True)
+        time.sleep(TICK_SECONDS)

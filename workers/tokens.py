@@ -1,0 +1,19 @@
+"""Jobs on tokens."""
+
+import logging
+from datetime import UTC, datetime
+
+from portal import audit, refreshing
+from portal.db import connected
+from portal.errors import OutsideError
+
+logger = logging.getLogger(__name__)
+
+
+def refresh(token_id: int) -> None:
+    """Renew one token. What the provider refused or could not do is in the row by now; it is no crash."""
+    with connected():
+        try:
+            refreshing.refresh(token_id, actor=audit.WORKER, now=datetime.now(UTC))
+        except OutsideError as error:
+            logger.warning("Token %s was not renewed: %s", token_id, error)

@@ -1,0 +1,87 @@
+"""The RQ worker: forks per job with everything imported, takes JSON only, and runs only what is on the list."""
+
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from rq import Queue, Worker
+from rq.job import Job
+
+from portal import jobs, startup
+from portal.config import Config
+from portal.db import database
+from portal.supervisor import die_with_parent
+from workers import mail_accounts, stopping, tokens
+
+#: Everything a job may run, imported here, before the fork.
+_MODULES = (tokens, mail_accounts)
+_FORCE_AFTER_SECONDS = 3
+
+
+class Forbidden(Exception):
+    """A job names a function that is not on the list: somebody else writes to our Redis."""
+
+
+class ListedJob(Job):
+    """Runs only the functions of ``jobs.ALLOWED``, whatever Redis says."""
+
+    @property
+    def func(self) -> Any:
+        if self.func_name not in jobs.ALLOWED:
+            raise Forbidden(self.func_name)
+        return super().func
+
+    def _no_callback(self) -> None:
+        return None
+
+    # A callback is a function that Redis names, too.
+    success_callback = failure_callback = stopped_callback = property(_no_callback)  # type: ignore[assignment]
+
+
+class PortalWorker(Worker):
+    """A worker whose jobs end at a safe point when it is told to stop."""
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        database.obj.dispose()  # the connection is the parent's
+        super().main_work_horse(job, queue)  # type: ignore[no-untyped-call]
+
+    def setup_work_horse_signals(self) -> None:
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        stopping.listen()
+        if sys.platform == "linux":
+            die_with_parent()
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Ask the job to come to a safe point; one that does not in time is killed, and its row given back."""
+        if self.horse_pid:
+            os.kill(self.horse_pid, signal.SIGTERM)
+            signal.signal(signal.SIGALRM, lambda number, frame: self.kill_horse())
+            signal.alarm(_FORCE_AFTER_SECONDS)
+
+    def procline(self, message: str) -> None:
+        """The process title stays what it is."""
+
+
+def release_after_kill(job: Job, pid: int | None, status: int | None, usage: object) -> None:
+    kind, _, row_id = job.id.partition("-")
+    if kind == "fetch":
+        mail_accounts.release(int(row_id))
+
+
+def main(config: Config, queues: list[str]) -> None:
+    """Work until told to stop."""
+    startup.start(config)
+    database.obj.dispose()
+    worker = PortalWorker(
+        queues,
+        name=f"{socket.gethostname()}-{os.getpid()}-{'-'.join(queues)}",
+        connection=startup.redis(config),
+        job_class=ListedJob,
+        serializer="json",
+        maintenance_interval=60,
+        log_job_description=False,
+        work_horse_killed_handler=release_after_kill,  # type: ignore[arg-type]
+    )
+    worker.work(logging_level="WARNING")
