@@ -51,7 +51,6 @@ def command(config: Config) -> list[str]:
         "save": "",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
-        "proc-title-template": "{title}",
     }
     return [str(_binary()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 

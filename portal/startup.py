@@ -1,6 +1,7 @@
 """What every process does first, and the upgrade that one of them does for all."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -9,6 +10,9 @@ from pathlib import Path
 from peewee import PostgresqlDatabase
 from playhouse import migrations
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from portal import embedded, jobs, log, sealing
 from portal.adapters import tls
@@ -21,6 +25,7 @@ from portal.sealing import Place, Sealed, SealBroken, Secret
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number: the same in every process that upgrades the same PostgreSQL database.
 _ADVISORY_LOCK = 0x6D746F6B
+_REDIS_TRIES, _REDIS_PAUSE_SECONDS = 50, 0.2
 _CANARY = "KeyCanary"
 _CANARY_PLACE = Place("setting", 0, "canary")
 
@@ -38,11 +43,27 @@ def start(config: Config) -> None:
 
 
 def redis(config: Config) -> Redis:
-    """A client of its own for each use: rq changes the time-outs of the one it is given."""
+    """A client of its own for each use: rq changes the time-outs of the one it is given.
+
+    It fails at once when Redis is away: whoever asks has the database to go on with.
+    """
     url = embedded.redis_url(config)
+    at_once = Retry(NoBackoff(), 0)
     if url.startswith("unix://"):
-        return Redis(unix_socket_path=url.removeprefix("unix://"))
-    return Redis.from_url(url)
+        return Redis(unix_socket_path=url.removeprefix("unix://"), retry=at_once)
+    return Redis.from_url(url, retry=at_once)
+
+
+def wait_for_redis(connection: Redis) -> None:
+    """Return once Redis answers; ConfigError when it has not within ten seconds."""
+    for _ in range(_REDIS_TRIES):
+        try:
+            connection.ping()
+        except RedisError:
+            time.sleep(_REDIS_PAUSE_SECONDS)
+        else:
+            return
+    raise ConfigError("REDIS_URL: Redis does not answer; start the portal with: python -m portal run")
 
 
 def upgrade(config: Config, *, now: datetime) -> list[str]:

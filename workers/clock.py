@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 
 from peewee import DatabaseError
@@ -49,4 +48,4 @@ def main(config: Config) -> None:
                 tick(holder, now=datetime.now(UTC))
         except Exception as error:  # the outermost loop: a database that is away comes back
             logger.log(logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR, "Tick failed", exc_info=True)
-        time.sleep(TICK_SECONDS)
+        stopping.wait(TICK_SECONDS)

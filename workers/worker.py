@@ -74,10 +74,12 @@ def main(config: Config, queues: list[str]) -> None:
     """Work until told to stop."""
     startup.start(config)
     database.obj.dispose()
+    connection = startup.redis(config)
+    startup.wait_for_redis(connection)
     worker = PortalWorker(
         queues,
         name=f"{socket.gethostname()}-{os.getpid()}-{'-'.join(queues)}",
-        connection=startup.redis(config),
+        connection=connection,
         job_class=ListedJob,
         serializer="json",
         maintenance_interval=60,

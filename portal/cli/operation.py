@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from portal import embedded, health, settings, startup, users
+from portal import embedded, health, log, settings, startup, users
 from portal.cli.common import now
 from portal.config import Config, from_environment, parse_bind
 from portal.db import connected
@@ -20,6 +20,7 @@ from portal.supervisor import Part, listen, supervise
 def run(bind: str | None, workers: int, sandbox: bool) -> None:
     """Start everything: embedded Redis, web server, workers, clock."""
     config = from_environment(_with_bind(bind))
+    log.set_up(config.log_format)
     startup.upgrade(config, now=now())
     with connected():
         settings.remember_address(config.address, now=now())

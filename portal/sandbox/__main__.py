@@ -19,7 +19,8 @@ from portal.sandbox.provider import create_provider
 def main() -> None:
     config = from_environment()
     log.set_up(config.log_format)
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    for name in ("werkzeug", "mail.log"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # it listens on loopback alone
     folder, addresses = config.data_dir / "sandbox", Addresses.of(config)
     store.open_store(folder / "sandbox.db")
