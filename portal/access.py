@@ -30,7 +30,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
         return self.user.name
 
     def may(self, role: str) -> bool:
-        return self.user.role.covers(Role(role))
+        return Role(self.user.role).covers(Role(role))
 
     def get_id(self) -> str:
         return self._key

@@ -24,7 +24,7 @@ def add(*, name: str, type: DestinationType, path: str, comment: str = "", actor
             audit.about(row, actor, "added", f"{type.value} {path}", now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 def edit(row: Destination, *, name: str, path: str, comment: str, actor: str, now: datetime) -> None:
@@ -45,7 +45,7 @@ def edit(row: Destination, *, name: str, path: str, comment: str, actor: str, no
 def delete(row: Destination, *, actor: str, now: datetime) -> None:
     """Delete the destination; its files stay. InUse names the mail accounts that deliver to it."""
     with transaction():
-        names = ", ".join(account.name for account in row.mail_accounts)  # type: ignore[attr-defined]
+        names = ", ".join(account.name for account in row.mail_accounts)
         if names:
             raise InUse(f"{row.name!r} is in use and cannot be deleted. Mail accounts that deliver to it: {names}.")
         audit.about(row, actor, "deleted", f"the files in {row.path} stay", now)

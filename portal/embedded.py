@@ -29,7 +29,9 @@ def socket_path(config: Config) -> Path:
         return path
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if not runtime:
-        raise ConfigError(f"PORTAL_DATA: {config.data_dir} is too long for a socket; use a shorter path or set REDIS_URL")
+        raise ConfigError(
+            f"PORTAL_DATA: {config.data_dir} is too long for a socket; use a shorter path or set REDIS_URL"
+        )
     return Path(runtime) / f"mail-token-portal-{config.data_dir.stat().st_ino}.sock"
 
 

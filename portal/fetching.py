@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from portal import audit, destinations, ledger, refreshing, schedule, settings
 from portal.adapters import imap
@@ -213,7 +213,9 @@ class _Fetch:
         account.tries = 0
         account.look_at = now + settings.fetch_interval() if finished else now
         account.give_back()
-        self._end(RunOutcome.DONE if finished else RunOutcome.STOPPED, "Finished." if finished else "Stopped; goes on later.")
+        self._end(
+            RunOutcome.DONE if finished else RunOutcome.STOPPED, "Finished." if finished else "Stopped; goes on later."
+        )
 
     def _fail(self, error: OutsideError) -> None:
         now, account = self.watch.clock(), self.account
@@ -232,7 +234,7 @@ class _Fetch:
         self._line(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
 
 
-def _describe(row: Message, content: BinaryIO) -> None:
+def _describe(row: Message, content: Any) -> None:
     """Note what the message is by itself, whatever the server says of it."""
     content.seek(0)
     row.digest = hashlib.file_digest(content, "sha256").hexdigest()

@@ -8,25 +8,18 @@ from peewee import DateTimeField, FieldAccessor, TextField
 from portal.sealing import Place, Sealed, Secret, keys
 
 
-class UtcField(DateTimeField):
+class _Utc(DateTimeField):
     """A moment, stored without zone as UTC. Refuses a naive datetime: it means an hour that nobody knows."""
-
-    if TYPE_CHECKING:
-
-        @overload  # type: ignore[override]
-        def __new__(cls, *, null: Literal[True], **kwargs: Any) -> "DateTimeField[datetime | None]": ...
-        @overload
-        def __new__(cls, *, null: Literal[False] = ..., **kwargs: Any) -> "DateTimeField[datetime]": ...
 
     def db_value(self, value: datetime | None) -> Any:
         if value is None:
             return None
         if value.tzinfo is None:
             raise TypeError(f"{self.name}: a naive datetime")
-        return super().db_value(value.astimezone(UTC).replace(tzinfo=None))
+        return super().db_value(value.astimezone(UTC).replace(tzinfo=None))  # type: ignore[no-untyped-call]
 
     def python_value(self, value: Any) -> datetime | None:
-        moment: datetime | None = super().python_value(value)
+        moment: datetime | None = super().python_value(value)  # type: ignore[no-untyped-call]
         return moment.replace(tzinfo=UTC) if moment else None
 
 
@@ -52,14 +45,10 @@ class _SealedAccessor(FieldAccessor):
         return Place(instance._meta.table_name, instance.id, self.field.column_name)
 
 
-class SealedField(TextField):
+class _SealedText(TextField):
     """A secret at rest: AES-GCM, bound to table, row and column. NULL means that there is none."""
 
     accessor_class = _SealedAccessor
-
-    if TYPE_CHECKING:
-
-        def __new__(cls, **kwargs: Any) -> "TextField[Secret | None]": ...  # type: ignore[misc,override]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(null=True, **kwargs)
@@ -71,3 +60,15 @@ class SealedField(TextField):
 
     def python_value(self, value: Any) -> Sealed | None:
         return None if value is None else Sealed(value)
+
+
+if TYPE_CHECKING:
+    # What a row of such a column gives: the field classes themselves cannot be told apart by ``null``.
+    @overload
+    def UtcField(*, null: Literal[True], index: bool = ...) -> DateTimeField[datetime | None]: ...
+    @overload
+    def UtcField(*, index: bool = ...) -> DateTimeField[datetime]: ...
+    def UtcField(**kwargs: Any) -> Any: ...  # noqa: N802
+    def SealedField() -> TextField[Secret | None]: ...  # noqa: N802
+else:
+    UtcField, SealedField = _Utc, _SealedText

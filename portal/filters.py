@@ -11,6 +11,7 @@ _STEPS = [
     (timedelta(days=1), timedelta(hours=1), "hour"),
     (timedelta(days=60), timedelta(days=1), "day"),
     (timedelta(days=700), timedelta(days=30), "month"),
+    (timedelta.max, timedelta(days=365), "year"),
 ]
 
 
@@ -19,11 +20,7 @@ def relative(moment: datetime, now: datetime) -> str:
     distance = abs(moment - now)
     if distance < timedelta(seconds=2):
         return "now"
-    for below, unit, name in _STEPS:
-        if distance < below:
-            break
-    else:
-        unit, name = timedelta(days=365), "year"
+    unit, name = next((unit, name) for below, unit, name in _STEPS if distance < below)
     count = distance // unit
     words = f"{count} {name}{'' if count == 1 else 's'}"
     return f"in {words}" if moment > now else f"{words} ago"

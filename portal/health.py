@@ -33,9 +33,13 @@ def parts(now: datetime) -> list[Part]:
 def clock(now: datetime) -> Part:
     beat = Heartbeat.get_or_none(Heartbeat.name == CLOCK)
     if beat is None:
-        return Part("Clock", State("broken", Tone.BROKEN, "has never ticked", remedy="Start it: python -m portal clock"))
+        return Part(
+            "Clock", State("broken", Tone.BROKEN, "has never ticked", remedy="Start it: python -m portal clock")
+        )
     if now - beat.at > _SILENT:
-        return Part("Clock", State("broken", Tone.BROKEN, "silent since", beat.at, remedy="Start it: python -m portal clock"))
+        return Part(
+            "Clock", State("broken", Tone.BROKEN, "silent since", beat.at, remedy="Start it: python -m portal clock")
+        )
     return Part("Clock", State("good", Tone.GOOD, "last tick", beat.at), beat.holder)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from peewee import Expression
 
 from portal.db import transaction
-from portal.models import MailAccount, Message, MessageState
+from portal.models import MailAccount, Message, MessageState, tuples
 
 
 class Ledger:
@@ -19,8 +19,8 @@ class Ledger:
 
     def waiting(self, uids: list[int]) -> list[int]:
         """Those of ``uids`` that are still to be delivered: never seen, or seen and not marked as delivered."""
-        settled = Message.select(Message.uid).where(self._here, Message.state != MessageState.SEEN).tuples()
-        done = {uid for (uid,) in settled}
+        settled = Message.select(Message.uid).where(self._here, Message.state != MessageState.SEEN)
+        done = {uid for (uid,) in tuples(settled)}
         return [uid for uid in uids if str(uid) not in done]
 
     def see(self, sizes: dict[int, int], now: datetime) -> dict[int, Message]:
@@ -33,7 +33,7 @@ class Ledger:
         return rows
 
     def _new(self, uid: int, size: int, now: datetime) -> Message:
-        return Message.create(  # type: ignore[no-any-return]
+        return Message.create(
             mail_account=self._account,
             mailbox=self._mailbox,
             uid=str(uid),

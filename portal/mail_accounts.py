@@ -48,7 +48,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
             audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
-    return account  # type: ignore[no-any-return]
+    return account
 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:

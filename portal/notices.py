@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal import settings, status, token_facts
-from portal.models import MailAccount, Token, TokenConfig, Validity
+from portal.models import MailAccount, Token, TokenConfig, Validity, tuples
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ def _accounts_by_token() -> dict[int, list[str]]:
     valid = MailAccount.select(MailAccount.name, MailAccount.token).where(
         MailAccount.validity == Validity.VALID, MailAccount.token.is_null(False)
     )
-    for name, token_id in valid.order_by(MailAccount.name).tuples():
+    for name, token_id in tuples(valid.order_by(MailAccount.name)):
         names.setdefault(token_id, []).append(name)
     return names

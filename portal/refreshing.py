@@ -193,15 +193,31 @@ def _last_resort(token_id: int, now: datetime) -> Token:
     raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
 
 
+#: What a sign-in fills.
+_GIVEN = (
+    "access_token",
+    "refresh_token",
+    "owner",
+    "expires_at",
+    "obtained_at",
+    "refresh_token_used_at",
+    "refresh_token_expires_at",
+    "granted_scope",
+    "signed_in_at",
+    "signed_in_by",
+    "failing_since",
+    "failure",
+    "refused_at",
+    "look_at",
+)
+
+
 def forget(token: Token, *, actor: str, now: datetime) -> None:
     """Drop what the provider gave, here only; the provider is not told."""
     if token.signed_in_at is None:
         raise PortalError(f"{token.name!r} holds nothing to forget.")
     name = token.name
-    for column in (
-        "access_token", "refresh_token", "owner", "expires_at", "obtained_at", "refresh_token_used_at", "signed_in_by",
-        "refresh_token_expires_at", "granted_scope", "signed_in_at", "failing_since", "failure", "refused_at", "look_at",
-    ):  # fmt: skip
+    for column in _GIVEN:
         setattr(token, column, None)
     with transaction():
         token.overwrite()

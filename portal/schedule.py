@@ -25,6 +25,6 @@ def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: time
 
 
 def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
-    """After failure number ``tries``: 1, 2, 4 … 60 minutes, or later when the other side asked for ``asked`` seconds."""
+    """After failure number ``tries``: 1, 2, 4 … 60 minutes, or the ``asked`` seconds if they are longer."""
     pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
     return now + max(pause, timedelta(seconds=asked or 0))

@@ -32,7 +32,9 @@ def _http_type(text: str) -> str:
 
 def _fqdn(text: str) -> str:
     if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:\d{1,5})?", text):
-        raise ValueError("A host name, and a port if it is not the usual one: mail.example.com or mail.example.com:8443.")
+        raise ValueError(
+            "A host name, and a port if it is not the usual one: mail.example.com or mail.example.com:8443."
+        )
     return text
 
 
@@ -61,9 +63,19 @@ def _between(low: int, high: int) -> Callable[[str], str]:
 KNOWN = {
     known.name: known
     for known in (
-        Known("HttpType", "http", "How browsers reach the portal: http or https. Microsoft and Google want https.", _http_type),
+        Known(
+            "HttpType",
+            "http",
+            "How browsers reach the portal: http or https. Microsoft and Google want https.",
+            _http_type,
+        ),
         Known("FQDN", "127.0.0.1:8000", "Under which host name (and port) browsers reach the portal.", _fqdn),
-        Known("ScriptAlias", "", "The path in front of the redirect script, ending in a slash; may be empty.", _script_alias),
+        Known(
+            "ScriptAlias",
+            "",
+            "The path in front of the redirect script, ending in a slash; may be empty.",
+            _script_alias,
+        ),
         Known("RedirectScript", REDIRECT_SCRIPT, "The last segment of the redirect URI.", _script),
         Known("FetchInterval", "300", "Seconds between two fetches of a mail account.", _between(5, 86400)),
         Known("RefreshMargin", "900", "Seconds before its end at which a token is renewed.", _between(5, 43200)),
@@ -118,7 +130,10 @@ def redirect_uri_warnings(browser_origin: str | None) -> list[str]:
     if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         warnings.append("It is not https: Microsoft and Google will refuse it. Set HttpType to https.")
     if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
-        warnings.append(f"Your browser is at {browser_origin}: a sign-in begun here cannot come back. Correct FQDN and HttpType, or open the portal at {parts.scheme}://{parts.netloc}.")
+        warnings.append(
+            f"Your browser is at {browser_origin}: a sign-in begun here cannot come back. "
+            f"Correct FQDN and HttpType, or open the portal at {parts.scheme}://{parts.netloc}."
+        )
     return warnings
 
 

@@ -82,9 +82,17 @@ def _use_up(state: str, login_session: LoginSession | None, by: str, now: dateti
     if row is not None and row.login_session_id == (login_session.id if login_session else None):
         fresh = (SignIn.id == row.id) & SignIn.used_at.is_null() & (SignIn.started_at > now - LIFE)
         if SignIn.update(used_at=now).where(fresh).execute() == 1:
-            return row  # type: ignore[no-any-return]
+            return row
     name = row.token.name if row else ""
-    audit.record(by, "token:sign-in-rejected", "token", row.token_id if row else None, name, "unknown, used or foreign state", now)
+    audit.record(
+        by,
+        "token:sign-in-rejected",
+        "token",
+        row.token_id if row else None,
+        name,
+        "unknown, used or foreign state",
+        now,
+    )
     raise Refused(_FOREIGN_STATE)
 
 
@@ -122,11 +130,15 @@ def _owner(row: SignIn, answer: oauth2.TokenAnswer) -> str | None:
     claims = providers.find(config.template).owner_claims
     owner = oauth2.owner_of(answer, identity, refreshing.client_of(config), nonce=row.nonce, claims=claims)
     if before and owner and before.casefold() != owner.casefold():
-        raise Refused(f"{owner} signed in, but this token belongs to {before}. Sign in as {before}, or forget the token first.")
+        raise Refused(
+            f"{owner} signed in, but this token belongs to {before}. Sign in as {before}, or forget the token first."
+        )
     return owner or before
 
 
-def _store(token: Token, answer: oauth2.TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
+def _store(
+    token: Token, answer: oauth2.TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime
+) -> None:
     if answer.refresh_token is None:
         # A new grant: the refresh token of the old one is not its continuation.
         token.refresh_token = None

@@ -20,7 +20,7 @@ from portal.config import Config
 from portal.db import connected, database, open_database
 from portal.errors import ConfigError
 from portal.models import Setting
-from portal.sealing import Place, Sealed, SealBroken, Secret
+from portal.sealing import Place, SealBroken, Sealed, Secret
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number: the same in every process that upgrades the same PostgreSQL database.
@@ -127,7 +127,7 @@ def _locked(folder: Path) -> Iterator[None]:
         if not isinstance(database.obj, PostgresqlDatabase):
             yield
             return
-        with connected(), database.obj.connection().cursor() as cursor:
+        with connected(), database.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
             try:
                 yield

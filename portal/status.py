@@ -54,13 +54,15 @@ class TokenFacts:
 
 SIGN_IN = "Request a new token: sign the mailbox in."
 SIGN_IN_AGAIN = "Request a new token: sign the mailbox in again. Everything else is kept."
-NEW_SECRET = "Enter a new client secret. The tokens are kept and go on by themselves."  # noqa: S105 - a sentence
+NEW_SECRET = "Enter a new client secret. The tokens are kept and go on by themselves."
 
 
 def access_token(facts: TokenFacts, now: datetime) -> State:
     """The state of an access token; the first that holds."""
     if not facts.config_valid:
-        return State("configuration invalid", Tone.IDLE, "configuration is set to invalid", remedy="Set its Validity to valid.")
+        return State(
+            "configuration invalid", Tone.IDLE, "configuration is set to invalid", remedy="Set its Validity to valid."
+        )
     if facts.credentials_refused_at:
         return State(
             "credentials rejected",
@@ -132,7 +134,8 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
             Tone.WARNING,
             "none given",
             why="The provider gave no refresh token, so access ends with the access token.",
-            remedy="Ask for offline access (Microsoft: scope offline_access; Google: prompt=consent), then sign in again.",
+            remedy="Ask for offline access (Microsoft: scope offline_access; Google: prompt=consent), "
+            "then sign in again.",
         )
     if facts.refresh_token_expires_at:
         return _refresh_by_end(facts.refresh_token_expires_at, now)
@@ -180,7 +183,14 @@ def mail_account(facts: AccountFacts) -> State:
         return State("running", Tone.GOOD, "being fetched now")
     if facts.token and token_stands_still(facts.token):
         tone = Tone.IDLE if facts.token.name == "never requested" else Tone.BROKEN
-        return State("waiting", tone, f"waits for its token ({facts.token.name})", facts.fetched_at, why=facts.token.why, remedy=facts.token.remedy)
+        return State(
+            "waiting",
+            tone,
+            f"waits for its token ({facts.token.name})",
+            facts.fetched_at,
+            why=facts.token.why,
+            remedy=facts.token.remedy,
+        )
     if facts.failing_since:
         return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.look_at, facts.failure or "")
     if facts.fetched_at is None:

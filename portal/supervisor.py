@@ -89,7 +89,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
 
 def _start(part: Part, environment: dict[str, str]) -> None:
     part.started = time.monotonic()
-    part.process = subprocess.Popen(  # noqa: S603 - our own commands
+    part.process = subprocess.Popen(
         part.command,
         env={**os.environ, **environment},
         pass_fds=part.handles,

@@ -53,7 +53,12 @@ def from_template(template: Template, *, name: str, client_id: str, tenant: str 
         "notify_expired_token": template.notify_expired_token,
         "notify_expired_refresh_token": template.notify_expired_refresh_token,
     }
-    return Fields(name=name, client_id=client_id, tenant=tenant, **{**preset, **{k: v for k, v in given.items() if v not in (None, "")}})
+    return Fields(
+        name=name,
+        client_id=client_id,
+        tenant=tenant,
+        **{**preset, **{k: v for k, v in given.items() if v not in (None, "")}},
+    )
 
 
 def add(template: Template, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> TokenConfig:
@@ -70,7 +75,7 @@ def add(template: Template, entered: Fields, secret: Secret | None, *, actor: st
             audit.about(config, actor, "added", f"from the template {template.name}", now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
-    return config  # type: ignore[no-any-return]
+    return config
 
 
 def edit(config: TokenConfig, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> None:
@@ -97,7 +102,7 @@ def _go_on(config: TokenConfig, changed: list[str], secret: Secret | None, now: 
     if not secret and not {"client_id", "token_url", "refresh_url", "scope", "validity"} & set(changed):
         return
     refreshing.resume(config, now=now)
-    for token in config.tokens:  # type: ignore[attr-defined]
+    for token in tokens_of(config):
         refreshing.wake_dependants(token, now=now)
 
 
@@ -154,16 +159,18 @@ def _url_problem(url: str) -> str | None:
     return None
 
 
+def tokens_of(config: TokenConfig) -> list[Token]:
+    return list(Token.select().where(Token.token_config == config.id).order_by(Token.id))
+
+
 def find(reference: str) -> Token:
     """The token that ``CONFIG`` or ``CONFIG/OWNER`` names; Invalid when it names several."""
     name, _, owner = reference.partition("/")
     config = TokenConfig.get_or_none(TokenConfig.name == reference) or TokenConfig.named(name)
-    tokens = list(config.tokens.order_by(Token.id))
+    tokens = tokens_of(config)
     if config.name != reference:
         tokens = [token for token in tokens if token.owner == owner]
     if len(tokens) == 1:
-        return tokens[0]  # type: ignore[no-any-return]
-    names = ", ".join(token.name for token in config.tokens)
+        return tokens[0]
+    names = ", ".join(token.name for token in tokens_of(config))
     raise Invalid({"token": f"{reference!r} names {len(tokens)} tokens; there are {names}."})
-
-

@@ -46,7 +46,7 @@ def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -
             audit.about(user, actor, "added", f"role {role.value}", now)
     except IntegrityError as error:
         raise Invalid({"name": "A user with this name exists."}) from error
-    return user  # type: ignore[no-any-return]
+    return user
 
 
 def set_password(user: User, password: Secret, *, actor: str, now: datetime) -> None:
@@ -89,7 +89,9 @@ def sign_in(name: str, password: Secret, *, address: str, now: datetime) -> Secr
     if not _matches(user.password_hash if user else _NOBODY, password) or user is None:
         for subject in subjects.values():
             _count_failure(subject, now)
-        audit.record(address, "user:sign-in-failed", "user", user.id if user else None, user.name if user else "", "", now)
+        audit.record(
+            address, "user:sign-in-failed", "user", user.id if user else None, user.name if user else "", "", now
+        )
         raise Invalid({"password": _WRONG})
     LoginFailures.delete().where(LoginFailures.subject == subjects["name"]).execute()
     return open_session(user, now=now)
@@ -168,7 +170,9 @@ def setup_link_opens(key: str, *, now: datetime) -> bool:
 def use_setup_link(key: str, name: str, password: Secret, *, now: datetime) -> User:
     """Make the first admin; the link opens nothing after it."""
     if not setup_link_opens(key, now=now):
-        raise PortalError("This setup link was used already or is older than a day. Start the portal again for a new one.")
+        raise PortalError(
+            "This setup link was used already or is older than a day. Start the portal again for a new one."
+        )
     return add(name, Role.ADMIN, password, actor="setup link", now=now)
 
 

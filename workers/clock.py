@@ -47,5 +47,7 @@ def main(config: Config) -> None:
             with connected():
                 tick(holder, now=datetime.now(UTC))
         except Exception as error:  # the outermost loop: a database that is away comes back
-            logger.log(logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR, "Tick failed", exc_info=True)
+            logger.log(
+                logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR, "Tick failed", exc_info=True
+            )
         stopping.wait(TICK_SECONDS)

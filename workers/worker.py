@@ -37,7 +37,7 @@ class ListedJob(Job):
         return None
 
     # A callback is a function that Redis names, too.
-    success_callback = failure_callback = stopped_callback = property(_no_callback)  # type: ignore[assignment]
+    success_callback = failure_callback = stopped_callback = property(_no_callback)
 
 
 class PortalWorker(Worker):
@@ -45,7 +45,7 @@ class PortalWorker(Worker):
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         database.obj.dispose()  # the connection is the parent's
-        super().main_work_horse(job, queue)  # type: ignore[no-untyped-call]
+        super().main_work_horse(job, queue)
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
@@ -84,6 +84,6 @@ def main(config: Config, queues: list[str]) -> None:
         serializer="json",
         maintenance_interval=60,
         log_job_description=False,
-        work_horse_killed_handler=release_after_kill,  # type: ignore[arg-type]
+        work_horse_killed_handler=release_after_kill,
     )
     worker.work(logging_level="WARNING")

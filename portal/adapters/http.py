@@ -23,10 +23,10 @@ class BoundedAdapter(HTTPAdapter):
     """Reads the whole answer inside ``send``, so that neither a slow nor an endless one gets past it."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=tls.client_context(), **kwargs)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, ssl_context=tls.client_context(), **kwargs)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=tls.client_context(), **kwargs)  # type: ignore[no-untyped-call]
+        return super().proxy_manager_for(proxy, ssl_context=tls.client_context(), **kwargs)
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         deadline = time.monotonic() + TOTAL_SECONDS

@@ -1,4 +1,4 @@
-"""Maildir (https://cr.yp.to/proto/maildir.html): delivered means on the disk, under its final name, and so is the name."""
+"""Maildir (https://cr.yp.to/proto/maildir.html): delivered means that content and name are on the disk."""
 
 import os
 import shutil

@@ -81,7 +81,8 @@ def exchange_code(
     client: Client, url: str, *, code: Secret, verifier: Secret, redirect_uri: str, scope: str | None, now: datetime
 ) -> TokenAnswer:
     """Turn an authorization code into tokens (RFC 6749 section 4.1.3). ``scope`` None: none is sent."""
-    with _Session(client, url, now) as session:
+    session = _Session(client, url, now)
+    with session:
         session.fetch_token(
             url,
             grant_type="authorization_code",
@@ -90,14 +91,15 @@ def exchange_code(
             code_verifier=verifier.reveal(),
             **_asking_for(scope),
         )
-        return session.answer
+    return session.answer
 
 
 def refresh(client: Client, url: str, *, refresh_token: Secret, scope: str | None, now: datetime) -> TokenAnswer:
     """Use a refresh token (RFC 6749 section 6). ``scope`` None: none is sent."""
-    with _Session(client, url, now) as session:
+    session = _Session(client, url, now)
+    with session:
         session.refresh_token(url, refresh_token=refresh_token.reveal(), **_asking_for(scope))
-        return session.answer
+    return session.answer
 
 
 def _asking_for(scope: str | None) -> dict[str, str]:
@@ -105,7 +107,7 @@ def _asking_for(scope: str | None) -> dict[str, str]:
 
 
 def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: str, claims: list[str]) -> str | None:
-    """Who signed in: the first of ``claims`` that the ID token (verified) or the userinfo answer has; None: not told."""
+    """Who signed in: the first of ``claims`` in the verified ID token, else in the userinfo answer; None: not told."""
     told: Mapping[str, Any] = {}
     if answer.id_token and identity.jwks_url:
         told = _verified_claims(answer.id_token, identity, client, nonce)
@@ -150,7 +152,9 @@ def _json_object(response: requests.Response, host: str) -> dict[str, Any]:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     if status in (408, 429) or status >= 500 or not isinstance(body, dict) or not (error or status < 300):
-        words = _answer(body) if isinstance(body, dict) else Answer(description=f"HTTP {status}, {_looks_like(response)}")
+        words = (
+            _answer(body) if isinstance(body, dict) else Answer(description=f"HTTP {status}, {_looks_like(response)}")
+        )
         raise Unavailable(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, _retry_after(response))
     return body
 

@@ -51,7 +51,10 @@ def show_account(name: str, in_json: bool) -> None:
     row = MailAccount.named(name)
     facts = {column: getattr(row, column) for column in _SHOWN}
     token = row.token.name if row.token else None
-    show({**facts, "token": token, "destination": row.destination.name, "state": mail_accounts.state(row, now()).name}, in_json)
+    show(
+        {**facts, "token": token, "destination": row.destination.name, "state": mail_accounts.state(row, now()).name},
+        in_json,
+    )
 
 
 def _options(command: Any) -> Any:
@@ -154,8 +157,8 @@ def _fetched(account: MailAccount) -> bool:
         state = mail_accounts.state(MailAccount.get_by_id(account.id), now())
         click.echo(f"{account.name}: {state.word}. {state.why} {state.remedy}".rstrip(), err=True)
         return False
-    line = run.lines.order_by(RunLine.id.desc()).first()  # type: ignore[attr-defined]
-    errors = run.lines.where(RunLine.level == "error").order_by(RunLine.id)  # type: ignore[attr-defined]
+    line = run.lines.order_by(RunLine.id.desc()).first()
+    errors = run.lines.where(RunLine.level == "error").order_by(RunLine.id)
     for error in errors:
         click.echo(f"{account.name}: {error.text}", err=True)
     click.echo(f"{account.name}: {line.text}")

@@ -65,10 +65,10 @@ def _portal(*arguments: str) -> list[str]:
 def _greet(config: Config, sandbox: bool) -> None:
     click.echo(f"\n  Mail Token Portal is at  http://{config.address}/")
     if sandbox:
-        from portal.sandbox import seed
+        from portal.sandbox import addresses, seed
 
         click.echo(f"  Sign in as  {seed.ADMIN}  with the password  {seed.ADMIN_PASSWORD}")
-        click.echo(f"  The sandbox's provider is at  {seed.Addresses.of(config).provider}/")
+        click.echo(f"  The sandbox's provider is at  {addresses.Addresses.of(config).provider}/")
     else:
         with connected():
             key = users.new_setup_link(now=now())

@@ -47,7 +47,10 @@ def show_config(name: str, in_json: bool) -> None:
     row = TokenConfig.named(name)
     secret = row.client_secret
     facts = {column: getattr(row, column) for column in _SHOWN}
-    show({**facts, "client_secret_set_at": secret.set_at if secret else None, "redirect_uri": settings.redirect_uri()}, in_json)
+    show(
+        {**facts, "client_secret_set_at": secret.set_at if secret else None, "redirect_uri": settings.redirect_uri()},
+        in_json,
+    )
 
 
 def _options(command: Any) -> Any:
@@ -74,7 +77,9 @@ def _options(command: Any) -> Any:
 @click.option("--template", required=True, help="See: token-config templates.")
 @_options
 @with_portal
-def add(name: str, template: str, client_id: str | None, client_secret_stdin: bool, tenant: str | None, **given: Any) -> None:
+def add(
+    name: str, template: str, client_id: str | None, client_secret_stdin: bool, tenant: str | None, **given: Any
+) -> None:
     """Register a client."""
     preset = providers.find(template)
     given["refresh_url"] = given["refresh_url"] or given["token_url"]

@@ -10,23 +10,32 @@ from portal.sealing import Secret
 
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
-_PASSWORD = "password"  # noqa: S105 - a choice of the form, not a password
+_PASSWORD = "password"
 
 
 class MailAccountForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     type = SelectField("Type", choices=[(kind.value, kind.value) for kind in AccountType])
-    host = StringField("Host", [_REQUIRED], description="For example outlook.office365.com or imap.gmail.com.", render_kw=_OFF)
+    host = StringField(
+        "Host", [_REQUIRED], description="For example outlook.office365.com or imap.gmail.com.", render_kw=_OFF
+    )
     port = IntegerField("Port", [_REQUIRED], default=DEFAULT_PORTS[AccountType.IMAPS])
-    login = StringField("Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF)
-    authentication = SelectField("Authentication type", choices=[("oauth2_token", "OAuth2 token"), (_PASSWORD, "Password")])
+    login = StringField(
+        "Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF
+    )
+    authentication = SelectField(
+        "Authentication type", choices=[("oauth2_token", "OAuth2 token"), (_PASSWORD, "Password")]
+    )
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
     folder = StringField("IMAP folder", [_REQUIRED], default="INBOX", render_kw=_OFF)
     destination = SelectField("Destination", [_REQUIRED])
     after_fetch = SelectField(
         "After the fetch",
-        choices=[(AfterFetch.KEEP.value, "keep the message on the server"), (AfterFetch.DELETE.value, "delete it from the server")],
+        choices=[
+            (AfterFetch.KEEP.value, "keep the message on the server"),
+            (AfterFetch.DELETE.value, "delete it from the server"),
+        ],
     )
     validity = SelectField("Validity", choices=[(validity.value, validity.value) for validity in Validity])
     comment = StringField("Comment", [Length(max=250)])
@@ -69,6 +78,9 @@ class DestinationForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     type = SelectField("Type", choices=[(kind.value, "Maildir") for kind in DestinationType])
     path = StringField(
-        "Path", [_REQUIRED], description="The full path of the Maildir; its folders are made if they are missing.", render_kw=_OFF
+        "Path",
+        [_REQUIRED],
+        description="The full path of the Maildir; its folders are made if they are missing.",
+        render_kw=_OFF,
     )
     comment = StringField("Comment", [Length(max=250)])

@@ -27,7 +27,9 @@ class TokenConfigForm(Form):
     scope = StringField("Scope", render_kw=_OFF)
     issuer = StringField("Issuer", description=_OPTIONAL, render_kw=_OFF)
     jwks_url = StringField("URL for signing keys", description=_OPTIONAL, render_kw=_OFF)
-    userinfo_url = StringField("URL for user information", description="Asked when there are no signing keys.", render_kw=_OFF)
+    userinfo_url = StringField(
+        "URL for user information", description="Asked when there are no signing keys.", render_kw=_OFF
+    )
     notify_expired_token = BooleanField("Expired token")
     notify_expired_refresh_token = BooleanField("Expired refresh token")
     validity = SelectField("Validity", choices=[(validity.value, validity.value) for validity in Validity])
@@ -46,7 +48,9 @@ class TokenConfigForm(Form):
 
     def entered(self) -> Fields:
         """The values, with the tenant put into the URLs where they leave its place open."""
-        typed = {name: text(self[name].data) for name in Fields.__dataclass_fields__ if isinstance(self[name].data, str)}
+        typed = {
+            name: text(self[name].data) for name in Fields.__dataclass_fields__ if isinstance(self[name].data, str)
+        }
         tenant = typed["tenant"]
         for name in ("authorize_url", "token_url", "refresh_url", "jwks_url"):
             typed[name] = typed[name].replace("{tenant}", tenant or "{tenant}")

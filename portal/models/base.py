@@ -10,10 +10,16 @@ from portal.errors import NotFound
 from portal.fields import UtcField
 
 
+def tuples(query: Any) -> list[tuple[Any, ...]]:
+    """The answers of a query as plain tuples."""
+    return list(query.tuples())
+
+
 class Row(Model):
     """One thing that the portal remembers."""
 
     id = AutoField()
+    _dirty: set[str]
 
     class Meta:
         database = database
@@ -53,7 +59,7 @@ class Leased(Row):
         """The ids of rows that need attention and that nobody works on, longest due first."""
         free = cls.leased_until.is_null() | (cls.leased_until <= now)
         query = cls.select(cls.id).where(cls.look_at <= now, free).order_by(cls.look_at).limit(limit)
-        return [row_id for (row_id,) in query.tuples()]
+        return [row_id for (row_id,) in tuples(query)]
 
     @classmethod
     def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:

@@ -1,8 +1,9 @@
 """Where fetched mail goes."""
 
 from enum import StrEnum
+from typing import Any
 
-from peewee import CharField, TextField
+from peewee import CharField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
 from portal.fields import UtcField
@@ -15,6 +16,7 @@ class DestinationType(StrEnum):
 
 class Destination(Row):
     kind = "destination"
+    mail_accounts: "ModelSelect[Any]"
 
     name = CharField(max_length=200, unique=True)
     type = EnumField(DestinationType)

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from peewee import BigIntegerField, CharField, ForeignKeyField, IntegerField, TextField
+from peewee import BigIntegerField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
 from portal.fields import SealedField, UtcField
@@ -68,6 +68,7 @@ class Run(Row):
     """One fetch of one account."""
 
     kind = "run"
+    lines: "ModelSelect[RunLine]"
 
     mail_account = ForeignKeyField(MailAccount, backref="runs", on_delete="CASCADE")
     started_at = UtcField(index=True)

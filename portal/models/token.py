@@ -58,8 +58,10 @@ class SignIn(Row):
     #: SHA-256 of the ``state`` parameter.
     state_hash = CharField(max_length=64, unique=True)
     token = ForeignKeyField(Token, on_delete="CASCADE")
+    token_id: int
     #: The browser that may bring the answer. NULL: the command line, which reads the answer itself.
     login_session = ForeignKeyField(LoginSession, null=True, on_delete="CASCADE")
+    login_session_id: int | None
     user_name = CharField(max_length=100)
     #: PKCE verifier (RFC 7636); it never leaves the server but in the token request.
     code_verifier = SealedField()

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from peewee import BooleanField, CharField, ForeignKeyField, TextField
+from peewee import BooleanField, CharField, ForeignKeyField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
 from portal.fields import SealedField, UtcField
@@ -19,6 +19,7 @@ class Validity(StrEnum):
 
 class TokenConfig(Row):
     kind = "token configuration"
+    secrets: "ModelSelect[ClientSecret]"
 
     name = CharField(max_length=250, unique=True)
     #: The preset it was made from; permanent, it decides the parameters of each request.
@@ -51,7 +52,8 @@ class TokenConfig(Row):
     @property
     def client_secret(self) -> "ClientSecret | None":
         """The secret in use: the newest; None for a public client."""
-        return self.secrets.order_by(ClientSecret.id.desc()).first()  # type: ignore[attr-defined,no-any-return]
+        newest: ClientSecret | None = self.secrets.order_by(ClientSecret.id.desc()).first()
+        return newest
 
 
 class ClientSecret(Row):

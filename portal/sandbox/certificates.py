@@ -13,7 +13,9 @@ from cryptography.x509.oid import NameOID
 _LIFE = timedelta(days=3650)
 
 
-def make(folder: Path, names: tuple[str, ...] = ("localhost",), addresses: tuple[str, ...] = ("127.0.0.1", "::1")) -> None:
+def make(
+    folder: Path, names: tuple[str, ...] = ("localhost",), addresses: tuple[str, ...] = ("127.0.0.1", "::1")
+) -> None:
     """Write ``ca.pem``, ``server.pem`` and ``server.key`` unless they are there."""
     if (folder / "server.pem").exists():
         return
@@ -27,7 +29,9 @@ def make(folder: Path, names: tuple[str, ...] = ("localhost",), addresses: tuple
     server = _builder(name, ca_name, key.public_key())
     server = server.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     server = server.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    server = server.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    server = server.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+    )
     _write(folder / "ca.pem", ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     _write(folder / "server.key", _pem(key))
     _write(folder / "server.pem", server.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

@@ -40,7 +40,7 @@ class TlsServer(socketserver.ThreadingTCPServer):
             secured = self.context.wrap_socket(request, server_side=True)  # type: ignore[arg-type]
         except OSError:
             return
-        super().finish_request(secured, client_address)  # type: ignore[arg-type]
+        super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A caller that goes away in mid-sentence is nothing to report."""
@@ -154,7 +154,9 @@ class ImapHandler(_Lines):
                 continue
             start, length = (int(part[1]), int(part[2])) if part[1] else (0, len(content))
             cut, mark = content[start : start + length], f"<{start}>" if part[1] else ""
-            self.wfile.write(f"* {number} FETCH (UID {mail.uid} BODY[]{mark} {{{len(cut)}}}\r\n".encode() + cut + b")\r\n")
+            self.wfile.write(
+                f"* {number} FETCH (UID {mail.uid} BODY[]{mark} {{{len(cut)}}}\r\n".encode() + cut + b")\r\n"
+            )
 
     def mark(self, arguments: str) -> None:
         uids = arguments.partition(" ")[0]

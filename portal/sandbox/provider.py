@@ -36,7 +36,9 @@ class _Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
         return scope
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri.startswith(("http://127.0.0.1", "http://localhost", "https://127.0.0.1", "https://localhost"))
+        return redirect_uri.startswith(
+            ("http://127.0.0.1", "http://localhost", "https://127.0.0.1", "https://localhost")
+        )
 
     def check_client_secret(self, client_secret: str) -> bool:
         return secrets.compare_digest(client_secret, store.CLIENT_SECRET) and store.mode() != "client"

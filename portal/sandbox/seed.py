@@ -7,12 +7,22 @@ from datetime import datetime
 from portal import destinations, mail_accounts, providers, refreshing, settings, token_configs, users
 from portal.adapters import oauth2
 from portal.config import Config
-from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Role, Token, TokenConfig, User
+from portal.models import (
+    AccountType,
+    AfterFetch,
+    Destination,
+    DestinationType,
+    MailAccount,
+    Role,
+    Token,
+    TokenConfig,
+    User,
+)
 from portal.sandbox import store, trickle
 from portal.sandbox.addresses import HOST, Addresses
 from portal.sealing import Secret
 
-ADMIN, ADMIN_PASSWORD = "admin", "sandbox-admin"  # noqa: S105 - of the demo, printed at its start
+ADMIN, ADMIN_PASSWORD = "admin", "sandbox-admin"
 ACTOR = "sandbox"
 
 

@@ -13,7 +13,7 @@ from portal.sandbox.mail_servers import xoauth2_user
 
 
 class _Smtp(SMTP):
-    async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult:  # noqa: N802 - aiosmtpd's name
+    async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult:
         blob = arguments[1].encode() if len(arguments) > 1 else await self._answer_to_challenge()
         with store.database.connection_context():
             user = xoauth2_user(blob)
@@ -23,11 +23,11 @@ class _Smtp(SMTP):
 
     async def _answer_to_challenge(self) -> bytes:
         await self.push("334 ")
-        return (await self._reader.readline()).strip()  # type: ignore[no-any-return]
+        return (await self._reader.readline()).strip()
 
 
 class _Inbox:
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+    async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if address not in store.USERS:
@@ -35,7 +35,7 @@ class _Inbox:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         with store.database.connection_context():
             for address in envelope.rcpt_tos:
                 store.add_mail(address, envelope.original_content or b"")

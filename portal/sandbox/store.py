@@ -20,7 +20,7 @@ database = DatabaseProxy()
 lock = threading.RLock()
 USERS = ("helpdesk@sandbox.test", "invoices@sandbox.test")
 CLIENT_ID = "portal"
-CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - of a toy provider on loopback
+CLIENT_SECRET = "sandbox-client-secret"
 #: What the provider does with what it is asked; the first is well-behaved.
 MODES = {
     "normal": "answers as a good provider does",
@@ -100,10 +100,11 @@ def user_of(access_token: str) -> str | None:
 def add_mail(user: str, content: bytes) -> int:
     """Append a message and return its UID, never used before in this mailbox."""
     with lock, database.atomic():
-        counter, _ = Counter.get_or_create(user=user)
+        Counter.insert(user=user).on_conflict_ignore().execute()
+        counter = Counter.get(Counter.user == user)
         Mail.create(user=user, uid=counter.next_uid, content=content)
         Counter.update(next_uid=Counter.next_uid + 1).where(Counter.user == user).execute()
-        return counter.next_uid  # type: ignore[no-any-return]
+        return counter.next_uid
 
 
 def mail_of(user: str) -> list[Mail]:

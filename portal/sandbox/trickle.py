@@ -9,7 +9,11 @@ from email.utils import format_datetime, make_msgid
 from portal.sandbox import store
 
 _SECONDS = 15
-_SENDERS = ["Ada Lovelace <ada@example.test>", "Grace Hopper <grace@example.test>", "Émilie du Châtelet <emilie@example.test>"]
+_SENDERS = [
+    "Ada Lovelace <ada@example.test>",
+    "Grace Hopper <grace@example.test>",
+    "Émilie du Châtelet <emilie@example.test>",
+]
 _SUBJECTS = {
     "helpdesk@sandbox.test": ["Printer on floor 3", "Cannot sign in", "New laptop, please", "The VPN drops every hour"],
     "invoices@sandbox.test": ["Invoice 2026-1187", "Reminder: invoice 2026-0902", "Credit note 44"],

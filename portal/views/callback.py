@@ -22,7 +22,8 @@ def answer(path: str) -> Response:
     except OutsideError as error:
         flash(f"The sign-in came to nothing. {error}", "error")
         return redirect(url_for("tokens.index"), 303)
-    flash(f"Signed in as {token.owner or 'an account that the provider does not name'}. The token is kept alive from now on.", "success")
+    who = token.owner or "an account that the provider does not name"
+    flash(f"Signed in as {who}. The token is kept alive from now on.", "success")
     if not token.has_refresh_token:
         flash("The provider gave no refresh token: this token ends by itself. Its page says what to do.", "warning")
     return redirect(url_for("tokens.index"), 303)

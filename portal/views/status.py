@@ -10,4 +10,6 @@ bp = Blueprint("status", __name__, url_prefix="/status")
 
 @bp.get("")
 def index() -> str:
-    return render_template("status.html", parts=health.parts(g.now), backlog=health.backlog(g.now), version=portal.__version__)
+    return render_template(
+        "status.html", parts=health.parts(g.now), backlog=health.backlog(g.now), version=portal.__version__
+    )

@@ -86,7 +86,7 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
 def _tokens_of(config: TokenConfig) -> list[tuple[Token, status.State, status.State, SignIn | None]]:
     margin = settings.refresh_margin()
     found = []
-    for token in config.tokens.order_by(Token.id):  # type: ignore[attr-defined]
+    for token in token_configs.tokens_of(config):
         facts = token_facts.of(token, margin)
         last: SignIn | None = SignIn.select().where(SignIn.token == token.id).order_by(SignIn.id.desc()).first()
         found.append((token, status.access_token(facts, g.now), status.refresh_token(facts, g.now), last))
@@ -129,7 +129,12 @@ def refresh(token_id: int) -> Response:
     except PortalError as error:
         flash(f"{token.name} was not renewed: {error}", "error")
     else:
-        flash(f"{token.name} is renewed." if renewed else f"{token.name} has nothing to be renewed with, or is being renewed.", "info")
+        flash(
+            f"{token.name} is renewed."
+            if renewed
+            else f"{token.name} has nothing to be renewed with, or is being renewed.",
+            "info",
+        )
     return redirect(_back(token), 303)
 
 

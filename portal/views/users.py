@@ -24,7 +24,9 @@ def new() -> str | Response:
     form = UserForm()
     if form.validate_on_submit():
         try:
-            user = users.add(form.name.data, Role(form.role.data), Secret(form.password.data), actor=access.actor(), now=g.now)
+            user = users.add(
+                form.name.data, Role(form.role.data), Secret(form.password.data), actor=access.actor(), now=g.now
+            )
         except Invalid as error:
             form.refuse(error)
         else:

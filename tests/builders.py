@@ -1,0 +1,132 @@
+"""Rows with sensible defaults; a test names only what it is about."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+from portal import destinations, mail_accounts, providers, token_configs, users
+from portal.models import (
+    AccountType,
+    AfterFetch,
+    Destination,
+    DestinationType,
+    LoginSession,
+    MailAccount,
+    Role,
+    Token,
+    TokenConfig,
+    User,
+    Validity,
+)
+from portal.sealing import Secret
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+ADMIN, OPERATOR, VIEWER = "Alice", "Bob", "Charlie"
+PASSWORD = "a long enough password 4711"
+CLIENT_SECRET = "client-secret-Kq7ZxW93hhTTs"
+ACCESS_TOKEN = "access-token-8Hq2mVv0PPbzXQk"
+REFRESH_TOKEN = "refresh-token-5Tz9uKcc1LLwwRd"
+#: Long and odd, so that they are found wherever they leak to and nowhere else.
+SECRETS = [CLIENT_SECRET, ACCESS_TOKEN, REFRESH_TOKEN, PASSWORD]
+_number = count(1)
+
+
+def make_user(name: str = ADMIN, role: Role = Role.ADMIN) -> User:
+    return users.add(name, role, Secret(PASSWORD), actor="test", now=NOW)
+
+
+def make_session(user: User) -> LoginSession:
+    key = users.open_session(user, now=NOW)
+    session = users.session_of(key.reveal(), now=NOW)
+    assert session is not None
+    return session
+
+
+def make_config(
+    name: str = "",
+    *,
+    base: str = "http://127.0.0.1:9",
+    template: str = "generic",
+    secret: str | None = CLIENT_SECRET,
+    validity: Validity = Validity.VALID,
+    notify_expired_token: bool = False,
+    notify_expired_refresh_token: bool = True,
+    issuer: str = "",
+    jwks_url: str = "",
+    userinfo_url: str = "",
+) -> TokenConfig:
+    entered = token_configs.Fields(
+        name=name or f"Configuration {next(_number)}",
+        client_id="client-1111",
+        authorize_url=f"{base}/authorize",
+        token_url=f"{base}/token",
+        refresh_url=f"{base}/token",
+        scope="mail offline_access",
+        issuer=issuer,
+        jwks_url=jwks_url,
+        userinfo_url=userinfo_url,
+        validity=validity,
+        notify_expired_token=notify_expired_token,
+        notify_expired_refresh_token=notify_expired_refresh_token,
+    )
+    preset = providers.find(template)
+    return token_configs.add(preset, entered, Secret(secret) if secret else None, actor="test", now=NOW)
+
+
+def make_token(
+    config: TokenConfig | None = None,
+    *,
+    owner: str = "helpdesk@example.test",
+    life: timedelta = timedelta(hours=1),
+    refresh_token: str | None = REFRESH_TOKEN,
+    signed_in_at: datetime = NOW,
+    look_at: datetime | None = None,
+) -> Token:
+    """A token as a sign-in leaves it."""
+    token = token_configs.tokens_of(config or make_config())[0]
+    token.owner, token.signed_in_at, token.obtained_at = owner, signed_in_at, signed_in_at
+    token.access_token = Secret(ACCESS_TOKEN)
+    token.expires_at = signed_in_at + life
+    token.refresh_token = Secret(refresh_token) if refresh_token else None
+    token.refresh_token_used_at = signed_in_at
+    token.granted_scope = "mail"
+    token.look_at = look_at
+    token.overwrite()
+    return fresh(token)
+
+
+def fresh(token: Token) -> Token:
+    """The token as the database has it."""
+    row: Token = Token.get_by_id(token.id)
+    return row
+
+
+def make_destination(folder: Path, name: str = "Inbox") -> Destination:
+    path = str(folder / "Maildir")
+    return destinations.add(name=name, type=DestinationType.MAILDIR, path=path, actor="test", now=NOW)
+
+
+def make_account(
+    destination: Destination,
+    token: Token | None = None,
+    *,
+    name: str = "",
+    host: str = "127.0.0.1",
+    port: int = 993,
+    login: str = "helpdesk@sandbox.test",
+    after_fetch: AfterFetch = AfterFetch.KEEP,
+    validity: Validity = Validity.VALID,
+) -> MailAccount:
+    entered = mail_accounts.Fields(
+        name=name or f"Account {next(_number)}",
+        type=AccountType.IMAPS,
+        host=host,
+        port=port,
+        login=login,
+        token=token,
+        destination=destination,
+        after_fetch=after_fetch,
+        validity=validity,
+    )
+    password = None if token else Secret(PASSWORD)
+    return mail_accounts.add(entered, password, actor="test", now=NOW)

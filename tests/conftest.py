@@ -1,0 +1,179 @@
+"""A fresh database for each test, keys, fakes, and no way out of this machine."""
+
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from playhouse.pool import PooledDatabase
+
+from portal import create_app, jobs, sealing, startup
+from portal.adapters import tls
+from portal.config import Config, from_environment
+from portal.db import connected, database, open_database
+from portal.models import Role
+from portal.sandbox import certificates
+from tests.builders import ADMIN, NOW, OPERATOR, SECRETS, VIEWER, make_user
+from tests.fakes.mail_server import FakeMailServer
+from tests.fakes.pages import PageClient
+from tests.fakes.provider import FakeProvider
+from tests.real.postgresql import Cluster
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help="What the tests store into.")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def only_loopback() -> Iterator[None]:
+    """A test that reaches for the network fails, and says so."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)
+
+    socket.socket.connect = guarded  # type: ignore[assignment, method-assign]
+    yield
+    socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Config]:
+    """A data folder with keys and an upgraded, empty database, made once."""
+    folder = tmp_path_factory.mktemp("prepared")
+    environment = {"PORTAL_DATA": str(folder)}
+    cluster = None
+    if request.config.getoption("--database") == "postgresql":
+        cluster = Cluster.start(tmp_path_factory.mktemp("pg"))
+        environment["DATABASE_URL"] = cluster.url
+    config = from_environment(environment)
+    startup.upgrade(config, now=NOW)
+    unbind()
+    yield config
+    if cluster:
+        cluster.stop()
+
+
+@pytest.fixture
+def config(prepared: Config, tmp_path: Path) -> Config:
+    """The process settings of one test, with a database of its own."""
+    if prepared.database_url.startswith("sqlite"):
+        path = tmp_path / "portal.db"
+        shutil.copy(prepared.data_dir / "portal.db", path)
+        prepared = replace(prepared, database_url=f"sqlite:///{path}")
+    return replace(prepared, data_dir=tmp_path)
+
+
+@pytest.fixture
+def db(config: Config) -> Iterator[None]:
+    sealing.use_keys(sealing.read_key_file(config.keys_file))
+    tls.trust(None)
+    open_database(config.database_url)
+    jobs._redis = None
+    with connected():
+        yield
+    if config.database_url.startswith("postgresql"):
+        _empty()
+    unbind()
+
+
+def unbind() -> None:
+    """Leave no connection behind: an open one is a warning, and a warning is an error."""
+    database.close()
+    if isinstance(database.obj, PooledDatabase):
+        database.obj.close_all()
+
+
+def _empty() -> None:
+    with connected():
+        tables = [f'"{name}"' for name in database.get_tables() if name not in ("schema_migration", "setting")]
+        database.execute_sql(f"TRUNCATE {', '.join(tables)} CASCADE")
+        database.execute_sql("DELETE FROM setting WHERE name <> 'KeyCanary'")
+
+
+@pytest.fixture
+def people(db: None) -> None:
+    """Alice is an admin, Bob an operator, Charlie a viewer."""
+    for name, role in ((ADMIN, Role.ADMIN), (OPERATOR, Role.OPERATOR), (VIEWER, Role.VIEWER)):
+        make_user(name, role)
+
+
+@pytest.fixture
+def app(config: Config, db: None) -> Flask:
+    unbind()
+    app = create_app(config)
+    app.testing = True
+    database.connect()
+    return app
+
+
+@pytest.fixture
+def visit(app: Flask) -> Callable[[str | None], PageClient]:
+    """A browser, signed in as the person named."""
+
+    def as_person(name: str | None) -> PageClient:
+        client = PageClient(app.test_client())
+        if name:
+            client.sign_in(name)
+        return client
+
+    return as_person
+
+
+@pytest.fixture
+def alice(people: None, visit: Callable[[str | None], PageClient]) -> PageClient:
+    return visit(ADMIN)
+
+
+@pytest.fixture
+def bob(people: None, visit: Callable[[str | None], PageClient]) -> PageClient:
+    return visit(OPERATOR)
+
+
+@pytest.fixture
+def charlie(people: None, visit: Callable[[str | None], PageClient]) -> PageClient:
+    return visit(VIEWER)
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    fake = FakeProvider()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture(scope="session")
+def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    certificates.make(folder)
+    return folder
+
+
+@pytest.fixture
+def mail_server(db: None, tmp_path: Path, certificate_folder: Path) -> Iterator[FakeMailServer]:
+    tls.trust(certificate_folder / "ca.pem")
+    fake = FakeMailServer(tmp_path, certificate_folder)
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.DEBUG):
+        yield
+    for record in caplog.get_records("call"):
+        line = record.getMessage()
+        assert not any(secret in line for secret in SECRETS), f"a secret in a log line of {record.name}"
+
+
+def pytest_configure() -> None:
+    for name in ("PORTAL_DATA", "DATABASE_URL", "REDIS_URL", "PORTAL_CA_FILE"):
+        os.environ.pop(name, None)

@@ -1,0 +1,79 @@
+"""The sandbox's IMAP server for tests, and one that says whatever a script tells it to."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from portal.sandbox import certificates, store
+from portal.sandbox.mail_servers import ImapHandler, TlsServer
+from tests.builders import ACCESS_TOKEN
+
+USER = "helpdesk@sandbox.test"
+
+
+class FakeMailServer:
+    """A real conversation over TLS; the test puts mail in and looks at what is left."""
+
+    def __init__(self, folder: Path, certificates_in: Path) -> None:
+        store.open_store(folder / "mail.db")
+        self._server = TlsServer(0, ImapHandler, certificates.server_context(certificates_in))
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def accepts(self, access_token: str = ACCESS_TOKEN) -> None:
+        with store.database.connection_context():
+            store.Grant.create(access_token=access_token, user=USER, scope="mail", expires_at=2**40)
+
+    def receives(self, *messages: bytes) -> None:
+        with store.database.connection_context():
+            for message in messages:
+                store.add_mail(USER, message)
+
+    def holds(self) -> list[bytes]:
+        with store.database.connection_context():
+            return [bytes(mail.content) for mail in store.mail_of(USER)]
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def talking(lines: list[bytes], certificates_in: Path | None, *, keep_open: bool = False) -> Iterator[int]:
+    """A server that greets with the first line, answers each line it hears with the next, and then hangs up.
+
+    ``certificates_in`` None: it does not speak TLS at all. The port is given.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            try:
+                connection, _ = listener.accept()
+                connection.settimeout(10)
+                if certificates_in:
+                    connection = certificates.server_context(certificates_in).wrap_socket(connection, server_side=True)
+                _talk(connection, lines)
+                if keep_open:
+                    done.wait(10)
+                connection.close()
+            except (OSError, ssl.SSLError):
+                continue
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        done.set()
+        listener.close()
+
+
+def _talk(connection: socket.socket, lines: list[bytes]) -> None:
+    for number, line in enumerate(lines):
+        if number and not connection.recv(65536):
+            return
+        connection.sendall(line)

@@ -1,0 +1,216 @@
+"""The adapter against a token endpoint that answers well, badly, or with rubbish."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from portal.adapters import http, oauth2
+from portal.errors import Refused, Unavailable
+from portal.sealing import Secret
+from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN
+from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
+
+CLIENT = oauth2.Client("client-1111", Secret(CLIENT_SECRET))
+YEAR = timedelta(days=366)
+
+
+def refresh(provider: FakeProvider, *, scope: str | None = None, client: oauth2.Client = CLIENT) -> oauth2.TokenAnswer:
+    url = f"{provider.url}/token"
+    return oauth2.refresh(client, url, refresh_token=Secret(REFRESH_TOKEN), scope=scope, now=NOW)
+
+
+def test_a_refresh_sends_what_rfc_6749_asks_for(provider: FakeProvider) -> None:
+    answer = refresh(provider, scope="mail offline_access")
+    assert provider.requests == [
+        {
+            "grant_type": "refresh_token",
+            "refresh_token": REFRESH_TOKEN,
+            "scope": "mail offline_access",
+            "client_id": "client-1111",
+            "client_secret": CLIENT_SECRET,
+        }
+    ]
+    assert answer.access_token == Secret(NEW_ACCESS_TOKEN)
+    assert answer.refresh_token == Secret(NEW_REFRESH_TOKEN)
+    assert answer.expires_at == NOW + timedelta(hours=1)
+
+
+def test_no_scope_is_sent_where_the_template_says_so(provider: FakeProvider) -> None:
+    refresh(provider)
+    assert "scope" not in provider.requests[0]
+
+
+def test_a_public_client_sends_no_secret(provider: FakeProvider) -> None:
+    refresh(provider, client=oauth2.Client("client-1111", None))
+    assert provider.requests[0]["client_id"] == "client-1111"
+    assert "client_secret" not in provider.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "end"),
+    [
+        (3600, NOW + timedelta(hours=1)),
+        ("3600", NOW + timedelta(hours=1)),
+        (3599.9, NOW + timedelta(seconds=3599)),
+        (None, None),
+        ("soon", None),
+        ([], None),
+        (0, NOW),
+        (-5, NOW),
+        (10**30, NOW + YEAR),
+        ("1e400", None),
+    ],
+)
+def test_the_end_of_a_token_is_never_guessed(provider: FakeProvider, expires_in: Any, end: Any) -> None:
+    provider.grants(expires_in=expires_in)
+    assert refresh(provider).expires_at == end
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("invalid_grant", 400), ("interaction_required", 400), ("invalid_client", 401), ("invalid_scope", 400), ("x" * 9000, 400)],
+)
+def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(provider: FakeProvider, error: str, status: int) -> None:
+    provider.refuses(error, "AADSTS70008: The refresh token\n has expired.", status, error_codes=[70008], trace_id="t-1")
+    with pytest.raises(Refused) as caught:
+        refresh(provider)
+    answer = caught.value.answer
+    assert answer.error == error[:2000]
+    assert answer.description == "AADSTS70008: The refresh token has expired."
+    assert (answer.codes, answer.trace) == ("AADSTS70008", "t-1")
+
+
+def test_an_error_in_an_answer_of_status_200_is_a_refusal_too(provider: FakeProvider) -> None:
+    provider.refuses("invalid_grant", status=200, access_token="stale")
+    with pytest.raises(Refused):
+        refresh(provider)
+
+
+RUBBISH = {
+    "html": b"<!DOCTYPE html><html><body>Sign in</body></html>",
+    "empty": b"",
+    "truncated": b'{"access_token": "abc", "expi',
+    "list": b"[1, 2, 3]",
+    "nothing": b"{}",
+    "number": b'{"access_token": 12}',
+    "blank": b'{"access_token": ""}',
+    "deep": b"[" * 100_000,
+    "binary": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_rubbish_is_unavailable_and_nothing_else(provider: FakeProvider, name: str) -> None:
+    provider.says(RUBBISH[name])
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1 answered"):
+        refresh(provider)
+
+
+def test_an_answer_of_50_mb_is_not_read_to_its_end(provider: FakeProvider) -> None:
+    provider.says(b'{"access_token": "' + b"a" * 50_000_000 + b'"}')
+    with pytest.raises(Unavailable, match="larger than"):
+        refresh(provider)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+@pytest.mark.parametrize("body", [{"error": "invalid_grant"}, b"<html>", b""])
+def test_a_disturbance_is_unavailable_whatever_its_body_says(provider: FakeProvider, status: int, body: Any) -> None:
+    provider.says(body, status, Retry_After="120")
+    with pytest.raises(Unavailable) as caught:
+        refresh(provider)
+    assert caught.value.retry_after == 120
+
+
+def test_a_redirect_is_not_followed_with_the_secret(provider: FakeProvider) -> None:
+    provider.says(b"", 307, Location=f"{provider.url}/elsewhere")
+    with pytest.raises(Unavailable):
+        refresh(provider)
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
+def test_an_error_that_says_not_now_is_unavailable(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error)
+    with pytest.raises(Unavailable):
+        refresh(provider)
+
+
+def test_a_closed_port_and_an_unknown_name_are_told_apart_from_refusals(provider: FakeProvider) -> None:
+    provider.stop()
+    with pytest.raises(Unavailable, match="No connection to 127.0.0.1: Connection refused"):
+        refresh(provider)
+
+
+def test_a_provider_that_never_ends_its_answer_is_left(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "TOTAL_SECONDS", -1.0)
+    with pytest.raises(Unavailable, match="did not answer in time"):
+        refresh(provider)
+
+
+def test_the_authorize_url_is_in_alphabetical_order_and_keeps_a_query() -> None:
+    given = {"state": "s", "client_id": "1111", "redirect_uri": "https://x.test/a b", "scope": "mail offline"}
+    url = oauth2.authorize_url("https://p.test/authorize?tenant=1", given, Secret("verifier"))
+    assert url.startswith("https://p.test/authorize?tenant=1&client_id=1111&code_challenge=")
+    assert "redirect_uri=https%3A%2F%2Fx.test%2Fa%20b" in url
+    names = [name for name, _ in parse_qsl(urlsplit(url).query)][1:]
+    assert names == sorted(names)
+    assert "verifier" not in url
+
+
+KEY = RSAKey.generate_key(2048, {"kid": "one", "alg": "RS256", "use": "sig"})
+OTHER_KEY = RSAKey.generate_key(2048, {"kid": "one", "alg": "RS256", "use": "sig"})
+
+
+def id_token(key: RSAKey = KEY, alg: str = "RS256", **changes: Any) -> Secret:
+    import time
+
+    claims = {"iss": "https://p.test", "aud": "client-1111", "exp": int(time.time()) + 600, "nonce": "n-1"}
+    claims |= {"sub": "4711", "email": "helpdesk@example.test", **changes}
+    return Secret(jwt.encode({"alg": alg, "kid": "one"}, claims, key, algorithms=[alg]))
+
+
+def owner(provider: FakeProvider, token: Secret | None, issuer: str = "https://p.test", **urls: str) -> str | None:
+    provider.says({"keys": [KEY.as_dict(private=False)]}, path="/jwks")
+    identity = oauth2.Identity(issuer, urls.get("jwks_url", f"{provider.url}/jwks"), urls.get("userinfo_url", ""))
+    answer = oauth2.TokenAnswer(Secret("at"), None, None, None, None, token)
+    return oauth2.owner_of(answer, identity, CLIENT, nonce="n-1", claims=["email", "upn"])
+
+
+def test_the_owner_comes_from_the_verified_id_token(provider: FakeProvider) -> None:
+    assert owner(provider, id_token()) == "helpdesk@example.test"
+    assert owner(provider, id_token(email=None, upn="h@example.test")) == "h@example.test"
+    assert owner(provider, id_token(email=None)) == "4711"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"iss": "https://evil.test"}, {"aud": "other"}, {"exp": 1}, {"nonce": "n-2"}, {"nonce": None}, {"key": OTHER_KEY}],
+)
+def test_an_id_token_that_is_not_for_us_is_refused(provider: FakeProvider, changes: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="was not accepted"):
+        owner(provider, id_token(**changes))
+
+
+def test_an_id_token_without_signature_is_refused(provider: FakeProvider) -> None:
+    head, body, _ = id_token().reveal().split(".")
+    with pytest.raises(Refused):
+        owner(provider, Secret(f"eyJhbGciOiJub25lIn0.{body}."))
+    with pytest.raises(Refused):
+        owner(provider, Secret(f"{head}.{body}.AAAA"))
+
+
+def test_microsofts_shared_endpoints_sign_for_the_tenant_of_the_account(provider: FakeProvider) -> None:
+    token = id_token(iss="https://login.test/9188/v2.0", tid="9188")
+    assert owner(provider, token, issuer="https://login.test/{tid}/v2.0") == "helpdesk@example.test"
+    with pytest.raises(Refused):
+        owner(provider, id_token(iss="https://login.test/9188/v2.0", tid="1"), issuer="https://login.test/{tid}/v2.0")
+
+
+def test_without_signing_keys_the_userinfo_endpoint_is_asked(provider: FakeProvider) -> None:
+    provider.says({"sub": "4711", "email": "u@example.test"}, path="/userinfo")
+    assert owner(provider, None, jwks_url="", userinfo_url=f"{provider.url}/userinfo") == "u@example.test"
+    assert owner(provider, None, jwks_url="") is None

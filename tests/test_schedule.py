@@ -1,0 +1,40 @@
+from datetime import timedelta
+
+import pytest
+
+from portal import schedule
+from tests.builders import NOW
+
+HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+MARGIN = 15 * MINUTE
+
+
+def test_a_token_is_renewed_a_margin_before_its_end() -> None:
+    due = schedule.refresh_due(NOW, NOW + HOUR, MARGIN, 1)
+    assert NOW + HOUR - MARGIN - MARGIN / 10 <= due <= NOW + HOUR - MARGIN
+
+
+def test_a_short_life_keeps_a_quarter_of_it() -> None:
+    due = schedule.refresh_due(NOW, NOW + 20 * SECOND, MARGIN, 1)
+    assert NOW + 14.5 * SECOND <= due <= NOW + 15 * SECOND
+
+
+def test_tokens_signed_in_together_do_not_fall_due_together() -> None:
+    due = {schedule.refresh_due(NOW, NOW + HOUR, MARGIN, token_id) for token_id in range(1000)}
+    assert len(due) > 990
+    assert max(due) - min(due) > MINUTE
+
+
+@pytest.mark.parametrize("end", [None, NOW + timedelta(days=300)])
+def test_an_idle_token_is_renewed_once_a_day(end: None) -> None:
+    assert schedule.refresh_due(NOW, end, MARGIN, 1) == NOW + timedelta(days=1)
+
+
+@pytest.mark.parametrize(("tries", "minutes"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 60), (99, 60)])
+def test_retries_grow_to_an_hour(tries: int, minutes: int) -> None:
+    assert schedule.retry_at(NOW, tries) == NOW + minutes * MINUTE
+
+
+def test_a_provider_that_asks_for_longer_gets_it() -> None:
+    assert schedule.retry_at(NOW, 1, 600) == NOW + 10 * MINUTE
+    assert schedule.retry_at(NOW, 1, 5) == NOW + MINUTE
