@@ -8,6 +8,10 @@ from datetime import UTC, datetime
 from portal.config import LogFormat
 
 
+#: At DEBUG these write tokens, codes and verifiers.
+TALKATIVE = ("authlib", "imapclient", "peewee", "requests", "urllib3")
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -26,8 +30,7 @@ def set_up(log_format: LogFormat) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(_Json() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # At DEBUG these write tokens, codes and verifiers.
-    for name in ("authlib", "urllib3", "imapclient", "requests", "peewee"):
+    for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
     # A line for each job and heartbeat says nothing that the run's own log does not.
     for name in ("rq", "rq.worker"):

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from playhouse.pool import PooledDatabase
 
-from portal import create_app, jobs, sealing, startup
+from portal import create_app, jobs, log, sealing, startup
 from portal.adapters import tls
 from portal.config import Config, from_environment
 from portal.db import connected, database, open_database
@@ -167,6 +167,8 @@ def mail_server(db: None, tmp_path: Path, certificate_folder: Path) -> Iterator[
 
 @pytest.fixture(autouse=True)
 def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    for name in log.TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     with caplog.at_level(logging.DEBUG):
         yield
     for record in caplog.get_records("call"):

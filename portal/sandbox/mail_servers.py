@@ -40,7 +40,8 @@ class TlsServer(socketserver.ThreadingTCPServer):
             secured = self.context.wrap_socket(request, server_side=True)  # type: ignore[arg-type]
         except OSError:
             return
-        super().finish_request(secured, client_address)
+        with secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A caller that goes away in mid-sentence is nothing to report."""

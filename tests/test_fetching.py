@@ -1,0 +1,386 @@
+"""Fetching from a server that speaks IMAP over TLS, into a Maildir, whatever happens in between."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from portal import fetching
+from portal.adapters import maildir, tls
+from portal.errors import Unavailable
+from portal.fetching import LEASE, Watch
+from portal.models import (
+    AfterFetch,
+    Destination,
+    MailAccount,
+    Message,
+    MessageState,
+    Run,
+    RunLine,
+    RunOutcome,
+    Token,
+    Validity,
+)
+from portal.sandbox import certificates
+from tests.builders import NOW, make_account, make_destination, make_token
+from tests.fakes.mail_server import FakeMailServer, talking
+
+pytestmark = pytest.mark.usefixtures("db")
+MINUTE = timedelta(minutes=1)
+TEN = [f"Message-ID: <{number}@x.test>\r\nSubject: {number}\r\n\r\nBody\r\n".encode() for number in range(10)]
+
+HOSTILE = {
+    "no headers": b"\r\nonly a body\r\n",
+    "no blank line": b"Subject: x\r\nTo: y",
+    "8-bit headers": b"Subject: Gr\xfc\xdfe \xff\xfe\r\nMessage-ID: <\xe4@x>\r\n\r\nbody\r\n",
+    "a 10 kB line": b"Subject: x\r\n\r\n" + b"a" * 10_000 + b"\r\n",
+    "a 10 kB header": b"Subject: " + b"a" * 10_000 + b"\r\n\r\nbody\r\n",
+    "0 bytes": b"",
+    "NUL bytes": b"Subject: \x00\r\nMessage-ID: <\x00@x>\r\n\r\n\x00\x00\r\n",
+    "LF alone": b"Subject: x\n\nbody\nFrom here\n.\n..\n",
+    "CR alone": b"Subject: x\r\rbody\r",
+    "a literal inside": b"Subject: {10}\r\n\r\n* 1 FETCH (UID 1 BODY[] {5}\r\n)\r\n",
+    "Message-ID twice": b"Message-ID: <1@x>\r\nMessage-ID: <2@x>\r\n\r\n",
+    "Message-ID of 5 kB": b"Message-ID: <" + b"m" * 5000 + b"@x>\r\n\r\n",
+}
+
+
+@pytest.fixture
+def inbox(db: None, tmp_path: Path) -> Destination:
+    return make_destination(tmp_path)
+
+
+@pytest.fixture
+def account(mail_server: FakeMailServer, inbox: Destination) -> MailAccount:
+    mail_server.accepts()
+    return make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
+
+
+def fetch(account: MailAccount, *, now: datetime = NOW, keep_going: Callable[[], bool] = lambda: True) -> Run | None:
+    return fetching.fetch(account.id, Watch(clock=lambda: now, keep_going=keep_going))
+
+
+def finished(account: MailAccount, now: datetime = NOW) -> Run:
+    run = fetch(account, now=now)
+    assert run is not None
+    return run
+
+
+def delivered(inbox: Destination) -> list[bytes]:
+    """What is in the Maildir, as it is, in the order of delivery."""
+    files = [path for name in ("new", "cur") for path in (Path(inbox.path) / name).iterdir()]
+    assert list((Path(inbox.path) / "tmp").iterdir()) == []
+    return [path.read_bytes() for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)]
+
+
+def why(run: Run) -> str:
+    return " ".join(line.text for line in run.lines.where(RunLine.level == "error"))
+
+
+def test_mail_arrives_byte_for_byte_in_order_and_leaves_the_server(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+    run = finished(account)
+    assert delivered(inbox) == TEN
+    assert mail_server.holds() == []
+    assert (run.outcome, run.found, run.delivered, run.removed, run.failed) == (RunOutcome.DONE, 10, 10, 10, 0)
+    assert [row.message_id for row in Message.select()] == [f"<{number}@x.test>" for number in range(10)]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_mail_is_delivered_as_it_came(
+    name: str, account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(TEN[0], HOSTILE[name], TEN[1])
+    assert finished(account).outcome is RunOutcome.DONE
+    assert delivered(inbox) == [TEN[0], HOSTILE[name], TEN[1]]
+
+
+def test_a_large_message_comes_in_parts(account: MailAccount, inbox: Destination, mail_server: FakeMailServer) -> None:
+    large = b"Subject: large\r\n\r\n" + bytes(range(256)) * 40_000
+    mail_server.receives(large)
+    finished(account)
+    assert delivered(inbox) == [large]
+
+
+def test_kept_mail_is_delivered_once_however_often_it_is_fetched(
+    mail_server: FakeMailServer, inbox: Destination
+) -> None:
+    mail_server.accepts()
+    mail_server.receives(*TEN[:3])
+    account = make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.KEEP)
+    finished(account)
+    mail_server.receives(TEN[3])
+    assert finished(account, NOW + MINUTE).delivered == 1
+    assert finished(account, NOW + 2 * MINUTE).found == 0
+    assert delivered(inbox) == TEN[:4]
+    assert mail_server.holds() == TEN[:4]
+
+
+def test_a_read_message_that_a_mail_reader_moved_is_not_delivered_again(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(TEN[0])
+    finished(account)
+    (path,) = (Path(inbox.path) / "new").iterdir()
+    path.rename(Path(inbox.path) / "cur" / f"{path.name}:2,S")
+    _as_if_killed_before_the_ledger()
+    mail_server.receives(TEN[1])
+    _give_the_first_its_uid_back(mail_server)
+    finished(account, NOW + 2 * LEASE)
+    assert sorted(delivered(inbox)) == TEN[:2]
+
+
+def _as_if_killed_before_the_ledger() -> None:
+    Message.update(state=MessageState.SEEN, delivered_at=None, removed_at=None).execute()
+
+
+def _give_the_first_its_uid_back(mail_server: FakeMailServer) -> None:
+    from portal.sandbox import store
+
+    with store.database.connection_context():
+        store.Mail.create(user="helpdesk@sandbox.test", uid=1, content=TEN[0])
+
+
+def test_a_worker_that_died_after_delivery_costs_no_second_copy(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(*TEN[:3])
+
+    def die(*_: object) -> None:
+        raise SystemExit("killed between delivery and ledger")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.ledger.delivered", die)
+        with pytest.raises(SystemExit):
+            fetch(account)
+    assert delivered(inbox) == TEN[:1]
+    assert fetch(account, now=NOW + MINUTE) is None
+    finished(account, NOW + LEASE)
+    assert delivered(inbox) == TEN[:3]
+    assert mail_server.holds() == []
+    assert Run.get_by_id(1).outcome is RunOutcome.STOPPED
+
+
+def test_a_worker_that_died_before_removal_removes_later(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(*TEN[:3])
+
+    def die(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.adapters.imap.Mailbox.remove", die)
+        with pytest.raises(SystemExit):
+            fetch(account)
+    assert mail_server.holds() == TEN[:3]
+    run = finished(account, NOW + LEASE)
+    assert (run.delivered, run.removed) == (0, 3)
+    assert delivered(inbox) == TEN[:3]
+    assert mail_server.holds() == []
+
+
+def test_a_run_that_is_told_to_stop_gives_the_rest_back(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+    left = iter([True, True, True])
+    run = fetch(account, keep_going=lambda: next(left, False))
+    assert run is not None
+    assert (run.outcome, run.delivered, run.removed) == (RunOutcome.STOPPED, 3, 3)
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.leased_until, stored.look_at) == (None, NOW)
+    finished(account)
+    assert delivered(inbox) == TEN
+
+
+def test_one_at_a_time_per_account(account: MailAccount) -> None:
+    assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
+    assert fetch(account) is None
+
+
+def test_who_lost_the_account_stops_without_another_delivery(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+    moments = iter([NOW] * 6)
+
+    def clock() -> datetime:
+        later = next(moments, None)
+        if later is None:
+            MailAccount.update(version=MailAccount.version + 1).execute()
+            return NOW + LEASE
+        return later
+
+    run = fetching.fetch(account.id, Watch(clock=clock))
+    assert run is not None
+    assert run.outcome is RunOutcome.STOPPED
+    assert len(delivered(inbox)) < len(TEN)
+
+
+def test_a_refused_token_is_a_failure_with_the_servers_reason(
+    mail_server: FakeMailServer, inbox: Destination
+) -> None:
+    account = make_account(inbox, make_token(), port=mail_server.port)
+    run = finished(account)
+    assert run.outcome is RunOutcome.FAILED
+    assert "status 401" in why(run)
+    assert "Invalid credentials" in why(run)
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
+
+
+def test_failures_are_tried_again_ever_later_and_forgotten_by_a_success(
+    mail_server: FakeMailServer, inbox: Destination
+) -> None:
+    account = make_account(inbox, make_token(), port=mail_server.port)
+    for tries, minutes in ((1, 1), (2, 2), (3, 4)):
+        finished(account)
+        stored = MailAccount.get_by_id(account.id)
+        assert (stored.tries, stored.look_at) == (tries, NOW + minutes * MINUTE)
+    mail_server.accepts()
+    finished(account)
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.failing_since, stored.failure, stored.tries, stored.fetched_at) == (None, None, 0, NOW)
+
+
+def test_an_account_whose_token_needs_a_person_waits_and_connects_nowhere(inbox: Destination) -> None:
+    token = make_token()
+    Token.update(refused_at=NOW).execute()
+    account = make_account(inbox, token, port=1)
+    assert fetch(account) is None
+    assert Run.select().count() == 0
+    assert MailAccount.get_by_id(account.id).look_at > NOW
+
+
+def test_an_invalid_account_is_not_fetched(inbox: Destination) -> None:
+    account = make_account(inbox, make_token(), port=1, validity=Validity.INVALID)
+    assert fetch(account) is None
+    assert MailAccount.get_by_id(account.id).look_at is None
+
+
+def test_an_unwritable_maildir_stops_the_run_before_anything_is_fetched(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(*TEN[:2])
+
+    def full(*_: object) -> None:
+        raise Unavailable("The Maildir did not take the message: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maildir, "deliver", full)
+        run = finished(account)
+    assert run.outcome is RunOutcome.FAILED
+    assert "No space left" in why(run)
+    assert mail_server.holds() == TEN[:2]
+    finished(account)
+    assert delivered(inbox) == TEN[:2]
+
+
+GREETING = b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR] ready\r\n"
+RUBBISH: dict[str, list[bytes]] = {
+    "not IMAP": [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+    "binary": [bytes(range(256)) + b"\r\n"],
+    "an endless line": [b"* OK " + b"x" * 2_000_000],
+    "hangs up at once": [b""],
+    "good bye": [b"* BYE Too many connections\r\n"],
+    "hangs up after the greeting": [GREETING],
+    "rubbish after the greeting": [GREETING, b"\x00\x01 what?\r\n"],
+}
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_a_server_that_answers_rubbish_is_a_failure_with_a_reason(
+    name: str, inbox: Destination, certificate_folder: Path
+) -> None:
+    tls.trust(certificate_folder / "ca.pem")
+    with talking(RUBBISH[name], certificate_folder) as port:
+        run = finished(make_account(inbox, make_token(), port=port))
+    assert run.outcome is RunOutcome.FAILED
+    assert "127.0.0.1" in why(run)
+
+
+def test_a_server_that_hangs_is_left_after_its_time(
+    inbox: Destination, certificate_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("CONNECT_SECONDS", "READ_SECONDS"):
+        monkeypatch.setattr(f"portal.adapters.imap.{limit}", 0.2)
+    tls.trust(certificate_folder / "ca.pem")
+    with talking([GREETING], certificate_folder, keep_open=True) as port:
+        run = finished(make_account(inbox, make_token(), port=port))
+    assert "did not answer in time" in why(run)
+
+
+def test_a_server_without_tls_gets_no_token(inbox: Destination) -> None:
+    with talking([GREETING], None) as port:
+        run = finished(make_account(inbox, make_token(), port=port))
+    assert "No secure connection" in why(run)
+
+
+def test_a_certificate_of_another_name_is_not_accepted(inbox: Destination, tmp_path: Path) -> None:
+    certificates.make(tmp_path, names=("other.example.test",), addresses=())
+    tls.trust(tmp_path / "ca.pem")
+    with talking([GREETING], tmp_path) as port:
+        run = finished(make_account(inbox, make_token(), port=port))
+    assert "certificate was not accepted" in why(run)
+    assert "IP address mismatch" in why(run)
+
+
+def test_a_certificate_of_a_stranger_is_not_accepted(mail_server: FakeMailServer, inbox: Destination) -> None:
+    tls.trust(None)
+    run = finished(make_account(inbox, make_token(), port=mail_server.port))
+    assert "certificate was not accepted" in why(run)
+
+
+def test_a_closed_port_is_one_clear_sentence(inbox: Destination) -> None:
+    assert "No connection to 127.0.0.1: Connection refused" in why(finished(make_account(inbox, make_token(), port=1)))
+
+
+def test_a_slow_account_holds_up_no_other(account: MailAccount, inbox: Destination, mail_server: FakeMailServer) -> None:
+    held = MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
+    assert held
+    other = make_account(inbox, make_token(), port=mail_server.port)
+    mail_server.receives(TEN[0])
+    assert finished(other).delivered == 1
+
+
+def test_a_killed_workers_account_is_free_at_once(account: MailAccount) -> None:
+    assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
+    fetching.release(account.id, now=NOW)
+    assert MailAccount.due(NOW, 10) == [account.id]
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b"Message-ID: <a@b>\r\n", "<a@b>"),
+        (b"Subject: x\r\nMESSAGE-ID:\r\n <folded@b>\r\n", "<folded@b>"),
+        (b"Subject: x\r\n\r\nMessage-ID: <in-body@b>\r\n", None),
+        (b"", None),
+    ],
+)
+def test_the_message_id_is_read_from_the_header_alone(header: bytes, found: str | None) -> None:
+    assert fetching.message_id(header) == found
+
+
+def test_deliveries_at_once_take_the_same_name_once(tmp_path: Path) -> None:
+    from io import BytesIO
+
+    maildir.prepare(tmp_path)
+    writers = [threading.Thread(target=maildir.deliver, args=(tmp_path, "1.k.h", BytesIO(b"x"))) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+        writer.join()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["1.k.h"]
+    assert maildir.holds(tmp_path, "1.k.h")
+    assert not maildir.holds(tmp_path, "2.k.h")
+
+
+def test_a_maildir_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot be written: Not a directory"):
+        maildir.prepare(tmp_path / "file" / "box")

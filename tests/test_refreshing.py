@@ -1,0 +1,233 @@
+import threading
+from datetime import datetime, timedelta
+
+import pytest
+
+from portal import audit, refreshing
+from portal.db import connected
+from portal.errors import PortalError, Refused, Unavailable
+from portal.models import Event, MailAccount, Token, TokenConfig, Validity
+from portal.refreshing import LEASE
+from portal.sealing import Secret
+from tests.builders import (
+    ACCESS_TOKEN,
+    NOW,
+    REFRESH_TOKEN,
+    fresh,
+    make_account,
+    make_config,
+    make_destination,
+    make_token,
+)
+from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
+
+pytestmark = pytest.mark.usefixtures("db")
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def token_at(provider: FakeProvider, **options: object) -> Token:
+    return make_token(make_config(base=provider.url), **options)  # type: ignore[arg-type]
+
+
+def refresh(token: Token, now: datetime = NOW + HOUR) -> Token | None:
+    return refreshing.refresh(token.id, actor=audit.WORKER, now=now)
+
+
+def test_a_renewed_token_is_stored_with_its_new_refresh_token(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    assert refresh(token)
+    stored = fresh(token)
+    assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
+    assert stored.refresh_token == Secret(NEW_REFRESH_TOKEN)
+    assert stored.expires_at == NOW + 2 * HOUR
+    assert stored.look_at is not None
+    assert NOW + HOUR < stored.look_at < stored.expires_at
+    assert stored.leased_until is None
+
+
+def test_the_old_refresh_token_stays_when_none_comes(provider: FakeProvider) -> None:
+    provider.grants(refresh_token=None)
+    token = token_at(provider)
+    refresh(token)
+    assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
+
+
+def test_a_token_that_another_worker_holds_is_left_alone(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert refresh(token, NOW) is None
+    assert provider.requests == []
+
+
+def test_a_dead_workers_lease_runs_out(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert refresh(token, NOW + LEASE)
+
+
+def test_a_late_answer_of_a_lost_lease_changes_nothing(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert late is not None
+    refresh(token, NOW + LEASE)
+    late.access_token = Secret("late")
+    late.refused_at = NOW
+    assert late.give_back() is False
+    assert fresh(token).access_token == Secret(NEW_ACCESS_TOKEN)
+    assert fresh(token).refused_at is None
+
+
+def test_two_claims_of_the_same_row_have_one_winner() -> None:
+    token = make_token()
+    first, second = fresh(token), fresh(token)
+    assert first._swap({"leased_until": NOW + LEASE})
+    assert not second._swap({"leased_until": NOW + LEASE})
+
+
+def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProvider) -> None:
+    provider.says(b"<html>", 503)
+    token = token_at(provider)
+    for tries, minutes in ((1, 1), (2, 2), (3, 4)):
+        with pytest.raises(Unavailable):
+            refresh(token)
+        stored = fresh(token)
+        assert (stored.tries, stored.look_at) == (tries, NOW + HOUR + minutes * MINUTE)
+    assert stored.failing_since == NOW + HOUR
+    assert stored.refused_at is None
+    assert stored.access_token == Secret(ACCESS_TOKEN)
+    assert stored.refresh_token == Secret(REFRESH_TOKEN)
+
+
+def test_success_forgets_the_failures(provider: FakeProvider) -> None:
+    provider.says(b"", 500)
+    token = token_at(provider)
+    with pytest.raises(Unavailable):
+        refresh(token)
+    provider.grants()
+    refresh(token)
+    stored = fresh(token)
+    assert (stored.failing_since, stored.failure, stored.tries) == (None, None, 0)
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "consent_required", "login_required"])
+def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error, "AADSTS70008: expired", trace_id="trace-1", correlation_id="corr-2")
+    token = token_at(provider)
+    with pytest.raises(Refused):
+        refresh(token)
+    stored = fresh(token)
+    assert stored.refused_at == NOW + HOUR
+    assert stored.look_at is None
+    assert stored.refresh_token == Secret(REFRESH_TOKEN)
+    assert stored.failure is not None
+    assert error in stored.failure
+    assert "trace-1 corr-2" in stored.failure
+    assert Event.get(Event.action == "token:refused").subject_id == token.id
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "deleted_client"])
+def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error, "AADSTS7000222: The client secret is expired", 401)
+    config = make_config(base=provider.url)
+    token = make_token(config, look_at=NOW)
+    sister = Token.create(token_config=config)
+    sister.refresh_token = Secret("another")
+    sister.look_at = NOW
+    sister.save()
+    with pytest.raises(Refused):
+        refresh(token)
+    stored: TokenConfig = TokenConfig.get_by_id(config.id)
+    assert stored.credentials_refused_at == NOW + HOUR
+    assert "7000222" in (stored.credentials_answer or "")
+    assert fresh(token).refused_at is None
+    assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
+    assert fresh(token).look_at is None
+    assert fresh(sister).look_at is None
+    assert refresh(sister) is None
+    assert len(provider.requests) == 1
+
+
+def test_an_invalid_configuration_renews_nothing(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url, validity=Validity.INVALID))
+    assert refresh(token) is None
+    assert provider.requests == []
+
+
+def usable(token: Token, *, now: datetime = NOW, min_life: timedelta = MINUTE) -> Token:
+    return refreshing.usable_access_token(token.id, min_life=min_life, actor="test", clock=lambda: now)
+
+
+def test_a_token_that_lives_is_given_without_asking_the_provider(provider: FakeProvider) -> None:
+    assert usable(token_at(provider)).access_token == Secret(ACCESS_TOKEN)
+    assert provider.requests == []
+
+
+def test_a_token_that_ends_too_soon_is_renewed_first(provider: FakeProvider) -> None:
+    assert usable(token_at(provider), min_life=2 * HOUR).access_token == Secret(NEW_ACCESS_TOKEN)
+
+
+def test_a_token_that_lives_is_given_while_the_provider_is_down(provider: FakeProvider) -> None:
+    provider.says(b"", 503)
+    token = token_at(provider)
+    assert usable(token, min_life=2 * HOUR).access_token == Secret(ACCESS_TOKEN)
+    with pytest.raises(Unavailable):
+        usable(token, now=NOW + 2 * HOUR)
+
+
+def test_nobody_is_handed_a_token_that_needs_a_person(provider: FakeProvider) -> None:
+    config = make_config(base=provider.url)
+    never = Token.create(token_config=config)
+    ended = make_token(make_config(base=provider.url), refresh_token=None)
+    invalid = make_token(make_config(base=provider.url, validity=Validity.INVALID_TEMPORARILY))
+    for token, words in ((never, "Nobody has signed in"), (ended, "has no refresh token"), (invalid, "invalid-temporarily")):
+        with pytest.raises(Refused, match=words):
+            usable(token, now=NOW + 2 * HOUR)
+
+
+def test_who_loses_the_race_waits_for_the_winners_token(provider: FakeProvider) -> None:
+    gate = provider.replies["/token"].gate = threading.Event()
+    token = token_at(provider)
+    given: list[Secret | None] = []
+
+    def consume() -> None:
+        with connected():
+            given.append(usable(token, now=NOW + 2 * HOUR).access_token)
+
+    consumers = [threading.Thread(target=consume) for _ in range(8)]
+    for consumer in consumers:
+        consumer.start()
+    provider.arrived.acquire(timeout=10)
+    gate.set()
+    for consumer in consumers:
+        consumer.join(10)
+    assert len(provider.requests) == 1
+    assert given == [Secret(NEW_ACCESS_TOKEN)] * 8
+
+
+def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    config = token.token_config
+    config.credentials_refused_at, config.credentials_answer = NOW, "invalid_client"
+    config.save()
+    refreshing.resume(config, now=NOW)
+    assert fresh(token).look_at == NOW
+    assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
+
+
+def test_forgetting_drops_what_the_provider_gave(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    refreshing.forget(token, actor="Alice", now=NOW)
+    stored = fresh(token)
+    assert (stored.access_token, stored.refresh_token, stored.owner, stored.signed_in_at) == (None, None, None, None)
+    with pytest.raises(PortalError, match="nothing to forget"):
+        refreshing.forget(stored, actor="Alice", now=NOW)
+
+
+def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: FakeProvider) -> None:
+    from pathlib import Path
+
+    token = token_at(provider)
+    account = make_account(make_destination(Path(str(tmp_path))), token)
+    MailAccount.update(look_at=None).execute()
+    refreshing.wake_dependants(token, now=NOW)
+    assert MailAccount.get_by_id(account.id).look_at == NOW

@@ -1,0 +1,175 @@
+from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from portal import settings, signing_in
+from portal.adapters import oauth2
+from portal.errors import PortalError, Refused, Unavailable
+from portal.models import Event, LoginSession, SignIn, Token, TokenConfig, Validity
+from portal.sealing import Secret
+from tests.builders import ACCESS_TOKEN, NOW, fresh, make_config, make_session, make_token, make_user
+from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def session(db: None) -> LoginSession:
+    return make_session(make_user())
+
+
+def begin(token: Token, session: LoginSession | None, now: datetime = NOW) -> dict[str, str]:
+    """The parameters of the address that the browser is sent to."""
+    url = signing_in.begin(token, by="Alice", login_session=session, now=now)
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+def complete(session: LoginSession | None, *, now: datetime = NOW, **parameters: str) -> Token:
+    return signing_in.complete(parameters, by="Alice", user=None, login_session=session, now=now)
+
+
+def waiting(provider: FakeProvider, **options: str) -> Token:
+    config = make_config(base=provider.url, userinfo_url=f"{provider.url}/userinfo", **options)  # type: ignore[arg-type]
+    provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
+    return Token.get(Token.token_config == config.id)  # type: ignore[no-any-return]
+
+
+def test_a_sign_in_stores_tokens_owner_and_scope(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    sent = begin(token, session)
+    complete(session, state=sent["state"], code="code-1")
+    stored = fresh(token)
+    assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
+    assert stored.refresh_token == Secret(NEW_REFRESH_TOKEN)
+    assert (stored.owner, stored.granted_scope, stored.signed_in_at) == ("helpdesk@example.test", "mail", NOW)
+    assert stored.look_at is not None
+
+
+def test_the_request_is_pkce_with_the_redirect_uri_of_the_settings(session: LoginSession, provider: FakeProvider) -> None:
+    settings.change({"HttpType": "https", "FQDN": "portal.example.test", "ScriptAlias": "znuny"}, actor="t", now=NOW)
+    sent = begin(waiting(provider), session)
+    uri = "https://portal.example.test/znuny/get-oauth2-token-by-authorization-code"
+    assert (sent["redirect_uri"], sent["response_type"], sent["code_challenge_method"]) == (uri, "code", "S256")
+    complete(session, state=sent["state"], code="code-1")
+    asked = provider.requests[0]
+    assert (asked["redirect_uri"], asked["code"]) == (uri, "code-1")
+    challenge = oauth2.authorize_url("", {}, Secret(asked["code_verifier"]))
+    assert sent["code_challenge"] in challenge
+
+
+def test_each_state_is_random_and_no_secret_is_in_the_address(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    first, second = begin(token, session), begin(token, session)
+    assert first["state"] != second["state"]
+    assert len(first["state"]) >= 43
+    assert SignIn.select().where(SignIn.state_hash == first["state"]).count() == 0
+
+
+@pytest.mark.parametrize("attack", ["unknown", "used", "old", "other browser", "command line", "none"])
+def test_a_state_that_is_not_ours_now_is_refused(session: LoginSession, provider: FakeProvider, attack: str) -> None:
+    token = waiting(provider)
+    state = begin(token, session)["state"]
+    bringer: LoginSession | None = session
+    now = NOW
+    if attack == "unknown":
+        state = "made-up"
+    elif attack == "none":
+        state = ""
+    elif attack == "used":
+        complete(session, state=state, code="code-1")
+    elif attack == "old":
+        now = NOW + 10 * MINUTE
+    elif attack == "other browser":
+        bringer = make_session(session.user)
+    else:
+        bringer = None
+    before = len(provider.requests)
+    with pytest.raises(Refused, match="belongs to no sign-in"):
+        complete(bringer, now=now, state=state, code="code-2")
+    assert len(provider.requests) == before
+    assert Event.select().where(Event.action == "token:sign-in-rejected").count() == 1
+
+
+def test_a_state_is_used_up_even_by_a_refusal(session: LoginSession, provider: FakeProvider) -> None:
+    state = begin(waiting(provider), session)["state"]
+    with pytest.raises(Refused, match="access_denied"):
+        complete(session, state=state, error="access_denied")
+    with pytest.raises(Refused, match="belongs to no sign-in"):
+        complete(session, state=state, code="code-1")
+
+
+def test_the_providers_refusal_is_kept_in_its_own_words(session: LoginSession, provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    state = begin(token, session)["state"]
+    with pytest.raises(Refused, match="access_denied: AADSTS65004: The user declined"):
+        complete(session, state=state, error="access_denied", error_description="AADSTS65004: The\nuser declined")
+    assert "AADSTS65004" in SignIn.get().failure
+    assert "AADSTS65004" in Event.get(Event.action == "token:sign-in-failed").details
+    assert fresh(token).access_token == Secret(ACCESS_TOKEN)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b'{"access_token": "x', b"{}"])
+def test_a_rubbish_token_answer_leaves_the_old_token(session: LoginSession, provider: FakeProvider, body: bytes) -> None:
+    token = make_token(make_config(base=provider.url))
+    state = begin(token, session)["state"]
+    provider.says(body)
+    with pytest.raises(Unavailable):
+        complete(session, state=state, code="code-1")
+    assert fresh(token).access_token == Secret(ACCESS_TOKEN)
+
+
+def test_an_answer_of_another_provider_is_refused(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider, issuer="https://good.test")
+    state = begin(token, session)["state"]
+    with pytest.raises(Refused, match=r"came from https://evil\.test"):
+        complete(session, state=state, code="code-1", iss="https://evil.test")
+    assert provider.requests == []
+
+
+def test_an_answer_without_a_code_is_refused(session: LoginSession, provider: FakeProvider) -> None:
+    state = begin(waiting(provider), session)["state"]
+    with pytest.raises(Refused, match="neither an authorization code nor an error"):
+        complete(session, state=state)
+
+
+def test_another_account_than_before_is_refused(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    complete(session, state=begin(token, session)["state"], code="code-1")
+    provider.says({"email": "private@example.test"}, path="/userinfo")
+    state = begin(fresh(token), session)["state"]
+    with pytest.raises(Refused, match="private@example.test signed in, but this token belongs to helpdesk@example.test"):
+        complete(session, state=state, code="code-2")
+    assert fresh(token).owner == "helpdesk@example.test"
+
+
+def test_signing_in_again_ends_a_refusal(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    token.refused_at, token.failure = NOW, "invalid_grant"
+    token.overwrite()
+    config = token.token_config
+    config.credentials_refused_at = NOW
+    config.save()
+    complete(session, state=begin(fresh(token), session)["state"], code="code-1")
+    assert fresh(token).refused_at is None
+    assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
+
+
+def test_no_refresh_token_in_the_answer_is_seen(session: LoginSession, provider: FakeProvider) -> None:
+    provider.grants(refresh_token=None)
+    token = waiting(provider)
+    complete(session, state=begin(token, session)["state"], code="code-1")
+    assert not fresh(token).has_refresh_token
+    assert fresh(token).look_at is None
+
+
+def test_the_command_line_takes_its_own_answer(db: None, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    complete(None, state=begin(token, None)["state"], code="code-1")
+    assert fresh(token).signed_in_at == NOW
+
+
+def test_an_invalid_configuration_begins_no_sign_in(session: LoginSession) -> None:
+    config = make_config(validity=Validity.INVALID)
+    with pytest.raises(PortalError, match="set to invalid"):
+        begin(Token.get(Token.token_config == config.id), session)
