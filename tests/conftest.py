@@ -27,7 +27,9 @@ from tests.real.postgresql import Cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help="What the tests store into.")
+    parser.addoption(
+        "--database", choices=["sqlite", "postgresql"], default="sqlite", help="What the tests store into."
+    )
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -97,6 +99,22 @@ def _empty() -> None:
         tables = [f'"{name}"' for name in database.get_tables() if name not in ("schema_migration", "setting")]
         database.execute_sql(f"TRUNCATE {', '.join(tables)} CASCADE")
         database.execute_sql("DELETE FROM setting WHERE name <> 'KeyCanary'")
+
+
+#: How many queries an act makes.
+Queries = Callable[[Callable[[], object]], int]
+
+
+@pytest.fixture
+def queries(db: None) -> Queries:
+    def counted(act: Callable[[], object]) -> int:
+        seen: list[object] = []
+        database.obj.query_hooks.append(seen.append)
+        act()
+        database.obj.query_hooks.remove(seen.append)
+        return len(seen)
+
+    return counted
 
 
 @pytest.fixture

@@ -222,9 +222,7 @@ def test_who_lost_the_account_stops_without_another_delivery(
     assert len(delivered(inbox)) < len(TEN)
 
 
-def test_a_refused_token_is_a_failure_with_the_servers_reason(
-    mail_server: FakeMailServer, inbox: Destination
-) -> None:
+def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeMailServer, inbox: Destination) -> None:
     account = make_account(inbox, make_token(), port=mail_server.port)
     run = finished(account)
     assert run.outcome is RunOutcome.FAILED
@@ -340,7 +338,9 @@ def test_a_closed_port_is_one_clear_sentence(inbox: Destination) -> None:
     assert "No connection to 127.0.0.1: Connection refused" in why(finished(make_account(inbox, make_token(), port=1)))
 
 
-def test_a_slow_account_holds_up_no_other(account: MailAccount, inbox: Destination, mail_server: FakeMailServer) -> None:
+def test_a_slow_account_holds_up_no_other(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
     held = MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
     assert held
     other = make_account(inbox, make_token(), port=mail_server.port)

@@ -72,10 +72,20 @@ def test_the_end_of_a_token_is_never_guessed(provider: FakeProvider, expires_in:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [("invalid_grant", 400), ("interaction_required", 400), ("invalid_client", 401), ("invalid_scope", 400), ("x" * 9000, 400)],
+    [
+        ("invalid_grant", 400),
+        ("interaction_required", 400),
+        ("invalid_client", 401),
+        ("invalid_scope", 400),
+        ("x" * 9000, 400),
+    ],
 )
-def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(provider: FakeProvider, error: str, status: int) -> None:
-    provider.refuses(error, "AADSTS70008: The refresh token\n has expired.", status, error_codes=[70008], trace_id="t-1")
+def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(
+    provider: FakeProvider, error: str, status: int
+) -> None:
+    provider.refuses(
+        error, "AADSTS70008: The refresh token\n has expired.", status, error_codes=[70008], trace_id="t-1"
+    )
     with pytest.raises(Refused) as caught:
         refresh(provider)
     answer = caught.value.answer

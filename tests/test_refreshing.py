@@ -179,7 +179,11 @@ def test_nobody_is_handed_a_token_that_needs_a_person(provider: FakeProvider) ->
     never = Token.create(token_config=config)
     ended = make_token(make_config(base=provider.url), refresh_token=None)
     invalid = make_token(make_config(base=provider.url, validity=Validity.INVALID_TEMPORARILY))
-    for token, words in ((never, "Nobody has signed in"), (ended, "has no refresh token"), (invalid, "invalid-temporarily")):
+    for token, words in (
+        (never, "Nobody has signed in"),
+        (ended, "has no refresh token"),
+        (invalid, "invalid-temporarily"),
+    ):
         with pytest.raises(Refused, match=words):
             usable(token, now=NOW + 2 * HOUR)
 

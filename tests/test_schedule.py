@@ -30,7 +30,9 @@ def test_an_idle_token_is_renewed_once_a_day(end: None) -> None:
     assert schedule.refresh_due(NOW, end, MARGIN, 1) == NOW + timedelta(days=1)
 
 
-@pytest.mark.parametrize(("tries", "minutes"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 60), (99, 60)])
+@pytest.mark.parametrize(
+    ("tries", "minutes"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 60), (99, 60)]
+)
 def test_retries_grow_to_an_hour(tries: int, minutes: int) -> None:
     assert schedule.retry_at(NOW, tries) == NOW + minutes * MINUTE
 

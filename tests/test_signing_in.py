@@ -46,7 +46,9 @@ def test_a_sign_in_stores_tokens_owner_and_scope(session: LoginSession, provider
     assert stored.look_at is not None
 
 
-def test_the_request_is_pkce_with_the_redirect_uri_of_the_settings(session: LoginSession, provider: FakeProvider) -> None:
+def test_the_request_is_pkce_with_the_redirect_uri_of_the_settings(
+    session: LoginSession, provider: FakeProvider
+) -> None:
     settings.change({"HttpType": "https", "FQDN": "portal.example.test", "ScriptAlias": "znuny"}, actor="t", now=NOW)
     sent = begin(waiting(provider), session)
     uri = "https://portal.example.test/znuny/get-oauth2-token-by-authorization-code"
@@ -110,7 +112,9 @@ def test_the_providers_refusal_is_kept_in_its_own_words(session: LoginSession, p
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b'{"access_token": "x', b"{}"])
-def test_a_rubbish_token_answer_leaves_the_old_token(session: LoginSession, provider: FakeProvider, body: bytes) -> None:
+def test_a_rubbish_token_answer_leaves_the_old_token(
+    session: LoginSession, provider: FakeProvider, body: bytes
+) -> None:
     token = make_token(make_config(base=provider.url))
     state = begin(token, session)["state"]
     provider.says(body)
@@ -138,7 +142,9 @@ def test_another_account_than_before_is_refused(session: LoginSession, provider:
     complete(session, state=begin(token, session)["state"], code="code-1")
     provider.says({"email": "private@example.test"}, path="/userinfo")
     state = begin(fresh(token), session)["state"]
-    with pytest.raises(Refused, match="private@example.test signed in, but this token belongs to helpdesk@example.test"):
+    with pytest.raises(
+        Refused, match="private@example.test signed in, but this token belongs to helpdesk@example.test"
+    ):
         complete(session, state=state, code="code-2")
     assert fresh(token).owner == "helpdesk@example.test"
 

@@ -25,9 +25,7 @@ GOOD = TokenFacts(
     look_at=NOW + HOUR * 0.75,
     margin=timedelta(minutes=15),
 )
-NEVER = replace(
-    GOOD, signed_in_at=None, has_access_token=False, has_refresh_token=False, expires_at=None, look_at=None
-)
+NEVER = replace(GOOD, signed_in_at=None, has_access_token=False, has_refresh_token=False, expires_at=None, look_at=None)
 EXPIRED = replace(GOOD, expires_at=NOW - HOUR, look_at=None)
 REFUSED = replace(EXPIRED, refused_at=NOW - HOUR, failing_since=NOW - HOUR, failure="invalid_grant")
 REJECTED = replace(GOOD, credentials_refused_at=NOW - HOUR, credentials_answer="invalid_client")

@@ -50,7 +50,15 @@ def test_a_client_id_with_a_line_break_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://p.test/token", "ftp://p.test", "p.test/token", "https://", "javascript:alert(1)", "https://[::", "https://a b"],
+    [
+        "http://p.test/token",
+        "ftp://p.test",
+        "p.test/token",
+        "https://",
+        "javascript:alert(1)",
+        "https://[::",
+        "https://a b",
+    ],
 )
 def test_an_endpoint_that_would_carry_the_secret_in_clear_is_refused(url: str) -> None:
     assert "token_url" in refused(replace(GOOD, token_url=url))
@@ -66,7 +74,9 @@ def test_a_secret_with_a_blank_in_it_was_copied_wrong() -> None:
 
 
 def test_the_tenant_goes_into_all_urls() -> None:
-    entered = token_configs.from_template(providers.find("microsoft-tenant"), name="M", client_id="c", tenant="contoso.test")
+    entered = token_configs.from_template(
+        providers.find("microsoft-tenant"), name="M", client_id="c", tenant="contoso.test"
+    )
     base = "https://login.microsoftonline.com/contoso.test/"
     assert entered.authorize_url == f"{base}oauth2/v2.0/authorize"
     assert entered.token_url == entered.refresh_url == f"{base}oauth2/v2.0/token"

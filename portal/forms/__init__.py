@@ -1,9 +1,11 @@
 """What people type: one file a word. A form knows its fields and labels; the rules are in the verbs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import Field
+from wtforms.fields.choices import SelectChoice
 
 from portal.errors import Invalid
 
@@ -19,6 +21,11 @@ class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
                 field.errors = [*field.errors, problem]
             else:
                 self.form_errors.append(f"{name}: {problem}")
+
+
+def choices(pairs: Iterable[tuple[str, str]]) -> list[SelectChoice]:
+    """The options of a drop-down, each as value and label."""
+    return [SelectChoice(value, label) for value, label in pairs]
 
 
 def text(value: Any) -> str:

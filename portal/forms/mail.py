@@ -3,7 +3,7 @@
 from wtforms import IntegerField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
-from portal.forms import Form, text
+from portal.forms import Form, choices, text
 from portal.mail_accounts import DEFAULT_PORTS, Fields
 from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Token, Validity
 from portal.sealing import Secret
@@ -15,7 +15,7 @@ _PASSWORD = "password"
 
 class MailAccountForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
-    type = SelectField("Type", choices=[(kind.value, kind.value) for kind in AccountType])
+    type = SelectField("Type", choices=choices((kind.value, kind.value) for kind in AccountType))
     host = StringField(
         "Host", [_REQUIRED], description="For example outlook.office365.com or imap.gmail.com.", render_kw=_OFF
     )
@@ -24,7 +24,7 @@ class MailAccountForm(Form):
         "Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF
     )
     authentication = SelectField(
-        "Authentication type", choices=[("oauth2_token", "OAuth2 token"), (_PASSWORD, "Password")]
+        "Authentication type", choices=choices([("oauth2_token", "OAuth2 token"), (_PASSWORD, "Password")])
     )
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
@@ -32,17 +32,19 @@ class MailAccountForm(Form):
     destination = SelectField("Destination", [_REQUIRED])
     after_fetch = SelectField(
         "After the fetch",
-        choices=[
-            (AfterFetch.KEEP.value, "keep the message on the server"),
-            (AfterFetch.DELETE.value, "delete it from the server"),
-        ],
+        choices=choices(
+            [
+                (AfterFetch.KEEP.value, "keep the message on the server"),
+                (AfterFetch.DELETE.value, "delete it from the server"),
+            ]
+        ),
     )
-    validity = SelectField("Validity", choices=[(validity.value, validity.value) for validity in Validity])
+    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
     comment = StringField("Comment", [Length(max=250)])
 
     def offer(self, tokens: list[Token], destinations: list[Destination]) -> None:
-        self.token.choices = [("", "–"), *((str(token.id), token.name) for token in tokens)]
-        self.destination.choices = [(str(row.id), row.name) for row in destinations]
+        self.token.choices = choices([("", "–"), *((str(token.id), token.name) for token in tokens)])
+        self.destination.choices = choices((str(row.id), row.name) for row in destinations)
 
     def show(self, account: MailAccount) -> None:
         """Start with what is stored; the password is never among it."""
@@ -76,7 +78,7 @@ class MailAccountForm(Form):
 
 class DestinationForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
-    type = SelectField("Type", choices=[(kind.value, "Maildir") for kind in DestinationType])
+    type = SelectField("Type", choices=choices((kind.value, "Maildir") for kind in DestinationType))
     path = StringField(
         "Path",
         [_REQUIRED],

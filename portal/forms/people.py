@@ -3,7 +3,7 @@
 from wtforms import HiddenField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired
 
-from portal.forms import Form
+from portal.forms import Form, choices
 from portal.models import Role
 from portal.users import MIN_PASSWORD
 
@@ -27,11 +27,13 @@ class UserForm(Form):
     name = StringField("Name", [InputRequired()], render_kw={"autocomplete": "off"})
     role = SelectField(
         "Role",
-        choices=[
-            (Role.VIEWER.value, "viewer – sees everything, changes nothing"),
-            (Role.OPERATOR.value, "operator – also signs mailboxes in and fetches"),
-            (Role.ADMIN.value, "admin – also configures the portal"),
-        ],
+        choices=choices(
+            [
+                (Role.VIEWER.value, "viewer – sees everything, changes nothing"),
+                (Role.OPERATOR.value, "operator – also signs mailboxes in and fetches"),
+                (Role.ADMIN.value, "admin – also configures the portal"),
+            ]
+        ),
     )
     password = PasswordField(
         "Password", [InputRequired()], description=f"At least {MIN_PASSWORD} characters.", render_kw=_NEW_PASSWORD

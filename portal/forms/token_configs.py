@@ -3,7 +3,7 @@
 from wtforms import BooleanField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
-from portal.forms import Form, text
+from portal.forms import Form, choices, text
 from portal.models import TokenConfig, Validity
 from portal.providers import Template
 from portal.sealing import Secret
@@ -11,6 +11,8 @@ from portal.token_configs import Fields, from_template
 
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
+_TEXTS = ("name", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "scope", "issuer", "jwks_url",
+          "userinfo_url")  # fmt: skip
 _OPTIONAL = "May be empty. With it the portal shows whose mailbox was signed in."
 
 
@@ -32,7 +34,7 @@ class TokenConfigForm(Form):
     )
     notify_expired_token = BooleanField("Expired token")
     notify_expired_refresh_token = BooleanField("Expired refresh token")
-    validity = SelectField("Validity", choices=[(validity.value, validity.value) for validity in Validity])
+    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
 
     def offer(self, template: Template) -> None:
         """Start with what the template knows; the name is for the admin to choose."""
@@ -48,14 +50,13 @@ class TokenConfigForm(Form):
 
     def entered(self) -> Fields:
         """The values, with the tenant put into the URLs where they leave its place open."""
-        typed = {
-            name: text(self[name].data) for name in Fields.__dataclass_fields__ if isinstance(self[name].data, str)
-        }
+        typed = {name: text(self[name].data) for name in _TEXTS}
         tenant = typed["tenant"]
         for name in ("authorize_url", "token_url", "refresh_url", "jwks_url"):
             typed[name] = typed[name].replace("{tenant}", tenant or "{tenant}")
         return Fields(
-            **{**typed, "validity": Validity(typed["validity"])},  # type: ignore[arg-type]
+            **typed,
+            validity=Validity(self.validity.data),
             notify_expired_token=self.notify_expired_token.data,
             notify_expired_refresh_token=self.notify_expired_refresh_token.data,
         )

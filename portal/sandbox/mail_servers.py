@@ -49,6 +49,7 @@ class TlsServer(socketserver.ThreadingTCPServer):
 
 class _Lines(socketserver.StreamRequestHandler):
     timeout = 120
+    disable_nagle_algorithm = True
     user: str | None = None
 
     def say(self, line: str | bytes) -> None:

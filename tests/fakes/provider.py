@@ -37,7 +37,12 @@ class FakeProvider:
 
     def grants(self, **changes: Any) -> None:
         """Answer well; a value of None leaves the field out."""
-        body = {"access_token": NEW_ACCESS_TOKEN, "refresh_token": NEW_REFRESH_TOKEN, "expires_in": 3600, "scope": "mail"}
+        body = {
+            "access_token": NEW_ACCESS_TOKEN,
+            "refresh_token": NEW_REFRESH_TOKEN,
+            "expires_in": 3600,
+            "scope": "mail",
+        }
         self.says({name: value for name, value in (body | changes).items() if value is not None})
 
     def refuses(self, error: str, description: str = "", status: int = 400, **more: Any) -> None:

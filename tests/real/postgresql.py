@@ -39,7 +39,19 @@ class Cluster:
         port = free_port()
         as_user = _not_root(folder)
         data = folder / "data"
-        run = [*as_user, str(bin_folder / "initdb"), "-D", str(data), "-U", "portal", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        run = [
+            *as_user,
+            str(bin_folder / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            "portal",
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]
         subprocess.run(run, check=True, capture_output=True, cwd="/")
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
         control = [*as_user, str(bin_folder / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
@@ -53,7 +65,15 @@ class Cluster:
     def stop(self) -> None:
         bin_folder = programs()
         assert bin_folder is not None
-        control = [*self.as_user, str(bin_folder / "pg_ctl"), "-D", str(self.folder / "data"), "-m", "immediate", "stop"]
+        control = [
+            *self.as_user,
+            str(bin_folder / "pg_ctl"),
+            "-D",
+            str(self.folder / "data"),
+            "-m",
+            "immediate",
+            "stop",
+        ]
         subprocess.run(control, check=False, capture_output=True, cwd="/")
 
 

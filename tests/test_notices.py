@@ -1,0 +1,73 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from portal import notices
+from portal.models import Token, TokenConfig, Validity
+from tests.conftest import Queries
+from tests.builders import NOW, make_account, make_config, make_destination, make_token
+
+pytestmark = pytest.mark.usefixtures("db")
+DAY = timedelta(days=1)
+
+
+def test_all_is_quiet_when_all_is_well() -> None:
+    make_config()
+    make_token()
+    assert notices.banners(NOW) == []
+
+
+def test_a_refused_token_is_announced_with_what_stands_still(tmp_path: Path) -> None:
+    token = make_token()
+    inbox = make_destination(tmp_path)
+    for name in ("Help desk", "Billing"):
+        make_account(inbox, token, name=name)
+    make_account(inbox, token, name="Retired", validity=Validity.INVALID)
+    Token.update(refused_at=NOW - DAY, failure="invalid_grant: revoked").execute()
+    (banner,) = notices.banners(NOW)
+    assert token.name in banner.text
+    assert banner.standing_still == ["Billing", "Help desk"]
+    assert (banner.state.at, banner.state.why) == (NOW - DAY, "invalid_grant: revoked")
+
+
+def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Path) -> None:
+    config = make_config("Microsoft")
+    inbox = make_destination(tmp_path)
+    for number in range(3):
+        token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=NOW, expires_at=NOW + DAY)
+        make_account(inbox, token, name=f"Account {number}")
+    TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
+    (banner,) = notices.banners(NOW)
+    assert "Microsoft" in banner.text
+    assert banner.standing_still == ["Account 0", "Account 1", "Account 2"]
+
+
+@pytest.mark.parametrize("expired_token", [True, False])
+def test_the_switch_expired_token_decides(expired_token: bool) -> None:
+    make_token(make_config(notify_expired_token=expired_token), life=timedelta(0))
+    assert len(notices.banners(NOW)) == expired_token
+
+
+@pytest.mark.parametrize("expired_refresh_token", [True, False])
+def test_the_switch_expired_refresh_token_decides(expired_refresh_token: bool) -> None:
+    make_token(make_config(notify_expired_refresh_token=expired_refresh_token))
+    Token.update(refresh_token_expires_at=NOW).execute()
+    assert len(notices.banners(NOW)) == expired_refresh_token
+
+
+def test_an_invalid_configuration_is_not_announced() -> None:
+    make_token()
+    Token.update(refused_at=NOW).execute()
+    TokenConfig.update(validity=Validity.INVALID).execute()
+    assert notices.banners(NOW) == []
+
+
+def test_the_number_of_queries_does_not_grow_with_the_outages(queries: Queries) -> None:
+    make_token()
+    Token.update(refused_at=NOW).execute()
+    few = queries(lambda: notices.banners(NOW))
+    for _ in range(10):
+        make_token()
+    Token.update(refused_at=NOW).execute()
+    assert queries(lambda: notices.banners(NOW)) == few

@@ -1,0 +1,96 @@
+import pytest
+
+from portal import settings
+from portal.errors import Invalid, NotFound
+from portal.models import Event
+from tests.builders import NOW
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+def change(**values: str) -> None:
+    settings.change(values, actor="Alice", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("alias", "script", "path"),
+    [
+        ("", "", "get-oauth2-token-by-authorization-code"),
+        ("znuny/", "", "znuny/get-oauth2-token-by-authorization-code"),
+        ("/znuny", "get-oauth2-token-by-authorization-code.pl", "znuny/get-oauth2-token-by-authorization-code.pl"),
+        ("a/b/", "", "a/b/get-oauth2-token-by-authorization-code"),
+    ],
+)
+def test_the_redirect_uri_comes_from_the_settings_alone(alias: str, script: str, path: str) -> None:
+    change(HttpType="https", FQDN="help.example.test:8443", ScriptAlias=alias)
+    if script:
+        change(RedirectScript=script)
+    assert settings.redirect_uri() == f"https://help.example.test:8443/{path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HttpType", "ftp"),
+        ("HttpType", "https://"),
+        ("FQDN", "https://x.test"),
+        ("FQDN", "x.test/path"),
+        ("FQDN", "x test"),
+        ("FQDN", ""),
+        ("ScriptAlias", "a?b"),
+        ("ScriptAlias", "a\nb"),
+        ("RedirectScript", "a/b"),
+        ("FetchInterval", "0"),
+        ("FetchInterval", "soon"),
+        ("RefreshMargin", "-5"),
+        ("RefreshMargin", "٣٠"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_reason(name: str, value: str) -> None:
+    before = settings.get(name)
+    with pytest.raises(Invalid) as caught:
+        change(**{name: value})
+    assert name in caught.value.fields
+    assert settings.get(name) == before
+
+
+def test_all_values_are_stored_or_none() -> None:
+    with pytest.raises(Invalid):
+        change(FQDN="good.example.test", HttpType="gopher")
+    assert settings.get("FQDN") == "127.0.0.1:8000"
+
+
+def test_a_change_is_in_the_audit_trail_and_no_change_is_not() -> None:
+    change(FQDN="help.example.test")
+    change(FQDN="help.example.test")
+    assert [event.details for event in Event.select()] == ["FQDN is now help.example.test"]
+
+
+def test_an_unknown_name_is_told_with_the_known_ones() -> None:
+    with pytest.raises(NotFound, match="HttpType, FQDN, ScriptAlias"):
+        settings.get("Httptype")
+
+
+def test_the_first_start_remembers_where_the_portal_listens_and_no_later_one() -> None:
+    settings.remember_address("127.0.0.1:9000", now=NOW)
+    assert settings.get("FQDN") == "127.0.0.1:9000"
+    settings.remember_address("127.0.0.1:9001", now=NOW)
+    assert settings.get("FQDN") == "127.0.0.1:9000"
+
+
+@pytest.mark.parametrize(
+    ("http_type", "fqdn", "browser", "warnings"),
+    [
+        ("http", "127.0.0.1:8000", "http://127.0.0.1:8000", 0),
+        ("https", "help.example.test", "https://help.example.test", 0),
+        ("http", "help.example.test", "http://help.example.test", 1),
+        ("https", "help.example.test", "http://10.1.1.1:8000", 1),
+        ("http", "help.example.test", "http://10.1.1.1:8000", 2),
+        ("https", "help.example.test", None, 0),
+    ],
+)
+def test_a_redirect_uri_that_will_not_work_is_warned_of(
+    http_type: str, fqdn: str, browser: str | None, warnings: int
+) -> None:
+    change(HttpType=http_type, FQDN=fqdn)
+    assert len(settings.redirect_uri_warnings(browser)) == warnings

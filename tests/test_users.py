@@ -1,0 +1,141 @@
+from datetime import timedelta
+
+import pytest
+
+from portal import users
+from portal.errors import Invalid, PortalError
+from portal.models import Event, LoginSession, Role, SetupLink, User
+from portal.sealing import Secret
+from tests.builders import ADMIN, NOW, OPERATOR, PASSWORD, make_user
+
+pytestmark = pytest.mark.usefixtures("db")
+MINUTE = timedelta(minutes=1)
+
+
+def sign_in(name: str = ADMIN, password: str = PASSWORD, *, address: str = "127.0.0.1", now: object = NOW) -> Secret:
+    return users.sign_in(name, Secret(password), address=address, now=now)  # type: ignore[arg-type]
+
+
+def test_a_password_is_stored_as_argon2id_alone() -> None:
+    assert make_user().password_hash.startswith("$argon2id$")
+    assert PASSWORD not in User.get().password_hash
+
+
+def test_the_right_password_opens_a_session_that_ends() -> None:
+    make_user()
+    key = sign_in().reveal()
+    assert users.session_of(key, now=NOW) is not None
+    assert users.session_of(key, now=NOW + users.IDLE_LIFE + MINUTE) is None
+    assert users.session_of("made up", now=NOW) is None
+
+
+def test_a_session_in_use_ends_after_a_week_all_the_same() -> None:
+    make_user()
+    key = sign_in().reveal()
+    now = NOW
+    while users.session_of(key, now=now):
+        now += timedelta(hours=7)
+    assert now - NOW > users.ABSOLUTE_LIFE
+
+
+def test_the_database_holds_no_key_of_a_session() -> None:
+    make_user()
+    key = sign_in().reveal()
+    assert LoginSession.get().key_hash != key
+
+
+@pytest.mark.parametrize(("name", "password"), [(ADMIN, "wrong"), ("nobody", PASSWORD), ("", "")])
+def test_a_wrong_name_and_a_wrong_password_look_the_same(name: str, password: str) -> None:
+    make_user()
+    with pytest.raises(Invalid) as caught:
+        sign_in(name, password)
+    assert caught.value.fields == {"password": "Name and password do not match a user who may sign in."}
+
+
+def test_a_disabled_user_is_out_at_once() -> None:
+    make_user()
+    bob = make_user(OPERATOR, Role.OPERATOR)
+    key = sign_in(OPERATOR).reveal()
+    users.disable(bob, actor=ADMIN, now=NOW)
+    assert users.session_of(key, now=NOW) is None
+    with pytest.raises(Invalid):
+        sign_in(OPERATOR)
+
+
+def test_the_last_admin_stays() -> None:
+    alice = make_user()
+    with pytest.raises(PortalError, match="last admin"):
+        users.disable(alice, actor=ADMIN, now=NOW)
+
+
+def test_a_new_password_ends_every_session() -> None:
+    alice = make_user()
+    key = sign_in().reveal()
+    users.set_password(alice, Secret("another good password"), actor=ADMIN, now=NOW)
+    assert users.session_of(key, now=NOW) is None
+    assert sign_in(password="another good password")
+
+
+def test_ten_wrong_passwords_close_the_name_for_a_while() -> None:
+    make_user()
+    for number in range(10):
+        with pytest.raises(Invalid):
+            sign_in(password="wrong", address=f"10.0.0.{number}")
+    with pytest.raises(users.Throttled, match="15 minutes|16 minutes"):
+        sign_in()
+    assert sign_in(now=NOW + 16 * MINUTE)
+
+
+def test_fifty_wrong_passwords_close_the_address() -> None:
+    make_user()
+    for number in range(50):
+        with pytest.raises(Invalid):
+            sign_in(f"name-{number}", "wrong")
+    with pytest.raises(users.Throttled):
+        sign_in()
+    assert sign_in(address="10.0.0.1")
+
+
+def test_what_was_typed_as_a_name_is_not_kept() -> None:
+    with pytest.raises(Invalid):
+        sign_in("my-password-by-mistake", "x")
+    assert all("my-password" not in f"{event.subject_name}{event.details}" for event in Event.select())
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a" * 101, "line\nbreak"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(Invalid):
+        make_user(name)
+
+
+def test_a_name_is_taken_once_and_a_password_has_ten_characters() -> None:
+    make_user()
+    with pytest.raises(Invalid, match="exists"):
+        make_user()
+    with pytest.raises(Invalid, match="10 characters"):
+        users.add("Dave", Role.VIEWER, Secret("short"), actor="test", now=NOW)
+
+
+def test_the_setup_link_makes_one_admin() -> None:
+    key = users.new_setup_link(now=NOW)
+    assert key is not None
+    user = users.use_setup_link(key.reveal(), ADMIN, Secret(PASSWORD), now=NOW)
+    assert user.role is Role.ADMIN
+    assert SetupLink.select().count() == 0
+    with pytest.raises(PortalError, match="used already"):
+        users.use_setup_link(key.reveal(), "Mallory", Secret(PASSWORD), now=NOW)
+    assert users.new_setup_link(now=NOW) is None
+
+
+def test_the_setup_link_ends_with_the_day_and_with_the_next_one() -> None:
+    first, second = users.new_setup_link(now=NOW), users.new_setup_link(now=NOW)
+    assert first is not None
+    assert second is not None
+    assert not users.setup_link_opens(first.reveal(), now=NOW)
+    assert users.setup_link_opens(second.reveal(), now=NOW)
+    assert not users.setup_link_opens(second.reveal(), now=NOW + users.SETUP_LINK_LIFE)
+
+
+@pytest.mark.parametrize(("role", "covered"), [(Role.ADMIN, 3), (Role.OPERATOR, 2), (Role.VIEWER, 1)])
+def test_a_role_covers_those_below_it(role: Role, covered: int) -> None:
+    assert sum(role.covers(other) for other in Role) == covered

@@ -1,0 +1,128 @@
+"""Who may open what, asked of the running application: a page that nobody thought of is in here too."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from portal.models import Role
+from tests.builders import ADMIN, OPERATOR, VIEWER, make_account, make_destination, make_token
+from tests.fakes.pages import PageClient
+
+PUBLIC = {"sessions.login", "sessions.setup", "health.alive", "health.ready", "static"}
+ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, "row_id": 1, "run_id": 1, "user_id": 1}
+#: What only an admin may see; everything else that is only looked at is for every role.
+ADMIN_PAGES = {
+    "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
+    "events.index", "settings.index", "users.index", "users.new", "users.password",
+}  # fmt: skip
+#: Changes that an operator may make.
+OPERATOR_ACTS = {"tokens.request_new", "tokens.refresh", "mail_accounts.fetch"}
+
+
+def rules(app: Flask, method: str) -> list[tuple[str, str]]:
+    """Each endpoint that takes the method, with a path to try it at."""
+    found = []
+    with app.test_request_context():
+        for rule in app.url_map.iter_rules():
+            if method in (rule.methods or ()):
+                values = {name: ARGUMENTS.get(name, "x") for name in rule.arguments}
+                found.append((rule.endpoint, str(rule.build(values)[1])))  # type: ignore[index]
+    return found
+
+
+def test_only_these_endpoints_are_public(app: Flask) -> None:
+    marked = {name for name, view in app.view_functions.items() if getattr(view, "needs", Role.VIEWER) is None}
+    assert marked | {"static"} == PUBLIC
+
+
+def test_every_page_asks_for_a_login(app: Flask, visit: Callable[[None], PageClient]) -> None:
+    anonymous = visit(None).client
+    for endpoint, path in rules(app, "GET"):
+        if endpoint not in PUBLIC:
+            response = anonymous.get(path)
+            assert response.status_code == 303, endpoint
+            assert response.location.startswith("/login"), endpoint
+
+
+def test_every_change_names_the_role_it_needs(app: Flask) -> None:
+    for endpoint, _ in rules(app, "POST"):
+        assert hasattr(app.view_functions[endpoint], "needs"), endpoint
+
+
+def test_every_change_is_refused_without_the_token_of_the_session(app: Flask, alice: PageClient) -> None:
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = True
+    for endpoint, path in rules(app, "POST"):
+        assert alice.client.post(path).status_code == 400, endpoint
+
+
+def test_nothing_is_changed_by_get(app: Flask) -> None:
+    acts = [endpoint for endpoint, _ in rules(app, "POST")]
+    forms = {"sessions.login", "sessions.setup", *ADMIN_PAGES}
+    for endpoint, _ in rules(app, "GET"):
+        assert endpoint not in acts or endpoint in forms, endpoint
+
+
+@pytest.mark.parametrize("name", [ADMIN, OPERATOR, VIEWER])
+def test_each_role_opens_its_own_pages_and_no_others(
+    app: Flask, people: None, visit: Callable[[str], PageClient], tmp_path: Path, name: str
+) -> None:
+    make_account(make_destination(tmp_path), make_token())
+    client = visit(name).client
+    for endpoint, path in rules(app, "GET"):
+        if endpoint in PUBLIC or endpoint in ("callback.answer", "runs.show", "tokens.new"):
+            continue
+        allowed = name == ADMIN or endpoint not in ADMIN_PAGES
+        assert client.get(path).status_code == (200 if allowed else 403), endpoint
+
+
+@pytest.mark.parametrize("name", [OPERATOR, VIEWER])
+def test_each_role_makes_its_own_changes_and_no_others(
+    app: Flask, people: None, visit: Callable[[str], PageClient], name: str
+) -> None:
+    client = visit(name)
+    token = client.token()
+    for endpoint, path in rules(app, "POST"):
+        if endpoint in PUBLIC or endpoint == "sessions.logout":
+            continue
+        status = client.client.post(path, data={"csrf_token": token}).status_code
+        allowed = name == OPERATOR and endpoint in OPERATOR_ACTS
+        assert (status != 403) == allowed, endpoint
+
+
+def test_the_headers_forbid_what_we_never_do(alice: PageClient) -> None:
+    headers = alice.client.get("/").headers
+    csp = headers["Content-Security-Policy"]
+    assert csp == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
+def test_the_cookie_is_kept_from_scripts_and_other_sites(people: None, app: Flask, scheme: str, secure: bool) -> None:
+    response = app.test_client().get("/", base_url=f"{scheme}://localhost")
+    cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert ("Secure" in cookie) == secure
+
+
+def test_a_page_that_is_not_there_says_so(alice: PageClient) -> None:
+    assert "no such page" in alice.get("/nowhere", 404).text
+    assert "no such token configuration" in alice.get("/tokens/99", 404).text
+
+
+def test_a_bug_shows_a_page_without_details(app: Flask, alice: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("inner workings")
+
+    app.testing = False
+    monkeypatch.setattr("portal.health.parts", fail)
+    page = alice.get("/status", 500)
+    assert "Something went wrong" in page.text
+    assert "inner workings" not in page.html

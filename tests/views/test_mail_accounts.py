@@ -1,0 +1,136 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome
+from portal.sealing import Secret
+from tests.builders import NOW, PASSWORD, make_account, make_config, make_destination, make_token
+from tests.fakes.pages import PageClient
+
+
+def form(**changes: object) -> dict[str, object]:
+    return {
+        "name": "Support",
+        "type": "IMAPS",
+        "host": "imap.example.test",
+        "port": "993",
+        "login": "support@example.test",
+        "authentication": "oauth2_token",
+        "token": "",
+        "folder": "INBOX",
+        "after_fetch": "delete",
+        "validity": "valid",
+        **changes,
+    }
+
+
+def test_it_asks_for_a_destination_first(alice: PageClient) -> None:
+    page = alice.get("/mail-accounts")
+    assert "there is none yet" in page.text
+    assert 'href="/destinations/new"' in page.html
+
+
+def test_it_adds_an_account_with_a_token(alice: PageClient, tmp_path: Path) -> None:
+    token, inbox = make_token(), make_destination(tmp_path)
+    page = alice.submit("/mail-accounts/new", form(token=token.id, destination=inbox.id))
+    account = MailAccount.named("Support")
+    assert (account.token.id, account.destination.id, account.after_fetch) == (token.id, inbox.id, AfterFetch.DELETE)
+    assert account.look_at is not None
+    assert "support@example.test" in page.text
+
+
+def test_it_adds_an_account_with_a_password_that_is_never_shown(alice: PageClient, tmp_path: Path) -> None:
+    inbox = make_destination(tmp_path)
+    alice.post("/mail-accounts/new", form(authentication="password", password=PASSWORD, destination=inbox.id))
+    account = MailAccount.named("Support")
+    assert account.password == Secret(PASSWORD)
+    page = alice.get(f"/mail-accounts/{account.id}/edit")
+    assert "A password is set" in page.text
+    assert page.field("password") == ""
+    alice.post(f"/mail-accounts/{account.id}/edit", form(authentication="password", destination=inbox.id, port="1993"))
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.password, stored.port) == (Secret(PASSWORD), 1993)
+
+
+def test_a_token_takes_the_place_of_a_password(alice: PageClient, tmp_path: Path) -> None:
+    inbox, token = make_destination(tmp_path), make_token()
+    account = make_account(inbox, name="Support")
+    alice.post(f"/mail-accounts/{account.id}/edit", form(token=token.id, destination=inbox.id))
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.password, stored.token.id) == (None, token.id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"host": "https://imap.example.test"}, "A host name alone"),
+        ({"host": ""}, "This field is required."),
+        ({"port": "0"}, "A port from 1 to 65535."),
+        ({"port": "x"}, "Not a valid integer value."),
+        ({"login": "a\x01b"}, "control character"),
+        ({"token": ""}, "A password, or choose a token."),
+        ({"token": "999"}, "Not a valid choice."),
+        ({"destination": "999"}, "Not a valid choice."),
+    ],
+)
+def test_a_bad_value_is_an_error_at_its_field(
+    alice: PageClient, tmp_path: Path, changes: dict[str, object], problem: str
+) -> None:
+    good = form(token=make_token().id, destination=make_destination(tmp_path).id)
+    assert problem in alice.post("/mail-accounts/new", {**good, **changes}, status=200).text
+    assert MailAccount.select().count() == 0
+
+
+def test_a_taken_name_is_an_error_at_its_field(alice: PageClient, tmp_path: Path) -> None:
+    inbox = make_destination(tmp_path)
+    account = make_account(inbox, make_token(), name="Support")
+    assert "exists" in alice.post("/mail-accounts/new", form(token=1, destination=inbox.id), status=200).text
+    assert MailAccount.select().count() == 1
+    assert account.name == "Support"
+
+
+def test_fetch_now_makes_the_account_due(bob: PageClient, tmp_path: Path) -> None:
+    account = make_account(make_destination(tmp_path), make_token())
+    MailAccount.update(look_at=None).execute()
+    assert "is being fetched" in bob.submit(f"/mail-accounts/{account.id}/fetch", {}).text
+    assert MailAccount.get_by_id(account.id).look_at <= datetime.now(UTC)
+
+
+def test_it_shows_runs_and_messages_however_odd_they_are(charlie: PageClient, tmp_path: Path) -> None:
+    account = make_account(make_destination(tmp_path), make_token(), name="<script>alert(1)</script>")
+    run = Run.create(mail_account=account, started_at=NOW, ended_at=NOW, outcome=RunOutcome.FAILED, size=12_345_678)
+    RunLine.create(run=run, at=NOW, level="error", text="NO <b>AUTHENTICATE</b> failed.")
+    for number, odd in enumerate(("<\x00@x>", "<\ud7ff@x>", "<" + "m" * 900 + ">", None)):
+        Message.create(
+            mail_account=account, mailbox="INBOX;1", uid=str(number), delivery_key=str(number), size=0, seen_at=NOW,
+            message_id=odd.replace("\x00", "") if odd else None, state=MessageState.FAILED, failure="<i>full</i>",
+        )  # fmt: skip
+    page = charlie.get(f"/mail-accounts/{account.id}")
+    assert "<script>alert" not in page.html
+    assert "12.3 MB" in page.text
+    assert "<b>" not in charlie.get(f"/runs/{run.id}").html
+    assert "failed" in charlie.get("/runs?outcome=failed").text
+    assert "No fetch to show" in charlie.get("/runs?outcome=done").text
+
+
+def test_an_account_can_be_deleted_and_what_it_used_stays(alice: PageClient, tmp_path: Path) -> None:
+    account = make_account(make_destination(tmp_path), make_token(make_config("M365")))
+    Message.create(mail_account=account, mailbox="x", uid="1", delivery_key="k", size=1, seen_at=NOW)
+    alice.submit(f"/mail-accounts/{account.id}/delete", {})
+    assert (MailAccount.select().count(), Message.select().count()) == (0, 0)
+    assert "M365" in alice.get("/tokens").text
+
+
+def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> None:
+    assert "Nothing is set up yet" in alice.get("/").text
+    token = make_token(signed_in_at=datetime.now(UTC))
+    assert "No mailbox is fetched yet" in alice.get("/").text
+    account = make_account(make_destination(tmp_path), token, name="Support")
+    assert "not fetched yet" in alice.get("/").text
+    MailAccount.update(fetched_at=datetime.now(UTC)).execute()
+    assert "Every mail account is in good order" in alice.get("/").text
+    MailAccount.update(failing_since=datetime.now(UTC), failure="NO AUTHENTICATE failed.").execute()
+    page = alice.get("/")
+    assert "NO AUTHENTICATE failed." in page.text
+    assert f"/mail-accounts/{account.id}" in page.html

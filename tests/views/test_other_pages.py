@@ -1,0 +1,96 @@
+"""Destinations, settings, users, audit, status and health: each page, each change, each refusal."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from portal import health, jobs, settings
+from portal.models import Destination, Event, Heartbeat, Role, User
+from tests.builders import ADMIN, PASSWORD, make_account, make_destination, make_token
+from tests.fakes.pages import PageClient
+
+
+def destination(path: object, name: str = "Inbox") -> dict[str, object]:
+    return {"name": name, "type": "maildir", "path": path, "comment": ""}
+
+
+def test_a_destination_is_added_and_its_maildir_made(alice: PageClient, tmp_path: Path) -> None:
+    assert "No destination yet" in alice.get("/destinations").text
+    assert "Inbox" in alice.submit("/destinations/new", destination(tmp_path / "box")).text
+    assert (tmp_path / "box" / "new").is_dir()
+
+
+def test_a_path_that_cannot_be_written_is_told_at_once(alice: PageClient, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    response = alice.post("/destinations/new", destination(tmp_path / "file" / "box"), status=200)
+    assert "cannot be written: Not a directory" in response.text
+    assert "beginning with a slash" in alice.post("/destinations/new", destination("box"), status=200).text
+    assert Destination.select().count() == 0
+
+
+def test_a_destination_is_changed_and_deleted_unless_it_is_in_use(alice: PageClient, tmp_path: Path) -> None:
+    row = make_destination(tmp_path)
+    other = make_destination(tmp_path, "Other")
+    make_account(row, make_token(), name="Support")
+    path = f"/destinations/{row.id}"
+    assert "exists" in alice.post(path, destination(row.path, "Other"), status=200).text
+    assert "Renamed" in alice.submit(path, destination(row.path, "Renamed")).text
+    assert "deliver to it: Support" in alice.submit(f"{path}/delete", {}).text
+    assert "is deleted" in alice.submit(f"/destinations/{other.id}/delete", {}).text
+
+
+def test_the_settings_make_the_redirect_uri(alice: PageClient) -> None:
+    values = {**settings.everything(), "HttpType": "https", "FQDN": "help.example.test", "ScriptAlias": "znuny"}
+    page = alice.submit("/settings", values)
+    assert "https://help.example.test/znuny/get-oauth2-token-by-authorization-code" in page.text
+    assert "Your browser is at http://localhost" in page.text
+    bad = alice.client.post("/settings", data={**values, "FQDN": "a b", "csrf_token": alice.token()})
+    assert "A host name" in bad.text
+    assert 'value="a b"' in bad.text
+    assert settings.get("FQDN") == "help.example.test"
+
+
+def test_users_are_added_changed_and_disabled(alice: PageClient, visit: Callable[[str], PageClient]) -> None:
+    page = alice.submit("/users/new", {"name": "Dave", "role": "operator", "password": PASSWORD})
+    assert "Dave is added" in page.text
+    dave = User.named("Dave")
+    assert dave.role is Role.OPERATOR
+    browser = visit("Dave")
+    assert (
+        "exists" in alice.post("/users/new", {"name": "Dave", "role": "viewer", "password": PASSWORD}, status=200).text
+    )
+    assert "10 characters" in alice.post(f"/users/{dave.id}/password", {"password": "x"}, status=200).text
+    alice.post(f"/users/{dave.id}/password", {"password": "another good password"})
+    assert browser.client.get("/").status_code == 303
+    assert "may not sign in any more" in alice.submit(f"/users/{dave.id}/disable", {}).text
+    alice_row = User.named(ADMIN)
+    assert "last admin" in alice.submit(f"/users/{alice_row.id}/disable", {}).text
+
+
+def test_the_audit_trail_tells_who_did_what(alice: PageClient, tmp_path: Path) -> None:
+    alice.post("/destinations/new", destination(tmp_path / "box"))
+    page = alice.get("/events")
+    assert "destination:added" in page.text
+    assert ADMIN in page.text
+    for _ in range(120):
+        Event.create(at=datetime.now(UTC), actor="x", action="y:z", subject_kind="y", subject_name="", details="")
+    assert "Older" in alice.get("/events").text
+    assert "destination:added" in alice.get("/events?page=2").text
+    alice.get("/events?page=0")
+    alice.get("/events?page=x")
+
+
+def test_the_status_page_says_what_is_silent_and_what_to_do(charlie: PageClient) -> None:
+    page = charlie.get("/status")
+    assert "has never ticked" in page.text
+    assert "python -m portal run" in page.text
+    Heartbeat.create(name=health.CLOCK, holder="here-1", at=datetime.now(UTC))
+    assert "last tick" in charlie.get("/status").text
+
+
+def test_health_is_told_without_a_login(db: None, visit: Callable[[None], PageClient]) -> None:
+    client = visit(None).client
+    jobs._redis = None
+    assert client.get("/healthz").text == "ok\n"
+    response = client.get("/readyz")
+    assert (response.status_code, response.text) == (503, "not ready: Clock, Redis\n")

@@ -1,0 +1,258 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from portal import providers
+from portal.models import Token, TokenConfig
+from portal.sealing import Secret
+from tests.builders import (
+    ADMIN,
+    CLIENT_SECRET,
+    OPERATOR,
+    fresh,
+    make_account,
+    make_config,
+    make_destination,
+    make_token,
+)
+from tests.conftest import Queries
+from tests.fakes.pages import PageClient
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+
+NEW_SECRET = "entered-secret-Zz81kkQw0PL"
+FORM = {
+    "name": "Help desk",
+    "client_id": "client-1111",
+    "client_secret": NEW_SECRET,
+    "authorize_url": "https://p.test/authorize",
+    "token_url": "https://p.test/token",
+    "refresh_url": "https://p.test/token",
+    "scope": "mail",
+    "notify_expired_refresh_token": "y",
+    "validity": "valid",
+}
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_the_overview_says_what_to_do_first(alice: PageClient) -> None:
+    page = alice.get("/tokens")
+    assert "No token configuration yet" in page.text
+    options = [option.get("value") for option in page.all("option")]
+    assert options == ["", *(template.key for template in providers.offered())]
+
+
+def test_the_overview_shows_states_and_no_token(alice: PageClient) -> None:
+    make_token(make_config("Fine"), signed_in_at=now())
+    make_token(make_config("Old"), signed_in_at=now() - timedelta(days=2), refresh_token=None)
+    make_config("New")
+    page = alice.get("/tokens")
+    for text in ("valid until in 59 minutes", "expired since 1 day ago", "none given", "never requested"):
+        assert text in page.text
+
+
+def test_the_overview_asks_the_database_as_often_for_many_as_for_few(alice: PageClient, queries: Queries) -> None:
+    make_token()
+    alice.get("/tokens")
+    few = queries(lambda: alice.get("/tokens"))
+    for _ in range(10):
+        make_token()
+    assert queries(lambda: alice.get("/tokens")) == few
+
+
+@pytest.mark.parametrize("key", [template.key for template in providers.offered()])
+def test_each_template_fills_its_form(alice: PageClient, key: str) -> None:
+    template = providers.find(key)
+    page = alice.get(f"/tokens/new?template={key}")
+    for step in template.guide:
+        assert step.replace("’", "'")[:40] in page.text.replace("’", "'")
+    assert page.field("scope") == template.scope
+    assert "http://127.0.0.1:8000/get-oauth2-token-by-authorization-code" in page.text
+    if not template.tenant_editable:
+        assert page.field("authorize_url") == template.authorize_url.replace("{tenant}", template.tenant or "")
+
+
+def test_a_template_that_does_not_exist_is_not_found(alice: PageClient) -> None:
+    assert "There is no template" in alice.get("/tokens/new?template=../../etc", 404).text
+
+
+def test_adding_stores_the_configuration_and_leads_on(alice: PageClient) -> None:
+    page = alice.submit("/tokens/new?template=generic", FORM)
+    config = TokenConfig.named("Help desk")
+    assert config.template == "generic"
+    assert config.notify_expired_token is False
+    assert config.notify_expired_refresh_token is True
+    assert config.client_secret is not None
+    assert config.client_secret.value == Secret(NEW_SECRET)
+    assert "Request new token" in page.text
+    assert NEW_SECRET not in page.html
+
+
+def test_save_and_finish_leads_to_the_overview(alice: PageClient) -> None:
+    assert alice.post("/tokens/new?template=generic", {**FORM, "finish": "1"}).location == "/tokens"
+
+
+def test_a_tenant_typed_in_goes_into_the_urls(alice: PageClient) -> None:
+    page = alice.get("/tokens/new?template=microsoft-tenant")
+    urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url")}
+    alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "tenant": "contoso.test"})
+    assert TokenConfig.get().token_url == "https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token"
+    response = alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "name": "Other"}, status=200)
+    assert "Enter a tenant" in response.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("client_id", "a\nb", "line break"),
+        ("token_url", "http://p.test/token", "Only https"),
+        ("name", "", "This field is required."),
+        ("name", "n" * 251, "250"),
+    ],
+)
+def test_a_bad_value_is_an_error_at_its_field_and_echoes_no_secret(
+    alice: PageClient, field: str, value: str, problem: str
+) -> None:
+    response = alice.post("/tokens/new?template=generic", {**FORM, field: value}, status=200)
+    assert problem in response.text
+    assert NEW_SECRET not in response.text
+    assert TokenConfig.select().count() == 0
+
+
+def test_a_taken_name_is_an_error_at_its_field(alice: PageClient) -> None:
+    make_config("Help desk")
+    assert "exists" in alice.post("/tokens/new?template=generic", FORM, status=200).text
+
+
+def test_editing_says_that_a_secret_is_set_and_keeps_it(alice: PageClient) -> None:
+    config = make_config("Help desk")
+    page = alice.get(f"/tokens/{config.id}")
+    assert "A secret is set, since" in page.text
+    assert "permanent once saved" in page.text
+    assert page.field("client_secret") == ""
+    alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", "scope": "mail other", "template": "google"})
+    stored = TokenConfig.get_by_id(config.id)
+    assert (stored.scope, stored.template) == ("mail other", "generic")
+    assert stored.client_secret.value == Secret(CLIENT_SECRET)
+
+
+def test_a_configuration_in_use_lists_who_uses_it(alice: PageClient, tmp_path: Path) -> None:
+    token = make_token(make_config("Help desk"))
+    account = make_account(make_destination(tmp_path), token, name="Support mailbox")
+    path = f"/tokens/{token.token_config.id}"
+    page = alice.get(path)
+    assert "Support mailbox" in page.text
+    assert f"/mail-accounts/{account.id}" in page.html
+    assert "cannot be deleted" in alice.submit(f"{path}/delete", {}).text
+    assert TokenConfig.select().count() == 1
+
+
+def test_an_unused_configuration_can_be_deleted(alice: PageClient) -> None:
+    config = make_config("Help desk")
+    assert "Help desk is deleted" in alice.submit(f"/tokens/{config.id}/delete", {}).text
+    assert TokenConfig.select().count() == 0
+
+
+def waiting(provider: FakeProvider) -> Token:
+    config = make_config("Help desk", base=provider.url, userinfo_url=f"{provider.url}/userinfo")
+    provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
+    return Token.get(Token.token_config == config.id)  # type: ignore[no-any-return]
+
+
+def state_from(client: PageClient, token: Token) -> str:
+    response = client.post(f"/tokens/token/{token.id}/request")
+    return dict(parse_qsl(urlsplit(response.location).query))["state"]
+
+
+CALLBACK = "/get-oauth2-token-by-authorization-code"
+
+
+@pytest.mark.parametrize("path", [CALLBACK, f"{CALLBACK}.pl", f"/znuny{CALLBACK}", f"/otrs/deep{CALLBACK}.pl"])
+def test_the_whole_way_there_and_back(bob: PageClient, provider: FakeProvider, path: str) -> None:
+    token = waiting(provider)
+    response = bob.client.get(f"{path}?state={state_from(bob, token)}&code=code-Aa81kQ", follow_redirects=True)
+    assert "Signed in as helpdesk@example.test" in response.text
+    assert fresh(token).access_token == Secret(NEW_ACCESS_TOKEN)
+    for secret in (NEW_ACCESS_TOKEN, "code-Aa81kQ"):
+        assert secret not in response.text
+
+
+def test_the_page_lets_the_browser_go_to_the_provider_and_no_further(alice: PageClient, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    csp = alice.client.get(f"/tokens/{token.token_config.id}").headers["Content-Security-Policy"]
+    assert f"form-action 'self' {provider.url};" in csp
+
+
+def test_a_refusal_is_shown_in_the_providers_words_and_kept(alice: PageClient, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    state = state_from(alice, token)
+    query = f"state={state}&error=access_denied&error_description=AADSTS65004:%20declined%20%3Cb%3E"
+    response = alice.client.get(f"{CALLBACK}?{query}", follow_redirects=True)
+    assert "access_denied: AADSTS65004: declined &lt;b&gt;" in response.text
+    assert "AADSTS65004" in alice.get(f"/tokens/{token.token_config.id}").text
+
+
+def test_a_callback_brought_by_another_browser_is_refused(
+    people: None, visit: Callable[[str], PageClient], provider: FakeProvider
+) -> None:
+    token = waiting(provider)
+    state = state_from(visit(ADMIN), token)
+    for other in (visit(OPERATOR), visit(ADMIN)):
+        response = other.client.get(f"{CALLBACK}?state={state}&code=stolen", follow_redirects=True)
+        assert "belongs to no sign-in" in response.text
+    assert provider.requests == []
+
+
+def test_a_replayed_callback_is_refused(alice: PageClient, provider: FakeProvider) -> None:
+    path = f"{CALLBACK}?state={state_from(alice, waiting(provider))}&code=code-1"
+    alice.client.get(path)
+    assert "belongs to no sign-in" in alice.client.get(path, follow_redirects=True).text
+    assert len(provider.requests) == 1
+
+
+def test_a_missing_refresh_token_is_said_at_once(alice: PageClient, provider: FakeProvider) -> None:
+    provider.grants(refresh_token=None)
+    token = waiting(provider)
+    response = alice.client.get(f"{CALLBACK}?state={state_from(alice, token)}&code=c", follow_redirects=True)
+    assert "gave no refresh token" in response.text
+
+
+def test_refresh_now_renews_and_says_so(bob: PageClient, provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    assert "is renewed" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
+    provider.refuses("invalid_grant", "AADSTS50173: revoked")
+    assert "AADSTS50173" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
+
+
+def test_forgetting_asks_for_a_new_sign_in(alice: PageClient) -> None:
+    token = make_token()
+    assert "is forgotten" in alice.submit(f"/tokens/token/{token.id}/forget", {}).text
+    assert not fresh(token).has_refresh_token
+
+
+def test_the_pages_open_with_every_token_broken(alice: PageClient, tmp_path: Path) -> None:
+    for number in range(3):
+        make_account(make_destination(tmp_path / str(number), str(number)), make_token())
+    Token.update(refused_at=now(), failure="invalid_grant", failing_since=now()).execute()
+    TokenConfig.update(credentials_refused_at=now()).where(TokenConfig.id == 1).execute()
+    Token.update(access_token="k0.rubbish", refresh_token="rubbish")
+    for path in ("/", "/tokens", "/tokens/1", "/tokens/2", "/mail-accounts", "/mail-accounts/1", "/status"):
+        alice.get(path)
+
+
+def test_the_banner_is_for_admins_and_goes_when_it_is_mended(
+    alice: PageClient, people: None, visit: Callable[[str], PageClient]
+) -> None:
+    token = make_token(make_config("Help desk"))
+    Token.update(refused_at=now(), failure="invalid_grant: gone").execute()
+    page = alice.get("/")
+    assert "The refresh token for “Help desk/helpdesk@example.test” was refused." in page.text
+    assert f'href="/tokens/{token.token_config.id}"' in page.html
+    assert "was refused" not in visit(OPERATOR).get("/").text
+    Token.update(refused_at=None).execute()
+    assert "was refused" not in alice.get("/").text
