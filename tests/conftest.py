@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from playhouse.pool import PooledDatabase
 
-from portal import create_app, jobs, log, sealing, startup
+from portal import create_app, jobs, log, sealing, startup, users
 from portal.adapters import tls
 from portal.config import Config, from_environment
 from portal.db import connected, database, open_database
@@ -45,6 +46,13 @@ def only_loopback() -> Iterator[None]:
     socket.socket.connect = guarded  # type: ignore[assignment, method-assign]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passwords() -> None:
+    """Of no use against guessing; a thousand sign-ins in the tests would take minutes otherwise."""
+    users._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    users._NOBODY = users._hasher.hash("nobody")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The command line: one file a word. Exit 0: done; 1: failed, with one clear line on standard error; 2: usage."""
 
-import sys
+from typing import Any
 
 import click
 
@@ -8,7 +8,15 @@ from portal.cli import destinations, mail_accounts, operation, settings, token_c
 from portal.errors import PortalError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Portal(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PortalError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Portal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def portal() -> None:
     """Mail Token Portal: keeps OAuth 2.0 tokens of mailboxes alive and fetches their mail."""
 
@@ -20,8 +28,4 @@ portal.add_command(destinations.destination)
 
 
 def main() -> None:
-    try:
-        portal(prog_name="python -m portal")
-    except PortalError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+    portal(prog_name="python -m portal")

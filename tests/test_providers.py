@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from portal import providers
+from portal.providers.loader import TemplateError, load, load_folder
+
+GOOD = "name: Mine\norder: 1\nscope: mail\n"
+
+
+def test_every_template_that_is_shipped_can_be_used() -> None:
+    assert providers.broken() == []
+    keys = {template.key for template in providers.offered()}
+    assert keys == {
+        "microsoft-common", "microsoft-consumers", "microsoft-organizations", "microsoft-tenant", "google", "generic",
+        "sandbox",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["common", "consumers", "organizations"])
+def test_microsofts_templates_are_as_microsoft_documents_them(kind: str) -> None:
+    template = providers.find(f"microsoft-{kind}")
+    assert template.authorize_url.replace("{tenant}", template.tenant or "") == (
+        f"https://login.microsoftonline.com/{kind}/oauth2/v2.0/authorize"
+    )
+    scopes = template.scope.split()
+    assert "https://outlook.office.com/IMAP.AccessAsUser.All" in scopes
+    assert "offline_access" in scopes
+    assert not any("graph.microsoft.com" in scope for scope in scopes)
+    assert template.scope_in_refresh
+
+
+def test_googles_template_asks_for_a_refresh_token_each_time() -> None:
+    template = providers.find("google")
+    assert template.authorize_parameters == {"access_type": "offline", "prompt": "consent"}
+    assert template.token_url == "https://oauth2.googleapis.com/token"
+    assert "https://mail.google.com/" in template.scope.split()
+    assert not template.scope_in_refresh
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("name: [", "while parsing"),
+        ("- a list", "not a map"),
+        ("", "not a map"),
+        ("name: Mine\norder: 1\n", "scope is missing"),
+        (f"{GOOD}extra: 1\n", "'extra' is not a field"),
+        (f"{GOOD}token_url: 5\n", "token_url must be a str"),
+        (f"{GOOD}authorize_parameters: [a]\n", "authorize_parameters must be a dict"),
+        (f"{GOOD}token_url: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
+    ],
+)
+def test_a_broken_template_names_its_file_and_its_fault(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(content)
+    with pytest.raises(TemplateError, match=r"mine\.yml") as caught:
+        load(path)
+    assert reason in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_a_broken_template(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TemplateError):
+        load(path)
+
+
+def test_a_broken_template_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(GOOD)
+    (tmp_path / "bad.yml").write_text("name: [")
+    templates, problems = load_folder(tmp_path)
+    assert list(templates) == ["good"]
+    assert len(problems) == 1

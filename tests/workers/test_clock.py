@@ -1,0 +1,62 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from portal import jobs
+from portal.models import Heartbeat, MailAccount, Token
+from tests.builders import NOW, make_account, make_destination, make_token
+from workers import clock
+
+pytestmark = pytest.mark.usefixtures("db")
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What the clock hands to the workers."""
+    found: list[tuple[str, int]] = []
+    for name in ("refresh_token", "fetch_mail_account"):
+        monkeypatch.setattr(jobs, name, lambda row_id, name=name: found.append((name, row_id)) or True)
+    return found
+
+
+def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
+    due, later = make_token(look_at=NOW), make_token(look_at=NOW + SECOND)
+    make_token(look_at=None)
+    account = make_account(make_destination(tmp_path), later)
+    assert clock.tick("a", now=NOW) == 2
+    assert enqueued == [("refresh_token", due.id), ("fetch_mail_account", account.id)]
+
+
+def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, int]]) -> None:
+    token = make_token(look_at=NOW)
+    Token.claim(token.id, now=NOW, until=NOW + 60 * SECOND)
+    clock.tick("a", now=NOW)
+    assert enqueued == []
+    clock.tick("a", now=NOW + 60 * SECOND)
+    assert enqueued == [("refresh_token", token.id)]
+
+
+def test_the_longest_due_comes_first(enqueued: list[tuple[str, int]]) -> None:
+    second, first = make_token(look_at=NOW - SECOND), make_token(look_at=NOW - 9 * SECOND)
+    clock.tick("a", now=NOW)
+    assert [row_id for _, row_id in enqueued] == [first.id, second.id]
+
+
+def test_of_two_clocks_one_ticks_until_it_falls_silent(enqueued: list[tuple[str, int]]) -> None:
+    make_token(look_at=NOW)
+    assert clock.tick("a", now=NOW) == 1
+    assert clock.tick("b", now=NOW + SECOND) == 0
+    assert clock.tick("a", now=NOW + 2 * SECOND) == 1
+    assert clock.tick("b", now=NOW + 60 * SECOND) == 1
+    assert clock.tick("a", now=NOW + 61 * SECOND) == 0
+    assert Heartbeat.get().holder == "b"
+
+
+def test_without_redis_nothing_is_lost(tmp_path: Path) -> None:
+    token = make_token(look_at=NOW)
+    make_account(make_destination(tmp_path), token)
+    assert clock.tick("a", now=NOW) == 0
+    assert Token.due(NOW, 10) == [token.id]
+    assert len(MailAccount.due(NOW, 10)) == 1

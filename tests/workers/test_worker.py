@@ -1,0 +1,123 @@
+"""The worker on a real Valkey: it forks, runs what is on the list, and nothing else."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Queue
+from rq.job import JobStatus
+
+from portal import embedded, jobs, startup
+from portal.config import Config, from_environment
+from portal.models import Token
+from tests.builders import ACCESS_TOKEN, NOW, REFRESH_TOKEN, fresh, make_config, make_token
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+from workers.worker import Forbidden, ListedJob, PortalWorker
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+@pytest.fixture
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    folder = tmp_path_factory.mktemp("v")
+    config = replace(from_environment({"PORTAL_DATA": str(folder)}), redis_url=None)
+    process = subprocess.Popen(embedded.command(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    connection = startup.redis(config)
+    startup.wait_for_redis(connection)
+    jobs.use_redis(connection)
+    yield connection
+    jobs._redis = None
+    connection.close()
+    process.terminate()
+    process.wait(10)
+
+
+def work(connection: Redis) -> PortalWorker:
+    worker = PortalWorker(["tokens", "mail"], connection=connection, job_class=ListedJob, serializer="json")
+    worker.work(burst=True, logging_level="WARNING")
+    return worker
+
+
+def values(connection: Redis) -> bytes:
+    """Everything that Redis holds."""
+    found = b""
+    for key in connection.scan_iter():
+        kind = connection.type(key)
+        if kind == b"hash":
+            found += repr(connection.hgetall(key)).encode()
+        elif kind == b"list":
+            found += repr(connection.lrange(key, 0, -1)).encode()
+        elif kind == b"string":
+            found += connection.get(key) or b""
+    return found
+
+
+def test_a_renewal_goes_through_redis_as_an_id_alone(valkey: Redis, provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url), look_at=NOW)
+    assert jobs.refresh_token(token.id)
+    held = values(valkey)
+    assert f"refresh-{token.id}".encode() in held
+    assert ACCESS_TOKEN.encode() not in held
+    assert REFRESH_TOKEN.encode() not in held
+    work(valkey)
+    renewed = fresh(token).access_token
+    assert renewed is not None
+    assert renewed.reveal() == NEW_ACCESS_TOKEN
+
+
+def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
+    provider.refuses("invalid_grant")
+    token = make_token(make_config(base=provider.url), look_at=NOW)
+    jobs.refresh_token(token.id)
+    work(valkey)
+    assert fresh(token).refused_at is not None
+    assert Queue("tokens", connection=valkey, serializer="json").failed_job_registry.count == 0
+
+
+def test_a_row_is_queued_once(valkey: Redis) -> None:
+    assert jobs.refresh_token(7)
+    assert not jobs.refresh_token(7)
+    assert jobs.refresh_token(8)
+
+
+@pytest.mark.parametrize(
+    "function", ["os.system", "subprocess.run", "portal.refreshing.forget", "workers.tokens.logger"]
+)
+def test_whoever_writes_to_redis_still_runs_nothing_of_his_own(valkey: Redis, tmp_path: Path, function: str) -> None:
+    queue = Queue("tokens", connection=valkey, serializer="json")
+    job = queue.enqueue(function, f"touch {tmp_path}/owned", description="x")
+    work(valkey)
+    assert job.get_status() == JobStatus.FAILED
+    assert not (tmp_path / "owned").exists()
+    with pytest.raises(Forbidden):
+        _ = ListedJob.fetch(job.id, connection=valkey, serializer="json").func
+
+
+def test_a_callback_named_in_redis_is_not_called(valkey: Redis, tmp_path: Path) -> None:
+    queue = Queue("tokens", connection=valkey, serializer="json")
+    job = queue.enqueue("workers.tokens.refresh", 1, description="x")
+    valkey.hset(job.key, "failure_callback_name", "os.system")
+    valkey.hset(job.key, "success_callback_name", "os.system")
+    assert ListedJob.fetch(job.id, connection=valkey, serializer="json").success_callback is None
+    work(valkey)
+
+
+def test_a_crashed_job_does_not_keep_its_row_from_being_enqueued(valkey: Redis) -> None:
+    jobs.refresh_token(7)
+    job = Queue("tokens", connection=valkey, serializer="json").fetch_job("refresh-7")
+    assert job is not None
+    job.set_status(JobStatus.FAILED)
+    assert jobs.refresh_token(7)
+
+
+def test_a_redis_that_is_away_is_told_at_once(valkey: Redis, config: Config) -> None:
+    jobs.use_redis(Redis(unix_socket_path="/nowhere.sock", retry=startup.redis(config).get_retry()))
+    started = time.monotonic()
+    assert jobs.refresh_token(1) is False
+    assert jobs.workers() is None
+    assert time.monotonic() - started < 1
+    assert Token.select().count() == 0
