@@ -32,6 +32,6 @@ def set_up(log_format: LogFormat) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
-    # A line for each job and heartbeat says nothing that the run's own log does not.
-    for name in ("rq", "rq.worker"):
+    # A line for each job and connection says nothing that the run's own log does not.
+    for name in ("rq", "rq.worker", "imapclient"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,45 @@
+"""What a test on real servers needs: installed, or skipped by name; with CI set, a skip is a failure."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.sandbox import certificates
+from tests.real.postgresql import Cluster, programs
+
+NEEDS = {
+    "node": (lambda: shutil.which("node"), "nodejs and npm"),
+    "oidc-provider": (lambda: (Path(__file__).parent / "provider" / "node_modules").is_dir(), "npm ci in tests/real/provider"),
+    "dovecot": (lambda: shutil.which("dovecot") or Path("/usr/sbin/dovecot").exists(), "dovecot-imapd"),
+    "postgresql": (programs, "postgresql"),
+    "chromium": (lambda: shutil.which("chromium"), "chromium"),
+}
+
+
+def need(*names: str) -> None:
+    missing = [f"{name} ({NEEDS[name][1]})" for name in names if not NEEDS[name][0]()]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ca")
+    certificates.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database_environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    if request.param == "sqlite":
+        yield {}
+        return
+    need("postgresql")
+    cluster = Cluster.start(tmp_path_factory.mktemp("cluster"))
+    yield {"DATABASE_URL": cluster.url}
+    cluster.stop()

@@ -1,0 +1,68 @@
+// oidc-provider over TLS on a free loopback port, as a test wants it: lives, client and certificate come as JSON in
+// the first argument. Prints its port. POST /revoke-everything ends every grant, as an administrator would.
+import { readFileSync } from "node:fs";
+import https from "node:https";
+import { generateKeyPairSync } from "node:crypto";
+import Provider from "oidc-provider";
+
+const wanted = JSON.parse(process.argv[2]);
+const stored = new Map();
+
+class Adapter {
+  constructor(model) { this.model = model; }
+  key(id) { return `${this.model}:${id}`; }
+  find(id) {
+    const row = stored.get(this.key(id));
+    return row && (!row.expiresAt || row.expiresAt > Date.now()) ? row.payload : undefined;
+  }
+  findByUid(uid) {
+    return [...stored.values()].find((row) => row.model === this.model && row.payload.uid === uid)?.payload;
+  }
+  findByUserCode(code) {
+    return [...stored.values()].find((row) => row.model === this.model && row.payload.userCode === code)?.payload;
+  }
+  upsert(id, payload, expiresIn) {
+    stored.set(this.key(id), { model: this.model, payload, expiresAt: expiresIn && Date.now() + expiresIn * 1000 });
+  }
+  consume(id) { stored.get(this.key(id)).payload.consumed = Math.floor(Date.now() / 1000); }
+  destroy(id) { stored.delete(this.key(id)); }
+  revokeByGrantId(grantId) {
+    for (const [key, row] of stored) if (row.payload.grantId === grantId) stored.delete(key);
+  }
+}
+
+const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const server = https.createServer({ key: readFileSync(wanted.key), cert: readFileSync(wanted.certificate) });
+
+server.listen(wanted.port ?? 0, "127.0.0.1", () => {
+  const issuer = `https://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, {
+    adapter: Adapter,
+    clients: [{
+      client_id: wanted.clientId,
+      client_secret: wanted.clientSecret,
+      redirect_uris: wanted.redirectUris,
+      grant_types: ["authorization_code", "refresh_token"],
+      token_endpoint_auth_method: "client_secret_post",
+    }],
+    cookies: { keys: ["a cookie key of the test provider"] },
+    jwks: { keys: [{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" }] },
+    claims: { openid: ["sub"], email: ["email"] },
+    conformIdTokenClaims: false,
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id }) }),
+    features: { introspection: { enabled: true, allowedPolicy: () => true }, revocation: { enabled: true } },
+    pkce: { required: () => true },
+    rotateRefreshToken: true,
+    ttl: { AccessToken: wanted.accessTokenSeconds, RefreshToken: 86400, Grant: 86400, Session: 86400, IdToken: 600, Interaction: 600 },
+  });
+  const answer = provider.callback();
+  server.on("request", (request, response) => {
+    if (request.method === "POST" && request.url === "/revoke-everything") {
+      for (const key of [...stored.keys()]) if (!key.startsWith("Client:")) stored.delete(key);
+      response.end("done\n");
+      return;
+    }
+    answer(request, response);
+  });
+  console.log(server.address().port);
+});

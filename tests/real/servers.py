@@ -1,0 +1,200 @@
+"""Real servers on free loopback ports, each in a folder of its own, stopped after the tests."""
+
+import json
+import os
+import pwd
+import shutil
+import ssl
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.real.postgresql import free_port
+
+HERE = Path(__file__).parent
+CLIENT_ID, CLIENT_SECRET = "mail-token-portal", "real-client-secret-Vq81LLzPw0c"
+
+
+@dataclass
+class Provider:
+    """The npm package oidc-provider."""
+
+    process: "subprocess.Popen[str]"
+    port: int
+    ca_file: Path
+
+    @classmethod
+    def start(cls, certificates: Path, redirect_uri: str, *, access_token_seconds: int = 20) -> "Provider":
+        wanted = {
+            "key": str(certificates / "server.key"),
+            "certificate": str(certificates / "server.pem"),
+            "clientId": CLIENT_ID,
+            "clientSecret": CLIENT_SECRET,
+            "redirectUris": [redirect_uri],
+            "accessTokenSeconds": access_token_seconds,
+        }
+        process = subprocess.Popen(
+            ["node", str(HERE / "provider" / "provider.mjs"), json.dumps(wanted)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        line = next((line for line in process.stdout if line.strip().isdigit()), "")
+        assert line, "the provider did not start"
+        return cls(process, int(line), certificates / "ca.pem")
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def revoke_everything(self) -> None:
+        context = ssl.create_default_context(cafile=self.ca_file)
+        request = urllib.request.Request(f"{self.url}/revoke-everything", method="POST")
+        with urllib.request.urlopen(request, context=context) as response:
+            assert response.status == 200
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+_CONFIGURATION = """
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/dovecot.log
+protocols = imap
+default_internal_user = {user}
+default_login_user = {user}
+first_valid_uid = 1
+default_internal_group = {group}
+mail_location = maildir:{folder}/mail/%u
+ssl = required
+ssl_cert = <{certificates}/server.pem
+ssl_key = <{certificates}/server.key
+auth_mechanisms = xoauth2 oauthbearer
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2.conf
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={folder}/mail/%u
+}}
+service anvil {{
+  chroot =
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = 0
+  }}
+  inet_listener imaps {{
+    address = 127.0.0.1
+    port = {port}
+    ssl = yes
+  }}
+}}
+"""
+
+_OAUTH2 = """
+introspection_mode = post
+introspection_url = https://{client}:{secret}@127.0.0.1:{provider_port}/token/introspection
+tls_ca_cert_file = {certificates}/ca.pem
+username_attribute = sub
+active_attribute = active
+active_value = true
+"""
+
+
+@dataclass
+class Dovecot:
+    """Debian's Dovecot, whose passdb asks the provider about each token."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+    port: int
+
+    @classmethod
+    def start(cls, folder: Path, certificates: Path, provider: Provider) -> "Dovecot":
+        port = free_port()
+        user = pwd.getpwnam("dovecot") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+        values: dict[str, Any] = {
+            "folder": folder, "certificates": certificates, "port": port, "user": user.pw_name, "uid": user.pw_uid,
+            "gid": user.pw_gid, "group": _group(user.pw_gid),
+        }  # fmt: skip
+        (folder / "dovecot.conf").write_text(_CONFIGURATION.format(**values))
+        oauth2 = {"client": CLIENT_ID, "secret": CLIENT_SECRET, "provider_port": provider.port}
+        (folder / "oauth2.conf").write_text(_OAUTH2.format(certificates=certificates, **oauth2))
+        (folder / "mail").mkdir()
+        _open_to(user, folder, certificates)
+        command = [_program(), "-F", "-c", str(folder / "dovecot.conf")]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started = cls(process, folder, port)
+        started._wait()
+        return started
+
+    def receives(self, user: str, messages: list[bytes]) -> None:
+        """Put mail into a mailbox, as a delivery would."""
+        new = self.folder / "mail" / user / "new"
+        owner = (self.folder / "mail").stat()
+        for path in (new.parent, new, new.parent / "cur", new.parent / "tmp"):
+            path.mkdir(exist_ok=True)
+            os.chown(path, owner.st_uid, owner.st_gid)
+        for message in messages:
+            path = new.parent / "tmp" / f"{time.time_ns()}.test"
+            path.write_bytes(message)
+            os.chown(path, owner.st_uid, owner.st_gid)
+            path.rename(new / path.name)
+
+    def left(self, user: str) -> int:
+        """How many messages are in the mailbox."""
+        folder = self.folder / "mail" / user
+        return sum(1 for name in ("new", "cur") for _ in (folder / name).iterdir())
+
+    def log(self) -> str:
+        path = self.folder / "dovecot.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _wait(self) -> None:
+        import socket
+
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert self.process.poll() is None, self.log()
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError(f"Dovecot did not start: {self.log()}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def _program() -> str:
+    return shutil.which("dovecot") or "/usr/sbin/dovecot"
+
+
+def _group(gid: int) -> str:
+    import grp
+
+    return grp.getgrgid(gid).gr_name
+
+
+def _open_to(user: pwd.struct_passwd, folder: Path, certificates: Path) -> None:
+    """Dovecot's processes run as another user when we are root, and must reach their folder and the certificates."""
+    if os.getuid() != 0:
+        return
+    os.chown(folder / "mail", user.pw_uid, user.pw_gid)
+    for path in (certificates / "ca.pem", folder / "oauth2.conf"):
+        path.chmod(0o644)
+    for path in (folder, certificates, *folder.parents, *certificates.parents):
+        if path.stat().st_uid == 0 and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)

@@ -1,0 +1,142 @@
+"""The main job on real servers: sign in, fetch, keep alive, refuse, sign in again. One story, told in order."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal import sealing
+from portal.sealing import Place, Sealed
+from tests.builders import PASSWORD
+from tests.real.conftest import need
+from tests.real.portal_process import wait_for
+from tests.real.servers import CLIENT_SECRET
+from tests.real.world import World, browser_page, chromium, messages, sign_in_to_portal, sign_mailbox_in, world
+
+pytestmark = pytest.mark.real
+PAGES = ["/", "/tokens", "/tokens/1", "/mail-accounts", "/mail-accounts/1", "/mail-accounts/1/edit", "/destinations",
+         "/runs", "/runs/1", "/events", "/settings", "/users", "/status"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stage(
+    tmp_path_factory: pytest.TempPathFactory, certificate_folder: Path, database_environment: dict[str, str]
+) -> Iterator[World]:
+    need("node", "oidc-provider", "dovecot", "chromium")
+    with world(tmp_path_factory.mktemp("world"), certificate_folder, database_environment) as made:
+        yield made
+
+
+def test_the_whole_story(stage: World) -> None:
+    sent = messages(50)
+    stage.dovecot.receives("helpdesk@example.test", sent)
+    with chromium() as browser:
+        page = browser_page(browser)
+        sign_in_to_portal(page, stage.portal.url)
+        assert stage.account()["state"] == "waiting"
+
+        sign_mailbox_in(page, stage.portal.url)
+        assert "Signed in as helpdesk@example.test" in page.inner_text("main")
+        wait_for(lambda: len(stage.delivered()) == 50, 60, stage.told)
+        assert sorted(stage.delivered()) == sorted(sent)
+
+        secrets = renewals(stage, sent)
+        banner_comes_and_goes(stage, page, sent)
+        secrets |= secrets_of(stage) | {CLIENT_SECRET, PASSWORD}
+        pages = [page.goto(f"{stage.portal.url}{path}") and page.content() for path in PAGES]
+        nowhere(stage, secrets, "".join(str(content) for content in pages))
+
+
+def renewals(stage: World, sent: list[bytes]) -> set[str]:
+    """Three renewals by a worker while mail goes on arriving; the tokens that were seen."""
+    seen: dict[str, str] = {}
+    secrets: set[str] = set()
+
+    def renewed_three_times() -> bool:
+        row = stage.token()
+        if row["refreshed_at"] not in seen:
+            seen[row["refreshed_at"]] = row["expires_at"]
+            secrets.update(secrets_of(stage))
+            more = messages(1, f"during-{len(seen)}-")
+            stage.dovecot.receives("helpdesk@example.test", more)
+            sent.extend(more)
+        return len(seen) > 3
+
+    wait_for(renewed_three_times, 120, stage.told)
+    wait_for(lambda: len(stage.delivered()) == len(sent), 30, stage.told)
+    assert sorted(stage.delivered()) == sorted(sent)
+    assert stage.dovecot.left("helpdesk@example.test") == 0
+    return secrets
+
+
+def banner_comes_and_goes(stage: World, page: object, sent: list[bytes]) -> None:
+    from playwright.sync_api import Page
+
+    assert isinstance(page, Page)
+    stage.provider.revoke_everything()
+    wait_for(lambda: stage.token()["token"] == "refused", 60, stage.told)
+    began = time.monotonic()
+    page.goto(stage.portal.url)
+    alert = page.get_by_role("alert")
+    assert "was refused" in alert.inner_text()
+    assert "Standing still: Help desk" in alert.inner_text()
+    assert "invalid_grant" in alert.inner_text()
+    assert time.monotonic() - began < 2, "a banner is there as soon as the refusal is"
+    more = messages(1, "while-refused-")
+    stage.dovecot.receives("helpdesk@example.test", more)
+    wait_for(lambda: stage.account()["state"] == "waiting", 20, stage.told)
+    assert stage.dovecot.left("helpdesk@example.test") == 1
+
+    sign_mailbox_in(page, stage.portal.url)
+    assert page.get_by_role("alert").count() == 0
+    sent.extend(more)
+    wait_for(lambda: len(stage.delivered()) == len(sent), 30, stage.told)
+    assert sorted(stage.delivered()) == sorted(sent)
+
+
+def secrets_of(stage: World) -> set[str]:
+    """The tokens that the portal holds now, opened with its own keys."""
+    import sqlite3
+
+    import psycopg
+
+    ring = sealing.read_key_file(stage.folder / "data" / "keys")
+    query = "SELECT id, access_token, refresh_token FROM token"
+    url = stage.portal.environment.get("DATABASE_URL")
+    if url:
+        with psycopg.connect(url) as connection:
+            rows = connection.execute(query).fetchall()
+    else:
+        database = sqlite3.connect(stage.folder / "data" / "portal.db")
+        rows = database.execute(query).fetchall()
+        database.close()
+    found = set()
+    for row_id, *columns in rows:
+        for name, sealed in zip(("access_token", "refresh_token"), columns, strict=True):
+            if sealed:
+                found.add(ring.open(Sealed(sealed), Place("token", row_id, name)).reveal())
+    return found
+
+
+def nowhere(stage: World, secrets: set[str], pages: str) -> None:
+    """No secret is on a page, in a log line, in Redis, in a file of the data folder, in a process title or its list."""
+    from redis import Redis
+
+    assert len(secrets) >= 10
+    connection = Redis(unix_socket_path=str(stage.folder / "data" / "valkey-9" / "valkey.sock"))
+    held = []
+    for key in connection.scan_iter():
+        kind = connection.type(key)
+        readers = {b"hash": connection.hgetall, b"string": connection.get, b"set": connection.smembers}
+        held.append(repr(readers[kind](key) if kind in readers else key))
+    connection.close()
+    titles = " ".join(stage.portal.pids().values())
+    places = {"page": pages, "log": stage.portal.log(), "redis": " ".join(held), "title": titles}
+    for path in (stage.folder / "data").rglob("*"):
+        if path.is_file() and path.name != "keys":
+            places[str(path)] = path.read_bytes().decode("latin-1")
+    assert len(places) > 6
+    for place, content in places.items():
+        for secret in secrets:
+            assert secret not in content, f"a secret in {place}"

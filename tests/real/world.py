@@ -1,0 +1,123 @@
+"""Provider, mail server and portal together, and a person at the browser."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.builders import PASSWORD
+from tests.real.portal_process import Portal
+from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
+
+USER = "helpdesk@example.test"
+CONFIG, ACCOUNT = "Real provider", "Help desk"
+_QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def messages(count: int, mark: str = "") -> list[bytes]:
+    """Mail in several sizes, each one different, with lines that are easily damaged."""
+    odd = b"From here\r\n.\r\n..\r\n\t \r\n" + "Grüße ☂\r\n".encode() + bytes(range(128, 256)) + b"\r\n"
+    return [
+        f"From: ada@example.test\r\nTo: {USER}\r\nSubject: {mark}{n}\r\nMessage-ID: <{mark}{n}@example.test>\r\n\r\n".encode()
+        + odd * (1 + n * 7 % 40)
+        for n in range(count)
+    ]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_QUIET)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class World:
+    folder: Path
+    provider: Provider
+    dovecot: Dovecot
+    portal: Portal
+    inbox: Path
+    refused_at: float = 0.0
+
+    def delivered(self) -> list[bytes]:
+        return [path.read_bytes() for name in ("new", "cur") for path in (self.inbox / name).iterdir()]
+
+    def token(self) -> dict[str, str]:
+        (row,) = self.portal.rows("token", "list")
+        return row  # type: ignore[no-any-return]
+
+    def account(self) -> dict[str, str]:
+        (row,) = self.portal.rows("mail-account", "list")
+        return row  # type: ignore[no-any-return]
+
+    def told(self) -> str:
+        return f"{self.portal.log()[-3000:]}\n{self.dovecot.log()[-2000:]}"
+
+
+@contextmanager
+def world(folder: Path, certificates: Path, environment: dict[str, str]) -> Iterator[World]:
+    folder.chmod(0o711 | folder.stat().st_mode)
+    portal = Portal(folder, {**environment, "PORTAL_CA_FILE": str(certificates / "ca.pem")})
+    redirect_uri = f"{portal.url}/get-oauth2-token-by-authorization-code"
+    provider = Provider.start(certificates, redirect_uri)
+    (folder / "dovecot").mkdir()
+    dovecot = Dovecot.start(folder / "dovecot", certificates, provider)
+    made = World(folder, provider, dovecot, portal, folder / "inbox")
+    try:
+        portal.start()
+        _set_up(made)
+        yield made
+    finally:
+        if portal.process:
+            portal.stop()
+        dovecot.stop()
+        provider.stop()
+
+
+def _set_up(world: World) -> None:
+    """Everything but the sign-in, on the command line."""
+    cli, url = world.portal.cli, world.provider.url
+    cli("user", "add", "alice", "--role", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+    cli("settings", "set", "FetchInterval", "5")
+    endpoints = ("--authorize-url", f"{url}/auth", "--token-url", f"{url}/token", "--issuer", url, "--jwks-url", f"{url}/jwks")
+    client = ("--name", CONFIG, "--template", "generic", "--client-id", CLIENT_ID, "--client-secret-stdin")
+    cli("token-config", "add", *client, *endpoints, stdin=f"{CLIENT_SECRET}\n")
+    cli("destination", "add", "--name", "Inbox", "--type", "maildir", "--path", str(world.inbox))
+    server = ("--type", "IMAPS", "--host", "127.0.0.1", "--port", str(world.dovecot.port), "--login", USER)
+    account = ("--name", ACCOUNT, *server, "--token", CONFIG, "--destination", "Inbox", "--after-fetch", "delete")
+    cli("mail-account", "add", *account)
+
+
+def sign_in_to_portal(page: Page, url: str, name: str = "alice", password: str = PASSWORD) -> None:
+    page.goto(f"{url}/login")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{url}/")
+
+
+def sign_mailbox_in(page: Page, url: str) -> None:
+    """From the configuration's page to the provider, through its sign-in and consent, and back."""
+    page.goto(f"{url}/tokens")
+    page.get_by_role("link", name=CONFIG).first.click()
+    page.get_by_role("button", name="Request new token").click()
+    if page.locator("input[name=login]").count():
+        page.locator("input[name=login]").fill(USER)
+        page.locator("input[name=password]").fill("any")
+        page.locator("button[type=submit]").click()
+    if page.get_by_role("button", name="Continue").count():
+        page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"{url}/tokens")
+
+
+def browser_page(browser: Browser) -> Page:
+    """A page that trusts the test's private CA, as an intranet's browsers trust theirs."""
+    return browser.new_context(ignore_https_errors=True).new_page()
+
+
+assert os.environ.get("PORTAL_DATA") is None, "the tests choose their own data folders"
