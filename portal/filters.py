@@ -19,7 +19,7 @@ def relative(moment: datetime, now: datetime) -> str:
     """``in 5 minutes``, ``3 days ago``; counted down, so that nothing is promised too early."""
     distance = abs(moment - now)
     if distance < timedelta(seconds=2):
-        return "now"
+        return "just now"
     unit, name = next((unit, name) for below, unit, name in _STEPS if distance < below)
     count = distance // unit
     words = f"{count} {name}{'' if count == 1 else 's'}"
@@ -28,10 +28,20 @@ def relative(moment: datetime, now: datetime) -> str:
 
 def moment(value: datetime | None) -> str:
     """Relative time, with the exact one on hover and for machines."""
+    return _time(value, relative(value, g.now)) if value else ""
+
+
+def point(value: datetime | None) -> str:
+    """The same behind "until" or "since": ``valid until 5 minutes from now``."""
     if value is None:
         return ""
+    words = relative(value, g.now)
+    return _time(value, f"{words.removeprefix('in ')} from now" if words.startswith("in ") else words)
+
+
+def _time(value: datetime, words: str) -> str:
     exact = f"{value:%Y-%m-%d %H:%M:%S} UTC"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, relative(value, g.now))
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, words)
 
 
 def kilobytes(size: int) -> str:
@@ -42,6 +52,7 @@ def kilobytes(size: int) -> str:
 
 def init_app(app: Flask) -> None:
     app.add_template_filter(moment)
+    app.add_template_filter(point)
     app.add_template_filter(kilobytes)
 
     @app.template_global()

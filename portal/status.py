@@ -187,7 +187,6 @@ def mail_account(facts: AccountFacts) -> State:
             "waiting",
             tone,
             f"waits for its token ({facts.token.name})",
-            facts.fetched_at,
             why=facts.token.why,
             remedy=facts.token.remedy,
         )

@@ -1,0 +1,212 @@
+"""The demo as a person sees it: clicked through in Chromium, looked at in both widths and both themes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from portal.sandbox.seed import ADMIN, ADMIN_PASSWORD
+from tests.real.conftest import need
+from tests.real.portal_process import Portal, wait_for
+from tests.real.world import chromium, sign_in_to_portal
+
+pytestmark = pytest.mark.browser
+PAGES = {
+    "home": "/", "tokens": "/tokens", "token-new": "/tokens/new?template=microsoft-tenant", "token": "/tokens/1",
+    "token-waiting": "/tokens/2", "mail-accounts": "/mail-accounts", "mail-account": "/mail-accounts/1",
+    "mail-account-new": "/mail-accounts/new", "destinations": "/destinations", "destination-new": "/destinations/new",
+    "runs": "/runs", "run": "/runs/1", "events": "/events", "settings": "/settings", "users": "/users",
+    "user-new": "/users/new", "status": "/status", "not-found": "/nowhere",
+}  # fmt: skip
+SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    need("chromium")
+    portal = Portal(tmp_path_factory.mktemp("demo"))
+    portal.start("--sandbox")
+    yield portal
+    if portal.process and portal.process.poll() is None:
+        portal.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(demo: Portal) -> Iterator[Browser]:
+    with chromium() as launched:
+        yield launched
+
+
+def inbox(demo: Portal) -> int:
+    return len(list((demo.folder / "data" / "mail" / "inbox" / "new").iterdir()))
+
+
+def signed_in(browser: Browser, demo: Portal, **options: object) -> Page:
+    page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
+    sign_in_to_portal(page, demo.url, ADMIN, ADMIN_PASSWORD)
+    return page
+
+
+def test_mail_flows_without_a_click(demo: Portal) -> None:
+    wait_for(lambda: inbox(demo) >= 5, 30, demo.log)
+
+
+def test_the_whole_way_is_clicked_through(demo: Portal, browser: Browser) -> None:
+    page = signed_in(browser, demo)
+    assert "waits for its token (never requested)" in page.inner_text("main")
+    page.get_by_role("link", name="Tokens", exact=True).click()
+    page.get_by_role("link", name="Sandbox invoices").click()
+    page.get_by_role("button", name="Request new token").click()
+    page.get_by_label("invoices@sandbox.test").check()
+    page.get_by_role("button", name="Deny").click()
+    assert "access_denied" in page.inner_text("main")
+
+    page.get_by_role("link", name="Sandbox invoices").click()
+    page.get_by_role("button", name="Request new token").click()
+    page.get_by_label("invoices@sandbox.test").check()
+    page.get_by_role("button", name="Allow").click()
+    assert "Signed in as invoices@sandbox.test" in page.inner_text("main")
+    before = inbox(demo)
+    wait_for(lambda: inbox(demo) > before + 3, 30, demo.log)
+
+    page.get_by_role("link", name="Mail accounts").click()
+    page.get_by_role("row", name="Invoices").get_by_role("button", name="Fetch now").click()
+    assert "is being fetched" in page.inner_text("main")
+
+
+def test_every_page_is_fit_to_be_seen(demo: Portal, browser: Browser) -> None:
+    shots = os.environ.get("PORTAL_SHOTS")
+    found: list[str] = []
+    for theme in ("light", "dark"):
+        for size, (width, height) in SIZES.items():
+            viewport = {"width": width, "height": height}
+            page = signed_in(browser, demo, viewport=viewport, color_scheme=theme)
+            for name, path in PAGES.items():
+                page.goto(f"{demo.url}{path}")
+                found += problems(page, f"{name} {theme} {size}")
+                if shots:
+                    page.screenshot(path=f"{shots}/{name}-{theme}-{size}.png", full_page=True)
+            page.get_by_role("button", name="Sign out").click()
+            found += problems(page, f"login {theme} {size}")
+            if shots:
+                page.screenshot(path=f"{shots}/login-{theme}-{size}.png")
+            page.context.close()
+    assert found == []
+
+
+def problems(page: Page, where: str) -> list[str]:
+    """What axe says, and whether anything sticks out at the side."""
+    found = [f"{where}: {hit['id']} {hit['nodes'][0]['html'][:120]}" for hit in Axe().run(page).response["violations"]]
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        found.append(f"{where}: it is wider than the window")
+    return found
+
+
+def test_the_pages_load_nothing_that_the_policy_forbids(demo: Portal, browser: Browser) -> None:
+    page = signed_in(browser, demo)
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    for name, path in PAGES.items():
+        if name != "not-found":
+            page.goto(f"{demo.url}{path}")
+    assert heard == []
+
+
+def test_everything_works_without_javascript(demo: Portal, browser: Browser) -> None:
+    page = signed_in(browser, demo, java_script_enabled=False)
+    page.goto(f"{demo.url}/tokens")
+    page.get_by_label("Template").select_option("google")
+    page.get_by_role("button", name="Add token configuration").click()
+    page.get_by_label("Name", exact=False).first.fill("Google")
+    page.get_by_label("Client ID").fill("client-1")
+    page.get_by_role("button", name="Save", exact=True).click()
+    assert "Google is added" in page.inner_text("main")
+    page.get_by_text("Delete", exact=True).click()
+    page.get_by_role("button", name="Yes, delete").click()
+    assert "Google is deleted" in page.inner_text("main")
+
+
+def test_a_refusing_provider_brings_the_banner_and_a_sign_in_takes_it_away(demo: Portal, browser: Browser) -> None:
+    page = signed_in(browser, demo)
+    _switch(browser, demo, "refuse")
+    page.goto(f"{demo.url}/tokens")
+    page.get_by_role("row", name="Sandbox help desk").get_by_role("button", name="Refresh now").click()
+    alert = page.get_by_role("alert")
+    assert "was refused" in alert.first.inner_text()
+    if shots := os.environ.get("PORTAL_SHOTS"):
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            for size, (width, height) in SIZES.items():
+                page.set_viewport_size({"width": width, "height": height})
+                page.goto(demo.url)
+                page.screenshot(path=f"{shots}/banner-{theme}-{size}.png")
+        page.set_viewport_size({"width": 1280, "height": 900})
+    _switch(browser, demo, "normal")
+    page.goto(demo.url)
+    page.get_by_role("link", name="Mend it").first.click()
+    page.get_by_role("button", name="Request new token").click()
+    page.get_by_role("button", name="Allow").click()
+    assert "Signed in as helpdesk@sandbox.test" in page.inner_text("main")
+    assert alert.count() == 0
+
+
+def _switch(browser: Browser, demo: Portal, mode: str) -> None:
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{demo.port + 1}/")
+    page.locator(f"input[value={mode}]").check()
+    page.get_by_role("button", name="Switch").click()
+    page.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_in_time_and_has_kept_everything_when_it_is_started_again(demo: Portal, number: int) -> None:
+    accounts = len(demo.rows("mail-account", "list"))
+    assert demo.stop(number) < 5
+    assert demo.process is not None
+    assert demo.process.returncode == 0
+    assert "is killed" not in demo.log()
+    log = demo.log_file.stat().st_size
+    demo.start("--sandbox")
+    wait_for(lambda: "Ctrl-C stops it" in demo.log()[log - 200 :], 30, demo.log)
+    assert len(demo.rows("mail-account", "list")) == accounts
+    assert {row["token"] for row in demo.rows("token", "list")} <= {"valid", "expired", "expiring"}
+    before = inbox(demo)
+    wait_for(lambda: inbox(demo) > before, 60, demo.log)
+
+
+def test_a_part_that_dies_is_started_again(demo: Portal) -> None:
+    clock = next(pid for pid, title in demo.pids().items() if "portal clock" in title)
+    os.kill(clock, signal.SIGKILL)
+    wait_for(lambda: "clock ended with -9; started again in 1 s" in demo.log(), 5, demo.log)
+    wait_for(lambda: any("portal clock" in title for pid, title in demo.pids().items() if pid != clock), 10, demo.log)
+
+
+def test_a_taken_port_is_one_clear_line(demo: Portal, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    variables = {**os.environ, "PORTAL_DATA": str(tmp_path), "PORTAL_BIND": f"127.0.0.1:{demo.port}"}
+    command = [sys.executable, "-m", "portal", "run"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"Error: PORTAL_BIND: 127.0.0.1:{demo.port} cannot be used: Address already in use"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_left_when_the_supervisor_is_killed(demo: Portal) -> None:
+    pids = demo.pids()
+    assert demo.process is not None
+    demo.process.kill()
+    demo.process.wait(10)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.1)
+    assert [pids[pid] for pid in pids if Path(f"/proc/{pid}").exists()] == []

@@ -1,0 +1,28 @@
+from datetime import timedelta
+
+import pytest
+
+from portal.filters import kilobytes, relative
+from tests.builders import NOW
+
+
+@pytest.mark.parametrize(
+    ("distance", "words"),
+    [
+        (timedelta(0), "just now"),
+        (timedelta(seconds=59), "in 59 seconds"),
+        (timedelta(seconds=119), "in 1 minute"),
+        (-timedelta(minutes=5), "5 minutes ago"),
+        (-timedelta(hours=1), "1 hour ago"),
+        (timedelta(hours=47), "in 1 day"),
+        (timedelta(days=90), "in 3 months"),
+        (-timedelta(days=800), "2 years ago"),
+    ],
+)
+def test_relative_times_promise_nothing_too_early(distance: timedelta, words: str) -> None:
+    assert relative(NOW + distance, NOW) == words
+
+
+@pytest.mark.parametrize(("size", "words"), [(0, "0 bytes"), (6100, "6.1 kB"), (52_000_000, "52.0 MB")])
+def test_sizes_are_short(size: int, words: str) -> None:
+    assert kilobytes(size) == words
