@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from portal.config import LogFormat
 
-
 #: At DEBUG these write tokens, codes and verifiers.
 TALKATIVE = ("authlib", "imapclient", "peewee", "requests", "urllib3")
 

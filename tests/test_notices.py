@@ -5,8 +5,8 @@ import pytest
 
 from portal import notices
 from portal.models import Token, TokenConfig, Validity
-from tests.conftest import Queries
 from tests.builders import NOW, make_account, make_config, make_destination, make_token
+from tests.conftest import Queries
 
 pytestmark = pytest.mark.usefixtures("db")
 DAY = timedelta(days=1)

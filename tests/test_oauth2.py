@@ -151,7 +151,7 @@ def test_an_error_that_says_not_now_is_unavailable(provider: FakeProvider, error
 
 def test_a_closed_port_and_an_unknown_name_are_told_apart_from_refusals(provider: FakeProvider) -> None:
     provider.stop()
-    with pytest.raises(Unavailable, match="No connection to 127.0.0.1: Connection refused"):
+    with pytest.raises(Unavailable, match=r"No connection to 127\.0\.0\.1: Connection refused"):
         refresh(provider)
 
 

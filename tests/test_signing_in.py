@@ -32,7 +32,7 @@ def complete(session: LoginSession | None, *, now: datetime = NOW, **parameters:
 def waiting(provider: FakeProvider, **options: str) -> Token:
     config = make_config(base=provider.url, userinfo_url=f"{provider.url}/userinfo", **options)  # type: ignore[arg-type]
     provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
-    return Token.get(Token.token_config == config.id)  # type: ignore[no-any-return]
+    return Token.get(Token.token_config == config.id)
 
 
 def test_a_sign_in_stores_tokens_owner_and_scope(session: LoginSession, provider: FakeProvider) -> None:
@@ -143,7 +143,7 @@ def test_another_account_than_before_is_refused(session: LoginSession, provider:
     provider.says({"email": "private@example.test"}, path="/userinfo")
     state = begin(fresh(token), session)["state"]
     with pytest.raises(
-        Refused, match="private@example.test signed in, but this token belongs to helpdesk@example.test"
+        Refused, match=r"private@example\.test signed in, but this token belongs to helpdesk@example\.test"
     ):
         complete(session, state=state, code="code-2")
     assert fresh(token).owner == "helpdesk@example.test"

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from portal import status
-from portal.status import AccountFacts, Switches, Tone, TokenFacts
+from portal.status import AccountFacts, Switches, TokenFacts, Tone
 from tests.builders import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

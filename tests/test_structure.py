@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playhouse.schema_diff import diff_models
 
-import portal.models as models
+from portal import models
 from portal.db import database
 
 ROOT = Path(__file__).parent.parent

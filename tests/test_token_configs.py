@@ -40,7 +40,7 @@ def test_a_new_configuration_has_one_token_that_was_never_requested() -> None:
 
 @pytest.mark.parametrize("name", ["name", "client_id", "authorize_url", "token_url", "refresh_url"])
 def test_what_is_required_is_named(name: str) -> None:
-    assert refused(replace(GOOD, **{name: ""})) == {name: "This field is required."}
+    assert refused(Fields(**{**vars(GOOD), name: ""})) == {name: "This field is required."}
 
 
 @pytest.mark.parametrize("value", ["client\nX-Header: 1", "client\r", "client\x00", "client\x7f"])

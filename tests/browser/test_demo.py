@@ -141,7 +141,7 @@ def test_a_refusing_provider_brings_the_banner_and_a_sign_in_takes_it_away(demo:
     assert "was refused" in alert.first.inner_text()
     if shots := os.environ.get("PORTAL_SHOTS"):
         for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=theme)
             for size, (width, height) in SIZES.items():
                 page.set_viewport_size({"width": width, "height": height})
                 page.goto(demo.url)

@@ -57,7 +57,7 @@ def check(page: Page) -> None:
     assert not page.open, f"never closed: {page.open}"
     assert len(page.all("h1")) == 1
     assert re.search(r"<title>\s*\S", page.html)
-    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    ids = [str(attributes["id"]) for _, attributes in page.tags if attributes.get("id")]
     assert len(ids) == len(set(ids)), f"an id twice: {sorted(ids)}"
     labels = {attributes.get("for") for attributes in page.all("label")}
     for tag in ("input", "select", "textarea"):

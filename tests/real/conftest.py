@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ import pytest
 from portal.sandbox import certificates
 from tests.real.postgresql import Cluster, programs
 
-NEEDS = {
-    "node": (lambda: shutil.which("node"), "nodejs and npm"),
-    "oidc-provider": (lambda: (Path(__file__).parent / "provider" / "node_modules").is_dir(), "npm ci in tests/real/provider"),
+_PROVIDER = Path(__file__).parent / "provider" / "node_modules"
+NEEDS: dict[str, tuple[Callable[[], object], str]] = {
+    "node": (partial(shutil.which, "node"), "nodejs and npm"),
+    "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/real/provider"),
     "dovecot": (lambda: shutil.which("dovecot") or Path("/usr/sbin/dovecot").exists(), "dovecot-imapd"),
     "postgresql": (programs, "postgresql"),
-    "chromium": (lambda: shutil.which("chromium"), "chromium"),
+    "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }
 
 
@@ -35,7 +37,9 @@ def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def database_environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     if request.param == "sqlite":
         yield {}
         return

@@ -38,7 +38,9 @@ class Portal:
     def start(self, *options: str) -> None:
         with open(self.log_file, "ab") as log:
             command = [sys.executable, "-m", "portal", "run", *options]
-            self.process = subprocess.Popen(command, env=self.variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, env=self.variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         wait_for(lambda: "Ctrl-C stops it" in self.log(), 30, self.log)
 
     def stop(self, number: int = signal.SIGTERM) -> float:

@@ -53,6 +53,8 @@ def kill_one(stage: World, *, with_its_worker: bool) -> bool:
     """SIGKILL to the process that fetches, or to the worker that watches it; whether there was one."""
     horses = stage.portal.horses()
     for horse in horses:
-        parent = int(Path(f"/proc/{horse}/stat").read_text().rpartition(")")[2].split()[1]) if with_its_worker else horse
+        parent = (
+            int(Path(f"/proc/{horse}/stat").read_text().rpartition(")")[2].split()[1]) if with_its_worker else horse
+        )
         os.kill(parent, signal.SIGKILL)
     return bool(horses)

@@ -14,7 +14,14 @@ from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
 
 USER = "helpdesk@example.test"
 CONFIG, ACCOUNT = "Real provider", "Help desk"
-_QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+_QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def messages(count: int, mark: str = "") -> list[bytes]:
@@ -84,7 +91,16 @@ def _set_up(world: World) -> None:
     cli, url = world.portal.cli, world.provider.url
     cli("user", "add", "alice", "--role", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     cli("settings", "set", "FetchInterval", "5")
-    endpoints = ("--authorize-url", f"{url}/auth", "--token-url", f"{url}/token", "--issuer", url, "--jwks-url", f"{url}/jwks")
+    endpoints = (
+        "--authorize-url",
+        f"{url}/auth",
+        "--token-url",
+        f"{url}/token",
+        "--issuer",
+        url,
+        "--jwks-url",
+        f"{url}/jwks",
+    )
     client = ("--name", CONFIG, "--template", "generic", "--client-id", CLIENT_ID, "--client-secret-stdin")
     cli("token-config", "add", *client, *endpoints, stdin=f"{CLIENT_SECRET}\n")
     cli("destination", "add", "--name", "Inbox", "--type", "maildir", "--path", str(world.inbox))

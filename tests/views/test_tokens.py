@@ -161,7 +161,7 @@ def test_an_unused_configuration_can_be_deleted(alice: PageClient) -> None:
 def waiting(provider: FakeProvider) -> Token:
     config = make_config("Help desk", base=provider.url, userinfo_url=f"{provider.url}/userinfo")
     provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
-    return Token.get(Token.token_config == config.id)  # type: ignore[no-any-return]
+    return Token.get(Token.token_config == config.id)
 
 
 def state_from(client: PageClient, token: Token) -> str:

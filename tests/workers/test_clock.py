@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,8 +17,16 @@ SECOND = timedelta(seconds=1)
 def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What the clock hands to the workers."""
     found: list[tuple[str, int]] = []
+
+    def take(name: str) -> Callable[[int], bool]:
+        def taken(row_id: int) -> bool:
+            found.append((name, row_id))
+            return True
+
+        return taken
+
     for name in ("refresh_token", "fetch_mail_account"):
-        monkeypatch.setattr(jobs, name, lambda row_id, name=name: found.append((name, row_id)) or True)
+        monkeypatch.setattr(jobs, name, take(name))
     return found
 
 

@@ -52,7 +52,7 @@ def values(connection: Redis) -> bytes:
         elif kind == b"list":
             found += repr(connection.lrange(key, 0, -1)).encode()
         elif kind == b"string":
-            found += connection.get(key) or b""
+            found += repr(connection.get(key)).encode()
     return found
 
 
@@ -115,7 +115,7 @@ def test_a_crashed_job_does_not_keep_its_row_from_being_enqueued(valkey: Redis) 
 
 
 def test_a_redis_that_is_away_is_told_at_once(valkey: Redis, config: Config) -> None:
-    jobs.use_redis(Redis(unix_socket_path="/nowhere.sock", retry=startup.redis(config).get_retry()))
+    jobs.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
     started = time.monotonic()
     assert jobs.refresh_token(1) is False
     assert jobs.workers() is None
