@@ -105,7 +105,7 @@ def unbind() -> None:
 def _empty() -> None:
     with connected():
         tables = [f'"{name}"' for name in database.get_tables() if name not in ("schema_migration", "setting")]
-        database.execute_sql(f"TRUNCATE {', '.join(tables)} CASCADE")
+        database.execute_sql(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
         database.execute_sql("DELETE FROM setting WHERE name <> 'KeyCanary'")
 
 
