@@ -42,15 +42,18 @@ class Part:
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """The socket of the web server, held here so that a restart of the web server loses no caller."""
+def listen(host: str, port: int, what: str = "PORTAL_BIND") -> Iterator[socket.socket]:
+    """A listening socket, held here so that a restart of the web server loses no caller.
+
+    ConfigError, beginning with ``what``, when the address is taken or not ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as opened:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             opened.bind((host, port))
         except OSError as error:
-            raise ConfigError(f"PORTAL_BIND: {host}:{port} cannot be used: {error.strerror}") from error
+            raise ConfigError(f"{what}: {host}:{port} cannot be used: {error.strerror}") from error
         opened.listen(128)
         yield opened
 

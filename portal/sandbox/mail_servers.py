@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from portal.sandbox import store
 from portal.sandbox.addresses import HOST
-from portal.sandbox.store import Mail
+from portal.sandbox.store import Entry, Mail
 
 _CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"mail"}')
 
@@ -131,46 +131,46 @@ class ImapHandler(_Lines):
     def select(self, folder: str) -> str | None:
         if folder.strip('"').upper() != "INBOX":
             return "[NONEXISTENT] No such folder"
-        self.say(f"* {len(self.mails())} EXISTS")
+        self.say(f"* {len(self.entries())} EXISTS")
         self.say("* OK [UIDVALIDITY 1] UIDs valid")
         self.say(r"* FLAGS (\Deleted)")
         return None
 
-    def mails(self) -> list[Mail]:
+    def entries(self) -> list[Entry]:
+        return store.entries_of(self.mailbox)
+
+    @property
+    def mailbox(self) -> str:
         assert self.user is not None
-        return store.mail_of(self.user)
+        return self.user
 
     def search(self, arguments: str) -> None:
-        wanted = [mail for mail in self.mails() if mail.deleted == (arguments.strip().upper() == "DELETED")]
-        self.say("* SEARCH " + " ".join(str(mail.uid) for mail in wanted))
+        deleted = arguments.strip().upper() == "DELETED"
+        self.say("* SEARCH " + " ".join(str(entry.uid) for entry in self.entries() if entry.deleted == deleted))
 
     def fetch(self, arguments: str) -> None:
         uids, _, items = arguments.partition(" ")
-        for number, mail in enumerate(self.mails(), 1):
-            if not _among(mail.uid, uids):
+        part = re.search(r"BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?", items, re.IGNORECASE)
+        for number, entry in enumerate(self.entries(), 1):
+            if not _among(entry.uid, uids):
                 continue
-            content = bytes(mail.content)
-            part = re.search(r"BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?", items, re.IGNORECASE)
             if part is None:
-                self.say(f"* {number} FETCH (UID {mail.uid} RFC822.SIZE {len(content)})")
+                self.say(f"* {number} FETCH (UID {entry.uid} RFC822.SIZE {entry.size})")
                 continue
-            start, length = (int(part[1]), int(part[2])) if part[1] else (0, len(content))
-            cut, mark = content[start : start + length], f"<{start}>" if part[1] else ""
-            self.wfile.write(
-                f"* {number} FETCH (UID {mail.uid} BODY[]{mark} {{{len(cut)}}}\r\n".encode() + cut + b")\r\n"
-            )
+            start, length = (int(part[1]), int(part[2])) if part[1] else (0, entry.size)
+            cut, mark = store.content(self.mailbox, entry.uid)[start : start + length], f"<{start}>" if part[1] else ""
+            head = f"* {number} FETCH (UID {entry.uid} BODY[]{mark} {{{len(cut)}}}\r\n"
+            self.wfile.write(head.encode() + cut + b")\r\n")
 
     def mark(self, arguments: str) -> None:
         uids = arguments.partition(" ")[0]
-        for mail in self.mails():
-            if _among(mail.uid, uids):
-                mail.deleted = True
-                mail.save()
+        store.mark_deleted(self.mailbox, [entry.uid for entry in self.entries() if _among(entry.uid, uids)])
 
     def expunge(self, arguments: str) -> None:
-        assert self.user is not None
-        gone = [mail.uid for mail in self.mails() if mail.deleted and (not arguments or _among(mail.uid, arguments))]
-        store.remove_mail(self.user, gone)
+        gone = [
+            entry.uid for entry in self.entries() if entry.deleted and (not arguments or _among(entry.uid, arguments))
+        ]
+        store.remove_mail(self.mailbox, gone)
 
 
 def _among(uid: int, sequence: str) -> bool:

@@ -16,7 +16,7 @@ def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
     folder = config.data_dir / "sandbox"
     folder.mkdir(mode=0o700, exist_ok=True)
     for port in Addresses.of(config).ports():
-        with listen(HOST, port):
+        with listen(HOST, port, "The sandbox listens behind PORTAL_BIND"):
             pass  # a taken port is told now, in one line
     certificates.make(folder)
     store.open_store(folder / "sandbox.db")

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from peewee import (
@@ -14,7 +15,10 @@ from peewee import (
     Model,
     SqliteDatabase,
     TextField,
+    fn,
 )
+
+from portal.models import tuples
 
 database = DatabaseProxy()
 lock = threading.RLock()
@@ -108,7 +112,30 @@ def add_mail(user: str, content: bytes) -> int:
 
 
 def mail_of(user: str) -> list[Mail]:
+    """A mailbox's messages with their content, oldest first."""
     return list(Mail.select().where(Mail.user == user).order_by(Mail.uid))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A message without its content."""
+
+    uid: int
+    deleted: bool
+    size: int
+
+
+def entries_of(user: str) -> list[Entry]:
+    query = Mail.select(Mail.uid, Mail.deleted, fn.LENGTH(Mail.content)).where(Mail.user == user).order_by(Mail.uid)
+    return [Entry(*row) for row in tuples(query)]
+
+
+def content(user: str, uid: int) -> bytes:
+    return bytes(Mail.get(Mail.user == user, Mail.uid == uid).content)
+
+
+def mark_deleted(user: str, uids: list[int]) -> None:
+    Mail.update(deleted=True).where(Mail.user == user, Mail.uid.in_(uids)).execute()
 
 
 def remove_mail(user: str, uids: list[int]) -> None:
