@@ -62,7 +62,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     environment = {"PORTAL_DATA": str(folder)}
     cluster = None
     if request.config.getoption("--database") == "postgresql":
-        cluster = Cluster.start(tmp_path_factory.mktemp("pg"))
+        cluster = Cluster.start()
         environment["DATABASE_URL"] = cluster.url
     config = from_environment(environment)
     startup.upgrade(config, now=NOW)

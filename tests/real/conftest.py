@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portal.sandbox import certificates
-from tests.real.postgresql import Cluster, programs
+from tests.real.postgresql import Cluster, new_folder, programs
 
 _PROVIDER = Path(__file__).parent / "provider" / "node_modules"
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
@@ -30,20 +30,19 @@ def need(*names: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ca")
-    certificates.make(folder)
-    return folder
+def certificate_folder() -> Iterator[Path]:
+    made = new_folder()
+    certificates.make(made)
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_environment(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
+def database_environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     if request.param == "sqlite":
         yield {}
         return
     need("postgresql")
-    cluster = Cluster.start(tmp_path_factory.mktemp("cluster"))
+    cluster = Cluster.start()
     yield {"DATABASE_URL": cluster.url}
     cluster.stop()

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,13 @@ def programs() -> Path | None:
         return found[-1].parent
     on_path = shutil.which("initdb")
     return Path(on_path).parent if on_path else None
+
+
+def new_folder() -> Path:
+    """A folder that a server of another user can be let into; pytest's own are closed again by each of its runs."""
+    folder = Path(tempfile.mkdtemp(prefix="portal-test-"))
+    folder.chmod(0o711)
+    return folder
 
 
 def free_port() -> int:
@@ -32,7 +40,8 @@ class Cluster:
     as_user: list[str]
 
     @classmethod
-    def start(cls, folder: Path) -> "Cluster":
+    def start(cls) -> "Cluster":
+        folder = new_folder()
         bin_folder = programs()
         if bin_folder is None:
             raise RuntimeError("PostgreSQL is not installed (Debian: postgresql)")
@@ -75,6 +84,7 @@ class Cluster:
             "stop",
         ]
         subprocess.run(control, check=False, capture_output=True, cwd="/")
+        shutil.rmtree(self.folder)
 
 
 def _not_root(folder: Path) -> list[str]:
@@ -83,7 +93,4 @@ def _not_root(folder: Path) -> list[str]:
         return []
     user = pwd.getpwnam("postgres")
     os.chown(folder, user.pw_uid, user.pw_gid)
-    for parent in [folder, *folder.parents]:
-        if parent.stat().st_uid == 0 and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
     return ["runuser", "-u", "postgres", "--"]

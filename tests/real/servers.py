@@ -195,6 +195,3 @@ def _open_to(user: pwd.struct_passwd, folder: Path, certificates: Path) -> None:
     os.chown(folder / "mail", user.pw_uid, user.pw_gid)
     for path in (certificates / "ca.pem", folder / "oauth2.conf"):
         path.chmod(0o644)
-    for path in (folder, certificates, *folder.parents, *certificates.parents):
-        if path.stat().st_uid == 0 and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)

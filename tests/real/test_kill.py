@@ -19,9 +19,9 @@ KILLS, PER_KILL = 20, 120
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, certificate_folder: Path) -> Iterator[World]:
+def stage(certificate_folder: Path) -> Iterator[World]:
     need("node", "oidc-provider", "dovecot", "chromium")
-    with world(tmp_path_factory.mktemp("kill"), certificate_folder, {}) as made:
+    with world(certificate_folder, {}) as made:
         yield made
 
 

@@ -20,11 +20,9 @@ PAGES = ["/", "/tokens", "/tokens/1", "/mail-accounts", "/mail-accounts/1", "/ma
 
 
 @pytest.fixture(scope="module")
-def stage(
-    tmp_path_factory: pytest.TempPathFactory, certificate_folder: Path, database_environment: dict[str, str]
-) -> Iterator[World]:
+def stage(folder: Path, certificate_folder: Path, database_environment: dict[str, str]) -> Iterator[World]:
     need("node", "oidc-provider", "dovecot", "chromium")
-    with world(tmp_path_factory.mktemp("world"), certificate_folder, database_environment) as made:
+    with world(certificate_folder, database_environment) as made:
         yield made
 
 

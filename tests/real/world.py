@@ -1,6 +1,7 @@
 """Provider, mail server and portal together, and a person at the browser."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.builders import PASSWORD
 from tests.real.portal_process import Portal
+from tests.real.postgresql import new_folder
 from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
 
 USER = "helpdesk@example.test"
@@ -67,12 +69,12 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, certificates: Path, environment: dict[str, str]) -> Iterator[World]:
-    folder.chmod(0o711 | folder.stat().st_mode)
+def world(certificates: Path, environment: dict[str, str]) -> Iterator[World]:
+    folder = new_folder()
     portal = Portal(folder, {**environment, "PORTAL_CA_FILE": str(certificates / "ca.pem")})
     redirect_uri = f"{portal.url}/get-oauth2-token-by-authorization-code"
     provider = Provider.start(certificates, redirect_uri)
-    (folder / "dovecot").mkdir()
+    (folder / "dovecot").mkdir(mode=0o711)
     dovecot = Dovecot.start(folder / "dovecot", certificates, provider)
     made = World(folder, provider, dovecot, portal, folder / "inbox")
     try:
@@ -84,6 +86,7 @@ def world(folder: Path, certificates: Path, environment: dict[str, str]) -> Iter
             portal.stop()
         dovecot.stop()
         provider.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_up(world: World) -> None:
