@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from portal import audit, providers, refreshing, settings
-from portal.adapters import oauth2
+from portal.adapters import oauth2, oidc
 from portal.db import transaction
 from portal.errors import Answer, OutsideError, Refused
 from portal.models import LoginSession, SignIn, Token, TokenConfig, User
@@ -126,9 +126,9 @@ def _exchange(row: SignIn, code: Secret, now: datetime) -> oauth2.TokenAnswer:
 def _owner(row: SignIn, answer: oauth2.TokenAnswer) -> str | None:
     """Who signed in; Refused when it is not the account that this token belongs to."""
     config, before = row.token.token_config, row.token.owner
-    identity = oauth2.Identity(config.issuer, config.jwks_url, config.userinfo_url)
+    identity = oidc.Identity(config.issuer, config.jwks_url, config.userinfo_url)
     claims = providers.find(config.template).owner_claims
-    owner = oauth2.owner_of(answer, identity, refreshing.client_of(config), nonce=row.nonce, claims=claims)
+    owner = oidc.owner_of(answer, identity, refreshing.client_of(config), nonce=row.nonce, claims=claims)
     if before and owner and before.casefold() != owner.casefold():
         raise Refused(
             f"{owner} signed in, but this token belongs to {before}. Sign in as {before}, or forget the token first."

@@ -8,7 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from portal.adapters import http, oauth2
+from portal.adapters import http, oauth2, oidc
 from portal.errors import Refused, Unavailable
 from portal.sealing import Secret
 from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN
@@ -185,9 +185,9 @@ def id_token(key: RSAKey = KEY, alg: str = "RS256", **changes: Any) -> Secret:
 
 def owner(provider: FakeProvider, token: Secret | None, issuer: str = "https://p.test", **urls: str) -> str | None:
     provider.says({"keys": [KEY.as_dict(private=False)]}, path="/jwks")
-    identity = oauth2.Identity(issuer, urls.get("jwks_url", f"{provider.url}/jwks"), urls.get("userinfo_url", ""))
+    identity = oidc.Identity(issuer, urls.get("jwks_url", f"{provider.url}/jwks"), urls.get("userinfo_url", ""))
     answer = oauth2.TokenAnswer(Secret("at"), None, None, None, None, token)
-    return oauth2.owner_of(answer, identity, CLIENT, nonce="n-1", claims=["email", "upn"])
+    return oidc.owner_of(answer, identity, CLIENT, nonce="n-1", claims=["email", "upn"])
 
 
 def test_the_owner_comes_from_the_verified_id_token(provider: FakeProvider) -> None:

@@ -1,4 +1,4 @@
-"""OAuth 2.0 (RFC 6749, 7636) and OpenID Connect, as a client. Authlib speaks; this file bounds it and keeps its words.
+"""OAuth 2.0 (RFC 6749, 7636, 7009) as a client. Authlib speaks; this file bounds it and keeps its words.
 
 A failure is *refused* when the provider's answer carries an ``error`` that says so, *unavailable* in every other case:
 no answer, HTTP 408, 429 or 5xx, HTML, rubbish. Behaviour follows ``error`` and HTTP status only; texts and AADSTS
@@ -6,6 +6,7 @@ numbers merely explain (Microsoft: "apps that take a dependency on text or error
 """
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,10 +15,10 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from portal.adapters import http
 from portal.errors import Answer, Refused, Unavailable
@@ -29,15 +30,20 @@ _TEMPORARY = {"temporarily_unavailable", "server_error", "slow_down"}
 CREDENTIALS_ERRORS = {"invalid_client", "unauthorized_client", "deleted_client", "disabled_client"}
 #: Longer ends are rubbish: a year in seconds.
 _MAX_LIFE = 366 * 24 * 3600
-_SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
 
 @dataclass(frozen=True)
 class Client:
-    """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1)."""
+    """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1).
+
+    ``auth`` is a name of RFC 7591 section 2; for ``private_key_jwt`` the secret is the private key in PEM form, and
+    ``certificate`` the one that the provider knows.
+    """
 
     client_id: str
     secret: Secret | None
+    auth: str = "client_secret_post"
+    certificate: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,6 @@ class TokenAnswer:
     id_token: Secret | None
 
 
-@dataclass(frozen=True)
-class Identity:
-    """How to learn who signed in; empty fields: the provider does not tell that way."""
-
-    issuer: str
-    jwks_url: str
-    userinfo_url: str
-
-
 def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
     """The address that begins a sign-in: parameters in alphabetical order, PKCE S256."""
     query = {
@@ -81,7 +78,7 @@ def exchange_code(
     client: Client, url: str, *, code: Secret, verifier: Secret, redirect_uri: str, scope: str | None, now: datetime
 ) -> TokenAnswer:
     """Turn an authorization code into tokens (RFC 6749 section 4.1.3). ``scope`` None: none is sent."""
-    session = _Session(client, url, now)
+    session = Session(client, url, now)
     with session:
         session.fetch_token(
             url,
@@ -89,43 +86,57 @@ def exchange_code(
             code=code.reveal(),
             redirect_uri=redirect_uri,
             code_verifier=verifier.reveal(),
-            **_asking_for(scope),
+            **asking_for(scope),
         )
     return session.answer
 
 
 def refresh(client: Client, url: str, *, refresh_token: Secret, scope: str | None, now: datetime) -> TokenAnswer:
     """Use a refresh token (RFC 6749 section 6). ``scope`` None: none is sent."""
-    session = _Session(client, url, now)
+    session = Session(client, url, now)
     with session:
-        session.refresh_token(url, refresh_token=refresh_token.reveal(), **_asking_for(scope))
+        session.refresh_token(url, refresh_token=refresh_token.reveal(), **session.extra, **asking_for(scope))
     return session.answer
 
 
-def _asking_for(scope: str | None) -> dict[str, str]:
+def client_credentials(client: Client, url: str, *, scope: str, now: datetime) -> TokenAnswer:
+    """A token for the application itself (RFC 6749 section 4.4); no refresh token comes with it."""
+    session = Session(client, url, now)
+    with session:
+        session.fetch_token(url, grant_type="client_credentials", **asking_for(scope))
+    return session.answer
+
+
+def revoke(client: Client, url: str, *, token: Secret, hint: str, now: datetime) -> None:
+    """Have a token revoked (RFC 7009)."""
+    session = Session(client, url, now)
+    with session:
+        response = session.revoke_token(url, token=token.reveal(), token_type_hint=hint)
+    if response.status_code == 200:
+        return
+    body = json_object(response, session.host)
+    raise failure(body)
+
+
+def asking_for(scope: str | None) -> dict[str, str]:
     return {"scope": scope} if scope else {}
 
 
-def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: str, claims: list[str]) -> str | None:
-    """Who signed in: the first of ``claims`` in the verified ID token, else in the userinfo answer; None: not told."""
-    told: Mapping[str, Any] = {}
-    if answer.id_token and identity.jwks_url:
-        told = _verified_claims(answer.id_token, identity, client, nonce)
-    elif identity.userinfo_url:
-        told = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
-    values = (told.get(claim) for claim in [*claims, "sub"])
-    return next((value for value in values if isinstance(value, str) and value), None)
-
-
-class _Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
+class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
     """One request to a token endpoint. The answer is parsed here: Authlib would compute times from it unchecked."""
 
     answer: TokenAnswer
+    extra: dict[str, str] = {}
 
     def __init__(self, client: Client, url: str, now: datetime) -> None:
         secret = client.secret.reveal() if client.secret else None
-        method = "client_secret_post" if secret else "none"
-        super().__init__(client.client_id, secret, token_endpoint_auth_method=method)
+        method = client.auth if secret else "none"
+        methods = {f"{endpoint}_endpoint_auth_method": method for endpoint in ("token", "revocation")}
+        super().__init__(client.client_id, secret, **methods)
+        if method == "private_key_jwt":
+            self.register_client_auth_method(_signing(client, url))
+            # Microsoft wants the ID beside the assertion, too.
+            self.extra = {"client_id": client.client_id}
         self.host = urlsplit(url).hostname or url
         self.now = now
         http.bound(self)
@@ -136,15 +147,25 @@ class _Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
         except requests.RequestException as error:
             raise http.unreachable(error, self.host) from None
 
+    def _prepare_token_endpoint_body(self, body: str, grant_type: str, **kwargs: Any) -> str:
+        return super()._prepare_token_endpoint_body(body, grant_type, **{**self.extra, **kwargs})  # type: ignore[no-any-return]
+
     def parse_response_token(self, response: requests.Response) -> dict[str, Any]:
-        body = _json_object(response, self.host)
+        body = json_object(response, self.host)
         if body.get("error"):
-            raise _failure(body)
+            raise failure(body)
         self.answer = _token_answer(body, self.host, self.now)
         return {"refresh_token": "kept in answer"}
 
 
-def _json_object(response: requests.Response, host: str) -> dict[str, Any]:
+def _signing(client: Client, url: str) -> PrivateKeyJWT:
+    """PS256 with the certificate's SHA-256 thumbprint, as Microsoft asks for it."""
+    certificate = x509.load_pem_x509_certificate(client.certificate.encode())
+    thumbprint = urlsafe_b64encode(certificate.fingerprint(SHA256())).decode().rstrip("=")
+    return PrivateKeyJWT(url, alg="PS256", headers={"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint})
+
+
+def json_object(response: requests.Response, host: str) -> dict[str, Any]:
     status = response.status_code
     try:
         body = json.loads(response.content)
@@ -174,7 +195,7 @@ def _retry_after(response: requests.Response) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def _failure(body: Mapping[str, Any]) -> Refused | Unavailable:
+def failure(body: Mapping[str, Any]) -> Refused | Unavailable:
     answer = _answer(body)
     kind = Unavailable if answer.error in _TEMPORARY else Refused
     return kind(str(answer), answer)
@@ -183,14 +204,14 @@ def _failure(body: Mapping[str, Any]) -> Refused | Unavailable:
 def _answer(body: Mapping[str, Any]) -> Answer:
     codes = body.get("error_codes") or []
     return Answer(
-        error=_text(body.get("error")),
-        description=_text(body.get("error_description")),
+        error=one_line(body.get("error")),
+        description=one_line(body.get("error_description")),
         codes=", ".join(f"AADSTS{code}" for code in codes if isinstance(code, int)) if isinstance(codes, list) else "",
-        trace=" ".join(_text(body.get(key)) for key in ("trace_id", "correlation_id", "timestamp") if body.get(key)),
+        trace=" ".join(one_line(body.get(key)) for key in ("trace_id", "correlation_id", "timestamp") if body.get(key)),
     )
 
 
-def _text(value: Any) -> str:
+def one_line(value: Any) -> str:
     """One line, at most 2,000 characters: it goes into rows and logs."""
     return " ".join(str(value or "").split())[:2000]
 
@@ -202,9 +223,9 @@ def _token_answer(body: Mapping[str, Any], host: str, now: datetime) -> TokenAns
     return TokenAnswer(
         access_token=Secret(access_token),
         refresh_token=_secret(body.get("refresh_token")),
-        expires_at=_end(body.get("expires_in"), now),
-        refresh_token_expires_at=_end(body.get("refresh_token_expires_in"), now),
-        scope=_text(body["scope"]) if isinstance(body.get("scope"), str) else None,
+        expires_at=end_of_life(body.get("expires_in"), now),
+        refresh_token_expires_at=end_of_life(body.get("refresh_token_expires_in"), now),
+        scope=one_line(body["scope"]) if isinstance(body.get("scope"), str) else None,
         id_token=_secret(body.get("id_token")),
     )
 
@@ -213,7 +234,7 @@ def _secret(value: Any) -> Secret | None:
     return Secret(value) if isinstance(value, str) and value else None
 
 
-def _end(value: Any, now: datetime) -> datetime | None:
+def end_of_life(value: Any, now: datetime) -> datetime | None:
     """The end of a life given in seconds: a number or a string of digits. None: missing or not usable.
 
     Zero or less means ended already; more than a year is cut to a year.
@@ -223,33 +244,3 @@ def _end(value: Any, now: datetime) -> datetime | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return now + timedelta(seconds=min(max(seconds, 0), _MAX_LIFE))
-
-
-def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce: str) -> Mapping[str, Any]:
-    """OpenID Connect Core section 3.1.3.7: signature, issuer, audience, end, nonce."""
-    try:
-        keys = KeySet.import_key_set(_get_json(identity.jwks_url, {}))  # type: ignore[arg-type]
-        claims = jwt.decode(id_token.reveal(), keys, algorithms=_SIGNATURES).claims
-        # Microsoft's shared endpoints sign with an issuer that names the tenant of the account.
-        issuer = identity.issuer.replace("{tid}", str(claims.get("tid")))
-        jwt.JWTClaimsRegistry(
-            leeway=300,
-            iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": client.client_id},
-            exp={"essential": True},
-            nonce={"essential": True, "value": nonce},
-        ).validate(claims)
-    except (JoseError, ValueError) as error:
-        raise Refused(f"The ID token of {urlsplit(identity.jwks_url).hostname} was not accepted: {error}") from None
-    return claims
-
-
-def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    host = urlsplit(url).hostname or url
-    with requests.Session() as session:
-        http.bound(session)
-        try:
-            response = session.get(url, headers=headers, allow_redirects=False)
-        except requests.RequestException as error:
-            raise http.unreachable(error, host) from None
-    return _json_object(response, host)

@@ -15,17 +15,21 @@ from portal.models.mail_account import (
     RunOutcome,
 )
 from portal.models.setting import Setting
-from portal.models.token import SignIn, Token
-from portal.models.token_config import ClientSecret, TokenConfig, Validity
+from portal.models.sign_in import DeviceSignIn, OwnerLink, SignIn
+from portal.models.token import Token
+from portal.models.token_config import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
 
 __all__ = [
     "AccountType",
     "AfterFetch",
+    "ClientAuth",
     "ClientSecret",
     "Destination",
     "DestinationType",
+    "DeviceSignIn",
     "Event",
+    "Flow",
     "Heartbeat",
     "Leased",
     "LoginFailures",
@@ -33,6 +37,7 @@ __all__ = [
     "MailAccount",
     "Message",
     "MessageState",
+    "OwnerLink",
     "Role",
     "Row",
     "Run",

@@ -1,11 +1,11 @@
-"""One sign-in under a token configuration, and the sign-in that is under way."""
+"""One sign-in under a token configuration."""
 
 from peewee import CharField, ForeignKeyField, IntegerField, TextField
 
 from portal.fields import SealedField, UtcField
-from portal.models.base import Leased, Row
+from portal.models.base import Leased
 from portal.models.token_config import TokenConfig
-from portal.models.user import LoginSession, User
+from portal.models.user import User
 
 
 class Token(Leased):
@@ -50,25 +50,3 @@ class Token(Leased):
         """``CONFIG/OWNER``, as the command line takes it; the configuration's name alone before the first sign-in."""
         config = self.token_config.name
         return f"{config}/{self.owner}" if self.owner else config
-
-
-class SignIn(Row):
-    """An authorization request under way (RFC 6749 section 4.1.1): ten minutes, one browser, one configuration."""
-
-    #: SHA-256 of the ``state`` parameter.
-    state_hash = CharField(max_length=64, unique=True)
-    token = ForeignKeyField(Token, on_delete="CASCADE")
-    token_id: int
-    #: The browser that may bring the answer. NULL: the command line, which reads the answer itself.
-    login_session = ForeignKeyField(LoginSession, null=True, on_delete="CASCADE")
-    login_session_id: int | None
-    user_name = CharField(max_length=100)
-    #: PKCE verifier (RFC 7636); it never leaves the server but in the token request.
-    code_verifier = SealedField()
-    nonce = CharField(max_length=64)
-    redirect_uri = TextField()
-    started_at = UtcField()
-    #: NULL: not used yet. Set before anything else is looked at, so that an answer counts once.
-    used_at = UtcField(null=True)
-    #: Why it came to nothing, in the provider's words. NULL: it succeeded, or no answer has come.
-    failure = TextField(null=True)

@@ -17,6 +17,22 @@ class Validity(StrEnum):
     INVALID_TEMPORARILY = "invalid-temporarily"
 
 
+class Flow(StrEnum):
+    """How tokens are asked for; fixed by the template."""
+
+    AUTHORIZATION_CODE = "authorization_code"
+    #: App-only (RFC 6749 section 4.4): no user, no refresh token.
+    CLIENT_CREDENTIALS = "client_credentials"
+
+
+class ClientAuth(StrEnum):
+    """How the client proves itself at the token endpoint; the names of RFC 7591 section 2."""
+
+    SECRET_POST = "client_secret_post"
+    SECRET_BASIC = "client_secret_basic"
+    PRIVATE_KEY_JWT = "private_key_jwt"
+
+
 class TokenConfig(Row):
     kind = "token configuration"
     secrets: "ModelSelect[ClientSecret]"
@@ -26,10 +42,19 @@ class TokenConfig(Row):
     template = CharField(max_length=60)
     #: Part of the template's endpoint URLs; empty where the template has none.
     tenant = CharField(max_length=250, default="")
+    flow = EnumField(Flow, default=Flow.AUTHORIZATION_CODE)
     client_id = CharField(max_length=500)
-    authorize_url = TextField()
+    client_auth = EnumField(ClientAuth, default=ClientAuth.SECRET_POST)
+    #: PEM, for ``private_key_jwt``. NULL: none.
+    certificate = TextField(null=True)
+    private_key = SealedField()
+    #: Empty where the flow has no use for it.
+    authorize_url = TextField(default="")
     token_url = TextField()
-    refresh_url = TextField()
+    refresh_url = TextField(default="")
+    #: Device code (RFC 8628) and revocation (RFC 7009); empty: the provider has none.
+    device_url = TextField(default="")
+    revocation_url = TextField(default="")
     scope = TextField(default="")
     #: How to learn who signed in; empty: the provider does not tell that way.
     issuer = TextField(default="")
@@ -38,6 +63,8 @@ class TokenConfig(Row):
     validity = EnumField(Validity, default=Validity.VALID)
     notify_expired_token = BooleanField(default=False)
     notify_expired_refresh_token = BooleanField(default=True)
+    #: Google's consent screen is in Testing: every sign-in ends after seven days.
+    in_testing = BooleanField(default=False)
     #: NULL: the provider takes the client ID and secret, as far as we know.
     credentials_refused_at = UtcField(null=True)
     #: The provider's words for the refusal; NULL as above.
@@ -50,10 +77,14 @@ class TokenConfig(Row):
         return self.validity is Validity.VALID
 
     @property
+    def client_secrets(self) -> "list[ClientSecret]":
+        """The secrets to be tried, in order: oldest first, those that the provider has refused last."""
+        return sorted(self.secrets, key=lambda secret: (secret.refused_at is not None, secret.id))
+
+    @property
     def client_secret(self) -> "ClientSecret | None":
-        """The secret in use: the newest; None for a public client."""
-        newest: ClientSecret | None = self.secrets.order_by(ClientSecret.id.desc()).first()
-        return newest
+        """The secret in use; None for a public client."""
+        return next(iter(self.client_secrets), None)
 
 
 class ClientSecret(Row):
@@ -62,3 +93,7 @@ class ClientSecret(Row):
     token_config = ForeignKeyField(TokenConfig, backref="secrets", on_delete="CASCADE")
     value = SealedField()
     set_at = UtcField()
+    #: NULL: no end known; no provider tells it.
+    ends_at = UtcField(null=True)
+    #: When the provider refused it. NULL: it has not.
+    refused_at = UtcField(null=True)
