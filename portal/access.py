@@ -104,6 +104,8 @@ def _read_clock() -> None:
 
 
 def _guard() -> Response | None:
+    if any("\0" in value for value in request.values.values()):
+        abort(400, "A NUL character is in no value that the portal takes.")
     view = current_app.view_functions.get(request.endpoint or "")
     if view is None or request.endpoint == "static":
         return None

@@ -19,7 +19,13 @@ def about(row: Row, actor: str, act: str, details: str, now: datetime) -> None:
 def record(actor: str, action: str, kind: str, row_id: int | None, name: str, details: str, now: datetime) -> None:
     """``details`` is one line for people and never holds the value of a secret."""
     Event.create(
-        at=now, actor=actor, action=action, subject_kind=kind, subject_id=row_id, subject_name=name, details=details
+        at=now,
+        actor=actor[:100],
+        action=action,
+        subject_kind=kind,
+        subject_id=row_id,
+        subject_name=name[:255],
+        details=details,
     )
 
 

@@ -32,7 +32,11 @@ def open_database(url: str) -> Database:
         opened: Database = SqliteDatabase(parse_url(url)["database"], lock_type="IMMEDIATE", pragmas=_SQLITE_PRAGMAS)
     elif scheme in ("postgresql", "postgres"):
         opened = PooledPostgresqlDatabase(
-            **parse_url(url), max_connections=20, stale_timeout=300, prefer_psycopg3=True, connect_timeout=5
+            **parse_url(url, unquote_password=True, unquote_user=True),
+            max_connections=20,
+            stale_timeout=300,
+            prefer_psycopg3=True,
+            connect_timeout=5,
         )
     else:
         raise ConfigError(f"DATABASE_URL: {scheme or 'no'} scheme; use sqlite:///path or postgresql://user@host/name")
@@ -55,6 +59,11 @@ class _Connection:
     def __exit__(self, *exc: object) -> None:
         if self._opened_here and not database.is_closed():
             database.close()
+
+
+def locked(query: Any) -> Any:
+    """The rows of a query, held until the end of the transaction; on SQLite the transaction holds everything."""
+    return query.for_update() if isinstance(database.obj, PooledPostgresqlDatabase) else query
 
 
 def transaction() -> AbstractContextManager[Any]:

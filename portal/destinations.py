@@ -10,14 +10,14 @@ from portal import audit
 from portal.adapters import maildir
 from portal.db import transaction
 from portal.errors import InUse, Invalid, Unavailable
-from portal.models import Destination, DestinationType, Message
+from portal.models import Destination, DestinationType, Message, too_long
 
 _NAME_TAKEN = "A destination with this name exists."
 
 
 def add(*, name: str, type: DestinationType, path: str, comment: str = "", actor: str, now: datetime) -> Destination:
     """Create a destination; its Maildir is made at once, so that a path that cannot be written is told now."""
-    _check(name, path)
+    _check(name, path, comment)
     try:
         with transaction():
             row = Destination.create(name=name, type=type, path=path, comment=comment, created_at=now, changed_at=now)
@@ -28,7 +28,7 @@ def add(*, name: str, type: DestinationType, path: str, comment: str = "", actor
 
 
 def edit(row: Destination, *, name: str, path: str, comment: str, actor: str, now: datetime) -> None:
-    _check(name, path)
+    _check(name, path, comment)
     entered = {"name": name, "path": path, "comment": comment}
     changed = [column for column, value in entered.items() if getattr(row, column) != value]
     for column in changed:
@@ -52,8 +52,8 @@ def delete(row: Destination, *, actor: str, now: datetime) -> None:
         row.delete_instance()
 
 
-def _check(name: str, path: str) -> None:
-    problems = {}
+def _check(name: str, path: str, comment: str) -> None:
+    problems = too_long(Destination, {"name": name, "comment": comment})
     if not name:
         problems["name"] = "This field is required."
     if not Path(path).is_absolute() or "\x00" in path:

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, cast
 
 from portal import audit, destinations, ledger, refreshing, schedule, settings
 from portal.adapters import imap
-from portal.errors import OutsideError, Refused
-from portal.ledger import Ledger
+from portal.errors import OutsideError, Refused, Unavailable
+from portal.ledger import Ledger, Seen, mailbox_key
 from portal.models import (
     AfterFetch,
     Destination,
@@ -109,9 +109,14 @@ class _Fetch:
         try:
             self._session()
         except LeaseLost:
-            self._end(RunOutcome.STOPPED, "Another worker has taken over.")
+            # Taken over, changed or deleted: the row is no longer ours, and may be gone with its log.
+            self.log.outcome, self.log.ended_at = RunOutcome.STOPPED, self.watch.clock()
+            self.log.save()
         except OutsideError as error:
             self._fail(error)
+        except Exception:
+            self._fail(Unavailable("The portal failed inside; its log has the details."))
+            raise
         else:
             self._succeed()
         return self.log
@@ -121,7 +126,7 @@ class _Fetch:
         account = self.account
         with imap.mailbox(account.host, account.port, self._credential(), account.folder) as mailbox:
             self._line(f"Connected to {account.host} as {account.login}, folder {account.folder}.")
-            rows = Ledger(account, mailbox.identity)
+            rows = Ledger(account, mailbox_key(account, mailbox.uid_validity))
             uids = mailbox.uids()
             if account.after_fetch is AfterFetch.DELETE:
                 self.to_remove = rows.left_over(uids)
@@ -143,19 +148,24 @@ class _Fetch:
 
     def _deliver_all(self, mailbox: imap.Mailbox, rows: Ledger, waiting: list[int]) -> None:
         for start in range(0, len(waiting), _BATCH):
-            seen = rows.see(mailbox.sizes(waiting[start : start + _BATCH]), self.watch.clock())
-            for uid in sorted(seen):
+            batch = waiting[start : start + _BATCH]
+            sizes = mailbox.sizes(batch)
+            seen = rows.see({uid: sizes[uid] for uid in batch if uid in sizes}, self.watch.clock())
+            for uid, message in seen.items():
                 if not self._go_on():
                     return
-                self._one(mailbox, uid, seen[uid])
+                self._one(mailbox, uid, message)
 
-    def _one(self, mailbox: imap.Mailbox, uid: int, row: Message) -> None:
+    def _one(self, mailbox: imap.Mailbox, uid: int, seen: Seen) -> None:
+        row = seen.row
+        self._hold()
         with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
-            if not mailbox.download(uid, row.size, content, self._hold):
-                return
-            _describe(row, content)
             try:
-                self._deliver(row, content)
+                if not mailbox.download(uid, row.size, content, self._hold):
+                    self._line(f"Message {uid} has gone from the server in the meantime.")
+                    return
+                _describe(row, content)
+                self._deliver(seen, content)
             except Refused as error:
                 self._quarantine(row, error)
                 return
@@ -164,10 +174,10 @@ class _Fetch:
             if len(self.to_remove) >= _REMOVE_AFTER:
                 self._remove(mailbox)
 
-    def _deliver(self, row: Message, content: BinaryIO) -> None:
+    def _deliver(self, seen: Seen, content: BinaryIO) -> None:
         self._hold()
-        tried_before = row.seen_at < self.log.started_at
-        if not (tried_before and destinations.holds(self.destination, row)):
+        row = seen.row
+        if seen.is_new or not destinations.holds(self.destination, row):
             destinations.deliver(self.destination, row, content)
         ledger.delivered(row, self.watch.clock())
         self.log.delivered += 1
@@ -191,12 +201,14 @@ class _Fetch:
     # The run ------------------------------------------------------------------------------------------------------
 
     def _hold(self) -> None:
-        """Before each act that another worker could do too: is the account still ours?"""
+        """Before each act that another could undo: is the account still ours, as it was when we began?"""
         now = self.watch.clock()
         held_until = self.account.leased_until
         if held_until is not None and held_until - now > LEASE / 2:
-            return
-        if not self.account.extend(until=now + LEASE):
+            held = self.account.is_still_held()
+        else:
+            held = self.account.extend(until=now + LEASE)
+        if not held:
             raise LeaseLost
 
     def _go_on(self) -> bool:
@@ -212,10 +224,11 @@ class _Fetch:
         account.failing_since = account.failure = None
         account.tries = 0
         account.look_at = now + settings.fetch_interval() if finished else now
-        account.give_back()
-        self._end(
-            RunOutcome.DONE if finished else RunOutcome.STOPPED, "Finished." if finished else "Stopped; goes on later."
-        )
+        if account.give_back():
+            self._end(
+                RunOutcome.DONE if finished else RunOutcome.STOPPED,
+                "Finished." if finished else "Stopped; goes on later.",
+            )
 
     def _fail(self, error: OutsideError) -> None:
         now, account = self.watch.clock(), self.account
@@ -223,9 +236,9 @@ class _Fetch:
         account.failing_since = account.failing_since or now
         account.failure = str(error)
         account.look_at = schedule.retry_at(now, account.tries)
-        account.give_back()
-        self._line(str(error), "error")
-        self._end(RunOutcome.FAILED, f"Failed; next try at {account.look_at:%H:%M:%S} UTC.")
+        if account.give_back():
+            self._line(str(error), "error")
+            self._end(RunOutcome.FAILED, f"Failed; next try at {account.look_at:%H:%M:%S} UTC.")
 
     def _end(self, outcome: RunOutcome, text: str) -> None:
         log = self.log

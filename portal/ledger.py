@@ -1,6 +1,8 @@
 """The ledger of one mailbox: which of its messages were seen, delivered, removed."""
 
+import hashlib
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 
 from peewee import Expression
@@ -9,8 +11,22 @@ from portal.db import transaction
 from portal.models import MailAccount, Message, MessageState, tuples
 
 
+def mailbox_key(account: MailAccount, uid_validity: int) -> str:
+    """Names a mailbox for ever: another host, login or folder is another mailbox, and so is a new UIDVALIDITY."""
+    where = "\0".join((account.host.lower(), account.login, account.folder))
+    return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{uid_validity}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A message to deliver; ``is_new`` is False when an earlier run may have delivered it without saying so."""
+
+    row: Message
+    is_new: bool
+
+
 class Ledger:
-    """The rows of one account in one mailbox (folder and UIDVALIDITY)."""
+    """The rows of one account in one mailbox."""
 
     def __init__(self, account: MailAccount, mailbox: str) -> None:
         self._account = account
@@ -18,19 +34,21 @@ class Ledger:
         self._here: Expression = (Message.mail_account == account.id) & (Message.mailbox == mailbox)
 
     def waiting(self, uids: list[int]) -> list[int]:
-        """Those of ``uids`` that are still to be delivered: never seen, or seen and not marked as delivered."""
-        settled = Message.select(Message.uid).where(self._here, Message.state != MessageState.SEEN)
-        done = {uid for (uid,) in tuples(settled)}
-        return [uid for uid in uids if str(uid) not in done]
+        """Those of ``uids`` still to be delivered; what failed before comes last, so that it blocks nothing."""
+        there = Message.select(Message.uid, Message.state).where(self._here, Message.removed_at.is_null())
+        states = {int(uid): state for uid, state in tuples(there)}
+        new = [uid for uid in uids if states.get(uid, MessageState.SEEN) is MessageState.SEEN]
+        return new + [uid for uid in uids if states.get(uid) is MessageState.FAILED]
 
-    def see(self, sizes: dict[int, int], now: datetime) -> dict[int, Message]:
-        """The row of each message, new ones written in one transaction."""
+    def see(self, sizes: dict[int, int], now: datetime) -> dict[int, Seen]:
+        """The row of each message, in the order of ``sizes``; new ones are written in one transaction."""
         texts = [str(uid) for uid in sizes]
         with transaction():
-            rows = {int(row.uid): row for row in Message.select().where(self._here, Message.uid.in_(texts))}
-            for uid in sizes.keys() - rows.keys():
-                rows[uid] = self._new(uid, sizes[uid], now)
-        return rows
+            known = {int(row.uid): row for row in Message.select().where(self._here, Message.uid.in_(texts))}
+            return {
+                uid: Seen(known[uid], is_new=False) if uid in known else Seen(self._new(uid, size, now), is_new=True)
+                for uid, size in sizes.items()
+            }
 
     def _new(self, uid: int, size: int, now: datetime) -> Message:
         return Message.create(

@@ -9,7 +9,7 @@ from peewee import IntegrityError
 from portal import audit, jobs, settings, status, token_facts
 from portal.db import transaction
 from portal.errors import Invalid
-from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity
+from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity, too_long
 from portal.sealing import Secret
 
 DEFAULT_PORTS = {AccountType.IMAPS: 993}
@@ -90,6 +90,7 @@ def check(entered: Fields, *, has_password: bool) -> None:
             problems[name] = "It has a line break or a control character in it."
     if entered.host and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+", entered.host):
         problems["host"] = "A host name alone, for example outlook.office365.com."
+    problems |= too_long(MailAccount, _columns(entered))
     if not 0 < entered.port < 65536:
         problems["port"] = "A port from 1 to 65535."
     if entered.token is None and not has_password:

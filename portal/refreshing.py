@@ -4,22 +4,18 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from portal import audit, providers, schedule, settings
+from portal import audit, clients, providers, schedule, settings
 from portal.adapters import oauth2
+from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
 from portal.errors import OutsideError, PortalError, Refused, Unavailable
-from portal.models import MailAccount, Token, TokenConfig
-from portal.sealing import Secret
+from portal.models import Flow, MailAccount, Token, TokenConfig
 
 #: Longer than the longest HTTP attempt, so that a lease never ends under a request.
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(minutes=3)
+#: How long a consumer waits for another's renewal.
+_WAIT = timedelta(seconds=60)
 _WAIT_STEP_SECONDS = 0.1
-
-
-def client_of(config: TokenConfig) -> oauth2.Client:
-    """The registered client with the secret in use."""
-    secret = config.client_secret
-    return oauth2.Client(config.client_id, secret.value if secret else None)
 
 
 def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
@@ -30,31 +26,44 @@ def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
     token = Token.claim(token_id, now=now, until=now + LEASE)
     if token is None:
         return None
-    config, refresh_token = token.token_config, token.refresh_token
-    if refresh_token is None or not config.is_valid or config.credentials_refused_at:
+    config = token.token_config
+    if not _can_be_renewed(token) or not config.is_valid or config.credentials_refused_at:
         token.look_at = None
         token.give_back()
         return None
     try:
-        answer = _ask(config, refresh_token, now)
+        answer = clients.ask(config, _request(token, now), actor=actor, now=now)
     except Unavailable as error:
         _write_unavailable(token, error, now)
         raise
     except Refused as error:
         _write_refused(token, error, actor, now)
         raise
+    except Exception:
+        _write_unavailable(token, Unavailable("The portal failed inside; its log has the details."), now)
+        raise
     keep(token, answer, now=now)
-    token.give_back()
+    if not token.give_back():
+        renewed: Token = Token.get_by_id(token.id)
+        return renewed
     return token
 
 
-def _ask(config: TokenConfig, refresh_token: Secret, now: datetime) -> oauth2.TokenAnswer:
-    template = providers.find(config.template)
-    scope = config.scope if template.scope_in_refresh else None
-    return oauth2.refresh(client_of(config), config.refresh_url, refresh_token=refresh_token, scope=scope, now=now)
+def _can_be_renewed(token: Token) -> bool:
+    return token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS
 
 
-def keep(token: Token, answer: oauth2.TokenAnswer, *, now: datetime) -> None:
+def _request(token: Token, now: datetime) -> Callable[[Client], TokenAnswer]:
+    """How a token of this flow is renewed."""
+    config, refresh_token = token.token_config, token.refresh_token
+    if config.flow is Flow.CLIENT_CREDENTIALS or refresh_token is None:
+        return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)
+    url, held = config.refresh_url, refresh_token
+    scope = config.scope if providers.of(config.template).scope_in_refresh else None
+    return lambda client: oauth2.refresh(client, url, refresh_token=held, scope=scope, now=now)
+
+
+def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
     """Put a provider's answer into the row: a new refresh token if one came, else the old one stays."""
     token.access_token = answer.access_token
     token.obtained_at = now
@@ -62,11 +71,14 @@ def keep(token: Token, answer: oauth2.TokenAnswer, *, now: datetime) -> None:
     if answer.refresh_token:
         token.refresh_token = answer.refresh_token
         token.refresh_token_expires_at = answer.refresh_token_expires_at
-    token.refresh_token_used_at = now
+    if token.has_refresh_token:
+        token.refresh_token_used_at = now
+    if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
+        token.signed_in_at = token.signed_in_at or now
     token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
     token.failing_since = token.failure = token.refused_at = None
     token.tries = 0
-    token.look_at = next_refresh(token, now) if token.refresh_token else None
+    token.look_at = next_refresh(token, now) if _can_be_renewed(token) else None
 
 
 def next_refresh(token: Token, now: datetime) -> datetime:
@@ -83,7 +95,7 @@ def _write_unavailable(token: Token, error: Unavailable, now: datetime) -> None:
 
 
 def _write_refused(token: Token, error: Refused, actor: str, now: datetime) -> None:
-    if error.answer.error in oauth2.CREDENTIALS_ERRORS:
+    if error.answer.error not in oauth2.TOKEN_ERRORS:
         _write_credentials_refused(token, error, actor, now)
         return
     token.tries += 1
@@ -120,8 +132,11 @@ def resume(config: TokenConfig, *, now: datetime) -> None:
     """The client was mended: everything under it that has a refresh token is renewed at once."""
     config.credentials_refused_at = config.credentials_answer = None
     config.save()
-    pausing = (Token.token_config == config.id) & Token.refresh_token.is_null(False) & Token.refused_at.is_null()
-    Token.update(look_at=now).where(pausing).execute()
+    pausing = (Token.token_config == config.id) & Token.refused_at.is_null()
+    if config.flow is not Flow.CLIENT_CREDENTIALS:
+        pausing &= Token.refresh_token.is_null(False)
+    # A new version: the late answer to a request with the old secret must not pause them again.
+    Token.update(look_at=now, leased_until=None, version=Token.version + 1).where(pausing).execute()
 
 
 def wake_dependants(token: Token, *, now: datetime) -> None:
@@ -141,7 +156,7 @@ def usable_access_token(
     Who finds another renewing waits for the outcome. A token that still lives is given even while the provider is
     down. Raises Refused when only a person can help, Unavailable when nothing usable is at hand now.
     """
-    deadline = clock() + LEASE
+    deadline = clock() + _WAIT
     while True:
         now = clock()
         token: Token = Token.get_by_id(token_id)
@@ -169,12 +184,12 @@ def stop_if_person_needed(token: Token) -> None:
         raise Refused(f"The provider rejects the client ID or secret of {config.name!r}: {config.credentials_answer}")
     if token.refused_at:
         raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
-    if token.access_token is None:
+    if token.obtained_at is None and config.flow is not Flow.CLIENT_CREDENTIALS:
         raise Refused(f"Nobody has signed in for {token.name!r} yet; request a new token.")
 
 
 def _lives(token: Token, moment: datetime) -> bool:
-    return token.access_token is not None and (token.expires_at is None or token.expires_at > moment)
+    return token.obtained_at is not None and (token.expires_at is None or token.expires_at > moment)
 
 
 def _held_by_another(token_id: int, now: datetime) -> bool:
@@ -188,7 +203,7 @@ def _last_resort(token_id: int, now: datetime) -> Token:
     stop_if_person_needed(token)
     if _lives(token, now):
         return token
-    if token.refresh_token is None:
+    if not _can_be_renewed(token):
         raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
     raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
 

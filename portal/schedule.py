@@ -7,6 +7,8 @@ from random import Random
 _SHORT_LIFE_PART = 4
 #: A token that nobody uses is renewed all the same, so that its refresh token does not die of disuse.
 _IDLE = timedelta(days=1)
+#: A provider that gives tokens which have ended already is not asked at every tick.
+_ENDED_AT_ONCE = timedelta(minutes=1)
 _RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
 
 
@@ -19,6 +21,8 @@ def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: time
     daily = obtained_at + _IDLE
     if expires_at is None:
         return daily
+    if expires_at <= obtained_at:
+        return obtained_at + _ENDED_AT_ONCE
     margin = min(margin, (expires_at - obtained_at) / _SHORT_LIFE_PART)
     jitter = margin * Random(token_id).random() / 10  # noqa: S311 - spreads load, guards nothing
     return min(expires_at - margin - jitter, daily)

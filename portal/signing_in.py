@@ -5,8 +5,9 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from portal import audit, providers, refreshing, settings
+from portal import audit, clients, providers, refreshing, settings
 from portal.adapters import oauth2, oidc
+from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
 from portal.errors import Answer, OutsideError, Refused
 from portal.models import LoginSession, SignIn, Token, TokenConfig, User
@@ -45,7 +46,7 @@ def _authorize_url(config: TokenConfig, row: SignIn, state: str) -> str:
     verifier = row.code_verifier
     assert verifier is not None
     parameters = {
-        **providers.find(config.template).authorize_parameters,
+        **providers.of(config.template).authorize_parameters,
         "client_id": config.client_id,
         "redirect_uri": row.redirect_uri,
         "scope": config.scope,
@@ -67,7 +68,7 @@ def complete(
     token = row.token
     try:
         code = _code(parameters, token.token_config)
-        answer = _exchange(row, code, now)
+        answer = _exchange(row, code, by, now)
         owner = _owner(row, answer)
     except OutsideError as error:
         _write_failure(row, error, by, now)
@@ -108,27 +109,25 @@ def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
     return Secret(parameters["code"])
 
 
-def _exchange(row: SignIn, code: Secret, now: datetime) -> oauth2.TokenAnswer:
+def _exchange(row: SignIn, code: Secret, by: str, now: datetime) -> TokenAnswer:
     config, verifier = row.token.token_config, row.code_verifier
     assert verifier is not None
-    scope = config.scope if providers.find(config.template).scope_in_code_exchange else None
-    return oauth2.exchange_code(
-        refreshing.client_of(config),
-        config.token_url,
-        code=code,
-        verifier=verifier,
-        redirect_uri=row.redirect_uri,
-        scope=scope,
-        now=now,
-    )
+    scope = config.scope if providers.of(config.template).scope_in_code_exchange else None
+
+    def request(client: Client) -> TokenAnswer:
+        return oauth2.exchange_code(
+            client, config.token_url, code=code, verifier=verifier, redirect_uri=row.redirect_uri, scope=scope, now=now
+        )
+
+    return clients.ask(config, request, actor=by, now=now)
 
 
-def _owner(row: SignIn, answer: oauth2.TokenAnswer) -> str | None:
+def _owner(row: SignIn, answer: TokenAnswer) -> str | None:
     """Who signed in; Refused when it is not the account that this token belongs to."""
     config, before = row.token.token_config, row.token.owner
     identity = oidc.Identity(config.issuer, config.jwks_url, config.userinfo_url)
-    claims = providers.find(config.template).owner_claims
-    owner = oidc.owner_of(answer, identity, refreshing.client_of(config), nonce=row.nonce, claims=claims)
+    claims = providers.of(config.template).owner_claims
+    owner = oidc.owner_of(answer, identity, clients.first_of(config), nonce=row.nonce, claims=claims)
     if before and owner and before.casefold() != owner.casefold():
         raise Refused(
             f"{owner} signed in, but this token belongs to {before}. Sign in as {before}, or forget the token first."
@@ -136,9 +135,7 @@ def _owner(row: SignIn, answer: oauth2.TokenAnswer) -> str | None:
     return owner or before
 
 
-def _store(
-    token: Token, answer: oauth2.TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime
-) -> None:
+def _store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
     if answer.refresh_token is None:
         # A new grant: the refresh token of the old one is not its continuation.
         token.refresh_token = None

@@ -42,6 +42,7 @@ class TokenFacts:
     expires_at: datetime | None
     has_access_token: bool
     has_refresh_token: bool
+    app_only: bool
     refresh_token_used_at: datetime | None
     refresh_token_expires_at: datetime | None
     refresh_token_idle_life: timedelta | None
@@ -50,6 +51,11 @@ class TokenFacts:
     refused_at: datetime | None
     look_at: datetime | None
     margin: timedelta
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the portal can renew it by itself."""
+        return self.has_refresh_token or self.app_only
 
 
 SIGN_IN = "Request a new token: sign the mailbox in."
@@ -76,8 +82,9 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
         return State(
             "refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
         )
-    if not facts.has_access_token:
-        return State("never requested", Tone.IDLE, "never requested", remedy=SIGN_IN)
+    if not facts.has_access_token and not facts.failing_since:
+        remedy = "Press Request new token; nobody needs to sign in." if facts.app_only else SIGN_IN
+        return State("never requested", Tone.IDLE, "never requested", remedy=remedy)
     if facts.failing_since:
         return _unavailable(facts)
     return _by_end(facts, now)
@@ -102,13 +109,13 @@ def _by_end(facts: TokenFacts, now: datetime) -> State:
     # Half the margin after the planned renewal it has still not come: worth a look, no more.
     if facts.look_at and now > facts.look_at + facts.margin / 2:
         return State("expiring", Tone.WARNING, "expiring", facts.expires_at, next_try=facts.look_at)
-    if not facts.has_refresh_token and now > facts.expires_at - facts.margin:
+    if not facts.renewable and now > facts.expires_at - facts.margin:
         return State("expiring", Tone.WARNING, "expiring", facts.expires_at, remedy=SIGN_IN_AGAIN)
     return State("valid", Tone.GOOD, "valid until", facts.expires_at, next_try=facts.look_at)
 
 
 def _expired(facts: TokenFacts) -> State:
-    if facts.has_refresh_token:
+    if facts.renewable:
         return State(
             "expired",
             Tone.BROKEN,
@@ -122,6 +129,8 @@ def _expired(facts: TokenFacts) -> State:
 
 def refresh_token(facts: TokenFacts, now: datetime) -> State:
     """The state of a refresh token; the first that holds."""
+    if facts.app_only:
+        return State("none asked for", Tone.IDLE, "not available for this flow")
     if facts.refused_at:
         return State(
             "refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN

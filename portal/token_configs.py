@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from peewee import IntegrityError
 
-from portal import audit, refreshing
+from portal import audit, providers, refreshing
 from portal.db import transaction
 from portal.errors import InUse, Invalid
-from portal.models import ClientSecret, MailAccount, Token, TokenConfig, Validity
+from portal.models import ClientSecret, MailAccount, Token, TokenConfig, Validity, too_long
 from portal.providers import Template
 from portal.sealing import Secret
 
@@ -80,6 +80,7 @@ def add(template: Template, entered: Fields, secret: Secret | None, *, actor: st
 
 def edit(config: TokenConfig, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> None:
     """Change a configuration. ``secret`` None keeps the one there is; no change touches a token."""
+    _follow_tenant(config, entered)
     check(entered, secret)
     changed = [name for name, value in asdict(entered).items() if getattr(config, name) != value]
     for name in changed:
@@ -95,6 +96,15 @@ def edit(config: TokenConfig, entered: Fields, secret: Secret | None, *, actor: 
             audit.about(config, actor, "edited", audit.changed([*changed, *(["client_secret"] if secret else [])]), now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
+    """A new tenant goes into the URLs that are still as the template made them from the old one."""
+    template = providers.of(config.template)
+    for name in (*_URLS, *_OPTIONAL_URLS):
+        pattern = getattr(template, name)
+        if getattr(entered, name) == pattern.replace("{tenant}", config.tenant):
+            setattr(entered, name, pattern.replace("{tenant}", entered.tenant))
 
 
 def _go_on(config: TokenConfig, changed: list[str], secret: Secret | None, now: datetime) -> None:
@@ -131,6 +141,7 @@ def used_by(config: TokenConfig) -> list[MailAccount]:
 def check(entered: Fields, secret: Secret | None) -> None:
     """Raise Invalid unless every value can be sent to a provider as it is."""
     problems = {name: "This field is required." for name in ("name", "client_id", *_URLS) if not getattr(entered, name)}
+    problems |= too_long(TokenConfig, asdict(entered))
     for field in fields(entered):
         value = getattr(entered, field.name)
         if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f]", value):

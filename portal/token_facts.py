@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from portal import providers
-from portal.models import Token
+from portal.models import Flow, Token
 from portal.status import TokenFacts
 
 
@@ -18,9 +18,10 @@ def of(token: Token, margin: timedelta) -> TokenFacts:
         expires_at=token.expires_at,
         has_access_token=token.obtained_at is not None,
         has_refresh_token=token.has_refresh_token,
+        app_only=config.flow is Flow.CLIENT_CREDENTIALS,
         refresh_token_used_at=token.refresh_token_used_at,
         refresh_token_expires_at=token.refresh_token_expires_at,
-        refresh_token_idle_life=providers.find(config.template).refresh_token_idle_life,
+        refresh_token_idle_life=providers.of(config.template).refresh_token_idle_life,
         failing_since=token.failing_since,
         failure=token.failure,
         refused_at=token.refused_at,

@@ -9,7 +9,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from peewee import IntegrityError
 
 from portal import audit
-from portal.db import transaction
+from portal.db import locked, transaction
 from portal.errors import Invalid, PortalError
 from portal.models import LoginFailures, LoginSession, Role, SetupLink, User
 from portal.sealing import Secret
@@ -61,8 +61,8 @@ def set_password(user: User, password: Secret, *, actor: str, now: datetime) -> 
 def disable(user: User, *, actor: str, now: datetime) -> None:
     """End every session of that user; the last admin cannot be disabled."""
     with transaction():
-        others = User.select().where(User.role == Role.ADMIN, User.disabled_at.is_null(), User.id != user.id)
-        if user.role is Role.ADMIN and not others.exists():
+        admins = User.select().where(User.role == Role.ADMIN, User.disabled_at.is_null())
+        if [admin.id for admin in locked(admins)] == [user.id]:
             raise PortalError(f"{user.name} is the last admin and cannot be disabled.")
         User.update(disabled_at=now).where(User.id == user.id).execute()
         LoginSession.delete().where(LoginSession.user == user.id).execute()
@@ -169,11 +169,10 @@ def setup_link_opens(key: str, *, now: datetime) -> bool:
 
 def use_setup_link(key: str, name: str, password: Secret, *, now: datetime) -> User:
     """Make the first admin; the link opens nothing after it."""
-    if not setup_link_opens(key, now=now):
-        raise PortalError(
-            "This setup link was used already or is older than a day. Start the portal again for a new one."
-        )
-    return add(name, Role.ADMIN, password, actor="setup link", now=now)
+    with transaction():
+        if setup_link_opens(key, now=now) and SetupLink.delete().where(SetupLink.key_hash == _hash(key)).execute() == 1:
+            return add(name, Role.ADMIN, password, actor="setup link", now=now)
+    raise PortalError("This setup link was used already or is older than a day. Start the portal again for a new one.")
 
 
 def _hash(text: str) -> str:

@@ -7,6 +7,7 @@ from flask import Flask, Response, g, render_template, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from peewee import DataError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -19,7 +20,7 @@ from portal.models import Role
 ROOT = Path(__file__).parent.parent
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'{form_targets}; frame-ancestors 'none'; base-uri 'none'"
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 csrf = CSRFProtect()
 
@@ -61,13 +62,14 @@ def _configure(app: Flask, config: Config) -> None:
     app.jinja_options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     if config.trusted_proxies:
         hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
 
 
 def _connect(app: Flask) -> None:
     @app.before_request
     def open_connection() -> None:
-        database.connect(reuse_if_open=True)
+        if request.endpoint not in ("static", "health.alive", "health.ready"):
+            database.connect(reuse_if_open=True)
 
     @app.teardown_request
     def close_connection(error: BaseException | None) -> None:
@@ -86,6 +88,12 @@ def _errors(app: Flask) -> None:
     @app.errorhandler(NotFound)
     def not_found(error: NotFound) -> tuple[str, int]:
         return render_template("error.html", title="Not found", text=str(error)), 404
+
+    @app.errorhandler(OverflowError)
+    @app.errorhandler(DataError)
+    def number_too_large(error: Exception) -> tuple[str, int]:
+        """An id or a page in the address that no database can count to."""
+        return render_template("error.html", title="Not found", text="There is no such row."), 404
 
     @app.errorhandler(CSRFError)
     def stale_form(error: CSRFError) -> tuple[str, int]:
@@ -110,9 +118,7 @@ def _errors(app: Flask) -> None:
 
 
 def _headers(response: Response) -> Response:
-    # Browsers hold the redirect that follows a form to form-action too: the provider of a sign-in button is named.
-    targets = "".join(f" {origin}" for origin in sorted(g.get("form_targets", ())))
-    response.headers["Content-Security-Policy"] = _CSP.format(form_targets=targets)
+    response.headers["Content-Security-Policy"] = _CSP
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

@@ -280,6 +280,84 @@ def test_an_unwritable_maildir_stops_the_run_before_anything_is_fetched(
     assert delivered(inbox) == TEN[:2]
 
 
+def test_another_login_is_another_mailbox_and_loses_no_mail(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN[:2])
+    MailAccount.update(after_fetch=AfterFetch.KEEP).execute()
+    finished(account)
+    MailAccount.update(host="localhost", after_fetch=AfterFetch.DELETE).execute()
+    run = finished(account, NOW + MINUTE)
+    assert (run.found, run.delivered, run.removed) == (2, 2, 2)
+    assert delivered(inbox) == TEN[:2] + TEN[:2]
+
+
+def test_a_message_that_the_server_does_not_hand_out_blocks_no_other(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from portal.sandbox import mail_servers, store
+
+    content = store.content
+
+    def refuse_the_second(user: str, uid: int) -> bytes:
+        if uid == 2:
+            raise mail_servers.No("[UNAVAILABLE] The message could not be converted to RFC-822 format")
+        return content(user, uid)
+
+    mail_server.receives(*TEN[:4])
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "content", refuse_the_second)
+        run = finished(account)
+    assert (run.outcome, run.delivered, run.failed) == (RunOutcome.DONE, 3, 1)
+    assert "could not be converted" in why(run)
+    assert mail_server.holds() == [TEN[1]]
+    assert "could not be converted" in Message.get(Message.state == MessageState.FAILED).failure
+    assert finished(account, NOW + MINUTE).delivered == 1
+    assert sorted(delivered(inbox)) == TEN[:4]
+
+
+def test_an_account_that_a_person_changes_in_mid_run_is_left_at_once(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+
+    def change(run: Run) -> None:
+        if run.delivered == 3:
+            row = MailAccount.get_by_id(account.id)
+            row.after_fetch = AfterFetch.KEEP
+            row.overwrite()
+
+    run = fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=change))
+    assert run is not None
+    assert run.outcome is RunOutcome.STOPPED
+    assert len(delivered(inbox)) == 3
+    assert mail_server.holds() == TEN
+
+
+def test_an_account_that_is_deleted_in_mid_run_is_left_at_once(
+    account: MailAccount, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+
+    def delete(run: Run) -> None:
+        account.delete_instance()
+
+    fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=delete))
+    assert mail_server.holds() == TEN
+
+
+def test_a_fault_inside_is_shown_and_tried_again_later(account: MailAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("portal.ledger.Ledger.waiting", fail)
+    with pytest.raises(RuntimeError):
+        fetch(account)
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
+    assert Run.get().outcome is RunOutcome.FAILED
+
+
 GREETING = b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR] ready\r\n"
 RUBBISH: dict[str, list[bytes]] = {
     "not IMAP": [b"HTTP/1.1 400 Bad Request\r\n\r\n"],

@@ -77,7 +77,6 @@ def test_the_end_of_a_token_is_never_guessed(provider: FakeProvider, expires_in:
         ("interaction_required", 400),
         ("invalid_client", 401),
         ("invalid_scope", 400),
-        ("x" * 9000, 400),
     ],
 )
 def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(
@@ -89,9 +88,33 @@ def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(
     with pytest.raises(Refused) as caught:
         refresh(provider)
     answer = caught.value.answer
-    assert answer.error == error[:2000]
+    assert answer.error == error
     assert answer.description == "AADSTS70008: The refresh token has expired."
     assert (answer.codes, answer.trace) == ("AADSTS70008", "t-1")
+
+
+@pytest.mark.parametrize("error", ["Forbidden", "x" * 9000, "\ud800", "nul\u0000"])
+def test_an_error_that_no_specification_knows_is_no_verdict(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error, "\ud800 odd \u0000 words", 403)
+    with pytest.raises(Unavailable) as caught:
+        refresh(provider)
+    told = str(caught.value)
+    assert len(told) < 5000
+    assert told.encode()
+    assert "\0" not in told
+
+
+@pytest.mark.parametrize(("asked", "pause"), [("9" * 5000, None), ("999999999", 86400), ("soon", None), ("-1", None)])
+def test_a_pause_that_makes_no_sense_is_cut(provider: FakeProvider, asked: str, pause: int | None) -> None:
+    provider.says(b"", 503, Retry_After=asked)
+    with pytest.raises(Unavailable) as caught:
+        refresh(provider)
+    assert caught.value.retry_after == pause
+
+
+def test_a_host_that_is_no_name_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        oauth2.refresh(CLIENT, "https://a..b/token", refresh_token=Secret(REFRESH_TOKEN), scope=None, now=NOW)
 
 
 def test_an_error_in_an_answer_of_status_200_is_a_refusal_too(provider: FakeProvider) -> None:
@@ -203,6 +226,19 @@ def test_the_owner_comes_from_the_verified_id_token(provider: FakeProvider) -> N
 def test_an_id_token_that_is_not_for_us_is_refused(provider: FakeProvider, changes: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="was not accepted"):
         owner(provider, id_token(**changes))
+
+
+@pytest.mark.parametrize("keys", [{}, {"keys": None}, {"keys": [{"kty": "EC", "crv": "P-0", "x": "", "y": ""}]}])
+def test_signing_keys_that_are_none_refuse_the_id_token(provider: FakeProvider, keys: dict[str, Any]) -> None:
+    provider.says(keys, path="/odd")
+    with pytest.raises(Refused):
+        owner(provider, id_token(), jwks_url=f"{provider.url}/odd")
+
+
+def test_an_error_of_the_userinfo_endpoint_is_no_owner(provider: FakeProvider) -> None:
+    provider.says({"error": "invalid_token"}, 401, path="/userinfo")
+    with pytest.raises(Unavailable):
+        owner(provider, None, jwks_url="", userinfo_url=f"{provider.url}/userinfo")
 
 
 def test_an_id_token_without_signature_is_refused(provider: FakeProvider) -> None:

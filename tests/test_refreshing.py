@@ -5,12 +5,13 @@ import pytest
 
 from portal import audit, refreshing
 from portal.db import connected
-from portal.errors import PortalError, Refused, Unavailable
-from portal.models import Event, MailAccount, Token, TokenConfig, Validity
+from portal.errors import Answer, PortalError, Refused, Unavailable
+from portal.models import ClientSecret, Event, Flow, MailAccount, Token, TokenConfig, Validity
 from portal.refreshing import LEASE
 from portal.sealing import Secret
 from tests.builders import (
     ACCESS_TOKEN,
+    CLIENT_SECRET,
     NOW,
     REFRESH_TOKEN,
     fresh,
@@ -145,6 +146,69 @@ def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provid
     assert fresh(sister).look_at is None
     assert refresh(sister) is None
     assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("error", ["invalid_scope", "invalid_request", "unsupported_grant_type"])
+def test_a_wrong_configuration_costs_no_token_and_goes_on_when_it_is_mended(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error)
+    token = token_at(provider)
+    with pytest.raises(Refused):
+        refresh(token)
+    assert fresh(token).refused_at is None
+    assert TokenConfig.get().credentials_refused_at == NOW + HOUR
+    provider.grants()
+    refreshing.resume(token.token_config, now=NOW + HOUR)
+    assert refresh(fresh(token))
+
+
+def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert late is not None
+    refreshing.resume(token.token_config, now=NOW)
+    error = Refused("invalid_client", Answer("invalid_client"))
+    refreshing._write_credentials_refused(late, error, "worker", NOW)
+    assert TokenConfig.get().credentials_refused_at is None
+    assert fresh(token).look_at == NOW
+
+
+def test_the_second_secret_takes_over_when_the_first_is_refused(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    config = token.token_config
+    older, newer = config.client_secret, ClientSecret.create(token_config=config, set_at=NOW)
+    newer.value = Secret("mistyped")
+    newer.save()
+    provider.accepts_only("client_secret", CLIENT_SECRET)
+    assert refresh(token)
+    assert [request["client_secret"] for request in provider.requests] == ["mistyped", CLIENT_SECRET]
+    assert ClientSecret.get_by_id(newer.id).refused_at == NOW + HOUR
+    assert TokenConfig.get_by_id(config.id).client_secret.id == older.id
+
+
+def test_an_app_only_token_is_asked_for_without_a_sign_in(provider: FakeProvider) -> None:
+    provider.grants(refresh_token=None)
+    config = make_config(base=provider.url)
+    TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
+    token = Token.get(Token.token_config == config.id)
+    given = usable(token)
+    assert given.access_token == Secret(NEW_ACCESS_TOKEN)
+    assert provider.requests[0]["grant_type"] == "client_credentials"
+    assert given.look_at is not None
+    assert refresh(token)
+
+
+def test_a_fault_inside_is_written_down_and_tried_again(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    token = token_at(provider)
+    monkeypatch.setattr("portal.clients.ask", fail)
+    with pytest.raises(RuntimeError):
+        refresh(token)
+    assert fresh(token).look_at == NOW + HOUR + MINUTE
+    assert "failed inside" in (fresh(token).failure or "")
 
 
 def test_an_invalid_configuration_renews_nothing(provider: FakeProvider) -> None:

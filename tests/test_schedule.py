@@ -30,6 +30,11 @@ def test_an_idle_token_is_renewed_once_a_day(end: None) -> None:
     assert schedule.refresh_due(NOW, end, MARGIN, 1) == NOW + timedelta(days=1)
 
 
+@pytest.mark.parametrize("life", [0, -5])
+def test_a_token_that_has_ended_already_is_not_asked_for_without_pause(life: int) -> None:
+    assert schedule.refresh_due(NOW, NOW + life * SECOND, MARGIN, 1) == NOW + MINUTE
+
+
 @pytest.mark.parametrize(
     ("tries", "minutes"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 60), (99, 60)]
 )

@@ -16,6 +16,7 @@ GOOD = TokenFacts(
     expires_at=NOW + HOUR,
     has_access_token=True,
     has_refresh_token=True,
+    app_only=False,
     refresh_token_used_at=NOW,
     refresh_token_expires_at=None,
     refresh_token_idle_life=None,

@@ -22,6 +22,7 @@ LAYERS = [
     ["portal.fetching", "portal.signing_in", "portal.mail_accounts"],
     ["portal.token_configs", "portal.destinations", "portal.ledger"],
     ["portal.refreshing", "portal.users", "portal.token_facts"],
+    ["portal.clients"],
     ["portal.settings"],
     ["portal.audit", "portal.jobs", "portal.providers", "portal.schedule", "portal.status"],
     ["portal.models", "portal.adapters", "portal.embedded", "portal.log"],

@@ -59,7 +59,7 @@ def bound(session: requests.Session) -> None:
     session.mount("http://", adapter)
 
 
-def unreachable(error: requests.RequestException, host: str) -> Unavailable:
+def unreachable(error: Exception, host: str) -> Unavailable:
     """The sentence for a request that got no answer."""
     if isinstance(error, requests.exceptions.SSLError):
         return Unavailable(f"No secure connection to {host}: {_cause(error)}")

@@ -34,13 +34,12 @@ class Credential:
 
 
 class Mailbox:
-    """A selected folder. ``identity`` is folder and UIDVALIDITY: within it a UID names one message for ever."""
+    """A selected folder. Within its UIDVALIDITY a UID names one message for ever (RFC 3501 section 2.3.1.1)."""
 
     def __init__(self, client: IMAPClient, folder: str, host: str) -> None:
         self._client = client
         self._host = host
-        selected = client.select_folder(folder)
-        self.identity = f"{folder};{selected[b'UIDVALIDITY']}"
+        self.uid_validity = int(client.select_folder(folder)[b"UIDVALIDITY"])
 
     def uids(self) -> list[int]:
         """All messages, read or unread, oldest first; those already marked as deleted are somebody else's affair."""
@@ -56,7 +55,7 @@ class Mailbox:
     def download(self, uid: int, size: int, file: BinaryIO, pulse: Callable[[], None]) -> bool:
         """Write the message, byte for byte, to ``file``; False when it has gone in the meantime.
 
-        ``pulse`` is called after each part of a large one.
+        ``pulse`` is called after each part of a large one. Refused: the server will not hand out this one message.
         """
         if size <= WHOLE_UP_TO_BYTES:
             return self._part(uid, "BODY.PEEK[]", b"BODY[]", file) is not None
@@ -73,7 +72,12 @@ class Mailbox:
 
     def _part(self, uid: int, asked: str, key: bytes, file: BinaryIO) -> int | None:
         with _told(self._host):
-            data = self._client.fetch([uid], [asked]).get(uid, {}).get(key)
+            try:
+                data = self._client.fetch([uid], [asked]).get(uid, {}).get(key)
+            except IMAP4.abort:
+                raise
+            except IMAP4.error as error:
+                raise Refused(f"{self._host} does not hand it out: {_clean(error)}") from error
         if data is None:
             return None
         file.write(data)
@@ -108,7 +112,7 @@ def _sign_in(client: IMAPClient, credential: Credential) -> None:
     challenges: list[bytes] = []
     try:
         if credential.password:
-            client.login(credential.login, credential.password.reveal())
+            _password_sign_in(client, credential.login, credential.password)
         elif credential.token:
             client.sasl_login("XOAUTH2", _xoauth2(credential, challenges))
     except LoginError as error:
@@ -116,6 +120,15 @@ def _sign_in(client: IMAPClient, credential: Credential) -> None:
             raise error.__context__ from None
         answer = Answer(error=_decoded(challenges), description=str(error))
         raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
+
+
+def _password_sign_in(client: IMAPClient, login: str, password: Secret) -> None:
+    """By AUTHENTICATE PLAIN where the server has it: LOGIN can carry neither blanks nor umlauts unharmed."""
+    if client.has_capability("AUTH=PLAIN"):
+        client.plain_login(login, password.reveal())
+        return
+    quoted = login.replace("\\", "\\\\").replace('"', '\\"')
+    client.login(f'"{quoted}"', password.reveal())
 
 
 def _xoauth2(credential: Credential, challenges: list[bytes]) -> object:

@@ -1,11 +1,13 @@
 """OAuth 2.0 (RFC 6749, 7636, 7009) as a client. Authlib speaks; this file bounds it and keeps its words.
 
 A failure is *refused* when the provider's answer carries an ``error`` that says so, *unavailable* in every other case:
-no answer, HTTP 408, 429 or 5xx, HTML, rubbish. Behaviour follows ``error`` and HTTP status only; texts and AADSTS
+no answer, HTTP 408, 429 or 5xx, HTML, rubbish, an unknown ``error``.
+Behaviour follows ``error`` and HTTP status only; texts and AADSTS
 numbers merely explain (Microsoft: "apps that take a dependency on text or error code numbers will be broken").
 """
 
 import json
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +21,21 @@ from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from urllib3.exceptions import HTTPError
 
 from portal.adapters import http
 from portal.errors import Answer, Refused, Unavailable
 from portal.sealing import Secret
 
-#: Errors that mean "not now", whatever the HTTP status (RFC 6749 section 4.1.2.1).
-_TEMPORARY = {"temporarily_unavailable", "server_error", "slow_down"}
-#: Errors that are the application's fault: no token is to blame (RFC 6749 section 5.2; Google's two).
+#: Errors of the token (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6): a person must sign in.
+TOKEN_ERRORS = {"invalid_grant", "interaction_required", "login_required", "consent_required", "access_denied"}
+#: Errors of the client's credentials (Google has two of its own): another secret may do.
 CREDENTIALS_ERRORS = {"invalid_client", "unauthorized_client", "deleted_client", "disabled_client"}
+#: Errors of the configuration: no token is to blame, and no retry helps.
+_CONFIG_ERRORS = {"invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_resource", "invalid_target"}
+_REFUSALS = TOKEN_ERRORS | CREDENTIALS_ERRORS | _CONFIG_ERRORS
 #: Longer ends are rubbish: a year in seconds.
+_MAX_RETRY_AFTER = 24 * 3600
 _MAX_LIFE = 366 * 24 * 3600
 
 
@@ -144,7 +151,7 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         try:
             return super().request(method, url, **{**kwargs, "allow_redirects": False})  # type: ignore[no-any-return]
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise http.unreachable(error, self.host) from None
 
     def _prepare_token_endpoint_body(self, body: str, grant_type: str, **kwargs: Any) -> str:
@@ -192,12 +199,12 @@ def _looks_like(response: requests.Response) -> str:
 
 def _retry_after(response: requests.Response) -> int | None:
     text = response.headers.get("Retry-After", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    return min(int(text), _MAX_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def failure(body: Mapping[str, Any]) -> Refused | Unavailable:
     answer = _answer(body)
-    kind = Unavailable if answer.error in _TEMPORARY else Refused
+    kind = Refused if answer.error in _REFUSALS else Unavailable
     return kind(str(answer), answer)
 
 
@@ -212,8 +219,9 @@ def _answer(body: Mapping[str, Any]) -> Answer:
 
 
 def one_line(value: Any) -> str:
-    """One line, at most 2,000 characters: it goes into rows and logs."""
-    return " ".join(str(value or "").split())[:2000]
+    """One line, at most 2,000 characters, that every database and log can hold."""
+    text = str(value or "").encode("utf-8", "replace").decode().replace("\0", "")
+    return " ".join(text.split())[:2000]
 
 
 def _token_answer(body: Mapping[str, Any], host: str, now: datetime) -> TokenAnswer:

@@ -9,9 +9,10 @@ import requests
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from urllib3.exceptions import HTTPError
 
 from portal.adapters import http
-from portal.adapters.oauth2 import Client, TokenAnswer, json_object
+from portal.adapters.oauth2 import Client, TokenAnswer, json_object, one_line
 from portal.errors import Refused, Unavailable
 from portal.sealing import Secret
 
@@ -38,7 +39,7 @@ def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: 
     elif identity.userinfo_url:
         told = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
     values = (told.get(claim) for claim in [*claims, "sub"])
-    return next((value for value in values if isinstance(value, str) and value), None)
+    return next((one_line(value)[:320] for value in values if isinstance(value, str) and value), None)
 
 
 def discover(issuer: str) -> dict[str, str]:
@@ -78,7 +79,7 @@ def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce
             exp={"essential": True},
             **expected,  # type: ignore[arg-type]
         ).validate(claims)
-    except (JoseError, ValueError) as error:
+    except (JoseError, ValueError, KeyError, TypeError) as error:
         host = urlsplit(identity.jwks_url).hostname
         raise Refused(f"The ID token of {host} was not accepted: {error}") from None
     return claims
@@ -90,7 +91,7 @@ def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
         http.bound(session)
         try:
             response = session.get(url, headers=headers, allow_redirects=False)
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise http.unreachable(error, host) from None
     body = json_object(response, host)
     if body.get("error"):

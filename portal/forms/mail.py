@@ -1,5 +1,7 @@
 """Mail accounts and destinations, under Znuny's labels."""
 
+from typing import Any
+
 from wtforms import IntegerField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
@@ -53,6 +55,14 @@ class MailAccountForm(Form):
         self.authentication.data = "oauth2_token" if account.token else _PASSWORD
         self.token.data = str(account.token.id) if account.token else ""
         self.destination.data = str(account.destination.id)
+
+    def validate(self, *args: Any, **kwargs: Any) -> bool:
+        """A token must be chosen where one is to be used, whatever password there was before."""
+        good = bool(super().validate(*args, **kwargs))
+        if self.authentication.data != _PASSWORD and not self.token.data:
+            self.token.errors = [*self.token.errors, "Choose a token."]
+            return False
+        return good
 
     def entered(self) -> Fields:
         by_token = self.authentication.data != _PASSWORD

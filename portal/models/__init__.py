@@ -1,6 +1,6 @@
 """The rows, one file a word."""
 
-from portal.models.base import Leased, Row, tuples
+from portal.models.base import Leased, Row, too_long, tuples
 from portal.models.destination import Destination, DestinationType
 from portal.models.event import Event
 from portal.models.heartbeat import Heartbeat
@@ -50,5 +50,6 @@ __all__ = [
     "TokenConfig",
     "User",
     "Validity",
+    "too_long",
     "tuples",
 ]

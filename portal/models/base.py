@@ -1,5 +1,6 @@
 """What every row has, and the lease that lets one worker at a time act on a row."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -13,6 +14,16 @@ from portal.fields import UtcField
 def tuples(query: Any) -> list[tuple[Any, ...]]:
     """The answers of a query as plain tuples."""
     return list(query.tuples())
+
+
+def too_long(model: type[Model], values: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong with texts that their columns cannot hold: SQLite would keep them, PostgreSQL fails."""
+    problems = {}
+    for name, value in values.items():
+        longest = getattr(model._meta.fields.get(name), "max_length", None)
+        if isinstance(value, str) and longest and len(value) > longest:
+            problems[name] = f"At most {longest} characters."
+    return problems
 
 
 class Row(Model):
@@ -72,6 +83,11 @@ class Leased(Row):
     def extend(self, *, until: datetime) -> bool:
         """Hold the row for longer; False when the lease went to another in the meantime."""
         return self._swap({"leased_until": until})
+
+    def is_still_held(self) -> bool:
+        """Whether nobody has written this row since we did."""
+        model = type(self)
+        return bool(model.select().where((model.id == self.id) & (model.version == self.version)).exists())
 
     def give_back(self) -> bool:
         """Write the changed columns and end the lease; False, and nothing written, when another holds it now."""

@@ -78,8 +78,8 @@ class TokenConfig(Row):
 
     @property
     def client_secrets(self) -> "list[ClientSecret]":
-        """The secrets to be tried, in order: oldest first, those that the provider has refused last."""
-        return sorted(self.secrets, key=lambda secret: (secret.refused_at is not None, secret.id))
+        """The secrets to be tried, in order: newest first, those that the provider has refused last."""
+        return sorted(self.secrets, key=lambda secret: (secret.refused_at is not None, -secret.id))
 
     @property
     def client_secret(self) -> "ClientSecret | None":

@@ -82,6 +82,11 @@ def find(key: str) -> Template:
     return found
 
 
+def of(key: str) -> Template:
+    """The template of a configuration that exists; when its file is gone or broken, one that knows nothing."""
+    return _all()[0].get(key) or Template(key=key, name=f"{key} (its template is missing)", order=0, scope="")
+
+
 @cache
 def _all() -> tuple[dict[str, Template], list[str]]:
     return load_folder(_FOLDER)

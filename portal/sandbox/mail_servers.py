@@ -67,6 +67,10 @@ class _Lines(socketserver.StreamRequestHandler):
         raise NotImplementedError
 
 
+class No(Exception):
+    """The answer to a command is NO, with this text."""
+
+
 class ImapHandler(_Lines):
     """RFC 3501 with SASL-IR and UIDPLUS, one folder: INBOX."""
 
@@ -104,7 +108,10 @@ class ImapHandler(_Lines):
         if name not in commands:
             self.say(f"{tag} BAD Unknown or not allowed now")
             return True
-        problem = commands[name](arguments)
+        try:
+            problem = commands[name](arguments)
+        except No as refusal:
+            problem = str(refusal)
         self.say(f"{tag} NO {problem}" if problem else f"{tag} OK {name} completed")
         return True
 

@@ -1,8 +1,11 @@
 """For load balancers and monitoring: no login, no details."""
 
 from flask import Blueprint, g
+from peewee import DatabaseError
 
 from portal import access, health
+from portal.db import connected
+from portal.errors import ConfigError
 
 bp = Blueprint("health", __name__)
 
@@ -18,5 +21,9 @@ def alive() -> tuple[str, int]:
 @access.public
 def ready() -> tuple[str, int]:
     """Database, clock, Redis and workers do their part."""
-    silent = [part.name for part in health.parts(g.now) if part.state.tone != "good"]
+    try:
+        with connected():
+            silent = [part.name for part in health.parts(g.now) if part.state.tone != "good"]
+    except (ConfigError, DatabaseError):
+        silent = ["Database"]
     return ("ok\n", 200) if not silent else (f"not ready: {', '.join(silent)}\n", 503)

@@ -1,7 +1,5 @@
 """Token configurations and their tokens."""
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
@@ -59,7 +57,7 @@ def edit(config_id: int) -> str | Response:
             return _after_save(config)
     elif not form.is_submitted():
         form.show(config)
-    return _form_page(form, providers.find(config.template), config)
+    return _form_page(form, providers.of(config.template), config)
 
 
 def _after_save(config: TokenConfig) -> Response:
@@ -69,8 +67,6 @@ def _after_save(config: TokenConfig) -> Response:
 
 
 def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | None) -> str:
-    if config:
-        g.form_targets = {"{0.scheme}://{0.netloc}".format(urlsplit(config.authorize_url))}
     return render_template(
         "tokens/form.html",
         form=form,
@@ -108,16 +104,20 @@ def delete(config_id: int) -> Response:
 
 @bp.post("/token/<int:token_id>/request")
 @access.needs(Role.OPERATOR)
-def request_new(token_id: int) -> Response:
-    """Leave for the provider's sign-in page."""
+def request_new(token_id: int) -> str | Response:
+    """Leave for the provider's sign-in page.
+
+    By a page of our own: browsers hold every redirect that follows a form to the policy's form-action, and providers
+    redirect to hosts that nobody can name beforehand.
+    """
     token = _token(token_id)
     me = access.me()
     try:
         address = signing_in.begin(token, by=me.name, login_session=me.session, now=g.now)
     except PortalError as error:
         flash(str(error), "error")
-        return redirect(url_for("tokens.edit", config_id=token.token_config.id), 303)
-    return redirect(address, 303)
+        return redirect(_back(token), 303)
+    return render_template("tokens/leaving.html", address=address)
 
 
 @bp.post("/token/<int:token_id>/refresh")

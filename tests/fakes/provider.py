@@ -26,6 +26,7 @@ class FakeProvider:
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
         self.replies: dict[str, Reply] = {}
+        self.only: tuple[str, str] | None = None
         self.arrived = threading.Semaphore(0)
         self.grants()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -48,6 +49,10 @@ class FakeProvider:
     def refuses(self, error: str, description: str = "", status: int = 400, **more: Any) -> None:
         self.says({"error": error, "error_description": description, **more}, status)
 
+    def accepts_only(self, field: str, value: str) -> None:
+        """Refuse every client whose field has another value."""
+        self.only = (field, value)
+
     def says(self, body: Any, status: int = 200, path: str = "/token", **headers: str) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.replies[path] = Reply(raw, status, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -62,6 +67,11 @@ class FakeProvider:
                 length = int(self.headers.get("Content-Length") or 0)
                 form = parse_qs(self.rfile.read(length).decode())
                 fake.requests.append({name: values[0] for name, values in form.items()})
+                if fake.only and fake.requests[-1].get(fake.only[0]) != fake.only[1]:
+                    self.send_response(401)
+                    self.end_headers()
+                    self.wfile.write(b'{"error": "invalid_client"}')
+                    return
                 self.reply()
 
             def do_GET(self) -> None:

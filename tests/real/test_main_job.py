@@ -20,7 +20,7 @@ PAGES = ["/", "/tokens", "/tokens/1", "/mail-accounts", "/mail-accounts/1", "/ma
 
 
 @pytest.fixture(scope="module")
-def stage(folder: Path, certificate_folder: Path, database_environment: dict[str, str]) -> Iterator[World]:
+def stage(certificate_folder: Path, database_environment: dict[str, str]) -> Iterator[World]:
     need("node", "oidc-provider", "dovecot", "chromium")
     with world(certificate_folder, database_environment) as made:
         yield made

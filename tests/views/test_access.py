@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from peewee import OperationalError
 
 from portal.models import Role
 from tests.builders import ADMIN, OPERATOR, VIEWER, make_account, make_destination, make_token
@@ -126,3 +127,31 @@ def test_a_bug_shows_a_page_without_details(app: Flask, alice: PageClient, monke
     page = alice.get("/status", 500)
     assert "Something went wrong" in page.text
     assert "inner workings" not in page.html
+
+
+def test_a_nul_character_is_taken_nowhere(alice: PageClient) -> None:
+    assert alice.client.get("/tokens?x=%00").status_code == 400
+    assert alice.client.post("/login", data={"name": "a\0b", "password": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/runs/99999999999999999999", "/runs?page=99999999999999999999", "/tokens/99999999999"]
+)
+def test_a_number_that_no_database_can_count_to_is_not_found(alice: PageClient, path: str) -> None:
+    assert alice.client.get(path).status_code == 404
+
+
+def test_health_answers_without_a_database(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    from portal.db import database
+    from tests.conftest import unbind
+
+    def gone(**_: object) -> None:
+        raise OperationalError("gone")
+
+    unbind()
+    monkeypatch.setattr(database.obj, "connect", gone)
+    client = app.test_client()
+    assert client.get("/healthz").status_code == 200
+    response = client.get("/readyz")
+    assert (response.status_code, response.text) == (503, "not ready: Database\n")
+    monkeypatch.undo()

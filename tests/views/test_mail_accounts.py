@@ -69,7 +69,7 @@ def test_a_token_takes_the_place_of_a_password(alice: PageClient, tmp_path: Path
         ({"port": "0"}, "A port from 1 to 65535."),
         ({"port": "x"}, "Not a valid integer value."),
         ({"login": "a\x01b"}, "control character"),
-        ({"token": ""}, "A password, or choose a token."),
+        ({"token": ""}, "Choose a token."),
         ({"token": "999"}, "Not a valid choice."),
         ({"destination": "999"}, "Not a valid choice."),
     ],

@@ -1,0 +1,51 @@
+"""A configuration's client as it proves itself to the provider, one secret after the other."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from portal import audit
+from portal.adapters import oauth2
+from portal.adapters.oauth2 import Client
+from portal.db import transaction
+from portal.errors import Refused
+from portal.models import ClientAuth, ClientSecret, TokenConfig
+
+Answer = TypeVar("Answer")
+
+
+def first_of(config: TokenConfig) -> Client:
+    """The client with the secret in use; for what is only about its ID."""
+    return _with_secret(config, config.client_secret)
+
+
+def ask(config: TokenConfig, request: Callable[[Client], Answer], *, actor: str, now: datetime) -> Answer:
+    """Make a request with each secret in turn until the provider takes one.
+
+    A secret that it rejects is marked and tried last from then on. When it rejects them all, the last Refused is
+    raised; so is any other, at once.
+    """
+    secrets = config.client_secrets if config.client_auth is not ClientAuth.PRIVATE_KEY_JWT else []
+    for secret in secrets[:-1]:
+        try:
+            return request(_with_secret(config, secret))
+        except Refused as error:
+            if error.answer.error not in oauth2.CREDENTIALS_ERRORS:
+                raise
+            _mark(config, secret, actor, now)
+    return request(_with_secret(config, secrets[-1] if secrets else None))
+
+
+def _with_secret(config: TokenConfig, secret: ClientSecret | None) -> Client:
+    if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
+        return Client(config.client_id, config.private_key, config.client_auth.value, config.certificate or "")
+    return Client(config.client_id, secret.value if secret else None, config.client_auth.value)
+
+
+def _mark(config: TokenConfig, secret: ClientSecret, actor: str, now: datetime) -> None:
+    if secret.refused_at is None:
+        with transaction():
+            ClientSecret.update(refused_at=now).where(ClientSecret.id == secret.id).execute()
+            audit.about(
+                config, actor, "client-secret-refused", f"the one set {secret.set_at:%Y-%m-%d}; the next is tried", now
+            )
