@@ -10,7 +10,7 @@ from portal import audit
 from portal.adapters import maildir
 from portal.db import transaction
 from portal.errors import InUse, Invalid, Unavailable
-from portal.models import Destination, DestinationType, Message, too_long
+from portal.models import Destination, DestinationType, Message, text_problems
 
 _NAME_TAKEN = "A destination with this name exists."
 
@@ -53,10 +53,10 @@ def delete(row: Destination, *, actor: str, now: datetime) -> None:
 
 
 def _check(name: str, path: str, comment: str) -> None:
-    problems = too_long(Destination, {"name": name, "comment": comment})
+    problems = text_problems(Destination, {"name": name, "path": path, "comment": comment})
     if not name:
         problems["name"] = "This field is required."
-    if not Path(path).is_absolute() or "\x00" in path:
+    if not Path(path).is_absolute():
         problems["path"] = "The full path of a folder, beginning with a slash."
     else:
         try:

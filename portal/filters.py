@@ -32,11 +32,11 @@ def moment(value: datetime | None) -> str:
 
 
 def point(value: datetime | None) -> str:
-    """The same behind "until" or "since": ``valid until 5 minutes from now``."""
+    """A moment behind "until" or "since": ``valid until 14:05 UTC (in 5 minutes)``."""
     if value is None:
         return ""
-    words = relative(value, g.now)
-    return _time(value, f"{words.removeprefix('in ')} from now" if words.startswith("in ") else words)
+    clock = "%H:%M UTC" if abs(value - g.now) < timedelta(hours=12) else "%Y-%m-%d %H:%M UTC"
+    return _time(value, f"{value:{clock}} ({relative(value, g.now)})")
 
 
 def _time(value: datetime, words: str) -> str:

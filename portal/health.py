@@ -22,12 +22,12 @@ class Part:
 def parts(now: datetime) -> list[Part]:
     """Clock, Redis and workers, each with its state; the database answered, or this could not be told."""
     found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now)]
-    workers = jobs.workers()
+    workers = jobs.workers(now)
     if workers is None:
         gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
         return [*found, Part("Redis", gone, "Nothing is lost: the clock enqueues again what is due.")]
     found.append(Part("Redis", State("good", Tone.GOOD, "answers")))
-    return [*found, _workers(workers)]
+    return [*found, *(_workers(queue, names) for queue, names in workers.items())]
 
 
 def clock(now: datetime) -> Part:
@@ -43,11 +43,11 @@ def clock(now: datetime) -> Part:
     return Part("Clock", State("good", Tone.GOOD, "last tick", beat.at), beat.holder)
 
 
-def _workers(names: list[str]) -> Part:
+def _workers(queue: str, names: list[str]) -> Part:
+    title = f"Workers for {queue}"
     if not names:
-        silent = State("broken", Tone.BROKEN, "none is running", remedy="Start one: python -m portal worker")
-        return Part("Workers", silent)
-    return Part("Workers", State("good", Tone.GOOD, f"{len(names)} running"), ", ".join(sorted(names)))
+        return Part(title, State("broken", Tone.BROKEN, "none is alive", remedy="Start one: python -m portal worker"))
+    return Part(title, State("good", Tone.GOOD, f"{len(names)} alive"), ", ".join(sorted(names)))
 
 
 def backlog(now: datetime) -> dict[str, int]:

@@ -3,6 +3,8 @@
 Redis may be down or wiped: every row says by itself when it needs attention, and the clock enqueues it again.
 """
 
+from datetime import UTC, datetime, timedelta
+
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
@@ -16,6 +18,9 @@ ALLOWED = {"workers.tokens.refresh": TOKENS, "workers.mail_accounts.fetch": MAIL
 _TIME_LIMIT = {TOKENS: 120, MAIL: 1800}
 #: How long a crash can be looked at in Redis; the log has it for good.
 _KEEP_CRASHED_SECONDS = 24 * 3600
+
+#: How often at least a worker gives a sign of life.
+WORKER_SECONDS = 30
 
 _redis: Redis | None = None
 
@@ -64,11 +69,17 @@ def _forget_crashed(queue: Queue, job_id: str) -> None:
         job.delete()
 
 
-def workers() -> list[str] | None:
-    """The names of the workers that are alive; None when Redis does not answer."""
+def workers(now: datetime) -> dict[str, list[str]] | None:
+    """The names of the living workers, by the queue that they serve; None when Redis does not answer."""
     if _redis is None:
         return None
+    serving: dict[str, list[str]] = {TOKENS: [], MAIL: []}
     try:
-        return [worker.name for worker in Worker.all(connection=_redis, serializer="json")]
+        for worker in Worker.all(connection=_redis, serializer="json"):
+            beat = worker.last_heartbeat
+            if beat and now - beat.replace(tzinfo=UTC) < timedelta(seconds=2 * WORKER_SECONDS):
+                for queue in worker.queue_names():
+                    serving.setdefault(queue, []).append(worker.name)
     except RedisError:
         return None
+    return serving

@@ -1,7 +1,7 @@
 """Mailboxes to fetch from: add, change, ask for a fetch."""
 
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from peewee import IntegrityError
@@ -9,7 +9,7 @@ from peewee import IntegrityError
 from portal import audit, jobs, settings, status, token_facts
 from portal.db import transaction
 from portal.errors import Invalid
-from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity, too_long
+from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity, text_problems
 from portal.sealing import Secret
 
 DEFAULT_PORTS = {AccountType.IMAPS: 993}
@@ -76,21 +76,18 @@ def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
 
 
 def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
-    """Make the account due; a worker takes it at once, or at the next tick of the clock if Redis is away."""
+    """Make the account due, its pauses starting over; a worker takes it at once, or the clock if Redis is away."""
     with transaction():
-        MailAccount.update(look_at=now).where(MailAccount.id == account.id).execute()
+        MailAccount.update(look_at=now, tries=0).where(MailAccount.id == account.id).execute()
         audit.about(account, actor, "fetch-requested", "", now)
     jobs.fetch_mail_account(account.id)
 
 
 def check(entered: Fields, *, has_password: bool) -> None:
     problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
-    for name, value in asdict(entered).items():
-        if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f]", value):
-            problems[name] = "It has a line break or a control character in it."
     if entered.host and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+", entered.host):
         problems["host"] = "A host name alone, for example outlook.office365.com."
-    problems |= too_long(MailAccount, _columns(entered))
+    problems |= text_problems(MailAccount, _columns(entered))
     if not 0 < entered.port < 65536:
         problems["port"] = "A port from 1 to 65535."
     if entered.token is None and not has_password:

@@ -27,22 +27,26 @@ def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
     if token is None:
         return None
     config = token.token_config
-    if not _can_be_renewed(token) or not config.is_valid or config.credentials_refused_at:
+    # Only a person tries a client again that was rejected: it may have been mended at the provider.
+    paused = config.credentials_refused_at and actor == audit.WORKER
+    if not _can_be_renewed(token) or not config.is_valid or paused:
         token.look_at = None
         token.give_back()
         return None
     try:
         answer = clients.ask(config, _request(token, now), actor=actor, now=now)
     except Unavailable as error:
-        _write_unavailable(token, error, now)
+        _write_unavailable(token, error, actor, now)
         raise
     except Refused as error:
         _write_refused(token, error, actor, now)
         raise
     except Exception:
-        _write_unavailable(token, Unavailable("The portal failed inside; its log has the details."), now)
+        _write_unavailable(token, Unavailable("The portal failed inside; its log has the details."), actor, now)
         raise
     keep(token, answer, now=now)
+    if config.credentials_refused_at:
+        resume(config, now=now, but=token)
     if not token.give_back():
         renewed: Token = Token.get_by_id(token.id)
         return renewed
@@ -86,8 +90,9 @@ def next_refresh(token: Token, now: datetime) -> datetime:
     return schedule.refresh_due(obtained, token.expires_at, settings.refresh_margin(), token.id)
 
 
-def _write_unavailable(token: Token, error: Unavailable, now: datetime) -> None:
-    token.tries += 1
+def _write_unavailable(token: Token, error: Unavailable, actor: str, now: datetime) -> None:
+    # A person's try starts the pauses over: asking six times must not mean an hour of silence.
+    token.tries = token.tries + 1 if actor == audit.WORKER else 1
     token.failing_since = token.failing_since or now
     token.failure = _words(error)
     token.look_at = schedule.retry_at(now, token.tries, error.retry_after)
@@ -128,11 +133,13 @@ def _words(error: OutsideError) -> str:
     return f"{error}{trace}"
 
 
-def resume(config: TokenConfig, *, now: datetime) -> None:
-    """The client was mended: everything under it that has a refresh token is renewed at once."""
+def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> None:
+    """The client was mended: everything under it (``but`` one) that has a refresh token is renewed at once."""
     config.credentials_refused_at = config.credentials_answer = None
     config.save()
     pausing = (Token.token_config == config.id) & Token.refused_at.is_null()
+    if but:
+        pausing &= Token.id != but.id
     if config.flow is not Flow.CLIENT_CREDENTIALS:
         pausing &= Token.refresh_token.is_null(False)
     # A new version: the late answer to a request with the old secret must not pause them again.

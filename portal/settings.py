@@ -11,6 +11,11 @@ from portal.db import transaction
 from portal.errors import Invalid, NotFound
 from portal.models import Setting
 
+#: First segments of addresses that the portal serves itself.
+_TAKEN = {
+    "api", "api-keys", "destinations", "events", "healthz", "login", "logout", "mail-accounts", "metrics", "outbound",
+    "readyz", "runs", "settings", "setup", "sign-in", "static", "status", "tokens", "users", "web-services",
+}  # fmt: skip
 REDIRECT_SCRIPT = "get-oauth2-token-by-authorization-code"
 
 
@@ -31,23 +36,27 @@ def _http_type(text: str) -> str:
 
 
 def _fqdn(text: str) -> str:
-    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:\d{1,5})?", text):
-        raise ValueError(
-            "A host name, and a port if it is not the usual one: mail.example.com or mail.example.com:8443."
-        )
+    name, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    host = name if colon else text
+    if not re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) or (
+        colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536)
+    ):
+        raise ValueError("A host name, and a port if it is not the usual one: mail.example.com:8443.")
     return text
 
 
 def _script_alias(text: str) -> str:
-    stripped = text.strip("/")
-    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", stripped):
+    segments = text.strip("/").split("/") if text.strip("/") else []
+    if not all(re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", segment) for segment in segments):
         raise ValueError("A path such as znuny/ or nothing.")
-    return f"{stripped}/" if stripped else ""
+    if segments and segments[0] in _TAKEN:
+        raise ValueError(f"The portal has pages of its own below /{segments[0]}.")
+    return "".join(f"{segment}/" for segment in segments)
 
 
 def _script(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._~-]+", text):
-        raise ValueError(f"One path segment, such as {REDIRECT_SCRIPT}.pl.")
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._~-]{7,}", text) or text in _TAKEN:
+        raise ValueError(f"One path segment of eight characters or more, such as {REDIRECT_SCRIPT}.pl.")
     return text
 
 

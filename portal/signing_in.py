@@ -10,7 +10,7 @@ from portal.adapters import oauth2, oidc
 from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
 from portal.errors import Answer, OutsideError, Refused
-from portal.models import LoginSession, SignIn, Token, TokenConfig, User
+from portal.models import LoginSession, MailAccount, SignIn, Token, TokenConfig, User
 from portal.sealing import Secret
 
 LIFE = timedelta(minutes=10)
@@ -52,9 +52,19 @@ def _authorize_url(config: TokenConfig, row: SignIn, state: str) -> str:
         "scope": config.scope,
         "state": state,
     }
+    if providers.of(config.template).login_hint and (wanted := _wanted_owner(row.token)):
+        parameters["login_hint"] = wanted
     if "openid" in config.scope.split():
         parameters["nonce"] = row.nonce
     return oauth2.authorize_url(config.authorize_url, parameters, verifier)
+
+
+def _wanted_owner(token: Token) -> str | None:
+    """Whose sign-in it should be: the owner so far, else the login of the first mail account that waits for it."""
+    if token.owner:
+        return token.owner
+    account = MailAccount.select().where(MailAccount.token == token.id).order_by(MailAccount.id).first()
+    return account.login if account else None
 
 
 def complete(

@@ -71,7 +71,7 @@ def upgrade(config: Config, *, now: datetime) -> list[str]:
 
     Under a lock: any number of processes may start at once.
     """
-    _make_data_folder(config.data_dir)
+    make_data_folder(config.data_dir)
     open_database(config.database_url)
     with _locked(config.data_dir), connected():
         applied: list[str] = migrations.run(database.obj, str(MIGRATIONS))
@@ -97,7 +97,8 @@ def check_canary() -> None:
         raise ConfigError("PORTAL_KEYS_FILE: these are not the keys that this database was sealed with") from error
 
 
-def _make_data_folder(folder: Path) -> None:
+def make_data_folder(folder: Path) -> None:
+    """ConfigError, one line, when it cannot be made or written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -58,30 +58,30 @@ def listen(host: str, port: int, what: str = "PORTAL_BIND") -> Iterator[socket.s
         yield opened
 
 
-def supervise(parts: list[Part], environment: dict[str, str], data_dir: Path, greet: Callable[[], None]) -> int:
+def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[], None]) -> int:
     """Run all parts until SIGINT or SIGTERM; return the exit code."""
     asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    with _only_one(data_dir):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, ask)
-        try:
-            for part in parts:
-                _start(part, environment)
-            greet()
-            while not asked:
-                _start_again(parts, environment)
-                time.sleep(_LOOK_SECONDS)
-        finally:
-            _stop(parts)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    try:
+        for part in parts:
+            _start(part, environment)
+        greet()
+        while not asked:
+            _start_again(parts, environment)
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        _stop(parts)
     return 0
 
 
 @contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Held while a portal runs on this folder; ConfigError when another does."""
     with open(data_dir / "run.lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

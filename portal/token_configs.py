@@ -1,7 +1,7 @@
 """Registering and changing the client of a provider."""
 
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ from peewee import IntegrityError
 from portal import audit, providers, refreshing
 from portal.db import transaction
 from portal.errors import InUse, Invalid
-from portal.models import ClientSecret, MailAccount, Token, TokenConfig, Validity, too_long
+from portal.models import ClientSecret, MailAccount, Token, TokenConfig, Validity, text_problems
 from portal.providers import Template
 from portal.sealing import Secret
 
@@ -141,11 +141,7 @@ def used_by(config: TokenConfig) -> list[MailAccount]:
 def check(entered: Fields, secret: Secret | None) -> None:
     """Raise Invalid unless every value can be sent to a provider as it is."""
     problems = {name: "This field is required." for name in ("name", "client_id", *_URLS) if not getattr(entered, name)}
-    problems |= too_long(TokenConfig, asdict(entered))
-    for field in fields(entered):
-        value = getattr(entered, field.name)
-        if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f]", value):
-            problems[field.name] = "It has a line break or a control character in it."
+    problems |= text_problems(TokenConfig, asdict(entered))
     for name in (*_URLS, *_OPTIONAL_URLS):
         if getattr(entered, name) and name not in problems and (problem := _url_problem(getattr(entered, name))):
             problems[name] = problem

@@ -99,6 +99,23 @@ def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProv
     assert stored.refresh_token == Secret(REFRESH_TOKEN)
 
 
+def test_a_persons_tries_do_not_push_the_next_one_away(provider: FakeProvider) -> None:
+    provider.says(b"", 503)
+    token = token_at(provider)
+    for _ in range(6):
+        with pytest.raises(Unavailable):
+            refreshing.refresh(token.id, actor="Alice", now=NOW)
+    assert fresh(token).look_at == NOW + MINUTE
+
+
+def test_a_person_may_try_a_rejected_client_again_and_a_worker_does_not(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
+    assert refresh(token) is None
+    assert refreshing.refresh(token.id, actor="Alice", now=NOW)
+    assert TokenConfig.get().credentials_refused_at is None
+
+
 def test_success_forgets_the_failures(provider: FakeProvider) -> None:
     provider.says(b"", 500)
     token = token_at(provider)

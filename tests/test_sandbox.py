@@ -1,6 +1,7 @@
 """The sandbox answers as the real ones do: sign-in, PKCE, rotation, refusals, and mail over three protocols."""
 
 import base64
+import contextlib
 import hashlib
 import poplib
 import secrets
@@ -9,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -17,9 +19,13 @@ import pytest
 from flask.testing import FlaskClient
 from joserfc.jwk import RSAKey
 
-from portal.sandbox import certificates, smtp_server, store
+from portal.config import Config
+from portal.errors import ConfigError
+from portal.models import Destination, MailAccount, TokenConfig
+from portal.sandbox import certificates, part, smtp_server, store
 from portal.sandbox.mail_servers import Pop3Handler, TlsServer
 from portal.sandbox.provider import create_provider
+from tests.builders import NOW, make_account, make_token, make_user
 from tests.real.postgresql import free_port
 
 USER = store.USERS[0]
@@ -147,3 +153,23 @@ def test_smtp_takes_a_token_and_refuses_another(opened: None, certificate_folder
         controller.stop()
     with store.database.connection_context():
         assert b"Subject: sent" in bytes(store.mail_of(USER)[0].content)
+
+
+def test_the_demo_refuses_a_folder_with_real_data(db: None, config: Config) -> None:
+    make_user()
+    with pytest.raises(ConfigError, match="holds real data"):
+        part.prepare(config, now=NOW)
+
+
+def test_the_demo_follows_its_own_ports_and_touches_no_other_account(
+    db: None, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = iter(range(20001, 20100))
+    monkeypatch.setattr(part, "listen", lambda *_: contextlib.nullcontext())
+    first = replace(config, bind_port=next(ports))
+    part.prepare(first, now=NOW)
+    other = make_account(Destination.get(), make_token(), port=993)
+    part.prepare(replace(config, bind_port=next(ports)), now=NOW)
+    assert {row.port for row in MailAccount.select()} == {993, 20004}
+    assert MailAccount.get_by_id(other.id).port == 993
+    assert TokenConfig.named("Sandbox invoices").token_url == "http://127.0.0.1:20003/token"

@@ -83,6 +83,7 @@ def main(config: Config, queues: list[str]) -> None:
         job_class=ListedJob,
         serializer="json",
         maintenance_interval=60,
+        worker_ttl=jobs.WORKER_SECONDS,
         log_job_description=False,
         work_horse_killed_handler=release_after_kill,
     )

@@ -5,12 +5,14 @@ import sys
 import click
 
 from portal import embedded, health, log, settings, startup, users
+from portal.adapters import tls
 from portal.cli.common import now
 from portal.config import Config, from_environment, parse_bind
 from portal.db import connected
 from portal.errors import ConfigError
 from portal.jobs import MAIL, TOKENS
-from portal.supervisor import Part, listen, supervise
+from portal.sandbox import addresses, part, seed
+from portal.supervisor import Part, listen, only_one, supervise
 
 
 @click.command()
@@ -21,19 +23,27 @@ def run(bind: str | None, workers: int, sandbox: bool) -> None:
     """Start everything: embedded Redis, web server, workers, clock."""
     config = from_environment(_with_bind(bind))
     log.set_up(config.log_format)
-    startup.upgrade(config, now=now())
-    with connected():
-        settings.remember_address(config.address, now=now())
-    with listen(config.bind_host, config.bind_port) as socket:
+    startup.make_data_folder(config.data_dir)
+    with only_one(config.data_dir), listen(config.bind_host, config.bind_port) as socket:
+        _prepare(config)
         parts = [*_redis(config), _web(socket.fileno()), *_background(workers)]
         environment = {"PORTAL_BIND": config.address, "PORTAL_DATA": str(config.data_dir)}
         if sandbox:
-            from portal.sandbox import part
-
-            sandbox_part, sandbox_environment = part.prepare(config, now=now())
+            sandbox_part, more = part.prepare(config, now=now())
             parts.insert(0, sandbox_part)
-            environment |= sandbox_environment
-        sys.exit(supervise(parts, environment, config.data_dir, lambda: _greet(config, sandbox)))
+            environment |= more
+        sys.exit(supervise(parts, environment, lambda: _greet(config, sandbox, environment)))
+
+
+def _prepare(config: Config) -> None:
+    """Everything that can be wrong is found here, before anything is started."""
+    tls.trust(config.ca_file)
+    tls.client_context()
+    if config.redis_url:
+        startup.wait_for_redis(startup.redis(config))
+    startup.upgrade(config, now=now())
+    with connected():
+        settings.remember_address(config.address, now=now())
 
 
 def _with_bind(bind: str | None) -> dict[str, str]:
@@ -62,20 +72,28 @@ def _portal(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "portal", *arguments]
 
 
-def _greet(config: Config, sandbox: bool) -> None:
+def _greet(config: Config, sandbox: bool, environment: dict[str, str]) -> None:
     click.echo(f"\n  Mail Token Portal is at  http://{config.address}/")
     if sandbox:
-        from portal.sandbox import addresses, seed
-
         click.echo(f"  Sign in as  {seed.ADMIN}  with the password  {seed.ADMIN_PASSWORD}")
         click.echo(f"  The sandbox's provider is at  {addresses.Addresses.of(config).provider}/")
+        named = " ".join(f"{name}={environment[name]}" for name in ("PORTAL_DATA", "PORTAL_CA_FILE"))
+        click.echo(f"  On the command line:  {named} {sys.executable} -m portal …")
+    elif part.is_demo(config):
+        click.echo(
+            "  This data folder was made by the demo, whose admin has a published password: use another for real."
+        )
     else:
-        with connected():
-            key = users.new_setup_link(now=now())
-        if key:
-            click.echo(f"  Create the first admin at  http://{config.address}/setup/{key.reveal()}")
-            click.echo("  (works once, for a day; or use: python -m portal user add NAME --role admin)")
+        _greet_first_admin(config)
     click.echo("  Ctrl-C stops it.\n")
+
+
+def _greet_first_admin(config: Config) -> None:
+    with connected():
+        key = users.new_setup_link(now=now())
+    if key:
+        click.echo(f"  Create the first admin at  http://{config.address}/setup/{key.reveal()}")
+        click.echo("  (works once, for a day; or use: python -m portal user add NAME --role admin)")
 
 
 @click.command()
@@ -92,17 +110,17 @@ def web(bind: str | None, handle: int | None) -> None:
 @click.option("--queue", "queues", multiple=True, type=click.Choice([TOKENS, MAIL]), help="Only this queue.")
 def worker(queues: tuple[str, ...]) -> None:
     """Start one worker alone."""
-    from workers import worker as part
+    from workers import worker as background
 
-    part.main(from_environment(), list(queues) or [TOKENS, MAIL])
+    background.main(from_environment(), list(queues) or [TOKENS, MAIL])
 
 
 @click.command()
 def clock() -> None:
     """Start the clock alone."""
-    from workers import clock as part
+    from workers import clock as background
 
-    part.main(from_environment())
+    background.main(from_environment())
 
 
 @click.command()
@@ -119,10 +137,11 @@ def check() -> None:
     click.echo("Configuration, keys and database: good")
     with connected():
         parts = health.parts(now())
-    for part in parts[1:]:
-        remedy = f" {part.state.remedy}" if part.state.remedy else ""
-        click.echo(f"{part.name}: {part.state.name}, {part.state.word}{'.' if remedy else ''}{remedy}")
-    if broken := [part.name for part in parts if part.state.tone == "broken"]:
+    for found in parts[1:]:
+        remedy = f" {found.state.remedy}" if found.state.remedy else ""
+        at = f" {found.state.at:%Y-%m-%d %H:%M:%S}Z" if found.state.at else ""
+        click.echo(f"{found.name}: {found.state.name}, {found.state.word}{at}{'.' if remedy else ''}{remedy}")
+    if broken := [found.name for found in parts if found.state.tone == "broken"]:
         raise ConfigError(f"not in good order: {', '.join(broken)}")
 
 

@@ -37,7 +37,7 @@ def list_tokens(in_json: bool) -> None:
                 "refresh_token": refresh.name,
                 "refreshed_at": row.obtained_at,
                 "next_try": row.look_at,
-                "why": row.failure,
+                "why": access.why or row.failure,
             }
         )
     show_all(shown, in_json)

@@ -1,13 +1,16 @@
 """What people type: one file a word. A form knows its fields and labels; the rules are in the verbs."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_wtf import FlaskForm
 from wtforms import Field
 from wtforms.fields.choices import SelectChoice
 
 from portal.errors import Invalid
+from portal.models import Row
+
+RowType = TypeVar("RowType", bound=Row)
 
 
 class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
@@ -26,6 +29,14 @@ class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
 def choices(pairs: Iterable[tuple[str, str]]) -> list[SelectChoice]:
     """The options of a drop-down, each as value and label."""
     return [SelectChoice(value, label) for value, label in pairs]
+
+
+def chosen(model: type[RowType], field: str, row_id: str) -> RowType:
+    """The row that was chosen; Invalid when somebody deleted it in the meantime."""
+    row: RowType | None = model.get_or_none(model.id == row_id)
+    if row is None:
+        raise Invalid({field: "It was deleted in the meantime; choose another."})
+    return row
 
 
 def text(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from wtforms import IntegerField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
-from portal.forms import Form, choices, text
+from portal.forms import Form, choices, chosen, text
 from portal.mail_accounts import DEFAULT_PORTS, Fields
 from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Token, Validity
 from portal.sealing import Secret
@@ -72,8 +72,8 @@ class MailAccountForm(Form):
             host=text(self.host.data),
             port=self.port.data,
             login=text(self.login.data),
-            token=Token.get_by_id(self.token.data) if by_token and self.token.data else None,
-            destination=Destination.get_by_id(self.destination.data),
+            token=chosen(Token, "token", self.token.data) if by_token else None,
+            destination=chosen(Destination, "destination", self.destination.data),
             folder=text(self.folder.data),
             after_fetch=AfterFetch(self.after_fetch.data),
             validity=Validity(self.validity.data),

@@ -1,6 +1,6 @@
 """The rows, one file a word."""
 
-from portal.models.base import Leased, Row, too_long, tuples
+from portal.models.base import Leased, Row, text_problems, tuples
 from portal.models.destination import Destination, DestinationType
 from portal.models.event import Event
 from portal.models.heartbeat import Heartbeat
@@ -50,6 +50,6 @@ __all__ = [
     "TokenConfig",
     "User",
     "Validity",
-    "too_long",
+    "text_problems",
     "tuples",
 ]

@@ -16,12 +16,16 @@ def tuples(query: Any) -> list[tuple[Any, ...]]:
     return list(query.tuples())
 
 
-def too_long(model: type[Model], values: Mapping[str, object]) -> dict[str, str]:
-    """What is wrong with texts that their columns cannot hold: SQLite would keep them, PostgreSQL fails."""
+def text_problems(model: type[Model], values: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong with texts: characters that nobody sees, or too many (which only PostgreSQL would refuse)."""
     problems = {}
     for name, value in values.items():
         longest = getattr(model._meta.fields.get(name), "max_length", None)
-        if isinstance(value, str) and longest and len(value) > longest:
+        if not isinstance(value, str):
+            continue
+        if not value.isprintable():
+            problems[name] = "It has a line break or a control character in it."
+        elif longest and len(value) > longest:
             problems[name] = f"At most {longest} characters."
     return problems
 

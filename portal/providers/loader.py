@@ -37,6 +37,8 @@ class Template:
     authorize_parameters: dict[str, str] = field(default_factory=dict)
     scope_in_code_exchange: bool = False
     scope_in_refresh: bool = False
+    #: Whether the provider is told whose sign-in is wanted; Microsoft takes no hint beside prompt=select_account.
+    login_hint: bool = False
     issuer: str = ""
     jwks_url: str = ""
     userinfo_url: str = ""
@@ -55,7 +57,7 @@ class Template:
 _REQUIRED = {"name": str, "order": int, "scope": str}
 _OPTIONAL = {
     **dict.fromkeys(("authorize_url", "token_url", "refresh_url", "tenant", "issuer", "jwks_url", "userinfo_url"), str),
-    **dict.fromkeys(("tenant_editable", "scope_in_code_exchange", "scope_in_refresh"), bool),
+    **dict.fromkeys(("tenant_editable", "scope_in_code_exchange", "scope_in_refresh", "login_hint"), bool),
     **dict.fromkeys(("notify_expired_token", "notify_expired_refresh_token"), bool),
     **dict.fromkeys(("owner_claims", "guide"), list),
     "authorize_parameters": dict,

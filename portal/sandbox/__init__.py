@@ -1,1 +1,1 @@
-"""A provider and a mail server on this machine alone, to try the portal out. Nothing of the product imports it."""
+"""A provider and a mail server on this machine alone, to try the portal out. Only `run --sandbox` imports it."""

@@ -6,14 +6,31 @@ from datetime import datetime
 from portal import sealing
 from portal.config import Config
 from portal.db import connected
+from portal.errors import ConfigError
+from portal.models import User
 from portal.sandbox import certificates, seed, store
 from portal.sandbox.addresses import HOST, Addresses
 from portal.supervisor import Part, listen
 
+#: In the data folder of a demo, and of no other.
+FOLDER = "sandbox"
+
+
+def is_demo(config: Config) -> bool:
+    return (config.data_dir / FOLDER / "sandbox.db").exists()
+
+
+def _refuse_real_data(config: Config) -> None:
+    """The demo puts its own users and accounts into a folder of its own, never beside real ones."""
+    with connected():
+        if not is_demo(config) and User.select().exists():
+            raise ConfigError(f"PORTAL_DATA: {config.data_dir} holds real data; give the demo a folder of its own")
+
 
 def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
     """Make certificates and example data; return the part, and what the other parts need to trust it."""
-    folder = config.data_dir / "sandbox"
+    folder = config.data_dir / FOLDER
+    _refuse_real_data(config)
     folder.mkdir(mode=0o700, exist_ok=True)
     for port in Addresses.of(config).ports():
         with listen(HOST, port, "The sandbox listens behind PORTAL_BIND"):

@@ -205,7 +205,12 @@ def _pages(app: Flask, server: AuthorizationServer) -> None:
         except OAuth2Error as error:
             return render_template("refused.html", error=error), 400
         if request.method == "GET":
-            return render_template("authorize.html", users=store.USERS, scope=grant.request.payload.scope)
+            return render_template(
+                "authorize.html",
+                users=store.USERS,
+                hint=request.args.get("login_hint"),
+                scope=grant.request.payload.scope,
+            )
         user = request.form.get("user") if request.form.get("decision") == "allow" else None
         return server.create_authorization_response(grant=grant, grant_user=user if user in store.USERS else None)
 

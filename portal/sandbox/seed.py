@@ -67,8 +67,12 @@ def _urls(addresses: Addresses) -> dict[str, str]:
 
 def _follow_ports(addresses: Addresses) -> None:
     """The demo was started on another port: its provider and its mail server are elsewhere now."""
-    TokenConfig.update(**_urls(addresses)).where(TokenConfig.template == "sandbox").execute()
-    MailAccount.update(port=addresses.imap_port).where(MailAccount.host == HOST).execute()
+    own = TokenConfig.template == "sandbox"
+    TokenConfig.update(**_urls(addresses)).where(own).execute()
+    tokens = Token.select(Token.id).join(TokenConfig).where(own)
+    MailAccount.update(port=addresses.imap_port).where(
+        MailAccount.host == HOST, MailAccount.token.in_(tokens)
+    ).execute()
 
 
 def _sign_in(token: Token, user: str, now: datetime) -> None:

@@ -66,8 +66,12 @@ def edit(account_id: int) -> str | Response:
 @access.needs(Role.OPERATOR)
 def fetch(account_id: int) -> Response:
     account = _account(account_id)
+    state = mail_accounts.state(account, g.now)
     mail_accounts.ask_for_fetch(account, actor=access.actor(), now=g.now)
-    flash(f"{account.name} is being fetched. Reload this page to see how far it is.", "info")
+    if state.remedy:
+        flash(f"{account.name} cannot be fetched: {state.word}. {state.remedy}", "warning")
+    else:
+        flash(f"{account.name} is being fetched. Reload this page to see how far it is.", "info")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 

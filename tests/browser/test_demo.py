@@ -68,7 +68,7 @@ def test_the_whole_way_is_clicked_through(demo: Portal, browser: Browser) -> Non
 
     page.get_by_role("link", name="Sandbox invoices").click()
     page.get_by_role("button", name="Request new token").click()
-    page.get_by_label("invoices@sandbox.test").check()
+    assert page.get_by_label("invoices@sandbox.test").is_checked()
     page.get_by_role("button", name="Allow").click()
     assert "Signed in as invoices@sandbox.test" in page.inner_text("main")
     before = inbox(demo)
@@ -185,6 +185,21 @@ def test_a_part_that_dies_is_started_again(demo: Portal) -> None:
     os.kill(clock, signal.SIGKILL)
     wait_for(lambda: "clock ended with -9; started again in 1 s" in demo.log(), 5, demo.log)
     wait_for(lambda: any("portal clock" in title for pid, title in demo.pids().items() if pid != clock), 10, demo.log)
+
+
+def test_a_second_portal_on_the_same_folder_is_refused_and_changes_nothing(demo: Portal) -> None:
+    import subprocess
+    import sys
+
+    before = demo.rows("mail-account", "list"), demo.rows("token-config", "list")
+    variables = {**demo.variables, "PORTAL_BIND": "127.0.0.1:1"}
+    command = [sys.executable, "-m", "portal", "run", "--sandbox"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert "another portal is running" in done.stderr
+    after = demo.rows("mail-account", "list"), demo.rows("token-config", "list")
+    assert [row["name"] for row in before[0]] == [row["name"] for row in after[0]]
+    assert before[1] == after[1]
 
 
 def test_a_taken_port_is_one_clear_line(demo: Portal, tmp_path: Path) -> None:
