@@ -14,7 +14,11 @@ from rq.job import JobStatus
 #: Renewals have a queue, and a worker, of their own: a mailbox that takes an hour holds up no token.
 TOKENS, MAIL = "tokens", "mail"
 #: What a worker may run; anything else in Redis is refused (JSON alone would still run ``os.system``).
-ALLOWED = {"workers.tokens.refresh": TOKENS, "workers.mail_accounts.fetch": MAIL}
+ALLOWED = {
+    "workers.tokens.refresh": TOKENS,
+    "workers.tokens.poll_device_sign_in": TOKENS,
+    "workers.mail_accounts.fetch": MAIL,
+}
 _TIME_LIMIT = {TOKENS: 120, MAIL: 1800}
 #: How long a crash can be looked at in Redis; the log has it for good.
 _KEEP_CRASHED_SECONDS = 24 * 3600
@@ -33,6 +37,10 @@ def use_redis(connection: Redis) -> None:
 
 def refresh_token(token_id: int) -> bool:
     return _enqueue("workers.tokens.refresh", f"refresh-{token_id}", token_id)
+
+
+def poll_device_sign_in(row_id: int) -> bool:
+    return _enqueue("workers.tokens.poll_device_sign_in", f"device-{row_id}", row_id)
 
 
 def fetch_mail_account(account_id: int) -> bool:

@@ -215,6 +215,22 @@ def _last_resort(token_id: int, now: datetime) -> Token:
     raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
 
 
+def revoke(token: Token, *, actor: str, now: datetime) -> None:
+    """Have the provider end the sign-in (RFC 7009), then forget it here. A failure at the provider changes nothing."""
+    config, held, hint = token.token_config, token.refresh_token, "refresh_token"
+    if held is None:
+        held, hint = token.access_token, "access_token"
+    if held is None or not config.revocation_url:
+        raise PortalError(f"{token.name!r} cannot be revoked: it holds no token, or the provider has no revocation.")
+
+    def request(client: Client) -> None:
+        oauth2.revoke(client, config.revocation_url, token=held, hint=hint, now=now)
+
+    clients.ask(config, request, actor=actor, now=now)
+    audit.about(token, actor, "revoked", "at the provider", now)
+    forget(token, actor=actor, now=now)
+
+
 #: What a sign-in fills.
 _GIVEN = (
     "access_token",

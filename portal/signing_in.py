@@ -5,12 +5,12 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from portal import audit, clients, providers, refreshing, settings
+from portal import audit, clients, owner_links, providers, refreshing, settings
 from portal.adapters import oauth2, oidc
 from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
 from portal.errors import Answer, OutsideError, Refused
-from portal.models import LoginSession, MailAccount, SignIn, Token, TokenConfig, User
+from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
 from portal.sealing import Secret
 
 LIFE = timedelta(minutes=10)
@@ -20,8 +20,13 @@ _FOREIGN_STATE = (
 )
 
 
-def begin(token: Token, *, by: str, login_session: LoginSession | None, now: datetime) -> str:
-    """The provider's address for this sign-in. ``login_session`` None: the command line takes the answer itself."""
+#: The browser that begins a sign-in, and alone may bring its answer: that of a user, or that of whom a link was sent.
+#: None: the command line, which takes the answer itself.
+Browser = LoginSession | OwnerLink | None
+
+
+def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_owner: bool = False) -> str:
+    """The provider's address for this sign-in. ``replace_owner``: another account than before may take it over."""
     config = token.token_config
     if not config.is_valid:
         raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
@@ -31,8 +36,10 @@ def begin(token: Token, *, by: str, login_session: LoginSession | None, now: dat
         row = SignIn.create(
             state_hash=_hash(state),
             token=token,
-            login_session=login_session,
-            user_name=by,
+            login_session=browser if isinstance(browser, LoginSession) else None,
+            owner_link=browser if isinstance(browser, OwnerLink) else None,
+            replaces_owner=replace_owner,
+            user_name=by[:100],
             nonce=nonce,
             redirect_uri=settings.redirect_uri(),
             started_at=now,
@@ -67,14 +74,12 @@ def _wanted_owner(token: Token) -> str | None:
     return account.login if account else None
 
 
-def complete(
-    parameters: Mapping[str, str], *, by: str, user: User | None, login_session: LoginSession | None, now: datetime
-) -> Token:
+def complete(parameters: Mapping[str, str], *, by: str, user: User | None, browser: Browser, now: datetime) -> Token:
     """Take the provider's answer (RFC 6749 section 4.1.2) and store the tokens.
 
     Refused tells in the provider's words why not; the token in hand stays as it was.
     """
-    row = _use_up(parameters.get("state", ""), login_session, by, now)
+    row = _use_up(parameters.get("state", ""), browser, by, now)
     token = row.token
     try:
         code = _code(parameters, token.token_config)
@@ -83,14 +88,16 @@ def complete(
     except OutsideError as error:
         _write_failure(row, error, by, now)
         raise
-    _store(token, answer, owner, by=by, user=user, now=now)
+    store(token, answer, owner, by=by, user=user, now=now)
+    if row.owner_link:
+        owner_links.used(row.owner_link, now=now)
     return token
 
 
-def _use_up(state: str, login_session: LoginSession | None, by: str, now: datetime) -> SignIn:
+def _use_up(state: str, browser: Browser, by: str, now: datetime) -> SignIn:
     """The sign-in that ``state`` belongs to, marked as used before anything else is looked at."""
     row = SignIn.get_or_none(SignIn.state_hash == _hash(state))
-    if row is not None and row.login_session_id == (login_session.id if login_session else None):
+    if row is not None and _began(row) == (type(browser), browser.id if browser else None):
         fresh = (SignIn.id == row.id) & SignIn.used_at.is_null() & (SignIn.started_at > now - LIFE)
         if SignIn.update(used_at=now).where(fresh).execute() == 1:
             return row
@@ -105,6 +112,13 @@ def _use_up(state: str, login_session: LoginSession | None, by: str, now: dateti
         now,
     )
     raise Refused(_FOREIGN_STATE)
+
+
+def _began(row: SignIn) -> tuple[type, int | None]:
+    """Which browser began it, as kind and id."""
+    if row.login_session_id is not None:
+        return LoginSession, row.login_session_id
+    return (OwnerLink, row.owner_link_id) if row.owner_link_id is not None else (type(None), None)
 
 
 def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
@@ -134,18 +148,27 @@ def _exchange(row: SignIn, code: Secret, by: str, now: datetime) -> TokenAnswer:
 
 def _owner(row: SignIn, answer: TokenAnswer) -> str | None:
     """Who signed in; Refused when it is not the account that this token belongs to."""
-    config, before = row.token.token_config, row.token.owner
+    config = row.token.token_config
     identity = oidc.Identity(config.issuer, config.jwks_url, config.userinfo_url)
     claims = providers.of(config.template).owner_claims
     owner = oidc.owner_of(answer, identity, clients.first_of(config), nonce=row.nonce, claims=claims)
+    return owner if row.replaces_owner and owner else same_owner(row.token, owner)
+
+
+def same_owner(token: Token, owner: str | None) -> str | None:
+    """The owner after a sign-in; Refused when it is another account than before."""
+    before = token.owner
     if before and owner and before.casefold() != owner.casefold():
         raise Refused(
-            f"{owner} signed in, but this token belongs to {before}. Sign in as {before}, or forget the token first."
+            f"{owner} signed in, but this token belongs to {before}. "
+            f"Sign in as {before}, or let another account take it over."
         )
     return owner or before
 
 
-def _store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
+def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
+    """Put the tokens of a sign-in into the row, and wake what waited for them."""
+    """Put the tokens of a sign-in into the row, and wake what waited for them."""
     if answer.refresh_token is None:
         # A new grant: the refresh token of the old one is not its continuation.
         token.refresh_token = None

@@ -162,6 +162,40 @@ def _refresh_by_end(expires_at: datetime, now: datetime) -> State:
     return State("valid", Tone.GOOD, "valid until", expires_at)
 
 
+#: From here on the end of a client secret is announced.
+SECRET_WARNING = timedelta(days=30)
+
+
+def client_secret(ends_at: datetime | None, refused_at: datetime | None, now: datetime) -> State:
+    """The state of one client secret; the first that holds."""
+    if refused_at:
+        return State("refused", Tone.BROKEN, "refused since", refused_at, remedy=NEW_SECRET)
+    if ends_at is None:
+        return State("no end known", Tone.GOOD, "no end known")
+    if now >= ends_at:
+        return State("ended", Tone.BROKEN, "ended on", ends_at, remedy=NEW_SECRET)
+    if now >= ends_at - SECRET_WARNING:
+        days = (ends_at - now).days
+        return State(
+            "ending", Tone.WARNING, f"ends in {days} day{'' if days == 1 else 's'}, on", ends_at, remedy=NEW_SECRET
+        )
+    return State("good", Tone.GOOD, "good until", ends_at)
+
+
+#: Asked for to learn who signs in and to get a refresh token; providers do not list them among what they granted.
+_NO_PERMISSION = {"openid", "profile", "email", "offline_access"}
+
+
+def missing_scopes(asked: str, granted: str | None) -> list[str]:
+    """Permissions that were asked for and not granted; none before anything was granted."""
+    if granted is None:
+        return []
+    given = {scope.casefold() for scope in granted.split()}
+    return [
+        scope for scope in asked.split() if scope.casefold() not in given | _NO_PERMISSION and "/.default" not in scope
+    ]
+
+
 @dataclass(frozen=True)
 class AccountFacts:
     """What is known of a mail account; ``token`` is None when it signs in by password."""

@@ -10,8 +10,8 @@ from peewee import IntegrityError
 
 from portal import audit, providers, refreshing
 from portal.db import transaction
-from portal.errors import InUse, Invalid
-from portal.models import ClientSecret, MailAccount, Token, TokenConfig, Validity, text_problems
+from portal.errors import InUse, Invalid, NotFound, PortalError
+from portal.models import ClientAuth, ClientSecret, Flow, MailAccount, Token, TokenConfig, Validity, text_problems
 from portal.providers import Template
 from portal.sealing import Secret
 
@@ -25,9 +25,12 @@ class Fields:
 
     name: str
     client_id: str
-    authorize_url: str
     token_url: str
-    refresh_url: str
+    authorize_url: str = ""
+    refresh_url: str = ""
+    device_url: str = ""
+    revocation_url: str = ""
+    client_auth: ClientAuth = ClientAuth.SECRET_POST
     scope: str = ""
     tenant: str = ""
     issuer: str = ""
@@ -36,16 +39,29 @@ class Fields:
     validity: Validity = Validity.VALID
     notify_expired_token: bool = False
     notify_expired_refresh_token: bool = True
+    in_testing: bool = False
 
 
-_URLS = ("authorize_url", "token_url", "refresh_url")
-_OPTIONAL_URLS = ("jwks_url", "userinfo_url")
+@dataclass(frozen=True)
+class NewSecret:
+    """What was entered of a client secret: ``value`` None keeps the one there is; ``ends_at`` None: no end known."""
+
+    value: Secret | None = None
+    ends_at: datetime | None = None
+
+
+URLS = ("authorize_url", "token_url", "refresh_url", "device_url", "revocation_url", "jwks_url", "userinfo_url")
+#: What each flow cannot do without.
+_REQUIRED = {
+    Flow.AUTHORIZATION_CODE: ("name", "client_id", "authorize_url", "token_url", "refresh_url"),
+    Flow.CLIENT_CREDENTIALS: ("name", "client_id", "token_url"),
+}
 
 
 def from_template(template: Template, *, name: str, client_id: str, tenant: str = "", **given: Any) -> Fields:
     """The template's values with the tenant put in; what is given by hand wins."""
     tenant = tenant or template.tenant or ""
-    urls = {key: getattr(template, key).replace("{tenant}", tenant) for key in (*_URLS, *_OPTIONAL_URLS)}
+    urls = {key: getattr(template, key).replace("{tenant}", tenant) for key in URLS}
     preset = {
         **urls,
         "scope": template.scope,
@@ -61,16 +77,19 @@ def from_template(template: Template, *, name: str, client_id: str, tenant: str 
     )
 
 
-def add(template: Template, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> TokenConfig:
+def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> TokenConfig:
     """Register a client with its first, still empty token. Invalid names each bad field."""
-    check(entered, secret)
+    flow = Flow(template.flow)
+    check(entered, secret.value, flow)
     if template.tenant is not None and not entered.tenant:
         raise Invalid({"tenant": "The tenant ID or domain of the organisation."})
     try:
         with transaction():
-            config = TokenConfig.create(template=template.key, created_at=now, changed_at=now, **asdict(entered))
-            Token.create(token_config=config)
-            if secret:
+            config = TokenConfig.create(
+                template=template.key, flow=flow, created_at=now, changed_at=now, **asdict(entered)
+            )
+            Token.create(token_config=config, look_at=now if flow is Flow.CLIENT_CREDENTIALS else None)
+            if secret.value:
                 _add_secret(config, secret, now)
             audit.about(config, actor, "added", f"from the template {template.name}", now)
     except IntegrityError as error:
@@ -78,48 +97,98 @@ def add(template: Template, entered: Fields, secret: Secret | None, *, actor: st
     return config
 
 
-def edit(config: TokenConfig, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> None:
-    """Change a configuration. ``secret`` None keeps the one there is; no change touches a token."""
+def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> None:
+    """Change a configuration. A new secret is tried before the ones there are; no change touches a token."""
     _follow_tenant(config, entered)
-    check(entered, secret)
+    check(entered, secret.value, config.flow)
     changed = [name for name, value in asdict(entered).items() if getattr(config, name) != value]
     for name in changed:
         setattr(config, name, getattr(entered, name))
     try:
         with transaction():
-            if changed or secret:
+            if changed or secret.value:
                 config.changed_at = now
-            if secret:
-                _add_secret(config, secret, now)
             config.save()
-            _go_on(config, changed, secret, now)
-            audit.about(config, actor, "edited", audit.changed([*changed, *(["client_secret"] if secret else [])]), now)
+            changed += _keep_secret(config, secret, now)
+            _go_on(config, changed, now)
+            audit.about(config, actor, "edited", audit.changed(changed), now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[str]:
+    """Store what was entered of a secret; an end alone is that of the secret in use."""
+    if secret.value:
+        _add_secret(config, secret, now)
+        return ["client_secret"]
+    used = config.client_secret
+    if used is None or used.ends_at == secret.ends_at:
+        return []
+    used.ends_at = secret.ends_at
+    used.save()
+    return ["client_secret_ends_at"]
 
 
 def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
     """A new tenant goes into the URLs that are still as the template made them from the old one."""
     template = providers.of(config.template)
-    for name in (*_URLS, *_OPTIONAL_URLS):
+    for name in URLS:
         pattern = getattr(template, name)
         if getattr(entered, name) == pattern.replace("{tenant}", config.tenant):
             setattr(entered, name, pattern.replace("{tenant}", entered.tenant))
 
 
-def _go_on(config: TokenConfig, changed: list[str], secret: Secret | None, now: datetime) -> None:
+#: A change of these may set going again what stood still.
+_MENDING = {"client_id", "client_secret", "client_auth", "token_url", "refresh_url", "scope", "validity", "tenant"}
+
+
+def _go_on(config: TokenConfig, changed: list[str], now: datetime) -> None:
     """What may have stood still because of the old values is tried again at once."""
-    if not secret and not {"client_id", "token_url", "refresh_url", "scope", "validity"} & set(changed):
+    if not _MENDING & set(changed):
         return
     refreshing.resume(config, now=now)
     for token in tokens_of(config):
         refreshing.wake_dependants(token, now=now)
 
 
-def _add_secret(config: TokenConfig, secret: Secret, now: datetime) -> None:
-    row = ClientSecret.create(token_config=config, set_at=now)
-    row.value = secret
+def _add_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> None:
+    row = ClientSecret.create(token_config=config, set_at=now, ends_at=secret.ends_at)
+    row.value = secret.value
     row.save()
+
+
+def forget_secret(config: TokenConfig, secret_id: int, *, actor: str, now: datetime) -> None:
+    """Remove one of several secrets."""
+    with transaction():
+        row = ClientSecret.get_or_none(ClientSecret.id == secret_id, ClientSecret.token_config == config.id)
+        if row is None:
+            raise NotFound("There is no such client secret.")
+        row.delete_instance()
+        audit.about(config, actor, "client-secret-removed", f"the one set {row.set_at:%Y-%m-%d}", now)
+
+
+def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
+    """Room for one more mailbox under the same client."""
+    if config.flow is Flow.CLIENT_CREDENTIALS:
+        raise PortalError(
+            "An app-only configuration has one token, which opens every mailbox that the application may."
+        )
+    with transaction():
+        token = Token.create(token_config=config)
+        audit.about(config, actor, "token-added", "", now)
+    return token
+
+
+def delete_token(token: Token, *, actor: str, now: datetime) -> None:
+    """Remove a token; InUse names what depends on it. The last one of a configuration stays."""
+    with transaction():
+        accounts = MailAccount.select().where(MailAccount.token == token.id)
+        if names := ", ".join(account.name for account in accounts):
+            raise InUse(f"{token.name!r} is in use and cannot be deleted. Mail accounts that use it: {names}.")
+        if len(tokens_of(token.token_config)) == 1:
+            raise InUse("A configuration keeps its last token; forget it instead.")
+        audit.about(token, actor, "deleted", "the provider is not told", now)
+        token.delete_instance()
 
 
 def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
@@ -138,11 +207,11 @@ def used_by(config: TokenConfig) -> list[MailAccount]:
     return list(MailAccount.select().join(Token).where(Token.token_config == config.id).order_by(MailAccount.name))
 
 
-def check(entered: Fields, secret: Secret | None) -> None:
+def check(entered: Fields, secret: Secret | None, flow: Flow = Flow.AUTHORIZATION_CODE) -> None:
     """Raise Invalid unless every value can be sent to a provider as it is."""
-    problems = {name: "This field is required." for name in ("name", "client_id", *_URLS) if not getattr(entered, name)}
+    problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
     problems |= text_problems(TokenConfig, asdict(entered))
-    for name in (*_URLS, *_OPTIONAL_URLS):
+    for name in URLS:
         if getattr(entered, name) and name not in problems and (problem := _url_problem(getattr(entered, name))):
             problems[name] = problem
     if secret and re.search(r"[\x00-\x20\x7f]", secret.reveal()):

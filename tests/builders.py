@@ -54,11 +54,15 @@ def make_config(
     issuer: str = "",
     jwks_url: str = "",
     userinfo_url: str = "",
+    revocation: bool = False,
+    device: bool = False,
 ) -> TokenConfig:
     entered = token_configs.Fields(
         name=name or f"Configuration {next(_number)}",
         client_id="client-1111",
         authorize_url=f"{base}/authorize",
+        revocation_url=f"{base}/revoke" if revocation else "",
+        device_url=f"{base}/device" if device else "",
         token_url=f"{base}/token",
         refresh_url=f"{base}/token",
         scope="mail offline_access",
@@ -70,7 +74,9 @@ def make_config(
         notify_expired_refresh_token=notify_expired_refresh_token,
     )
     preset = providers.find(template)
-    return token_configs.add(preset, entered, Secret(secret) if secret else None, actor="test", now=NOW)
+    return token_configs.add(
+        preset, entered, token_configs.NewSecret(Secret(secret) if secret else None), actor="test", now=NOW
+    )
 
 
 def make_token(

@@ -11,10 +11,26 @@ GOOD = "name: Mine\norder: 1\nscope: mail\n"
 def test_every_template_that_is_shipped_can_be_used() -> None:
     assert providers.broken() == []
     keys = {template.key for template in providers.offered()}
-    assert keys == {
-        "microsoft-common", "microsoft-consumers", "microsoft-organizations", "microsoft-tenant", "google", "generic",
-        "sandbox",
-    }  # fmt: skip
+    flows = {"microsoft-app", "microsoft-us-gov-app", "microsoft-china-app", "generic-app"}
+    microsoft = {f"microsoft-{kind}" for kind in ("tenant", "common", "organizations", "consumers")}
+    clouds = {f"microsoft-{cloud}-{kind}" for cloud in ("us-gov", "china") for kind in ("tenant", "organizations")}
+    assert keys == {*flows, *microsoft, *clouds, "google", "generic", "sandbox"}
+    assert {template.key for template in providers.offered() if template.flow == "client_credentials"} == flows
+
+
+@pytest.mark.parametrize(
+    ("key", "login", "resource"),
+    [
+        ("microsoft-us-gov-tenant", "login.microsoftonline.us", "outlook.office365.us"),
+        ("microsoft-china-tenant", "login.partner.microsoftonline.cn", "partner.outlook.cn"),
+    ],
+)
+def test_a_national_cloud_has_its_own_hosts_throughout(key: str, login: str, resource: str) -> None:
+    template = providers.find(key)
+    assert template.token_url == f"https://{login}/{{tenant}}/oauth2/v2.0/token"
+    assert f"https://{resource}/IMAP.AccessAsUser.All" in template.scope
+    app = providers.find(key.replace("tenant", "app"))
+    assert (app.token_url, app.scope) == (template.token_url, f"https://{resource}/.default")
 
 
 @pytest.mark.parametrize("kind", ["common", "consumers", "organizations"])

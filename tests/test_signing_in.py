@@ -21,12 +21,12 @@ def session(db: None) -> LoginSession:
 
 def begin(token: Token, session: LoginSession | None, now: datetime = NOW) -> dict[str, str]:
     """The parameters of the address that the browser is sent to."""
-    url = signing_in.begin(token, by="Alice", login_session=session, now=now)
+    url = signing_in.begin(token, by="Alice", browser=session, now=now)
     return dict(parse_qsl(urlsplit(url).query))
 
 
 def complete(session: LoginSession | None, *, now: datetime = NOW, **parameters: str) -> Token:
-    return signing_in.complete(parameters, by="Alice", user=None, login_session=session, now=now)
+    return signing_in.complete(parameters, by="Alice", user=None, browser=session, now=now)
 
 
 def waiting(provider: FakeProvider, **options: str) -> Token:

@@ -8,7 +8,7 @@ from portal import providers, token_configs
 from portal.errors import InUse, Invalid, NotFound
 from portal.models import ClientSecret, Event, Token, TokenConfig
 from portal.sealing import Secret
-from portal.token_configs import Fields
+from portal.token_configs import Fields, NewSecret
 from tests.builders import (
     CLIENT_SECRET,
     NOW,
@@ -21,7 +21,7 @@ from tests.builders import (
 )
 
 pytestmark = pytest.mark.usefixtures("db")
-GOOD = Fields("Mail", "client-1", "https://p.test/authorize", "https://p.test/token", "https://p.test/token")
+GOOD = Fields("Mail", "client-1", "https://p.test/token", "https://p.test/authorize", "https://p.test/token")
 
 
 def refused(entered: Fields, secret: str | None = None) -> dict[str, str]:
@@ -86,7 +86,7 @@ def test_the_tenant_goes_into_all_urls() -> None:
 def test_a_template_with_a_tenant_asks_for_one() -> None:
     entered = replace(GOOD, tenant="")
     with pytest.raises(Invalid, match="tenant"):
-        token_configs.add(providers.find("microsoft-tenant"), entered, None, actor="Alice", now=NOW)
+        token_configs.add(providers.find("microsoft-tenant"), entered, NewSecret(), actor="Alice", now=NOW)
 
 
 def test_a_name_is_taken_once() -> None:
@@ -99,7 +99,7 @@ def test_an_edit_without_a_secret_keeps_the_secret_and_every_token() -> None:
     token = make_token()
     config = token.token_config
     entered = replace(_fields(config), name="Renamed", scope="mail")
-    token_configs.edit(config, entered, None, actor="Alice", now=NOW + timedelta(hours=1))
+    token_configs.edit(config, entered, NewSecret(), actor="Alice", now=NOW + timedelta(hours=1))
     stored = TokenConfig.get_by_id(config.id)
     assert stored.name == "Renamed"
     assert stored.client_secret.value == Secret(CLIENT_SECRET)
@@ -112,7 +112,7 @@ def test_a_new_secret_costs_no_token_and_sets_paused_ones_going() -> None:
     config.credentials_refused_at = NOW
     config.save()
     later = NOW + timedelta(hours=1)
-    token_configs.edit(config, _fields(config), Secret("brand-new"), actor="Alice", now=later)
+    token_configs.edit(config, _fields(config), NewSecret(Secret("brand-new")), actor="Alice", now=later)
     stored = TokenConfig.get_by_id(config.id)
     assert stored.client_secret.value == Secret("brand-new")
     assert stored.credentials_refused_at is None
@@ -122,7 +122,9 @@ def test_a_new_secret_costs_no_token_and_sets_paused_ones_going() -> None:
 
 def test_the_audit_trail_names_fields_and_no_value() -> None:
     config = make_config()
-    token_configs.edit(config, replace(_fields(config), scope="other"), Secret("brand-new"), actor="Alice", now=NOW)
+    token_configs.edit(
+        config, replace(_fields(config), scope="other"), NewSecret(Secret("brand-new")), actor="Alice", now=NOW
+    )
     details = Event.get(Event.action == "token-configuration:edited").details
     assert details == "changed: client_secret, scope"
 

@@ -10,7 +10,7 @@ from peewee import DatabaseError
 from portal import health, jobs, startup
 from portal.config import Config
 from portal.db import connected
-from portal.models import Heartbeat, MailAccount, Token
+from portal.models import DeviceSignIn, Heartbeat, MailAccount, Token
 from workers import stopping
 
 TICK_SECONDS = 2
@@ -26,6 +26,7 @@ def tick(holder: str, *, now: datetime) -> int:
     if not _lead(holder, now):
         return 0
     renewals = sum(jobs.refresh_token(token_id) for token_id in Token.due(now, _AT_ONCE))
+    renewals += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
     return renewals + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
 
 

@@ -1,17 +1,20 @@
 """``token-config``: clients registered at providers."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from portal import providers, settings, token_configs
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
-from portal.models import TokenConfig, Validity
-from portal.token_configs import Fields
+from portal.models import ClientAuth, Flow, TokenConfig, Validity
+from portal.token_configs import Fields, NewSecret
 
-_SHOWN = ("name", "template", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "scope", "issuer",
-          "jwks_url", "userinfo_url", "validity", "notify_expired_token", "notify_expired_refresh_token", "created_at",
-          "changed_at")  # fmt: skip
+_SHOWN = (
+    "name", "template", "flow", "tenant", "client_id", "client_auth", "authorize_url", "token_url", "refresh_url",
+    "device_url", "revocation_url", "scope", "issuer", "jwks_url", "userinfo_url", "validity", "notify_expired_token",
+    "notify_expired_refresh_token", "in_testing", "created_at", "changed_at",
+)  # fmt: skip
 
 
 @click.group("token-config")
@@ -48,7 +51,12 @@ def show_config(name: str, in_json: bool) -> None:
     secret = row.client_secret
     facts = {column: getattr(row, column) for column in _SHOWN}
     show(
-        {**facts, "client_secret_set_at": secret.set_at if secret else None, "redirect_uri": settings.redirect_uri()},
+        {
+            **facts,
+            "client_secret_set_at": secret.set_at if secret else None,
+            "client_secret_ends_at": secret.ends_at if secret else None,
+            "redirect_uri": settings.redirect_uri(),
+        },
         in_json,
     )
 
@@ -62,6 +70,11 @@ def _options(command: Any) -> Any:
         click.option("--authorize-url"),
         click.option("--token-url"),
         click.option("--refresh-url"),
+        click.option("--device-url"),
+        click.option("--revocation-url"),
+        click.option("--client-auth", type=click.Choice([auth.value for auth in ClientAuth])),
+        click.option("--secret-ends-on", type=click.DateTime(["%Y-%m-%d"]), help="When the client secret ends."),
+        click.option("--in-testing/--in-production", default=None, help="Google's consent screen."),
         click.option("--issuer"),
         click.option("--jwks-url"),
         click.option("--userinfo-url"),
@@ -82,9 +95,12 @@ def add(
 ) -> None:
     """Register a client."""
     preset = providers.find(template)
-    given["refresh_url"] = given["refresh_url"] or given["token_url"]
+    secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
+    if preset.flow == Flow.AUTHORIZATION_CODE:
+        given["refresh_url"] = given["refresh_url"] or given["token_url"]
+    if given["client_auth"]:
+        given["client_auth"] = ClientAuth(given["client_auth"])
     entered = token_configs.from_template(preset, name=name, client_id=client_id or "", tenant=tenant or "", **given)
-    secret = secret_from_stdin("Client secret") if client_secret_stdin else None
     token_configs.add(preset, entered, secret, actor=actor(), now=now())
 
 
@@ -97,11 +113,19 @@ def add(
 def edit(config: str, client_secret_stdin: bool, **given: Any) -> None:
     """Change a client; what is not named stays, and so does every token."""
     row = TokenConfig.named(config)
+    secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
+    if secret.ends_at is None and secret.value is None and row.client_secret:
+        secret = NewSecret(None, row.client_secret.ends_at)
     values = {name: getattr(row, name) for name in Fields.__dataclass_fields__}
     values |= {name: value for name, value in given.items() if value is not None}
-    secret = secret_from_stdin("Client secret") if client_secret_stdin else None
-    entered = Fields(**{**values, "validity": Validity(values["validity"])})
+    choices = {"validity": Validity(values["validity"]), "client_auth": ClientAuth(values["client_auth"])}
+    entered = Fields(**{**values, **choices})
     token_configs.edit(row, entered, secret, actor=actor(), now=now())
+
+
+def _secret(from_stdin: bool, ends_on: datetime | None) -> NewSecret:
+    ends_at = ends_on.replace(tzinfo=UTC) if ends_on else None
+    return NewSecret(secret_from_stdin("Client secret") if from_stdin else None, ends_at)
 
 
 @token_config.command()

@@ -49,13 +49,13 @@ def list_tokens(in_json: bool) -> None:
 def authorize(config: str) -> None:
     """Print the provider's address, then read the address that the browser was sent back to."""
     row = token_configs.find(config)
-    click.echo(signing_in.begin(row, by=actor(), login_session=None, now=now()))
+    click.echo(signing_in.begin(row, by=actor(), browser=None, now=now()))
     click.echo("Open it in a browser, sign in, and paste here the address that you were sent back to:", err=True)
     line = sys.stdin.readline().strip()
     if not line:
         raise PortalError("No address was given.")
     parameters = dict(parse_qsl(urlsplit(line).query))
-    signed_in = signing_in.complete(parameters, by=actor(), user=None, login_session=None, now=now())
+    signed_in = signing_in.complete(parameters, by=actor(), user=None, browser=None, now=now())
     click.echo(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.")
     if not signed_in.has_refresh_token:
         click.echo("Warning: the provider gave no refresh token; this token ends by itself.", err=True)

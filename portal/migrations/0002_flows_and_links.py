@@ -1,7 +1,12 @@
-"""Flows, client authentication, several secrets, owner links, device codes."""
+"""Flows, client authentication, several secrets, owner links, device codes, import drafts."""
 from peewee import *
 
 def up(migrator, db):
+    class LoginSession(Model):
+        class Meta:
+            database = db
+            table_name = 'login_session'
+
     class Token(Model):
         class Meta:
             database = db
@@ -26,6 +31,17 @@ def up(migrator, db):
             database = db
             table_name = 'device_sign_in'
     db.create_tables([DeviceSignIn])
+
+    class ImportDraft(Model):
+        login_session = ForeignKeyField(LoginSession, on_delete='CASCADE')
+        content = TextField(null=True)
+        passphrase = TextField(null=True)
+        overwrite = BooleanField()
+        created_at = DateTimeField()
+        class Meta:
+            database = db
+            table_name = 'import_draft'
+    db.create_tables([ImportDraft])
 
     class OwnerLink(Model):
         key_hash = CharField(unique=True, max_length=64)
@@ -65,4 +81,5 @@ def down(migrator, db):
     migrator.migrate(migrator.drop_column('token_config', 'client_auth'))
     migrator.migrate(migrator.drop_column('token_config', 'flow'))
     migrator.migrate(migrator.drop_table('owner_link'))
+    migrator.migrate(migrator.drop_table('import_draft'))
     migrator.migrate(migrator.drop_table('device_sign_in'))

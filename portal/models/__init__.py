@@ -15,7 +15,7 @@ from portal.models.mail_account import (
     RunOutcome,
 )
 from portal.models.setting import Setting
-from portal.models.sign_in import DeviceSignIn, OwnerLink, SignIn
+from portal.models.sign_in import DeviceSignIn, ImportDraft, OwnerLink, SignIn
 from portal.models.token import Token
 from portal.models.token_config import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
@@ -31,6 +31,7 @@ __all__ = [
     "Event",
     "Flow",
     "Heartbeat",
+    "ImportDraft",
     "Leased",
     "LoginFailures",
     "LoginSession",

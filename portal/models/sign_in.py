@@ -68,3 +68,13 @@ class DeviceSignIn(Leased):
     ended_at = UtcField(null=True)
     #: Why it came to nothing. NULL: it succeeded, or still waits.
     failure = TextField(null=True)
+
+
+class ImportDraft(Row):
+    """A file that was checked and waits for the word to be imported; it may hold client secrets, so it is sealed."""
+
+    login_session = ForeignKeyField(LoginSession, on_delete="CASCADE")
+    content = SealedField()
+    passphrase = SealedField()
+    overwrite = BooleanField()
+    created_at = UtcField()

@@ -32,6 +32,10 @@ class Template:
     authorize_url: str = ""
     token_url: str = ""
     refresh_url: str = ""
+    device_url: str = ""
+    revocation_url: str = ""
+    #: ``authorization_code`` or ``client_credentials``.
+    flow: str = "authorization_code"
     tenant: str | None = None
     tenant_editable: bool = False
     authorize_parameters: dict[str, str] = field(default_factory=dict)
@@ -56,7 +60,21 @@ class Template:
 
 _REQUIRED = {"name": str, "order": int, "scope": str}
 _OPTIONAL = {
-    **dict.fromkeys(("authorize_url", "token_url", "refresh_url", "tenant", "issuer", "jwks_url", "userinfo_url"), str),
+    **dict.fromkeys(
+        (
+            "flow",
+            "authorize_url",
+            "token_url",
+            "refresh_url",
+            "device_url",
+            "revocation_url",
+            "tenant",
+            "issuer",
+            "jwks_url",
+            "userinfo_url",
+        ),
+        str,
+    ),
     **dict.fromkeys(("tenant_editable", "scope_in_code_exchange", "scope_in_refresh", "login_hint"), bool),
     **dict.fromkeys(("notify_expired_token", "notify_expired_refresh_token"), bool),
     **dict.fromkeys(("owner_claims", "guide"), list),
@@ -126,3 +144,5 @@ def _check(file: str, content: dict[str, Any]) -> None:
             raise TemplateError(f"Template {file}: {name!r} is not a field of a template")
         if not isinstance(value, kinds[name]):
             raise TemplateError(f"Template {file}: {name} must be a {kinds[name].__name__}")
+    if content.get("flow", "authorization_code") not in ("authorization_code", "client_credentials"):
+        raise TemplateError(f"Template {file}: flow must be authorization_code or client_credentials")

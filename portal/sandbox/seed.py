@@ -49,7 +49,9 @@ def sow(config: Config, *, now: datetime) -> None:
 def _register(name: str, addresses: Addresses, now: datetime) -> Token:
     urls = _urls(addresses)
     entered = token_configs.from_template(providers.find("sandbox"), name=name, client_id=store.CLIENT_ID, **urls)
-    config = token_configs.add(providers.find("sandbox"), entered, Secret(store.CLIENT_SECRET), actor=ACTOR, now=now)
+    config = token_configs.add(
+        providers.find("sandbox"), entered, token_configs.NewSecret(Secret(store.CLIENT_SECRET)), actor=ACTOR, now=now
+    )
     return token_configs.find(config.name)
 
 

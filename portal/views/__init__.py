@@ -12,14 +12,18 @@ from portal.views import (
     runs,
     sessions,
     settings,
+    sign_ins,
     status,
     tokens,
+    transfer,
     users,
 )
 
 
 def init_app(app: Flask) -> None:
-    pages = (home, sessions, tokens, mail_accounts, destinations, runs, events, settings, users, status, health)
+    pages = (
+        home, sessions, transfer, tokens, sign_ins, mail_accounts, destinations, runs, events, settings, users, status, health,
+    )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)
     # Last: it answers the paths that nothing else does.

@@ -1,12 +1,22 @@
-"""Token configurations and their tokens."""
+"""Token configurations, their secrets and certificates, and the overview of tokens."""
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
-from werkzeug.wrappers import Response
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
 
-from portal import access, providers, refreshing, settings, signing_in, status, token_configs, token_facts
+from portal import (
+    access,
+    certificates,
+    providers,
+    refreshing,
+    settings,
+    status,
+    token_configs,
+    token_facts,
+    token_overview,
+)
 from portal.errors import Invalid, NotFound, PortalError
-from portal.forms.token_configs import TokenConfigForm
-from portal.models import Role, SignIn, Token, TokenConfig
+from portal.forms.token_configs import CertificateForm, TokenConfigForm
+from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, TokenConfig
 from portal.providers import Template
 
 bp = Blueprint("tokens", __name__, url_prefix="/tokens")
@@ -14,28 +24,31 @@ bp = Blueprint("tokens", __name__, url_prefix="/tokens")
 
 @bp.get("")
 def index() -> str:
-    margin = settings.refresh_margin()
-    tokens = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.id)
-    rows = [
-        (token, status.access_token(facts, g.now), status.refresh_token(facts, g.now))
-        for token in tokens
-        for facts in [token_facts.of(token, margin)]
-    ]
-    return render_template("tokens/index.html", rows=rows, templates=providers.offered(), broken=providers.broken())
+    asked = request.args
+    shown = token_overview.page(
+        text=asked.get("q", "").strip(),
+        sort=asked.get("sort", "name"),
+        descending="desc" in asked,
+        valid_only="valid" in asked,
+        number=max(asked.get("page", 1, type=int), 1),
+        now=g.now,
+    )
+    return render_template("tokens/index.html", shown=shown, templates=providers.offered(), broken=providers.broken())
 
 
 @bp.route("/new", methods=["GET", "POST"])
 @access.needs(Role.ADMIN)
-def new() -> str | Response:
+def new() -> str | AnyResponse:
     template = providers.find(request.args.get("template", ""))
     form = TokenConfigForm()
+    form.fit(Flow(template.flow))
     if form.validate_on_submit():
         try:
-            config = token_configs.add(template, form.entered(), form.secret(), actor=access.actor(), now=g.now)
+            config = token_configs.add(template, form.entered(), form.secret(g.now), actor=access.actor(), now=g.now)
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{config.name} is added. Request a token to sign its mailbox in.", "success")
+            flash(f"{config.name} is added.", "success")
             return _after_save(config)
     elif not form.is_submitted():
         form.offer(template)
@@ -44,12 +57,13 @@ def new() -> str | Response:
 
 @bp.route("/<int:config_id>", methods=["GET", "POST"])
 @access.needs(Role.ADMIN)
-def edit(config_id: int) -> str | Response:
-    config = _config(config_id)
+def edit(config_id: int) -> str | AnyResponse:
+    config = find_config(config_id)
     form = TokenConfigForm()
+    form.fit(config.flow)
     if form.validate_on_submit():
         try:
-            token_configs.edit(config, form.entered(), form.secret(), actor=access.actor(), now=g.now)
+            token_configs.edit(config, form.entered(), form.secret(g.now), actor=access.actor(), now=g.now)
         except Invalid as error:
             form.refuse(error)
         else:
@@ -60,7 +74,7 @@ def edit(config_id: int) -> str | Response:
     return _form_page(form, providers.of(config.template), config)
 
 
-def _after_save(config: TokenConfig) -> Response:
+def _after_save(config: TokenConfig) -> AnyResponse:
     """Znuny's two buttons: Save stays on the page, Save and finish goes back to the overview."""
     stay = "finish" not in request.form
     return redirect(url_for("tokens.edit", config_id=config.id) if stay else url_for("tokens.index"), 303)
@@ -72,27 +86,51 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
         form=form,
         template=template,
         config=config,
+        app_only=template.flow == Flow.CLIENT_CREDENTIALS,
         tokens=_tokens_of(config) if config else [],
+        secrets=[(row, status.client_secret(row.ends_at, row.refused_at, g.now)) for row in _secrets(config)],
+        certificate=_certificate(config),
+        certificate_form=CertificateForm(),
         used_by=token_configs.used_by(config) if config else [],
         redirect_uri=settings.redirect_uri(),
         redirect_warnings=settings.redirect_uri_warnings(request.host_url.rstrip("/")),
+        fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.errors,
     )
 
 
-def _tokens_of(config: TokenConfig) -> list[tuple[Token, status.State, status.State, SignIn | None]]:
+def _secrets(config: TokenConfig | None) -> list[ClientSecret]:
+    return config.client_secrets if config else []
+
+
+def _certificate(config: TokenConfig | None) -> dict[str, object] | None:
+    if config is None or config.certificate is None:
+        return None
+    return {"thumbprint": certificates.thumbprint(config), "ends_at": certificates.ends_at(config)}
+
+
+def _tokens_of(config: TokenConfig) -> list[dict[str, object]]:
     margin = settings.refresh_margin()
     found = []
     for token in token_configs.tokens_of(config):
         facts = token_facts.of(token, margin)
         last: SignIn | None = SignIn.select().where(SignIn.token == token.id).order_by(SignIn.id.desc()).first()
-        found.append((token, status.access_token(facts, g.now), status.refresh_token(facts, g.now), last))
+        found.append(
+            {
+                "token": token,
+                "access": status.access_token(facts, g.now),
+                "refresh": status.refresh_token(facts, g.now),
+                "missing": status.missing_scopes(config.scope, token.granted_scope),
+                "last": last,
+                "links": OwnerLink.select().where(OwnerLink.token == token.id, OwnerLink.used_at.is_null()).count(),
+            }
+        )
     return found
 
 
 @bp.post("/<int:config_id>/delete")
 @access.needs(Role.ADMIN)
-def delete(config_id: int) -> Response:
-    config = _config(config_id)
+def delete(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
     try:
         token_configs.delete(config, actor=access.actor(), now=g.now)
     except PortalError as error:
@@ -102,69 +140,119 @@ def delete(config_id: int) -> Response:
     return redirect(url_for("tokens.index"), 303)
 
 
-@bp.post("/token/<int:token_id>/request")
-@access.needs(Role.OPERATOR)
-def request_new(token_id: int) -> str | Response:
-    """Leave for the provider's sign-in page.
+@bp.post("/<int:config_id>/secrets/<int:secret_id>/remove")
+@access.needs(Role.ADMIN)
+def remove_secret(config_id: int, secret_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    token_configs.forget_secret(config, secret_id, actor=access.actor(), now=g.now)
+    flash("The client secret is removed; the tokens stay.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
-    By a page of our own: browsers hold every redirect that follows a form to the policy's form-action, and providers
-    redirect to hosts that nobody can name beforehand.
-    """
-    token = _token(token_id)
-    me = access.me()
+
+@bp.post("/<int:config_id>/certificate/generate")
+@access.needs(Role.ADMIN)
+def generate_certificate(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    certificates.generate(config, actor=access.actor(), now=g.now)
+    flash("A key and its certificate are made. Download the certificate and upload it at the provider.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
+
+
+@bp.post("/<int:config_id>/certificate/upload")
+@access.needs(Role.ADMIN)
+def upload_certificate(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    form = CertificateForm()
     try:
-        address = signing_in.begin(token, by=me.name, login_session=me.session, now=g.now)
+        certificates.upload(config, form.pem.data.read() if form.pem.data else b"", actor=access.actor(), now=g.now)
+    except Invalid as error:
+        flash(f"The certificate was not taken: {error.fields['pem']}", "error")
+    else:
+        flash("The certificate and its key are stored; the key is sealed.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
+
+
+@bp.get("/<int:config_id>/certificate.pem")
+@access.needs(Role.ADMIN)
+def certificate(config_id: int) -> Response:
+    """The certificate alone; the key never leaves."""
+    config = find_config(config_id)
+    if config.certificate is None:
+        raise NotFound("This configuration has no certificate.")
+    name = f"attachment; filename=portal-{config.id}.pem"
+    return Response(config.certificate, mimetype="application/x-pem-file", headers={"Content-Disposition": name})
+
+
+@bp.post("/<int:config_id>/add-token")
+@access.needs(Role.ADMIN)
+def add_token(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    try:
+        token_configs.add_token(config, actor=access.actor(), now=g.now)
     except PortalError as error:
         flash(str(error), "error")
-        return redirect(_back(token), 303)
-    return render_template("tokens/leaving.html", address=address)
+    else:
+        flash("There is room for another mailbox: request its token.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
 @bp.post("/token/<int:token_id>/refresh")
 @access.needs(Role.OPERATOR)
-def refresh(token_id: int) -> Response:
-    token = _token(token_id)
+def refresh(token_id: int) -> AnyResponse:
+    token = find_token(token_id)
     try:
         renewed = refreshing.refresh(token.id, actor=access.actor(), now=g.now)
     except PortalError as error:
         flash(f"{token.name} was not renewed: {error}", "error")
     else:
-        flash(
-            f"{token.name} is renewed."
-            if renewed
-            else f"{token.name} has nothing to be renewed with, or is being renewed.",
-            "info",
-        )
-    return redirect(_back(token), 303)
+        flash(f"{token.name} is renewed." if renewed else f"{token.name} is being renewed, or cannot be.", "info")
+    return redirect(back_to(token), 303)
+
+
+def _act_on(token: Token, act: str, done: str) -> AnyResponse:
+    verbs = {"forget": refreshing.forget, "revoke": refreshing.revoke, "delete": token_configs.delete_token}
+    try:
+        verbs[act](token, actor=access.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+    else:
+        flash(done, "success")
+    return redirect(url_for("tokens.edit", config_id=token.token_config.id), 303)
 
 
 @bp.post("/token/<int:token_id>/forget")
 @access.needs(Role.ADMIN)
-def forget(token_id: int) -> Response:
-    token = _token(token_id)
-    try:
-        refreshing.forget(token, actor=access.actor(), now=g.now)
-    except PortalError as error:
-        flash(str(error), "error")
-    else:
-        flash("The token is forgotten. Request a new one to go on.", "success")
-    return redirect(url_for("tokens.edit", config_id=token.token_config.id), 303)
+def forget(token_id: int) -> AnyResponse:
+    return _act_on(find_token(token_id), "forget", "The token is forgotten. Request a new one to go on.")
 
 
-def _back(token: Token) -> str:
+@bp.post("/token/<int:token_id>/revoke")
+@access.needs(Role.ADMIN)
+def revoke(token_id: int) -> AnyResponse:
+    return _act_on(find_token(token_id), "revoke", "The token is revoked at the provider and forgotten here.")
+
+
+@bp.post("/token/<int:token_id>/delete")
+@access.needs(Role.ADMIN)
+def delete_token(token_id: int) -> AnyResponse:
+    return _act_on(find_token(token_id), "delete", "The token is deleted.")
+
+
+def back_to(token: Token) -> str:
+    """Where a person who may, or may not, configure goes on."""
     if access.me().may(Role.ADMIN):
         return url_for("tokens.edit", config_id=token.token_config.id)
     return url_for("tokens.index")
 
 
-def _config(config_id: int) -> TokenConfig:
+def find_config(config_id: int) -> TokenConfig:
     config: TokenConfig | None = TokenConfig.get_or_none(TokenConfig.id == config_id)
     if config is None:
         raise NotFound("There is no such token configuration; it may have been deleted.")
     return config
 
 
-def _token(token_id: int) -> Token:
+def find_token(token_id: int) -> Token:
     token: Token | None = Token.get_or_none(Token.id == token_id)
     if token is None:
         raise NotFound("There is no such token; it may have been deleted.")

@@ -125,13 +125,18 @@ def sign_mailbox_in(page: Page, url: str) -> None:
     page.goto(f"{url}/tokens")
     page.get_by_role("link", name=CONFIG).first.click()
     page.get_by_role("button", name="Request new token").click()
-    if page.locator("input[name=login]").count():
-        page.locator("input[name=login]").fill(USER)
-        page.locator("input[name=password]").fill("any")
-        page.locator("button[type=submit]").click()
-    if page.get_by_role("button", name="Continue").count():
-        page.get_by_role("button", name="Continue").click()
-    page.wait_for_url(f"{url}/tokens")
+    login, consent = page.locator("input[name=login]"), page.get_by_role("button", name="Continue")
+    back = page.locator("main", has_text="Signed in as")
+    while page.url != f"{url}/tokens":
+        login.or_(consent).or_(back).first.wait_for()
+        if login.count():
+            login.fill(USER)
+            page.locator("input[name=password]").fill("any")
+            page.locator("button[type=submit]").click()
+            login.wait_for(state="detached")
+        elif consent.count():
+            consent.click()
+            back.wait_for()
 
 
 def browser_page(browser: Browser) -> Page:

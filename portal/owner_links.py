@@ -1,0 +1,36 @@
+"""A link with which the mailbox owner signs in without being a user of the portal."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from portal import audit
+from portal.db import transaction
+from portal.models import OwnerLink, Token
+from portal.sealing import Secret
+
+LIFE = timedelta(hours=24)
+
+
+def create(token: Token, *, actor: str, now: datetime) -> Secret:
+    """The key of a new link: for this token alone, good for one sign-in within 24 hours."""
+    key = Secret(secrets.token_urlsafe(32))
+    with transaction():
+        OwnerLink.delete().where(OwnerLink.created_at < now - 30 * LIFE).execute()
+        OwnerLink.create(key_hash=_hash(key.reveal()), token=token, created_by=actor, created_at=now)
+        audit.about(token, actor, "owner-link-created", "good for 24 hours", now)
+    return key
+
+
+def find(key: str, *, now: datetime) -> OwnerLink | None:
+    """The link of that key, None when there is none, or it was used or is too old."""
+    row: OwnerLink | None = OwnerLink.get_or_none(OwnerLink.key_hash == _hash(key))
+    return row if row and row.used_at is None and now < row.created_at + LIFE else None
+
+
+def used(link: OwnerLink, *, now: datetime) -> None:
+    OwnerLink.update(used_at=now).where(OwnerLink.id == link.id).execute()
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
