@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal import settings, status, token_facts
-from portal.models import MailAccount, Token, TokenConfig, Validity, tuples
+from portal.models import ClientAuth, ClientSecret, MailAccount, Token, TokenConfig, Validity, tuples
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,37 @@ def banners(now: datetime) -> list[Banner]:
         name = config.name if told.whole_config else token.name
         banner = found.setdefault(key, Banner(told.sentence.format(name), told.state, config, []))
         banner.standing_still.extend(accounts.get(token.id, []))
-    return list(found.values())
+    return [*found.values(), *_ending_secrets(now)]
+
+
+def _ending_secrets(now: datetime) -> list[Banner]:
+    """From 30 days ahead: a missed day is no missed warning. Only where no other secret lasts longer."""
+    soon = now + status.SECRET_WARNING
+    lasting = ClientSecret.select(ClientSecret.token_config).where(
+        ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > soon)
+    )
+    ending = (
+        ClientSecret.select(ClientSecret, TokenConfig)
+        .join(TokenConfig)
+        .where(
+            ClientSecret.ends_at <= soon,
+            ClientSecret.refused_at.is_null(),
+            TokenConfig.validity == Validity.VALID,
+            TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT,
+            TokenConfig.id.not_in(lasting),
+        )
+        .order_by(TokenConfig.name, ClientSecret.ends_at)
+    )
+    last = {row.token_config.id: row for row in ending}
+    return [
+        Banner(
+            f"The client secret of “{row.token_config.name}” ends.",
+            status.client_secret(row.ends_at, None, now),
+            row.token_config,
+            [],
+        )
+        for row in last.values()
+    ]
 
 
 def _suspects(now: datetime) -> list[Token]:

@@ -9,6 +9,8 @@ from portal.adapters.oauth2 import Client, Session, TokenAnswer, asking_for, end
 from portal.errors import Refused, Unavailable
 from portal.sealing import Secret
 
+#: It is over (RFC 8628 section 3.5, and Microsoft's two names of their own).
+_DECIDED = {"access_denied", "expired_token", "authorization_declined", "bad_verification_code"}
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -54,6 +56,8 @@ def poll(client: Client, url: str, *, device_code: Secret, now: datetime) -> Tok
     except (Refused, Unavailable) as error:
         if error.answer.error in ("authorization_pending", "slow_down"):
             raise StillPending(slower=error.answer.error == "slow_down") from None
+        if error.answer.error in _DECIDED:
+            raise Refused(str(error), error.answer) from None
         raise
     return session.answer
 

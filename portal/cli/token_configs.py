@@ -1,12 +1,13 @@
 """``token-config``: clients registered at providers."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
-from portal import providers, settings, token_configs
+from portal import providers, settings, token_configs, transfer
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
 from portal.token_configs import Fields, NewSecret
 
@@ -134,3 +135,37 @@ def _secret(from_stdin: bool, ends_on: datetime | None) -> NewSecret:
 def delete(name: str) -> None:
     """Delete a client with its tokens; one that is in use stays."""
     token_configs.delete(TokenConfig.named(name), actor=actor(), now=now())
+
+
+@token_config.command("export")
+@click.argument("name", required=False)
+@click.option("--with-secrets", is_flag=True, help="Readable client secrets in the file.")
+@click.option("--passphrase-stdin", is_flag=True, help="Client secrets sealed under a passphrase from standard input.")
+@with_portal
+def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool) -> None:
+    """Print one token configuration, or all of them, as YAML; client secrets only where asked for."""
+    passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
+    names = [name] if name else None
+    click.echo(transfer.export(names, secrets=with_secrets, passphrase=passphrase), nl=False)
+
+
+@token_config.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--overwrite", is_flag=True, help="Change those that exist by the same name.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--passphrase-stdin", is_flag=True, help="For client secrets that are sealed.")
+@as_json
+@with_portal
+def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_stdin: bool, in_json: bool) -> None:
+    """Import token configurations from YAML, ours or Znuny's; exit 1 if one was refused."""
+    passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
+    steps = transfer.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
+    if not dry_run:
+        transfer.apply(steps, actor=actor(), now=now())
+    rows = [
+        {"name": step.name, "verdict": step.verdict, "fields": ", ".join(step.changes), "why": step.why}
+        for step in steps
+    ]
+    show_all(rows, in_json)
+    if refused := sum(step.verdict is transfer.Verdict.REFUSED for step in steps):
+        raise PortalError(f"{refused} of {len(steps)} refused")

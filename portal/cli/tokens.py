@@ -1,15 +1,16 @@
 """``token``: sign-ins and what they gave."""
 
 import sys
+import time
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import click
 
-from portal import refreshing, settings, signing_in, status, token_configs, token_facts
+from portal import device_sign_ins, refreshing, settings, signing_in, status, token_configs, token_facts
 from portal.cli.common import actor, as_json, now, show_all, with_portal
 from portal.errors import PortalError
-from portal.models import Token, TokenConfig
+from portal.models import DeviceSignIn, Flow, Token, TokenConfig
 
 
 @click.group()
@@ -92,3 +93,55 @@ def get_token(reference: str, min_seconds: int) -> None:
 def forget(reference: str) -> None:
     """Drop a token here; the provider is not told."""
     refreshing.forget(token_configs.find(reference), actor=actor(), now=now())
+
+
+@token.command()
+@click.argument("config")
+@with_portal
+def request(config: str) -> None:
+    """Request an app-only token (client credentials) now."""
+    row = token_configs.find(config)
+    if row.token_config.flow is not Flow.CLIENT_CREDENTIALS:
+        raise PortalError(f"{config!r} needs a sign-in: token authorize, or token device.")
+    if refreshing.refresh(row.id, actor=actor(), now=now()) is None:
+        raise PortalError(f"{config!r} is set to invalid, or is being requested.")
+
+
+@token.command()
+@click.argument("config")
+@with_portal
+def device(config: str) -> None:
+    """Sign in by a code that is typed in on another device; waits until it is decided."""
+    row = device_sign_ins.begin(token_configs.find(config), by=actor(), now=now())
+    click.echo(f"Open {row.verification_uri} and enter the code {row.user_code}")
+    while row.ended_at is None:
+        time.sleep(row.interval)
+        device_sign_ins.poll(row.id, now=now())
+        row = DeviceSignIn.get_by_id(row.id)
+    if row.failure:
+        raise PortalError(row.failure)
+    click.echo(f"Signed in as {row.token.owner or 'an account that the provider does not name'}.")
+
+
+@token.command()
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@with_portal
+def revoke(reference: str) -> None:
+    """Have the provider end a sign-in, and forget it here."""
+    refreshing.revoke(token_configs.find(reference), actor=actor(), now=now())
+
+
+@token.command("add")
+@click.argument("config")
+@with_portal
+def add_token(config: str) -> None:
+    """Room for one more mailbox under a token configuration."""
+    token_configs.add_token(TokenConfig.named(config), actor=actor(), now=now())
+
+
+@token.command("delete")
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@with_portal
+def delete_token(reference: str) -> None:
+    """Delete a token; one that is in use stays."""
+    token_configs.delete_token(token_configs.find(reference), actor=actor(), now=now())

@@ -25,6 +25,7 @@ class Reply:
 class FakeProvider:
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
+        self.headers: list[dict[str, str]] = []
         self.replies: dict[str, Reply] = {}
         self.only: tuple[str, str] | None = None
         self.arrived = threading.Semaphore(0)
@@ -66,6 +67,7 @@ class FakeProvider:
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 form = parse_qs(self.rfile.read(length).decode())
+                fake.headers.append(dict(self.headers))
                 fake.requests.append({name: values[0] for name, values in form.items()})
                 if fake.only and fake.requests[-1].get(fake.only[0]) != fake.only[1]:
                     self.send_response(401)

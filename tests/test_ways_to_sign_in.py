@@ -1,0 +1,231 @@
+"""Device codes, links for the owner, certificates, revocation, several tokens."""
+
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from portal import certificates, clients, device_sign_ins, owner_links, refreshing, status, token_configs
+from portal.errors import InUse, Invalid, PortalError, Refused, Unavailable
+from portal.models import ClientAuth, DeviceSignIn, Event, Flow, Token, TokenConfig
+from portal.sealing import Secret
+from tests.builders import (
+    ACCESS_TOKEN,
+    NOW,
+    REFRESH_TOKEN,
+    fresh,
+    make_account,
+    make_config,
+    make_destination,
+    make_token,
+)
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+
+pytestmark = pytest.mark.usefixtures("db")
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+DEVICE = {
+    "device_code": "device-code-Uu71kkQz0a",
+    "user_code": "WDJB-MJHT",
+    "verification_uri": "https://p.test/device",
+    "verification_uri_complete": "https://p.test/device?user_code=WDJB-MJHT",
+    "expires_in": 600,
+    "interval": 5,
+}
+
+
+def begun(provider: FakeProvider) -> DeviceSignIn:
+    config = make_config(base=provider.url, device=True, userinfo_url=f"{provider.url}/userinfo")
+    provider.says(DEVICE, path="/device")
+    provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
+    return device_sign_ins.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
+
+
+def poll(row: DeviceSignIn, now: object = NOW) -> DeviceSignIn:
+    device_sign_ins.poll(row.id, now=now)  # type: ignore[arg-type]
+    found: DeviceSignIn = DeviceSignIn.get_by_id(row.id)
+    return found
+
+
+def test_a_device_sign_in_shows_its_code_and_is_due_after_the_interval(provider: FakeProvider) -> None:
+    row = begun(provider)
+    assert (row.user_code, row.verification_uri, row.look_at) == (
+        "WDJB-MJHT",
+        "https://p.test/device",
+        NOW + 5 * SECOND,
+    )
+    assert provider.requests[0]["scope"] == "mail offline_access"
+
+
+def test_it_is_polled_until_it_is_decided_and_slower_when_asked(provider: FakeProvider) -> None:
+    row = begun(provider)
+    provider.refuses("authorization_pending")
+    assert poll(row).look_at == NOW + 5 * SECOND
+    provider.refuses("slow_down")
+    row = poll(row)
+    assert (row.interval, row.look_at) == (10, NOW + 10 * SECOND)
+    provider.says(b"<html>", 503)
+    assert poll(row).look_at == NOW + 20 * SECOND
+    provider.grants()
+    row = poll(row)
+    assert (row.ended_at, row.failure, row.look_at, row.device_code) == (NOW, None, None, None)
+    assert fresh(row.token).access_token == Secret(NEW_ACCESS_TOKEN)
+    assert fresh(row.token).owner == "helpdesk@example.test"
+    asked = len(provider.requests)
+    poll(row)
+    assert len(provider.requests) == asked
+
+
+@pytest.mark.parametrize("error", ["access_denied", "expired_token"])
+def test_a_denial_ends_it_with_the_providers_words(provider: FakeProvider, error: str) -> None:
+    row = begun(provider)
+    provider.refuses(error, "The user said no")
+    row = poll(row)
+    assert row.failure is not None
+    assert "The user said no" in row.failure
+    assert Event.get(Event.action == "token:sign-in-failed").details == row.failure
+
+
+def test_a_code_that_nobody_takes_ends_in_time(provider: FakeProvider) -> None:
+    row = begun(provider)
+    provider.refuses("authorization_pending")
+    assert poll(row, NOW + 10 * MINUTE).failure == "Nobody decided in time; start again."
+
+
+def test_another_account_than_before_is_refused_by_code_too(provider: FakeProvider) -> None:
+    row = begun(provider)
+    Token.update(owner="somebody@else.test").execute()
+    assert "belongs to somebody@else.test" in (poll(row).failure or "")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"device_code": 5}'])
+def test_rubbish_instead_of_a_code_is_unavailable(provider: FakeProvider, body: bytes) -> None:
+    config = make_config(base=provider.url, device=True)
+    provider.says(body, path="/device")
+    with pytest.raises(Unavailable):
+        device_sign_ins.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
+
+
+def test_an_owner_link_opens_once_within_a_day() -> None:
+    token = make_token()
+    key = owner_links.create(token, actor="Alice", now=NOW).reveal()
+    link = owner_links.find(key, now=NOW)
+    assert link is not None
+    assert link.token.id == token.id
+    assert owner_links.find(key, now=NOW + owner_links.LIFE) is None
+    assert owner_links.find("forged", now=NOW) is None
+    owner_links.used(link, now=NOW)
+    assert owner_links.find(key, now=NOW) is None
+
+
+def test_a_certificate_is_made_and_signs_what_microsoft_wants(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    config = token.token_config
+    certificates.generate(config, actor="Alice", now=NOW)
+    assert config.client_auth is ClientAuth.PRIVATE_KEY_JWT
+    assert certificates.ends_at(config) - NOW > timedelta(days=700)
+    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    (asked,) = provider.requests
+    assert "client_secret" not in asked
+    assert asked["client_id"] == config.client_id
+    public = x509.load_pem_x509_certificate((config.certificate or "").encode()).public_key()
+    key = RSAKey.import_key(public)  # type: ignore[arg-type]
+    signed = jwt.decode(asked["client_assertion"], key, algorithms=["PS256"])
+    assert signed.header.keys() >= {"x5t#S256", "alg", "typ"}
+    assert (signed.claims["iss"], signed.claims["aud"]) == (config.client_id, config.refresh_url)
+    assert "PRIVATE KEY" not in str(config.__data__)
+
+
+def test_an_uploaded_certificate_must_fit_its_key() -> None:
+    one, two = make_config(), make_config()
+    for config in (one, two):
+        certificates.generate(config, actor="Alice", now=NOW)
+    pair = f"{one.certificate}{one.private_key.reveal()}".encode()
+    certificates.upload(two, pair, actor="Alice", now=NOW)
+    assert certificates.thumbprint(two) == certificates.thumbprint(one)
+    other = make_config()
+    certificates.generate(other, actor="Alice", now=NOW)
+    for bad in (
+        b"",
+        b"rubbish",
+        f"{other.certificate}{one.private_key.reveal()}".encode(),
+        (one.certificate or "").encode(),
+    ):
+        with pytest.raises(Invalid):
+            certificates.upload(two, bad, actor="Alice", now=NOW)
+
+
+def test_revoking_tells_the_provider_and_forgets(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url, revocation=True))
+    provider.says(b"", 200, path="/revoke")
+    refreshing.revoke(token, actor="Alice", now=NOW)
+    assert provider.requests[0]["token"] == REFRESH_TOKEN
+    assert provider.requests[0]["token_type_hint"] == "refresh_token"
+    assert not fresh(token).has_refresh_token
+
+
+def test_a_revocation_that_fails_changes_nothing(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url, revocation=True))
+    provider.says(b"<html>", 503, path="/revoke")
+    with pytest.raises(Unavailable):
+        refreshing.revoke(token, actor="Alice", now=NOW)
+    provider.says({"error": "invalid_client"}, 401, path="/revoke")
+    with pytest.raises(Refused):
+        refreshing.revoke(fresh(token), actor="Alice", now=NOW)
+    assert fresh(token).access_token == Secret(ACCESS_TOKEN)
+    with pytest.raises(PortalError, match="no revocation"):
+        refreshing.revoke(make_token(), actor="Alice", now=NOW)
+
+
+def test_one_configuration_serves_many_mailboxes(tmp_path: object) -> None:
+    from pathlib import Path
+
+    first = make_token(make_config("Mail"), owner="a@x.test")
+    second = token_configs.add_token(first.token_config, actor="Alice", now=NOW)
+    assert token_configs.find("Mail/a@x.test").id == first.id
+    make_account(make_destination(Path(str(tmp_path))), first, name="Help desk")
+    with pytest.raises(InUse, match="Help desk"):
+        token_configs.delete_token(first, actor="Alice", now=NOW)
+    token_configs.delete_token(second, actor="Alice", now=NOW)
+    other = make_token()
+    with pytest.raises(InUse, match="last token"):
+        token_configs.delete_token(other, actor="Alice", now=NOW)
+
+
+def test_an_app_only_configuration_has_one_token() -> None:
+    config = make_config()
+    TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
+    with pytest.raises(PortalError, match="one token"):
+        token_configs.add_token(TokenConfig.get_by_id(config.id), actor="Alice", now=NOW)
+
+
+def test_http_basic_is_spoken_where_it_is_chosen(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    TokenConfig.update(client_auth=ClientAuth.SECRET_BASIC).execute()
+    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    assert "client_secret" not in provider.requests[0]
+    assert provider.headers[0]["Authorization"].startswith("Basic ")
+    assert clients.first_of(TokenConfig.get()).auth == "client_secret_basic"
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted", "missing"),
+    [
+        ("mail calendar offline_access openid", "mail", ["calendar"]),
+        ("https://o.test/IMAP.AccessAsUser.All", "https://o.test/imap.accessasuser.all", []),
+        ("mail", None, []),
+        ("https://o.test/.default", "https://o.test/other", []),
+    ],
+)
+def test_a_permission_that_was_not_granted_is_named(asked: str, granted: str | None, missing: list[str]) -> None:
+    assert status.missing_scopes(asked, granted) == missing
+
+
+@pytest.mark.parametrize(
+    ("days", "name"), [(None, "no end known"), (90, "good"), (30, "ending"), (1, "ending"), (0, "ended"), (-5, "ended")]
+)
+def test_the_end_of_a_client_secret_is_told_in_time(days: int | None, name: str) -> None:
+    end = None if days is None else NOW + timedelta(days=days)
+    assert status.client_secret(end, None, NOW).name == name
+    assert status.client_secret(end, NOW, NOW).name == "refused"

@@ -1,0 +1,267 @@
+"""The pages of the token administration beyond the first sign-in."""
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from portal import owner_links, token_configs, transfer
+from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, ImportDraft, Token, TokenConfig, Validity
+from portal.sealing import Secret
+from tests.builders import ADMIN, CLIENT_SECRET, fresh, make_config, make_token
+from tests.conftest import Queries
+from tests.fakes.pages import PageClient
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+from tests.views.test_tokens import CALLBACK, FORM, waiting
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def state_in(page_html: PageClient, path: str, data: dict[str, str] | None = None) -> str:
+    page = page_html.submit(path, data or {})
+    (link,) = page.all("a")
+    return dict(parse_qsl(urlsplit(link["href"] or "").query))["state"]
+
+
+# The overview -------------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_filters_sorts_and_turns(alice: PageClient) -> None:
+    make_token(make_config("Alpha"), owner="z@x.test")
+    make_token(make_config("Beta"), owner="a@x.test")
+    make_config("Gamma", validity=Validity.INVALID)
+    names = [row for row in ("Alpha", "Beta", "Gamma") if row in alice.get("/tokens").text]
+    assert names == ["Alpha", "Beta", "Gamma"]
+    text = alice.get("/tokens?q=a@x").text
+    assert "Beta" in text
+    assert "Alpha" not in text
+    assert "Gamma" not in alice.get("/tokens?valid=1").text
+    assert "Nothing matches" in alice.get("/tokens?q=nowhere").text
+    by_owner = alice.get("/tokens?sort=owner&q=x.test").text
+    assert by_owner.index("Beta") < by_owner.index("Alpha")
+    turned = alice.get("/tokens?sort=owner&desc=1&q=x.test").text
+    assert turned.index("Alpha") < turned.index("Beta")
+    alice.get("/tokens?sort=;drop&page=-5")
+
+
+def test_a_page_of_50_out_of_10000_tokens_takes_as_many_queries_as_of_10(alice: PageClient, queries: Queries) -> None:
+    config = make_config()
+
+    def add(count: int) -> None:
+        rows = [{"token_config": config.id, "owner": f"{n:05}@x.test", "signed_in_at": now()} for n in range(count)]
+        for start in range(0, count, 500):
+            Token.insert_many(rows[start : start + 500]).execute()
+
+    add(10)
+    alice.get("/tokens")
+    few = queries(lambda: alice.get("/tokens"))
+    add(9990)
+    assert queries(lambda: alice.get("/tokens")) == few
+    page = alice.get("/tokens?sort=owner&page=3")
+    assert page.html.count("<tr>") == 51
+    assert "page 3" in page.text
+
+
+# Endpoints, secrets, certificates -------------------------------------------------------------------------------------
+
+
+def test_the_templates_urls_can_be_edited_only_when_asked_for(alice: PageClient) -> None:
+    fixed = alice.get("/tokens/new?template=google")
+    fields = {field.get("name"): field for field in fixed.all("input")}
+    assert "readonly" in fields["token_url"]
+    assert "Edit endpoints" in fixed.text
+    free = alice.get("/tokens/new?template=google&endpoints=1")
+    assert "readonly" not in {field.get("name"): field for field in free.all("input")}["token_url"]
+    typed = alice.get("/tokens/new?template=generic")
+    assert "readonly" not in {field.get("name"): field for field in typed.all("input")}["token_url"]
+
+
+def test_an_app_only_configuration_asks_for_no_redirect_and_no_sign_in(alice: PageClient) -> None:
+    page = alice.get("/tokens/new?template=microsoft-app")
+    assert "Redirect URI" not in page.text.replace("No redirect URI", "")
+    form = {**FORM, "tenant": "contoso.test", "token_url": page.field("token_url")}
+    page = alice.submit("/tokens/new?template=microsoft-app", form)
+    config = TokenConfig.get()
+    assert (config.flow, config.tenant) == (Flow.CLIENT_CREDENTIALS, "contoso.test")
+    assert config.token_url == "https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token"
+    assert "not available for this flow" in page.text
+    assert token_configs.tokens_of(config)[0].look_at is not None
+
+
+def test_a_second_secret_is_added_with_its_end_and_the_first_stays(alice: PageClient) -> None:
+    config = make_config("Help desk")
+    alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "second-secret-Zq1", "secret_life": "6"})
+    newer, older = TokenConfig.get_by_id(config.id).client_secrets
+    assert (newer.value, older.value) == (Secret("second-secret-Zq1"), Secret(CLIENT_SECRET))
+    assert newer.ends_at is not None
+    assert 179 < (newer.ends_at - now()).days < 186
+    page = alice.get(f"/tokens/{config.id}")
+    assert "good until" in page.text
+    assert "Remove" in page.text
+    alice.post(f"/tokens/{config.id}/secrets/{older.id}/remove")
+    assert ClientSecret.select().count() == 1
+
+
+def test_the_end_of_the_secret_in_use_can_be_entered_later_and_is_announced(alice: PageClient) -> None:
+    config = make_config("Help desk")
+    end = now() + timedelta(days=10)
+    alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", "secret_ends_on": f"{end:%Y-%m-%d}"})
+    assert "The client secret of “Help desk” ends. Ends in 9 days" in alice.get("/").text
+    alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "a-new-secret-Pq8"})
+    assert "ends." not in alice.get("/").text.replace("sign-ins end", "")
+
+
+def test_a_certificate_is_made_downloaded_and_uploaded(alice: PageClient) -> None:
+    config = make_config("Help desk")
+    path = f"/tokens/{config.id}"
+    alice.post(f"{path}/certificate/generate")
+    assert TokenConfig.get().client_auth is ClientAuth.PRIVATE_KEY_JWT
+    response = alice.client.get(f"{path}/certificate.pem")
+    assert "BEGIN CERTIFICATE" in response.text
+    assert "PRIVATE" not in response.text
+    assert "Thumbprint" in alice.get(path).text
+    data = {"csrf_token": alice.token(), "pem": (io.BytesIO(b"rubbish"), "x.pem")}
+    page = alice.client.post(f"{path}/certificate/upload", data=data, follow_redirects=True)
+    assert "does not hold a certificate" in page.text
+
+
+# Ways to sign in ----------------------------------------------------------------------------------------------------
+
+
+def test_the_owner_signs_in_by_a_link_without_being_a_user(
+    alice: PageClient, visit: Callable[[str | None], PageClient], provider: FakeProvider
+) -> None:
+    token = waiting(provider)
+    page = alice.submit(f"/tokens/token/{token.id}/owner-link", {})
+    link = next(word for word in page.text.split() if "/sign-in/" in word)
+    path = urlsplit(link).path
+    owner = visit(None)
+    assert "Help desk" in owner.get(path).text
+    state = state_in(owner, path)
+    response = owner.client.get(f"{CALLBACK}?state={state}&code=c-1")
+    assert "You signed in as helpdesk@example.test" in response.text
+    assert fresh(token).access_token == Secret(NEW_ACCESS_TOKEN)
+    owner.get(path, 404)
+    assert owner.client.get("/tokens").status_code == 303
+
+
+def test_a_link_signs_in_nothing_but_its_own_token(
+    people: None, visit: Callable[[str | None], PageClient], provider: FakeProvider
+) -> None:
+    mine = waiting(provider)
+    other = make_token(make_config("Other", base=provider.url))
+    owner, admin = visit(None), visit(ADMIN)
+    key = owner_links.create(mine, actor="Alice", now=now()).reveal()
+    state_in(owner, f"/sign-in/{key}")
+    foreign = state_in(admin, f"/tokens/token/{other.id}/request")
+    response = owner.client.get(f"{CALLBACK}?state={foreign}&code=c-1")
+    assert response.status_code == 400
+    assert "belongs to no sign-in" in response.text
+    assert provider.requests == []
+    stranger = visit(None)
+    assert stranger.client.get(f"{CALLBACK}?state={foreign}&code=c-1").location == "/login"
+    stranger.get("/sign-in/forged", 404)
+
+
+def test_the_address_can_be_pasted(bob: PageClient, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    path = f"/tokens/token/{token.id}/paste"
+    page = bob.get(path)
+    address = next(word for word in page.text.split() if word.startswith(provider.url))
+    state = dict(parse_qsl(urlsplit(address).query))["state"]
+    assert "belongs to no sign-in" in bob.submit(path, {"answer": "nonsense"}).text
+    page = bob.submit(path, {"answer": f"http://elsewhere/x?code=c-1&state={state}"})
+    assert "Signed in as helpdesk@example.test" in page.text
+
+
+def test_a_device_code_is_shown_with_its_picture_until_it_is_decided(bob: PageClient, provider: FakeProvider) -> None:
+    config = make_config("Help desk", base=provider.url, device=True)
+    provider.says(
+        {"device_code": "d-1", "user_code": "ABCD-1234", "verification_uri": "https://p.test/d", "expires_in": 600},
+        path="/device",
+    )
+    token = token_configs.tokens_of(config)[0]
+    page = bob.submit(f"/tokens/token/{token.id}/device", {})
+    assert "ABCD-1234" in page.text
+    assert page.all("svg")[-1].get("class") == "qr"
+    row = DeviceSignIn.get()
+    row.ended_at, row.failure = now(), "access_denied: no"
+    row.save()
+    assert "access_denied: no" in bob.client.get(f"/tokens/device/{row.id}", follow_redirects=True).text
+    bob.get("/tokens/device/99", 404)
+
+
+def test_another_account_may_take_over_when_it_is_told_to(bob: PageClient, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    Token.update(owner="before@example.test", signed_in_at=now()).execute()
+    state = state_in(bob, f"/tokens/token/{token.id}/request")
+    refused = bob.client.get(f"{CALLBACK}?state={state}&code=c-1", follow_redirects=True)
+    assert "belongs to before@example.test" in refused.text
+    state = state_in(bob, f"/tokens/token/{token.id}/request", {"replace": "1"})
+    bob.client.get(f"{CALLBACK}?state={state}&code=c-2")
+    assert fresh(token).owner == "helpdesk@example.test"
+
+
+def test_a_permission_that_is_missing_is_named_at_once(bob: PageClient, provider: FakeProvider) -> None:
+    provider.grants(scope="other")
+    token = waiting(provider)
+    state = state_in(bob, f"/tokens/token/{token.id}/request")
+    assert "Not granted: mail" in bob.client.get(f"{CALLBACK}?state={state}&code=c", follow_redirects=True).text
+
+
+def test_another_mailbox_is_added_and_removed(alice: PageClient) -> None:
+    config = make_token(make_config("Help desk")).token_config
+    page = alice.submit(f"/tokens/{config.id}/add-token", {})
+    assert "room for another mailbox" in page.text
+    second = token_configs.tokens_of(config)[1]
+    assert "is deleted" in alice.submit(f"/tokens/token/{second.id}/delete", {}).text
+    assert Token.select().count() == 1
+
+
+def test_revoking_is_offered_where_the_provider_can(alice: PageClient, provider: FakeProvider) -> None:
+    token = make_token(make_config("Help desk", base=provider.url, revocation=True))
+    provider.says(b"", 200, path="/revoke")
+    assert "Revoke" in alice.get(f"/tokens/{token.token_config.id}").text
+    assert "is revoked at the provider" in alice.submit(f"/tokens/token/{token.id}/revoke", {}).text
+
+
+# Import and export --------------------------------------------------------------------------------------------------
+
+
+def upload(client: PageClient, text: str, **more: str) -> str:
+    data = {"csrf_token": client.token(), "file": (io.BytesIO(text.encode()), "x.yml"), **more}
+    return client.client.post("/tokens/transfer/import", data=data, follow_redirects=True).text
+
+
+def test_an_export_is_downloaded_without_secrets_unless_asked_for(alice: PageClient) -> None:
+    make_config("Help desk")
+    plain = alice.client.post("/tokens/transfer/export", data={"csrf_token": alice.token(), "name": ""})
+    assert "attachment" in plain.headers["Content-Disposition"]
+    assert CLIENT_SECRET not in plain.text
+    asked = alice.client.post("/tokens/transfer/export", data={"csrf_token": alice.token(), "name": "", "secrets": "y"})
+    assert CLIENT_SECRET in asked.text
+
+
+def test_an_import_shows_what_it_would_do_and_then_does_it_once(alice: PageClient) -> None:
+    make_config("Help desk")
+    text = transfer.export(secrets=True)
+    TokenConfig.delete().execute()
+    page = upload(alice, text)
+    assert "Nothing has been changed yet" in page
+    assert "new" in page
+    assert CLIENT_SECRET not in page
+    assert TokenConfig.select().count() == 0
+    draft = ImportDraft.get()
+    assert CLIENT_SECRET not in str(draft.__data__)
+    assert "1 token configuration imported" in alice.submit(f"/tokens/transfer/import/{draft.id}/apply", {}).text
+    assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
+    assert "made already" in alice.submit(f"/tokens/transfer/import/{draft.id}/apply", {}).text
+
+
+@pytest.mark.parametrize(("text", "why"), [("a: [", "Line"), ("- &x y\n", "Line 1"), ("", "no token configuration")])
+def test_a_file_that_is_refused_says_its_line(alice: PageClient, text: str, why: str) -> None:
+    assert why in upload(alice, text)
