@@ -39,7 +39,7 @@ def begin(client: Client, url: str, *, scope: str, now: datetime) -> DeviceAnswe
     session = Session(client, url, now)
     with session:
         auth = session.client_auth(session.token_endpoint_auth_method)
-        form = {"client_id": client.client_id, **asking_for(scope)}
+        form = {**session.extra, **asking_for(scope)}
         response = session.post(url, data=form, auth=auth, headers={"Accept": "application/json"})
     body = json_object(response, session.host)
     if body.get("error"):
@@ -52,7 +52,7 @@ def poll(client: Client, url: str, *, device_code: Secret, now: datetime) -> Tok
     session = Session(client, url, now)
     try:
         with session:
-            session.fetch_token(url, grant_type=_GRANT, device_code=device_code.reveal(), client_id=client.client_id)
+            session.fetch_token(url, grant_type=_GRANT, device_code=device_code.reveal())
     except (Refused, Unavailable) as error:
         if error.answer.error in ("authorization_pending", "slow_down"):
             raise StillPending(slower=error.answer.error == "slow_down") from None

@@ -18,6 +18,18 @@ HERE = Path(__file__).parent
 CLIENT_ID, CLIENT_SECRET = "mail-token-portal", "real-client-secret-Vq81LLzPw0c"
 
 
+def client(redirect_uri: str, **changes: Any) -> dict[str, Any]:
+    """A client as it is registered at the provider."""
+    return {
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_method": "client_secret_post",
+        **changes,
+    }
+
+
 @dataclass
 class Provider:
     """The npm package oidc-provider."""
@@ -27,13 +39,13 @@ class Provider:
     ca_file: Path
 
     @classmethod
-    def start(cls, certificates: Path, redirect_uri: str, *, access_token_seconds: int = 20) -> "Provider":
+    def start(
+        cls, certificates: Path, redirect_uri: str, *, access_token_seconds: int = 20, clients: list[Any] | None = None
+    ) -> "Provider":
         wanted = {
             "key": str(certificates / "server.key"),
             "certificate": str(certificates / "server.pem"),
-            "clientId": CLIENT_ID,
-            "clientSecret": CLIENT_SECRET,
-            "redirectUris": [redirect_uri],
+            "clients": clients or [client(redirect_uri)],
             "accessTokenSeconds": access_token_seconds,
         }
         process = subprocess.Popen(

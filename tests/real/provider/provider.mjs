@@ -1,19 +1,27 @@
 // oidc-provider over TLS on a free loopback port, as a test wants it: lives, client and certificate come as JSON in
 // the first argument. Prints its port. POST /revoke-everything ends every grant, as an administrator would.
 import { readFileSync } from "node:fs";
+import { AsyncLocalStorage } from "node:async_hooks";
 import https from "node:https";
 import { generateKeyPairSync } from "node:crypto";
-import Provider from "oidc-provider";
+import Provider, { errors } from "oidc-provider";
 
 const wanted = JSON.parse(process.argv[2]);
 const stored = new Map();
+const path = new AsyncLocalStorage();
 
 class Adapter {
   constructor(model) { this.model = model; }
   key(id) { return `${this.model}:${id}`; }
   find(id) {
     const row = stored.get(this.key(id));
+    if (row && this.model === "DeviceCode" && path.getStore() === "/token") this.notTooOften(row);
     return row && (!row.expiresAt || row.expiresAt > Date.now()) ? row.payload : undefined;
+  }
+  notTooOften(row) {
+    const now = Date.now(), before = row.polledAt ?? 0;
+    row.polledAt = now;
+    if (now - before < 1000) throw new errors.SlowDown();
   }
   findByUid(uid) {
     return [...stored.values()].find((row) => row.model === this.model && row.payload.uid === uid)?.payload;
@@ -38,19 +46,14 @@ server.listen(wanted.port ?? 0, "127.0.0.1", () => {
   const issuer = `https://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
     adapter: Adapter,
-    clients: [{
-      client_id: wanted.clientId,
-      client_secret: wanted.clientSecret,
-      redirect_uris: wanted.redirectUris,
-      grant_types: ["authorization_code", "refresh_token"],
-      token_endpoint_auth_method: "client_secret_post",
-    }],
+    clients: wanted.clients,
     cookies: { keys: ["a cookie key of the test provider"] },
     jwks: { keys: [{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" }] },
     claims: { openid: ["sub"], email: ["email"] },
     conformIdTokenClaims: false,
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id }) }),
-    features: { introspection: { enabled: true, allowedPolicy: () => true }, revocation: { enabled: true } },
+    features: { introspection: { enabled: true, allowedPolicy: () => true }, revocation: { enabled: true },
+      clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
     pkce: { required: () => true },
     rotateRefreshToken: true,
     ttl: { AccessToken: wanted.accessTokenSeconds, RefreshToken: 86400, Grant: 86400, Session: 86400, IdToken: 600, Interaction: 600 },
@@ -62,7 +65,7 @@ server.listen(wanted.port ?? 0, "127.0.0.1", () => {
       response.end("done\n");
       return;
     }
-    answer(request, response);
+    path.run(request.url, () => answer(request, response));
   });
   console.log(server.address().port);
 });

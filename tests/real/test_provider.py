@@ -1,0 +1,222 @@
+"""Every flow and every client authentication against the npm package oidc-provider over TLS."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from joserfc.jwk import RSAKey
+from playwright.sync_api import Browser, Page
+
+from portal import certificates, device_sign_ins, refreshing, signing_in, token_configs
+from portal.adapters import tls
+from portal.errors import Refused
+from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, Token, TokenConfig
+from portal.sealing import Secret
+from tests.builders import fresh, make_config
+from tests.real.conftest import need
+from tests.real.servers import CLIENT_SECRET, Provider, client
+from tests.real.world import USER, browser_page, chromium
+
+pytestmark = pytest.mark.real
+REDIRECT = "http://127.0.0.1:8000/get-oauth2-token-by-authorization-code"
+KEY = RSAKey.generate_key(2048)
+_DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+@pytest.fixture(scope="module")
+def provider(certificate_folder: Path) -> Iterator[Provider]:
+    need("node", "oidc-provider", "chromium")
+    jwks = {"keys": [{**KEY.as_dict(private=False), "use": "sig"}]}
+    certified = {
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_signing_alg": "PS256",
+        "jwks": jwks,
+    }
+    app_only = {"redirect_uris": [], "response_types": [], "grant_types": ["client_credentials"]}
+    started = Provider.start(
+        certificate_folder,
+        REDIRECT,
+        access_token_seconds=600,
+        clients=[
+            client(REDIRECT, client_id="post"),
+            client(REDIRECT, client_id="basic", token_endpoint_auth_method="client_secret_basic"),
+            client(REDIRECT, client_id="certified", **certified),
+            client(REDIRECT, client_id="device", grant_types=["authorization_code", "refresh_token", _DEVICE_GRANT]),
+            client(REDIRECT, client_id="app", **app_only),
+        ],
+    )
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def trusted(db: None, certificate_folder: Path) -> Iterator[None]:
+    tls.trust(certificate_folder / "ca.pem")
+    yield
+    tls.trust(None)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def registered(provider: Provider, client_id: str, auth: ClientAuth = ClientAuth.SECRET_POST) -> Token:
+    config = make_config(base=provider.url, secret=CLIENT_SECRET, issuer=provider.url, jwks_url=f"{provider.url}/jwks")
+    TokenConfig.update(
+        client_id=client_id,
+        client_auth=auth,
+        authorize_url=f"{provider.url}/auth",
+        device_url=f"{provider.url}/device/auth",
+        revocation_url=f"{provider.url}/token/revocation",
+        scope="openid email offline_access",
+    ).where(TokenConfig.id == config.id).execute()
+    return token_configs.tokens_of(config)[0]
+
+
+def certify(token: Token) -> None:
+    """Let the client prove itself by the key that the provider knows."""
+    config = token.token_config
+    certificates.generate(config, actor="test", now=now())
+    TokenConfig.update(client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
+    config.private_key = Secret(KEY.as_pem(private=True).decode())
+    config.save()
+
+
+def sign_in(page: Page, token: Token) -> Token:
+    """The authorization code flow, a person at the browser."""
+    page.route(f"{REDIRECT}*", lambda route: route.fulfill(body="back"))
+    page.goto(signing_in.begin(fresh(token), by="Alice", browser=None, now=now()))
+    _agree(page)
+    page.wait_for_url(f"{REDIRECT}*")
+    answer = dict(parse_qsl(urlsplit(page.url).query))
+    return signing_in.complete(answer, by="Alice", user=None, browser=None, now=now())
+
+
+def _agree(page: Page, button: str = "Continue") -> None:
+    page.locator("input[name=login]").fill(USER)
+    page.locator("input[name=password]").fill("any")
+    page.locator("button[type=submit]").click()
+    page.get_by_role("button", name=button).click()
+
+
+@pytest.mark.parametrize(
+    ("client_id", "auth"),
+    [("post", ClientAuth.SECRET_POST), ("basic", ClientAuth.SECRET_BASIC), ("certified", ClientAuth.PRIVATE_KEY_JWT)],
+)
+def test_each_client_authentication_signs_in_and_renews_with_rotation(
+    trusted: None, provider: Provider, browser: Browser, client_id: str, auth: ClientAuth
+) -> None:
+    token = registered(provider, client_id, auth)
+    if auth is ClientAuth.PRIVATE_KEY_JWT:
+        certify(token)
+    sign_in(browser_page(browser), token)
+    first = fresh(token)
+    assert first.owner == USER
+    for _ in range(3):
+        before = fresh(token).refresh_token
+        assert refreshing.refresh(token.id, actor="worker", now=now())
+        assert fresh(token).refresh_token != before
+    assert fresh(token).access_token != first.access_token
+
+
+def test_a_second_secret_takes_over_when_the_first_is_refused(
+    trusted: None, provider: Provider, browser: Browser
+) -> None:
+    token = registered(provider, "post")
+    sign_in(browser_page(browser), token)
+    config = token.token_config
+    wrong = ClientSecret.create(token_config=config, set_at=now())
+    wrong.value = Secret("ended-secret-Zu7710")
+    wrong.save()
+    assert refreshing.refresh(token.id, actor="worker", now=now())
+    assert ClientSecret.get_by_id(wrong.id).refused_at is not None
+    assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
+
+
+def test_a_wrong_secret_pauses_and_a_right_one_goes_on_with_the_same_token(
+    trusted: None, provider: Provider, browser: Browser
+) -> None:
+    token = registered(provider, "post")
+    sign_in(browser_page(browser), token)
+    secret = token.token_config.client_secret
+    secret.value = Secret("wrong-secret-Zu7710")
+    secret.save()
+    with pytest.raises(Refused, match="invalid_client"):
+        refreshing.refresh(token.id, actor="worker", now=now())
+    assert TokenConfig.get().credentials_refused_at is not None
+    secret.value = Secret(CLIENT_SECRET)
+    secret.save()
+    refreshing.resume(TokenConfig.get(), now=now())
+    assert refreshing.refresh(token.id, actor="worker", now=now())
+
+
+def test_client_credentials_need_no_sign_in(trusted: None, provider: Provider) -> None:
+    token = registered(provider, "app")
+    TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS, scope="").execute()
+    given = refreshing.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
+    assert given.access_token is not None
+    assert not given.has_refresh_token
+    assert given.look_at is not None
+
+
+def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
+    trusted: None, provider: Provider, browser: Browser
+) -> None:
+    token = registered(provider, "device")
+    row = device_sign_ins.begin(token, by="Alice", now=now())
+    device_sign_ins.poll(row.id, now=now())
+    device_sign_ins.poll(row.id, now=now())
+    slowed = DeviceSignIn.get_by_id(row.id)
+    assert slowed.interval == row.interval + 5
+    page = browser_page(browser)
+    page.goto(row.verification_uri_complete)
+    page.get_by_role("button", name="Continue").click()
+    _agree(page)
+    page.get_by_text("Sign-in Success").wait_for()
+    page.wait_for_timeout(1100)
+    device_sign_ins.poll(row.id, now=now())
+    ended = DeviceSignIn.get_by_id(row.id)
+    assert (ended.failure, fresh(token).owner) == (None, USER)
+    assert refreshing.refresh(token.id, actor="worker", now=now())
+
+
+def test_a_device_code_that_is_denied_says_so(trusted: None, provider: Provider, browser: Browser) -> None:
+    token = registered(provider, "device")
+    row = device_sign_ins.begin(token, by="Alice", now=now())
+    page = browser_page(browser)
+    page.goto(row.verification_uri_complete)
+    page.get_by_role("button", name="Abort").click()
+    page.wait_for_load_state()
+    device_sign_ins.poll(row.id, now=now())
+    assert "access_denied" in (DeviceSignIn.get_by_id(row.id).failure or "")
+    assert fresh(token).signed_in_at is None
+
+
+def test_a_revoked_token_is_refused_by_the_provider(trusted: None, provider: Provider, browser: Browser) -> None:
+    token = registered(provider, "post")
+    sign_in(browser_page(browser), token)
+    held = fresh(token).refresh_token
+    refreshing.revoke(fresh(token), actor="Alice", now=now())
+    assert not fresh(token).has_refresh_token
+    again = fresh(token)
+    again.refresh_token = held
+    again.overwrite()
+    with pytest.raises(Refused, match="invalid_grant"):
+        refreshing.refresh(token.id, actor="worker", now=now())
+
+
+def test_the_discovery_document_names_the_endpoints(trusted: None, provider: Provider) -> None:
+    from portal.adapters import oidc
+
+    found = oidc.discover(provider.url)
+    assert found["token_url"] == f"{provider.url}/token"
+    assert found["device_url"] == f"{provider.url}/device/auth"
+    assert found["issuer"] == provider.url
