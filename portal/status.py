@@ -46,6 +46,8 @@ class TokenFacts:
     refresh_token_used_at: datetime | None
     refresh_token_expires_at: datetime | None
     refresh_token_idle_life: timedelta | None
+    #: Google's consent screen is in Testing.
+    in_testing: bool
     failing_since: datetime | None
     failure: str | None
     refused_at: datetime | None
@@ -148,12 +150,27 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
         )
     if facts.refresh_token_expires_at:
         return _refresh_by_end(facts.refresh_token_expires_at, now)
+    if facts.in_testing:
+        return _in_testing(facts.signed_in_at + _TESTING_LIFE, now)
     if facts.refresh_token_idle_life and facts.refresh_token_used_at:
         dead_after = facts.refresh_token_used_at + facts.refresh_token_idle_life
         if now >= dead_after:
             return State("likely dead", Tone.WARNING, "likely dead since", dead_after, remedy=SIGN_IN_AGAIN)
         return State("valid", Tone.GOOD, "valid; dead if unused until", dead_after)
     return State("valid", Tone.GOOD, "valid, no end known")
+
+
+#: https://developers.google.com/identity/protocols/oauth2#expiration
+_TESTING_LIFE = timedelta(days=7)
+
+
+def _in_testing(dead_after: datetime, now: datetime) -> State:
+    word = "likely dead since" if now >= dead_after else "likely dead after"
+    why = "The consent screen is in Testing, so every sign-in ends after seven days."
+    remedy = "Publish the app or make it Internal at Google, switch Testing off here, and sign in again."
+    return State(
+        "likely dead" if now >= dead_after else "valid", Tone.WARNING, word, dead_after, why=why, remedy=remedy
+    )
 
 
 def _refresh_by_end(expires_at: datetime, now: datetime) -> State:

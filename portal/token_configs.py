@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from peewee import IntegrityError
 
 from portal import audit, providers, refreshing
+from portal.adapters import oidc
 from portal.db import transaction
 from portal.errors import InUse, Invalid, NotFound, PortalError
 from portal.models import ClientAuth, ClientSecret, Flow, MailAccount, Token, TokenConfig, Validity, text_problems
@@ -200,6 +201,13 @@ def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
             raise InUse(f"{config.name!r} is in use and cannot be deleted. Mail accounts that use it: {names}.")
         audit.about(config, actor, "deleted", "with its tokens", now)
         config.delete_instance()
+
+
+def discovered(issuer: str) -> dict[str, str]:
+    """The endpoints that an OpenID provider publishes, by our names; Invalid for what is no address."""
+    if problem := _url_problem(issuer):
+        raise Invalid({"issuer": problem})
+    return oidc.discover(issuer)
 
 
 def used_by(config: TokenConfig) -> list[MailAccount]:

@@ -22,6 +22,7 @@ def of(token: Token, margin: timedelta) -> TokenFacts:
         refresh_token_used_at=token.refresh_token_used_at,
         refresh_token_expires_at=token.refresh_token_expires_at,
         refresh_token_idle_life=providers.of(config.template).refresh_token_idle_life,
+        in_testing=config.in_testing,
         failing_since=token.failing_since,
         failure=token.failure,
         refused_at=token.refused_at,

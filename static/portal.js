@@ -27,3 +27,14 @@ for (const choice of document.querySelectorAll("[data-shows]")) {
   choice.addEventListener("change", show);
   show();
 }
+
+// The redirect URI as the settings on the screen would make it.
+const shown = document.querySelector("[data-redirect-preview]");
+if (shown) {
+  const value = (name) => document.getElementById(name).value.trim();
+  const draw = () => {
+    const alias = value("ScriptAlias").replace(/^\/+|\/+$/g, "");
+    shown.textContent = `${value("HttpType")}://${value("FQDN")}/${alias ? alias + "/" : ""}${value("RedirectScript")}`;
+  };
+  for (const name of ["HttpType", "FQDN", "ScriptAlias", "RedirectScript"]) document.getElementById(name).addEventListener("input", draw);
+}

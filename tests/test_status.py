@@ -20,6 +20,7 @@ GOOD = TokenFacts(
     refresh_token_used_at=NOW,
     refresh_token_expires_at=None,
     refresh_token_idle_life=None,
+    in_testing=False,
     failing_since=None,
     failure=None,
     refused_at=None,
@@ -64,6 +65,8 @@ def test_the_state_of_an_access_token(facts: TokenFacts, name: str, tone: Tone) 
         (replace(GOOD, refresh_token_expires_at=NOW + DAY), "valid", Tone.GOOD),
         (replace(GOOD, refresh_token_expires_at=NOW), "expired", Tone.BROKEN),
         (replace(GOOD, refresh_token_idle_life=90 * DAY), "valid", Tone.GOOD),
+        (replace(GOOD, in_testing=True), "valid", Tone.WARNING),
+        (replace(GOOD, in_testing=True, signed_in_at=NOW - 7 * DAY), "likely dead", Tone.WARNING),
         (replace(GOOD, refresh_token_idle_life=90 * DAY, refresh_token_used_at=NOW - 91 * DAY), "likely dead", Tone.WARNING),
     ],
 )  # fmt: skip

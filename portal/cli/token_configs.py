@@ -89,13 +89,22 @@ def _options(command: Any) -> Any:
 @token_config.command()
 @click.option("--name", required=True)
 @click.option("--template", required=True, help="See: token-config templates.")
+@click.option("--discover", metavar="ISSUER", help="Take the endpoints from an OpenID provider's discovery document.")
 @_options
 @with_portal
 def add(
-    name: str, template: str, client_id: str | None, client_secret_stdin: bool, tenant: str | None, **given: Any
+    name: str,
+    template: str,
+    discover: str | None,
+    client_id: str | None,
+    client_secret_stdin: bool,
+    tenant: str | None,
+    **given: Any,
 ) -> None:
     """Register a client."""
     preset = providers.find(template)
+    if discover:
+        given |= {key: value for key, value in token_configs.discovered(discover).items() if not given.get(key)}
     secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
     if preset.flow == Flow.AUTHORIZATION_CODE:
         given["refresh_url"] = given["refresh_url"] or given["token_url"]

@@ -85,6 +85,12 @@ class TokenConfigForm(Form):
             if name in self and name not in ("name", "client_id", "tenant", "validity", "client_auth"):
                 self[name].data = value
 
+    def fill(self, found: dict[str, str]) -> None:
+        """Put found endpoints into their fields."""
+        for name, value in found.items():
+            if name in self:
+                self[name].data = value
+
     def show(self, config: TokenConfig) -> None:
         """Start with what is stored; the client secret is never among it."""
         for name in Fields.__dataclass_fields__:

@@ -7,7 +7,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, sessi
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from portal import access, device_sign_ins, owner_links, signing_in
+from portal import access, audit, device_sign_ins, owner_links, signing_in
 from portal.errors import NotFound, OutsideError, PortalError
 from portal.forms import Form
 from portal.models import DeviceSignIn, Flow, Role, Token
@@ -106,6 +106,9 @@ def owner(key: str) -> str | tuple[str, int]:
     """What the mailbox owner sees: which sign-in it is, and one button."""
     link = owner_links.find(key, now=g.now)
     if link is None:
+        audit.record(
+            request.remote_addr or "", "token:owner-link-rejected", "token", None, "", "unknown, used or too old", g.now
+        )
         text = "It was used already, or is older than a day. Ask for a new one."
         return render_template("error.html", title="This link has ended", text=text), 404
     if request.method == "GET":

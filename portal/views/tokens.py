@@ -52,7 +52,21 @@ def new() -> str | AnyResponse:
             return _after_save(config)
     elif not form.is_submitted():
         form.offer(template)
+        _discover(form)
     return _form_page(form, template, None)
+
+
+def _discover(form: TokenConfigForm) -> None:
+    """Fill the endpoints from the provider's OpenID discovery document, where an issuer was given."""
+    issuer = request.args.get("discover", "").strip()
+    if not issuer:
+        return
+    try:
+        form.fill(token_configs.discovered(issuer))
+    except PortalError as error:
+        flash(f"The endpoints were not found. {error}", "error")
+    else:
+        flash("The endpoints are filled in from the provider's discovery document.", "success")
 
 
 @bp.route("/<int:config_id>", methods=["GET", "POST"])

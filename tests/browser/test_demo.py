@@ -18,7 +18,8 @@ from tests.real.world import chromium, sign_in_to_portal
 pytestmark = pytest.mark.browser
 PAGES = {
     "home": "/", "tokens": "/tokens", "token-new": "/tokens/new?template=microsoft-tenant", "token": "/tokens/1",
-    "token-waiting": "/tokens/2", "mail-accounts": "/mail-accounts", "mail-account": "/mail-accounts/1",
+    "token-waiting": "/tokens/2", "token-app": "/tokens/new?template=microsoft-app", "paste": "/tokens/token/2/paste",
+    "transfer": "/tokens/transfer", "mail-accounts": "/mail-accounts", "mail-account": "/mail-accounts/1",
     "mail-account-new": "/mail-accounts/new", "destinations": "/destinations", "destination-new": "/destinations/new",
     "runs": "/runs", "run": "/runs/1", "events": "/events", "settings": "/settings", "users": "/users",
     "user-new": "/users/new", "status": "/status", "not-found": "/nowhere",
@@ -116,6 +117,14 @@ def test_the_pages_load_nothing_that_the_policy_forbids(demo: Portal, browser: B
         if name != "not-found":
             page.goto(f"{demo.url}{path}")
     assert heard == []
+
+
+def test_the_redirect_uri_is_drawn_while_it_is_typed(demo: Portal, browser: Browser) -> None:
+    page = signed_in(browser, demo)
+    page.goto(f"{demo.url}/settings")
+    page.get_by_label("FQDN").fill("help.example.test")
+    page.get_by_label("ScriptAlias").fill("/znuny")
+    assert page.locator("#redirect-uri").inner_text().startswith("http://help.example.test/znuny/get-oauth2-token")
 
 
 def test_everything_works_without_javascript(demo: Portal, browser: Browser) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from portal import owner_links, token_configs, transfer
-from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, ImportDraft, Token, TokenConfig, Validity
+from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Event, Flow, ImportDraft, Token, TokenConfig, Validity
 from portal.sealing import Secret
 from tests.builders import ADMIN, CLIENT_SECRET, fresh, make_config, make_token
 from tests.conftest import Queries
@@ -129,6 +129,19 @@ def test_a_certificate_is_made_downloaded_and_uploaded(alice: PageClient) -> Non
     assert "does not hold a certificate" in page.text
 
 
+def test_the_endpoints_are_filled_in_from_the_discovery_document(alice: PageClient, provider: FakeProvider) -> None:
+    document = {
+        "issuer": provider.url, "authorization_endpoint": "https://p.test/a", "token_endpoint": "https://p.test/t",
+        "jwks_uri": "https://p.test/k", "revocation_endpoint": "https://p.test/r",
+    }  # fmt: skip
+    provider.says(document, path="/.well-known/openid-configuration")
+    page = alice.get(f"/tokens/new?template=generic&discover={provider.url}")
+    assert (page.field("token_url"), page.field("revocation_url")) == ("https://p.test/t", "https://p.test/r")
+    provider.says(b"<html>", path="/.well-known/openid-configuration")
+    assert "were not found" in alice.get(f"/tokens/new?template=generic&discover={provider.url}").text
+    assert "were not found" in alice.get("/tokens/new?template=generic&discover=http://10.0.0.1").text
+
+
 # Ways to sign in ----------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +178,8 @@ def test_a_link_signs_in_nothing_but_its_own_token(
     stranger = visit(None)
     assert stranger.client.get(f"{CALLBACK}?state={foreign}&code=c-1").location == "/login"
     stranger.get("/sign-in/forged", 404)
+    assert Event.select().where(Event.action == "token:owner-link-rejected").count() == 1
+    assert Event.select().where(Event.action == "token:sign-in-rejected").count() == 1
 
 
 def test_the_address_can_be_pasted(bob: PageClient, provider: FakeProvider) -> None:

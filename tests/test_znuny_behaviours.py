@@ -1,0 +1,105 @@
+"""What Znuny's own tests promise of its OAuth2 token management, kept; where it was wrong, the better promise."""
+
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from portal import refreshing, settings, signing_in, status, token_configs, token_facts, transfer
+from portal.adapters import imap
+from portal.errors import Answer, InUse
+from portal.models import Token, TokenConfig
+from portal.sealing import Secret
+from portal.status import Tone
+from tests.builders import ACCESS_TOKEN, NOW, fresh, make_account, make_config, make_destination, make_token
+from tests.test_transfer import plan, znuny
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+def imported() -> TokenConfig:
+    transfer.apply(plan([znuny("Microsoft Outlook auth code flow (example@outlook.com)")]), actor="Alice", now=NOW)
+    return TokenConfig.get()
+
+
+def test_the_authorize_url_is_exactly_this() -> None:
+    settings.change({"HttpType": "https", "FQDN": "yourhost.example.com", "ScriptAlias": "otrs/"}, actor="t", now=NOW)
+    settings.change({"RedirectScript": "get-oauth2-token-by-authorization-code.pl"}, actor="t", now=NOW)
+    token = token_configs.tokens_of(imported())[0]
+    url = signing_in.begin(token, by="Alice", browser=None, now=NOW)
+    head, _, query = url.partition("?")
+    assert head == "https://login.microsoftonline.com/consumers/oauth2/v2.0/authorize"
+    names = [pair.partition("=")[0] for pair in query.split("&")]
+    assert names == sorted(names)
+    redirect = quote("https://yourhost.example.com/otrs/get-oauth2-token-by-authorization-code.pl", safe="")
+    for pair in ("client_id=1111", f"redirect_uri={redirect}", "response_mode=query", "response_type=code"):
+        assert pair in query.split("&")
+    assert "scope=https%3A%2F%2Foutlook.office.com%2FIMAP.AccessAsUser.All%20offline_access" in query.split("&")
+
+
+def test_a_token_row_exists_before_anybody_signs_in() -> None:
+    assert len(token_configs.tokens_of(imported())) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "name"),
+    [(None, "valid"), (datetime(1999, 1, 1, tzinfo=UTC), "expired"), (datetime(2060, 1, 1, tzinfo=UTC), "valid")],
+)
+def test_a_token_has_expired_by_its_date_alone(end: datetime | None, name: str) -> None:
+    token = make_token()
+    token.expires_at = end
+    facts = token_facts.of(token, settings.refresh_margin())
+    assert status.access_token(facts, NOW).name == name
+    token.expires_at, token.refresh_token_expires_at = None, end
+    assert status.refresh_token(token_facts.of(token, settings.refresh_margin()), NOW).name == name
+
+
+def test_no_token_is_never_requested_and_not_expired() -> None:
+    facts = token_facts.of(token_configs.tokens_of(make_config())[0], settings.refresh_margin())
+    assert status.access_token(facts, NOW).name == "never requested"
+    assert status.refresh_token(facts, NOW).tone is Tone.IDLE
+
+
+def test_get_token_returns_a_stored_token_without_any_request() -> None:
+    token = make_token(make_config(base="http://127.0.0.1:1"))
+    given = refreshing.usable_access_token(token.id, min_life=refreshing.LEASE, actor="t", clock=lambda: NOW)
+    assert given.access_token == Secret(ACCESS_TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Answer(), ""),
+        (Answer("Message", "Description", "Code"), "Message (Code): Description"),
+        (Answer("Message"), "Message"),
+    ],
+)
+def test_an_error_reads_message_code_description(answer: Answer, text: str) -> None:
+    assert str(answer) == text
+
+
+def test_the_sasl_string_is_this_one() -> None:
+    credential = imap.Credential("unit-test-user", token=Secret("unit-test-token"))
+    respond = imap._xoauth2(credential, [])
+    sent = base64.b64encode(respond(b"")).decode()
+    assert sent == "dXNlcj11bml0LXRlc3QtdXNlcgFhdXRoPUJlYXJlciB1bml0LXRlc3QtdG9rZW4BAQ=="
+    assert respond(b"{}") == b""
+
+
+def test_a_token_can_be_dropped() -> None:
+    token = make_token()
+    refreshing.forget(token, actor="t", now=NOW)
+    assert fresh(token).access_token is None
+
+
+def test_a_configuration_is_in_use_from_the_moment_an_account_refers_to_it(tmp_path: Path) -> None:
+    token = make_token()
+    config = token.token_config
+    assert token_configs.used_by(config) == []
+    account = make_account(make_destination(tmp_path), token)
+    assert token_configs.used_by(config) == [account]
+    with pytest.raises(InUse):
+        token_configs.delete(config, actor="t", now=NOW)
+    assert Token.select().count() == 1
