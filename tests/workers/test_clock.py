@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal import jobs
-from portal.models import Heartbeat, MailAccount, Token
+from portal.models import DeviceSignIn, Heartbeat, MailAccount, Token
 from tests.builders import NOW, make_account, make_destination, make_token
 from workers import clock
 
@@ -25,7 +25,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
         return taken
 
-    for name in ("refresh_token", "fetch_mail_account"):
+    for name in ("refresh_token", "fetch_mail_account", "poll_device_sign_in"):
         monkeypatch.setattr(jobs, name, take(name))
     return found
 
@@ -36,6 +36,17 @@ def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]
     account = make_account(make_destination(tmp_path), later)
     assert clock.tick("a", now=NOW) == 2
     assert enqueued == [("refresh_token", due.id), ("fetch_mail_account", account.id)]
+
+
+def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, int]]) -> None:
+    token = make_token()
+    texts = {"user_code": "A", "verification_uri": "https://p.test", "user_name": "Alice"}
+    times = {"interval": 5, "started_at": NOW, "expires_at": NOW + 600 * SECOND, "look_at": NOW + 5 * SECOND}
+    row = DeviceSignIn.create(token=token, **texts, **times)
+    clock.tick("a", now=NOW)
+    assert enqueued == []
+    clock.tick("a", now=NOW + 5 * SECOND)
+    assert enqueued == [("poll_device_sign_in", row.id)]
 
 
 def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, int]]) -> None:
