@@ -59,26 +59,31 @@ def fetch(account_id: int, watch: Watch) -> Run | None:
     only a person can get going.
     """
     now = watch.clock()
+    found = MailAccount.get_or_none(MailAccount.id == account_id)
+    if found is None or not _can_start(found, now):
+        return None
     account = MailAccount.claim(account_id, now=now, until=now + LEASE)
     if account is None:
-        return None
-    if not _can_start(account):
-        account.look_at = now + settings.fetch_interval() if account.is_valid else None
-        account.give_back()
         return None
     _close_abandoned(account, now)
     return _Fetch(account, watch).run()
 
 
-def _can_start(account: MailAccount) -> bool:
-    if not account.is_valid:
-        return False
+def _can_start(account: MailAccount, now: datetime) -> bool:
+    """Whether there is anything to try; if not, it is looked at again later, or when a person has changed something."""
     try:
-        if account.token:
+        if account.is_valid and account.token:
             refreshing.stop_if_person_needed(account.token)
     except Refused:
-        return False
-    return True
+        again = now + settings.fetch_interval()
+    else:
+        if account.is_valid:
+            return True
+        again = None
+    MailAccount.update(look_at=again).where(
+        MailAccount.id == account.id, MailAccount.version == account.version
+    ).execute()
+    return False
 
 
 def _close_abandoned(account: MailAccount, now: datetime) -> None:

@@ -32,7 +32,7 @@ def test_the_whole_story(stage: World) -> None:
     with chromium() as browser:
         page = browser_page(browser)
         sign_in_to_portal(page, stage.portal.url)
-        assert stage.account()["state"] == "waiting"
+        wait_for(lambda: stage.account()["state"] == "waiting", 10, stage.told)
 
         sign_mailbox_in(page, stage.portal.url)
         assert "Signed in as helpdesk@example.test" in page.inner_text("main")
