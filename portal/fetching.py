@@ -71,6 +71,7 @@ def fetch(account_id: int, watch: Watch) -> Run | None:
 
 def _can_start(account: MailAccount, now: datetime) -> bool:
     """Whether there is anything to try; if not, it is looked at again later, or when a person has changed something."""
+    again: datetime | None = None
     try:
         if account.is_valid and account.token:
             refreshing.stop_if_person_needed(account.token)
@@ -79,10 +80,9 @@ def _can_start(account: MailAccount, now: datetime) -> bool:
     else:
         if account.is_valid:
             return True
-        again = None
-    MailAccount.update(look_at=again).where(
-        MailAccount.id == account.id, MailAccount.version == account.version
-    ).execute()
+    # A sign-in that woke the account since it was read is not put off.
+    as_read = (MailAccount.id == account.id) & (MailAccount.look_at == account.look_at)
+    MailAccount.update(look_at=again).where(as_read).execute()
     return False
 
 
