@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from portal import audit
+from portal import audit, refreshing
 from portal.db import transaction
 from portal.errors import Invalid
 from portal.models import ClientAuth, TokenConfig
@@ -17,7 +17,7 @@ _LIFE = timedelta(days=730)
 
 
 def generate(config: TokenConfig, *, actor: str, now: datetime) -> None:
-    """A new key with a certificate of two years; the certificate is for the provider to be uploaded."""
+    """A new key with a certificate of two years. The client uses it once its authentication is set to it."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Mail Token Portal {config.id}")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
@@ -44,9 +44,11 @@ def _keep(
     pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     config.certificate = certificate.public_bytes(serialization.Encoding.PEM).decode()
     config.private_key = Secret(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode())
-    config.client_auth, config.changed_at = ClientAuth.PRIVATE_KEY_JWT, now
+    config.changed_at = now
     with transaction():
         config.save()
+        if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
+            refreshing.resume(config, now=now)
         audit.about(config, actor, act, f"SHA-1 thumbprint {thumbprint(config)}", now)
 
 

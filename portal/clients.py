@@ -28,16 +28,27 @@ def ask(config: TokenConfig, request: Callable[[Client], Answer], *, actor: str,
     secrets = config.client_secrets if config.client_auth is not ClientAuth.PRIVATE_KEY_JWT else []
     for secret in secrets[:-1]:
         try:
-            return request(_with_secret(config, secret))
+            return _taken(secret, request(_with_secret(config, secret)))
         except Refused as error:
             if error.answer.error not in oauth2.CREDENTIALS_ERRORS:
                 raise
             _mark(config, secret, actor, now)
-    return request(_with_secret(config, secrets[-1] if secrets else None))
+    if not secrets:
+        return request(_with_secret(config, None))
+    return _taken(secrets[-1], request(_with_secret(config, secrets[-1])))
+
+
+def _taken(secret: ClientSecret, answer: Answer) -> Answer:
+    """The provider took it: whatever it said of this secret before is past."""
+    if secret.refused_at:
+        ClientSecret.update(refused_at=None).where(ClientSecret.id == secret.id).execute()
+    return answer
 
 
 def _with_secret(config: TokenConfig, secret: ClientSecret | None) -> Client:
     if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
+        if config.private_key is None:
+            raise Refused("There is no certificate for this client; make or upload one.")
         return Client(config.client_id, config.private_key, config.client_auth.value, config.certificate or "")
     return Client(config.client_id, secret.value if secret else None, config.client_auth.value)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from portal import audit, clients, jobs, providers, signing_in
+from portal import audit, clients, providers, signing_in
 from portal.adapters import device, oidc
 from portal.adapters.device import DeviceAnswer, StillPending
 from portal.adapters.oauth2 import Client, TokenAnswer
@@ -18,6 +18,8 @@ _SLOWER = 5
 def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
     """Ask the provider for a code; a worker polls from then on."""
     config = token.token_config
+    if not config.is_valid:
+        raise PortalError(f"The token configuration {config.name!r} is set to {config.validity.value}.")
     if not config.device_url:
         raise PortalError(f"{config.name!r} has no URL for device codes.")
 
@@ -40,14 +42,15 @@ def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
         row.device_code = answer.device_code
         row.save()
         audit.about(token, by, "device-sign-in-begun", "", now)
-    jobs.poll_device_sign_in(row.id)
     return row
 
 
 def poll(row_id: int, *, now: datetime) -> None:
     """Ask once whether the person has decided, and store what came of it."""
+    if not DeviceSignIn.select().where(DeviceSignIn.id == row_id, DeviceSignIn.look_at <= now).exists():
+        return
     row = DeviceSignIn.claim(row_id, now=now, until=now + _LEASE)
-    if row is None or row.ended_at:
+    if row is None:
         return
     try:
         _ask(row, now)

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 from portal import audit
 from portal.db import transaction
-from portal.models import OwnerLink, Token
+from portal.models import Event, OwnerLink, Token
 from portal.sealing import Secret
 
 LIFE = timedelta(hours=24)
+#: Rejected links noted within a quarter of an hour.
+_NOTED = 20
 
 
 def create(token: Token, *, actor: str, now: datetime) -> Secret:
@@ -28,8 +30,18 @@ def find(key: str, *, now: datetime) -> OwnerLink | None:
     return row if row and row.used_at is None and now < row.created_at + LIFE else None
 
 
-def used(link: OwnerLink, *, now: datetime) -> None:
-    OwnerLink.update(used_at=now).where(OwnerLink.id == link.id).execute()
+def use(link: OwnerLink, *, now: datetime) -> bool:
+    """Mark it as used; False when somebody else was first."""
+    unused = (OwnerLink.id == link.id) & OwnerLink.used_at.is_null()
+    return bool(OwnerLink.update(used_at=now).where(unused).execute() == 1)
+
+
+def reject(address: str, *, now: datetime) -> None:
+    """Note a link that opens nothing, but not so often that a stranger could fill the database."""
+    action = "token:owner-link-rejected"
+    lately = Event.select().where(Event.action == action, Event.at > now - timedelta(minutes=15)).count()
+    if lately < _NOTED:
+        audit.record(address, action, "token", None, "", "unknown, used or too old", now)
 
 
 def _hash(key: str) -> str:

@@ -116,13 +116,14 @@ def _write_refused(token: Token, error: Refused, actor: str, now: datetime) -> N
 def _write_credentials_refused(token: Token, error: Refused, actor: str, now: datetime) -> None:
     """The client is at fault: its tokens are kept and pause until it has a new secret."""
     config = token.token_config
-    token.look_at = None
+    # Changed since the request was made: the answer is about a client that is no more.
+    as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
+    refusal = {"credentials_refused_at": now, "credentials_answer": _words(error)}
     with transaction():
-        if not token.give_back():
+        is_current = TokenConfig.update(refusal).where(as_asked).execute() == 1
+        token.look_at = None if is_current else now
+        if not token.give_back() or not is_current:
             return
-        TokenConfig.update(credentials_refused_at=now, credentials_answer=_words(error)).where(
-            TokenConfig.id == config.id, TokenConfig.credentials_refused_at.is_null()
-        ).execute()
         Token.update(look_at=None).where(Token.token_config == config.id).execute()
         audit.about(config, actor, "credentials-refused", _words(error), now)
 
@@ -142,8 +143,8 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
         pausing &= Token.id != but.id
     if config.flow is not Flow.CLIENT_CREDENTIALS:
         pausing &= Token.refresh_token.is_null(False)
-    # A new version: the late answer to a request with the old secret must not pause them again.
-    Token.update(look_at=now, leased_until=None, version=Token.version + 1).where(pausing).execute()
+    # Versions stay: an answer that is on its way may carry the next refresh token.
+    Token.update(look_at=now).where(pausing).execute()
 
 
 def wake_dependants(token: Token, *, now: datetime) -> None:

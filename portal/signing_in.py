@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
 
 from portal import audit, clients, owner_links, providers, refreshing, settings
 from portal.adapters import oauth2, oidc
@@ -14,7 +15,7 @@ from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, T
 from portal.sealing import Secret
 
 LIFE = timedelta(minutes=10)
-_FOREIGN_STATE = (
+FOREIGN_STATE = (
     "This answer belongs to no sign-in that is under way here: it was used already, is older than ten minutes, or was "
     "begun in another browser. Nothing was changed. Request a new token to start again."
 )
@@ -74,6 +75,23 @@ def _wanted_owner(token: Token) -> str | None:
     return account.login if account else None
 
 
+def answer_parameters(address: str) -> dict[str, str]:
+    """What a pasted address carries; Refused when it is none."""
+    try:
+        parameters = dict(parse_qsl(urlsplit(address.strip()).query))
+    except ValueError as error:
+        raise Refused("This is not an address; copy all of it.") from error
+    if any("\0" in value for value in parameters.values()):
+        raise Refused("This is not an address that a provider sends.")
+    return parameters
+
+
+def begun_by_link(state: str) -> bool:
+    """Whether the sign-in of this ``state`` was begun by a link for the mailbox owner."""
+    row = SignIn.get_or_none(SignIn.state_hash == _hash(state))
+    return row is not None and row.owner_link_id is not None
+
+
 def complete(parameters: Mapping[str, str], *, by: str, user: User | None, browser: Browser, now: datetime) -> Token:
     """Take the provider's answer (RFC 6749 section 4.1.2) and store the tokens.
 
@@ -88,9 +106,9 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
     except OutsideError as error:
         _write_failure(row, error, by, now)
         raise
+    if row.owner_link and not owner_links.use(row.owner_link, now=now):
+        raise Refused("This link was used already. Ask for a new one.")
     store(token, answer, owner, by=by, user=user, now=now)
-    if row.owner_link:
-        owner_links.used(row.owner_link, now=now)
     return token
 
 
@@ -111,7 +129,7 @@ def _use_up(state: str, browser: Browser, by: str, now: datetime) -> SignIn:
         "unknown, used or foreign state",
         now,
     )
-    raise Refused(_FOREIGN_STATE)
+    raise Refused(FOREIGN_STATE)
 
 
 def _began(row: SignIn) -> tuple[type, int | None]:

@@ -81,9 +81,8 @@ def from_template(template: Template, *, name: str, client_id: str, tenant: str 
 def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> TokenConfig:
     """Register a client with its first, still empty token. Invalid names each bad field."""
     flow = Flow(template.flow)
+    require_tenant(template, entered)
     check(entered, secret.value, flow)
-    if template.tenant is not None and not entered.tenant:
-        raise Invalid({"tenant": "The tenant ID or domain of the organisation."})
     try:
         with transaction():
             config = TokenConfig.create(
@@ -100,8 +99,9 @@ def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, n
 
 def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> None:
     """Change a configuration. A new secret is tried before the ones there are; no change touches a token."""
+    require_tenant(providers.of(config.template), entered)
     _follow_tenant(config, entered)
-    check(entered, secret.value, config.flow)
+    check(entered, secret.value, config.flow, has_key=config.certificate is not None)
     changed = [name for name, value in asdict(entered).items() if getattr(config, name) != value]
     for name in changed:
         setattr(config, name, getattr(entered, name))
@@ -128,6 +128,11 @@ def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[
     used.ends_at = secret.ends_at
     used.save()
     return ["client_secret_ends_at"]
+
+
+def require_tenant(template: Template, entered: Fields) -> None:
+    if template.tenant is not None and not entered.tenant:
+        raise Invalid({"tenant": "The tenant ID or domain of the organisation."})
 
 
 def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
@@ -215,8 +220,12 @@ def used_by(config: TokenConfig) -> list[MailAccount]:
     return list(MailAccount.select().join(Token).where(Token.token_config == config.id).order_by(MailAccount.name))
 
 
-def check(entered: Fields, secret: Secret | None, flow: Flow = Flow.AUTHORIZATION_CODE) -> None:
+def check(
+    entered: Fields, secret: Secret | None, flow: Flow = Flow.AUTHORIZATION_CODE, *, has_key: bool = False
+) -> None:
     """Raise Invalid unless every value can be sent to a provider as it is."""
+    if entered.client_auth is ClientAuth.PRIVATE_KEY_JWT and not has_key:
+        raise Invalid({"client_auth": "There is no certificate yet: save, make or upload one, then choose it."})
     problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
     problems |= text_problems(TokenConfig, asdict(entered))
     for name in URLS:
@@ -248,12 +257,15 @@ def tokens_of(config: TokenConfig) -> list[Token]:
 
 
 def find(reference: str) -> Token:
-    """The token that ``CONFIG`` or ``CONFIG/OWNER`` names; Invalid when it names several."""
-    name, _, owner = reference.partition("/")
-    config = TokenConfig.get_or_none(TokenConfig.name == reference) or TokenConfig.named(name)
+    """The token that ``CONFIG``, ``CONFIG/OWNER`` or (without an owner) ``CONFIG/`` names; Invalid for several."""
+    exact = TokenConfig.get_or_none(TokenConfig.name == reference)
+    name = reference.rpartition("/")[0]
+    config = (
+        exact or TokenConfig.get_or_none(TokenConfig.name == name) or TokenConfig.named(reference.partition("/")[0])
+    )
     tokens = tokens_of(config)
-    if config.name != reference:
-        tokens = [token for token in tokens if token.owner == owner]
+    if not exact:
+        tokens = [token for token in tokens if (token.owner or "") == reference.removeprefix(f"{config.name}/")]
     if len(tokens) == 1:
         return tokens[0]
     names = ", ".join(token.name for token in tokens_of(config))

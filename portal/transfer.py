@@ -64,7 +64,7 @@ def export(names: list[str] | None = None, *, secrets: bool = False, passphrase:
 
 def _record(row: TokenConfig, secrets: bool, sealing: "_Passphrase | None") -> dict[str, Any]:
     found: dict[str, Any] = {"name": row.name, "template": row.template, "client_auth": row.client_auth.value}
-    found |= {name: getattr(row, name) for name in _TEXTS if name != "name" and getattr(row, name)}
+    found |= {name: getattr(row, name) for name in _TEXTS if name != "name"}
     found |= {name: "yes" if getattr(row, name) else "no" for name in _SWITCHES}
     found["validity"] = row.validity.value
     secret = row.client_secret
@@ -112,7 +112,9 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
     template = providers.find(str(record.get("template", row.template if row else "")))
     fields = _fields(record, row, template)
     secret = _secret(record, sealing)
-    token_configs.check(fields, secret.value, Flow(template.flow))
+    token_configs.require_tenant(template, fields)
+    has_key = row is not None and row.certificate is not None
+    token_configs.check(fields, secret.value, Flow(template.flow), has_key=has_key)
     step = Step(fields.name, Verdict.NEW, template=template.key, fields=fields, secret=secret)
     if row is None:
         return step
@@ -124,10 +126,9 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
         step.changes.append("client_secret")
     if "client_secret_ends_on" in record and used and used.ends_at != secret.ends_at:
         step.changes.append("client_secret_ends_on")
-    if used and "client_secret_ends_on" not in record:
-        step.secret = replace(secret, ends_at=used.ends_at)
-    if step.changes and "client_secret" not in step.changes:
-        step.secret = replace(step.secret, value=None)
+    if "client_secret" not in step.changes:
+        kept = used.ends_at if used and "client_secret_ends_on" not in record else secret.ends_at
+        step.secret = NewSecret(None, kept)
     step.verdict = Verdict.SAME if not step.changes else Verdict.CHANGED if overwrite else Verdict.KEPT
     return step
 

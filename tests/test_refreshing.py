@@ -182,11 +182,30 @@ def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider:
     token = token_at(provider)
     late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
     assert late is not None
-    refreshing.resume(token.token_config, now=NOW)
+    assert late.token_config.id
+    TokenConfig.update(changed_at=NOW + MINUTE).execute()
+    refreshing.resume(TokenConfig.get(), now=NOW)
     error = Refused("invalid_client", Answer("invalid_client"))
-    refreshing._write_credentials_refused(late, error, "worker", NOW)
+    refreshing._write_credentials_refused(late, error, "worker", NOW + MINUTE)
     assert TokenConfig.get().credentials_refused_at is None
-    assert fresh(token).look_at == NOW
+    assert fresh(token).look_at == NOW + MINUTE
+
+
+def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: FakeProvider) -> None:
+    gate = provider.replies["/token"].gate = threading.Event()
+    token = token_at(provider)
+
+    def renew() -> None:
+        with connected():
+            refresh(token)
+
+    renewal = threading.Thread(target=renew)
+    renewal.start()
+    provider.arrived.acquire(timeout=10)
+    refreshing.resume(TokenConfig.get(), now=NOW)
+    gate.set()
+    renewal.join(10)
+    assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
 
 
 def test_the_second_secret_takes_over_when_the_first_is_refused(provider: FakeProvider) -> None:

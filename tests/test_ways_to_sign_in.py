@@ -42,8 +42,9 @@ def begun(provider: FakeProvider) -> DeviceSignIn:
     return device_sign_ins.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
 
 
-def poll(row: DeviceSignIn, now: object = NOW) -> DeviceSignIn:
-    device_sign_ins.poll(row.id, now=now)  # type: ignore[arg-type]
+def poll(row: DeviceSignIn, now: object = None) -> DeviceSignIn:
+    """Ask at the moment that it is due, or at ``now``."""
+    device_sign_ins.poll(row.id, now=now or row.look_at or NOW)  # type: ignore[arg-type]
     found: DeviceSignIn = DeviceSignIn.get_by_id(row.id)
     return found
 
@@ -61,15 +62,19 @@ def test_a_device_sign_in_shows_its_code_and_is_due_after_the_interval(provider:
 def test_it_is_polled_until_it_is_decided_and_slower_when_asked(provider: FakeProvider) -> None:
     row = begun(provider)
     provider.refuses("authorization_pending")
-    assert poll(row).look_at == NOW + 5 * SECOND
+    poll(row, NOW)
+    assert len(provider.requests) == 1, "not before it is due"
+    row = poll(row)
+    assert row.look_at == NOW + 10 * SECOND
     provider.refuses("slow_down")
     row = poll(row)
-    assert (row.interval, row.look_at) == (10, NOW + 10 * SECOND)
+    assert (row.interval, row.look_at) == (10, NOW + 20 * SECOND)
     provider.says(b"<html>", 503)
-    assert poll(row).look_at == NOW + 20 * SECOND
+    row = poll(row)
+    assert row.look_at == NOW + 40 * SECOND
     provider.grants()
     row = poll(row)
-    assert (row.ended_at, row.failure, row.look_at, row.device_code) == (NOW, None, None, None)
+    assert (row.ended_at, row.failure, row.look_at, row.device_code) == (NOW + 40 * SECOND, None, None, None)
     assert fresh(row.token).access_token == Secret(NEW_ACCESS_TOKEN)
     assert fresh(row.token).owner == "helpdesk@example.test"
     asked = len(provider.requests)
@@ -115,15 +120,18 @@ def test_an_owner_link_opens_once_within_a_day() -> None:
     assert link.token.id == token.id
     assert owner_links.find(key, now=NOW + owner_links.LIFE) is None
     assert owner_links.find("forged", now=NOW) is None
-    owner_links.used(link, now=NOW)
+    assert owner_links.use(link, now=NOW)
+    assert not owner_links.use(link, now=NOW)
     assert owner_links.find(key, now=NOW) is None
 
 
 def test_a_certificate_is_made_and_signs_what_microsoft_wants(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     config = token.token_config
+    TokenConfig.update(credentials_refused_at=NOW, client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
+    config = TokenConfig.get()
     certificates.generate(config, actor="Alice", now=NOW)
-    assert config.client_auth is ClientAuth.PRIVATE_KEY_JWT
+    assert TokenConfig.get().credentials_refused_at is None
     assert certificates.ends_at(config) - NOW > timedelta(days=700)
     refreshing.refresh(token.id, actor="Alice", now=NOW)
     (asked,) = provider.requests
@@ -229,3 +237,25 @@ def test_the_end_of_a_client_secret_is_told_in_time(days: int | None, name: str)
     end = None if days is None else NOW + timedelta(days=days)
     assert status.client_secret(end, None, NOW).name == name
     assert status.client_secret(end, NOW, NOW).name == "refused"
+
+
+def test_a_client_without_its_certificate_is_never_a_public_one(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    TokenConfig.update(client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
+    with pytest.raises(Refused, match="no certificate"):
+        refreshing.refresh(token.id, actor="worker", now=NOW)
+    assert provider.requests == []
+
+
+def test_a_token_without_owner_is_named_with_a_slash() -> None:
+    first = make_token(make_config("Mail"), owner="a@x.test")
+    second = token_configs.add_token(first.token_config, actor="Alice", now=NOW)
+    assert token_configs.find("Mail/").id == second.id
+    other = make_token(make_config("A/B"), owner="a@x.test")
+    assert token_configs.find("A/B/a@x.test").id == other.id
+
+
+def test_rejected_links_do_not_fill_the_database() -> None:
+    for _ in range(50):
+        owner_links.reject("127.0.0.1", now=NOW)
+    assert Event.select().count() == 20

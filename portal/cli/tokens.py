@@ -3,7 +3,6 @@
 import sys
 import time
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlsplit
 
 import click
 
@@ -55,7 +54,7 @@ def authorize(config: str) -> None:
     line = sys.stdin.readline().strip()
     if not line:
         raise PortalError("No address was given.")
-    parameters = dict(parse_qsl(urlsplit(line).query))
+    parameters = signing_in.answer_parameters(line)
     signed_in = signing_in.complete(parameters, by=actor(), user=None, browser=None, now=now())
     click.echo(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.")
     if not signed_in.has_refresh_token:

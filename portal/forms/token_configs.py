@@ -7,7 +7,7 @@ from wtforms import BooleanField, DateField, PasswordField, SelectField, StringF
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.forms import Form, choices, text
-from portal.models import ClientAuth, Flow, TokenConfig, Validity
+from portal.models import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.providers import Template
 from portal.sealing import Secret
 from portal.token_configs import Fields, NewSecret, from_template
@@ -62,19 +62,13 @@ class TokenConfigForm(Form):
     in_testing = BooleanField("The consent screen is in Testing", description="Google ends such sign-ins after 7 days.")
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
 
-    def fit(self, flow: Flow) -> None:
-        """Leave out what the flow has no use for."""
+    def fit(self, template: Template, flow: Flow) -> None:
+        """Leave out what the template and its flow have no use for."""
+        if template.key != "google":
+            del self.in_testing
         if flow is Flow.CLIENT_CREDENTIALS:
             self.token_url.label.text = "URL for token by client credentials"
-            for name in (
-                "authorize_url",
-                "refresh_url",
-                "device_url",
-                "issuer",
-                "jwks_url",
-                "userinfo_url",
-                "in_testing",
-            ):
+            for name in ("authorize_url", "refresh_url", "device_url", "issuer", "jwks_url", "userinfo_url"):
                 delattr(self, name)
             del self.notify_expired_refresh_token
 
@@ -100,9 +94,9 @@ class TokenConfigForm(Form):
         if secret and secret.ends_at:
             self.secret_ends_on.data = secret.ends_at.date()
 
-    def entered(self) -> Fields:
-        """The values, with the tenant put into the URLs where they leave its place open."""
-        typed = {name: text(self[name].data) if name in self else "" for name in _TEXTS}
+    def entered(self, kept: Fields | TokenConfig) -> Fields:
+        """The values, with the tenant put into the URLs; what the form does not show stays as in ``kept``."""
+        typed = {name: text(self[name].data) if name in self else getattr(kept, name) for name in _TEXTS}
         for name in ("authorize_url", "token_url", "refresh_url", "device_url", "jwks_url"):
             typed[name] = typed[name].replace("{tenant}", typed["tenant"] or "{tenant}")
         return Fields(
@@ -110,17 +104,19 @@ class TokenConfigForm(Form):
             client_auth=ClientAuth(self.client_auth.data),
             validity=Validity(self.validity.data),
             notify_expired_token=self.notify_expired_token.data,
-            notify_expired_refresh_token=self._ticked("notify_expired_refresh_token"),
-            in_testing=self._ticked("in_testing"),
+            notify_expired_refresh_token=self._ticked("notify_expired_refresh_token", kept),
+            in_testing=self._ticked("in_testing", kept),
         )
 
-    def _ticked(self, name: str) -> bool:
-        return bool(self[name].data) if name in self else False
+    def _ticked(self, name: str, kept: Fields | TokenConfig) -> bool:
+        return bool(self[name].data if name in self else getattr(kept, name))
 
-    def secret(self, now: datetime) -> NewSecret:
-        """No value when nothing was typed: the secret that is set stays."""
+    def secret(self, now: datetime, used: ClientSecret | None) -> NewSecret:
+        """No value when nothing was typed: the secret that is set stays. Its end is not that of a new one."""
         typed, day = text(self.client_secret.data), self.secret_ends_on.data
         ends_at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
+        if typed and used and used.ends_at and day == used.ends_at.date():
+            ends_at = None
         if self.secret_life.data:
             ends_at = months_later(now, int(self.secret_life.data))
         return NewSecret(Secret(typed) if typed else None, ends_at)
@@ -128,6 +124,7 @@ class TokenConfigForm(Form):
 
 def months_later(now: datetime, months: int) -> datetime:
     """The same day of a later month, or its last day where that month is shorter."""
+    now = now.replace(hour=0, minute=0, second=0, microsecond=0)
     year, month = divmod(now.year * 12 + now.month - 1 + months, 12)
     for day in range(now.day, 27, -1):
         try:

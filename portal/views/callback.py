@@ -19,10 +19,14 @@ def answer(path: str) -> str | Response | tuple[str, int]:
     segment = path.rpartition("/")[2].removesuffix(".pl")
     if segment not in (settings.REDIRECT_SCRIPT, settings.get("RedirectScript").removesuffix(".pl")):
         abort(404)
+    # By what the sign-in was begun with, not by who is signed in: an operator may open the link he made.
+    if LINK_KEY in session and signing_in.begun_by_link(request.args.get("state", "")):
+        return _for_owner(session.pop(LINK_KEY))
     if current_user.is_authenticated and current_user.may(Role.OPERATOR):
         return _for_user()
-    if LINK_KEY in session:
-        return _for_owner(session.pop(LINK_KEY))
+    if session.pop(LINK_KEY, None):
+        owner_links.reject(request.remote_addr or "", now=g.now)
+        return render_template("error.html", title="The sign-in came to nothing", text=signing_in.FOREIGN_STATE), 400
     if current_user.is_authenticated:
         abort(403)
     flash("Please sign in first, then request the token again.", "info")

@@ -1,13 +1,11 @@
 """Signing a mailbox in: in this browser, by pasting the answer, by device code, by a link for its owner."""
 
-from urllib.parse import parse_qsl, urlsplit
-
 import segno
 from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from portal import access, audit, device_sign_ins, owner_links, signing_in
+from portal import access, device_sign_ins, owner_links, signing_in
 from portal.errors import NotFound, OutsideError, PortalError
 from portal.forms import Form
 from portal.models import DeviceSignIn, Flow, Role, Token
@@ -45,10 +43,14 @@ def paste(token_id: int) -> str | Response:
     """For a machine whose browser cannot come back: the address that it was sent to is pasted here."""
     token, me = find_token(token_id), access.me()
     if request.method == "GET":
-        address = signing_in.begin(token, by=me.name, browser=me.session, now=g.now)
+        try:
+            address = signing_in.begin(token, by=me.name, browser=me.session, now=g.now)
+        except PortalError as error:
+            flash(str(error), "error")
+            return redirect(back_to(token), 303)
         return render_template("tokens/paste.html", form=Form(), token=token, address=address)
-    parameters = dict(parse_qsl(urlsplit(request.form.get("answer", "").strip()).query))
     try:
+        parameters = signing_in.answer_parameters(request.form.get("answer", ""))
         signed_in = signing_in.complete(parameters, by=me.name, user=me.user, browser=me.session, now=g.now)
     except OutsideError as error:
         flash(f"The sign-in came to nothing. {error}", "error")
@@ -106,15 +108,16 @@ def owner(key: str) -> str | tuple[str, int]:
     """What the mailbox owner sees: which sign-in it is, and one button."""
     link = owner_links.find(key, now=g.now)
     if link is None:
-        audit.record(
-            request.remote_addr or "", "token:owner-link-rejected", "token", None, "", "unknown, used or too old", g.now
-        )
+        owner_links.reject(request.remote_addr or "", now=g.now)
         text = "It was used already, or is older than a day. Ask for a new one."
         return render_template("error.html", title="This link has ended", text=text), 404
     if request.method == "GET":
         return render_template("tokens/owner.html", form=Form(), token=link.token)
     session[LINK_KEY] = key
-    address = signing_in.begin(link.token, by=f"owner link by {link.created_by}", browser=link, now=g.now)
+    try:
+        address = signing_in.begin(link.token, by=f"owner link by {link.created_by}", browser=link, now=g.now)
+    except PortalError as error:
+        return render_template("error.html", title="It cannot be done now", text=str(error)), 400
     return render_template("tokens/leaving.html", address=address)
 
 

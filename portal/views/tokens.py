@@ -40,11 +40,14 @@ def index() -> str:
 @access.needs(Role.ADMIN)
 def new() -> str | AnyResponse:
     template = providers.find(request.args.get("template", ""))
+    preset = token_configs.from_template(template, name="", client_id="")
     form = TokenConfigForm()
-    form.fit(Flow(template.flow))
+    form.fit(template, Flow(template.flow))
     if form.validate_on_submit():
         try:
-            config = token_configs.add(template, form.entered(), form.secret(g.now), actor=access.actor(), now=g.now)
+            config = token_configs.add(
+                template, form.entered(preset), form.secret(g.now, None), actor=access.actor(), now=g.now
+            )
         except Invalid as error:
             form.refuse(error)
         else:
@@ -74,10 +77,12 @@ def _discover(form: TokenConfigForm) -> None:
 def edit(config_id: int) -> str | AnyResponse:
     config = find_config(config_id)
     form = TokenConfigForm()
-    form.fit(config.flow)
+    form.fit(providers.of(config.template), config.flow)
     if form.validate_on_submit():
         try:
-            token_configs.edit(config, form.entered(), form.secret(g.now), actor=access.actor(), now=g.now)
+            token_configs.edit(
+                config, form.entered(config), form.secret(g.now, config.client_secret), actor=access.actor(), now=g.now
+            )
         except Invalid as error:
             form.refuse(error)
         else:
@@ -168,7 +173,10 @@ def remove_secret(config_id: int, secret_id: int) -> AnyResponse:
 def generate_certificate(config_id: int) -> AnyResponse:
     config = find_config(config_id)
     certificates.generate(config, actor=access.actor(), now=g.now)
-    flash("A key and its certificate are made. Download the certificate and upload it at the provider.", "success")
+    flash(
+        "Key and certificate are made. Upload the certificate at the provider, then choose it for the client.",
+        "success",
+    )
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 

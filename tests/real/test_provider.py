@@ -172,8 +172,8 @@ def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
 ) -> None:
     token = registered(provider, "device")
     row = device_sign_ins.begin(token, by="Alice", now=now())
-    device_sign_ins.poll(row.id, now=now())
-    device_sign_ins.poll(row.id, now=now())
+    for seconds in (6, 12):
+        device_sign_ins.poll(row.id, now=now() + timedelta(seconds=seconds))
     slowed = DeviceSignIn.get_by_id(row.id)
     assert slowed.interval == row.interval + 5
     page = browser_page(browser)
@@ -182,7 +182,7 @@ def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
     _agree(page)
     page.get_by_text("Sign-in Success").wait_for()
     page.wait_for_timeout(1100)
-    device_sign_ins.poll(row.id, now=now())
+    device_sign_ins.poll(row.id, now=now() + timedelta(seconds=60))
     ended = DeviceSignIn.get_by_id(row.id)
     assert (ended.failure, fresh(token).owner) == (None, USER)
     assert refreshing.refresh(token.id, actor="worker", now=now())
@@ -195,7 +195,7 @@ def test_a_device_code_that_is_denied_says_so(trusted: None, provider: Provider,
     page.goto(row.verification_uri_complete)
     page.get_by_role("button", name="Abort").click()
     page.wait_for_load_state()
-    device_sign_ins.poll(row.id, now=now())
+    device_sign_ins.poll(row.id, now=now() + timedelta(seconds=60))
     assert "access_denied" in (DeviceSignIn.get_by_id(row.id).failure or "")
     assert fresh(token).signed_in_at is None
 
