@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,20 +73,18 @@ def world(certificates: Path, environment: dict[str, str]) -> Iterator[World]:
     folder = new_folder()
     portal = Portal(folder, {**environment, "PORTAL_CA_FILE": str(certificates / "ca.pem")})
     redirect_uri = f"{portal.url}/get-oauth2-token-by-authorization-code"
-    provider = Provider.start(certificates, redirect_uri)
-    (folder / "dovecot").mkdir(mode=0o711)
-    dovecot = Dovecot.start(folder / "dovecot", certificates, provider)
-    made = World(folder, provider, dovecot, portal, folder / "inbox")
-    try:
+    with ExitStack() as started:
+        started.callback(shutil.rmtree, folder, ignore_errors=True)
+        provider = Provider.start(certificates, redirect_uri)
+        started.callback(provider.stop)
+        (folder / "dovecot").mkdir(mode=0o711)
+        dovecot = Dovecot.start(folder / "dovecot", certificates, provider)
+        started.callback(dovecot.stop)
         portal.start()
+        started.callback(portal.stop)
+        made = World(folder, provider, dovecot, portal, folder / "inbox")
         _set_up(made)
         yield made
-    finally:
-        if portal.process:
-            portal.stop()
-        dovecot.stop()
-        provider.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_up(world: World) -> None:
