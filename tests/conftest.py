@@ -18,9 +18,9 @@ from portal import create_app, jobs, log, sealing, startup, users
 from portal.adapters import tls
 from portal.config import Config, from_environment
 from portal.db import connected, database, open_database
-from portal.models import Role
+from portal.models import Destination, Role
 from portal.sandbox import certificates
-from tests.builders import ADMIN, NOW, OPERATOR, SECRETS, VIEWER, make_user
+from tests.builders import ADMIN, NOW, OPERATOR, SECRETS, VIEWER, make_destination, make_user
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
@@ -189,6 +189,11 @@ def mail_server(db: None, tmp_path: Path, certificate_folder: Path) -> Iterator[
     fake = FakeMailServer(tmp_path, certificate_folder)
     yield fake
     fake.stop()
+
+
+@pytest.fixture
+def inbox(db: None, tmp_path: Path) -> Destination:
+    return make_destination(tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Fetching from a server that speaks IMAP over TLS, into a Maildir, whatever happens in between."""
 
-import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal import fetching
-from portal.adapters import maildir, tls
+from portal.adapters import maildir
 from portal.errors import Unavailable
 from portal.fetching import LEASE, Watch
 from portal.models import (
@@ -23,9 +22,8 @@ from portal.models import (
     Token,
     Validity,
 )
-from portal.sandbox import certificates
-from tests.builders import NOW, make_account, make_destination, make_token
-from tests.fakes.mail_server import FakeMailServer, talking
+from tests.builders import NOW, make_account, make_token
+from tests.fakes.mail_server import FakeMailServer
 
 pytestmark = pytest.mark.usefixtures("db")
 MINUTE = timedelta(minutes=1)
@@ -45,11 +43,6 @@ HOSTILE = {
     "Message-ID twice": b"Message-ID: <1@x>\r\nMessage-ID: <2@x>\r\n\r\n",
     "Message-ID of 5 kB": b"Message-ID: <" + b"m" * 5000 + b"@x>\r\n\r\n",
 }
-
-
-@pytest.fixture
-def inbox(db: None, tmp_path: Path) -> Destination:
-    return make_destination(tmp_path)
 
 
 @pytest.fixture
@@ -358,65 +351,6 @@ def test_a_fault_inside_is_shown_and_tried_again_later(account: MailAccount, mon
     assert Run.get().outcome is RunOutcome.FAILED
 
 
-GREETING = b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR] ready\r\n"
-RUBBISH: dict[str, list[bytes]] = {
-    "not IMAP": [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-    "binary": [bytes(range(256)) + b"\r\n"],
-    "an endless line": [b"* OK " + b"x" * 2_000_000],
-    "hangs up at once": [b""],
-    "good bye": [b"* BYE Too many connections\r\n"],
-    "hangs up after the greeting": [GREETING],
-    "rubbish after the greeting": [GREETING, b"\x00\x01 what?\r\n"],
-}
-
-
-@pytest.mark.parametrize("name", RUBBISH)
-def test_a_server_that_answers_rubbish_is_a_failure_with_a_reason(
-    name: str, inbox: Destination, certificate_folder: Path
-) -> None:
-    tls.trust(certificate_folder / "ca.pem")
-    with talking(RUBBISH[name], certificate_folder) as port:
-        run = finished(make_account(inbox, make_token(), port=port))
-    assert run.outcome is RunOutcome.FAILED
-    assert "127.0.0.1" in why(run)
-
-
-def test_a_server_that_hangs_is_left_after_its_time(
-    inbox: Destination, certificate_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for limit in ("CONNECT_SECONDS", "READ_SECONDS"):
-        monkeypatch.setattr(f"portal.adapters.imap.{limit}", 0.2)
-    tls.trust(certificate_folder / "ca.pem")
-    with talking([GREETING], certificate_folder, keep_open=True) as port:
-        run = finished(make_account(inbox, make_token(), port=port))
-    assert "did not answer in time" in why(run)
-
-
-def test_a_server_without_tls_gets_no_token(inbox: Destination) -> None:
-    with talking([GREETING], None) as port:
-        run = finished(make_account(inbox, make_token(), port=port))
-    assert "No secure connection" in why(run)
-
-
-def test_a_certificate_of_another_name_is_not_accepted(inbox: Destination, tmp_path: Path) -> None:
-    certificates.make(tmp_path, names=("other.example.test",), addresses=())
-    tls.trust(tmp_path / "ca.pem")
-    with talking([GREETING], tmp_path) as port:
-        run = finished(make_account(inbox, make_token(), port=port))
-    assert "certificate was not accepted" in why(run)
-    assert "IP address mismatch" in why(run)
-
-
-def test_a_certificate_of_a_stranger_is_not_accepted(mail_server: FakeMailServer, inbox: Destination) -> None:
-    tls.trust(None)
-    run = finished(make_account(inbox, make_token(), port=mail_server.port))
-    assert "certificate was not accepted" in why(run)
-
-
-def test_a_closed_port_is_one_clear_sentence(inbox: Destination) -> None:
-    assert "No connection to 127.0.0.1: Connection refused" in why(finished(make_account(inbox, make_token(), port=1)))
-
-
 def test_a_slow_account_holds_up_no_other(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
@@ -444,22 +378,3 @@ def test_a_killed_workers_account_is_free_at_once(account: MailAccount) -> None:
 )
 def test_the_message_id_is_read_from_the_header_alone(header: bytes, found: str | None) -> None:
     assert fetching.message_id(header) == found
-
-
-def test_deliveries_at_once_take_the_same_name_once(tmp_path: Path) -> None:
-    from io import BytesIO
-
-    maildir.prepare(tmp_path)
-    writers = [threading.Thread(target=maildir.deliver, args=(tmp_path, "1.k.h", BytesIO(b"x"))) for _ in range(4)]
-    for writer in writers:
-        writer.start()
-        writer.join()
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["1.k.h"]
-    assert maildir.holds(tmp_path, "1.k.h")
-    assert not maildir.holds(tmp_path, "2.k.h")
-
-
-def test_a_maildir_that_cannot_be_made_says_why(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match="cannot be written: Not a directory"):
-        maildir.prepare(tmp_path / "file" / "box")

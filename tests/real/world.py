@@ -51,7 +51,6 @@ class World:
     dovecot: Dovecot
     portal: Portal
     inbox: Path
-    refused_at: float = 0.0
 
     def delivered(self) -> list[bytes]:
         return [path.read_bytes() for name in ("new", "cur") for path in (self.inbox / name).iterdir()]
