@@ -71,3 +71,7 @@ class Unavailable(OutsideError):
     def __init__(self, text: str, answer: Answer | None = None, retry_after: int | None = None) -> None:
         super().__init__(text, answer)
         self.retry_after = retry_after
+
+
+class HostDown(Unavailable):
+    """Unavailable for everybody who asks this host: no connection, no answer in time, or it asks all to slow down."""

@@ -8,12 +8,13 @@ seen but not marked is looked for at its destination before it is delivered agai
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
-from portal import audit, destinations, ledger, refreshing, schedule, settings
+from portal import audit, borrowing, destinations, ledger, schedule, settings
 from portal.adapters import imap
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.ledger import Ledger, Seen, mailbox_key
@@ -25,6 +26,7 @@ from portal.models import (
     Run,
     RunLine,
     RunOutcome,
+    Token,
 )
 
 #: Held while a run makes progress, renewed with each message: a dead worker is followed by another after it.
@@ -74,7 +76,7 @@ def _can_start(account: MailAccount, now: datetime) -> bool:
     again: datetime | None = None
     try:
         if account.is_valid and account.token:
-            refreshing.stop_if_person_needed(account.token)
+            borrowing.stop_if_person_needed(account.token)
     except Refused:
         again = now + settings.fetch_interval()
     else:
@@ -129,7 +131,8 @@ class _Fetch:
     def _session(self) -> None:
         destinations.prepare(self.destination)
         account = self.account
-        with imap.mailbox(account.host, account.port, self._credential(), account.folder) as mailbox:
+        with ExitStack() as opened:
+            mailbox = self._open(opened)
             self._line(f"Connected to {account.host} as {account.login}, folder {account.folder}.")
             rows = Ledger(account, mailbox_key(account, mailbox.uid_validity))
             uids = mailbox.uids()
@@ -142,14 +145,43 @@ class _Fetch:
             self._deliver_all(mailbox, rows, waiting)
             self._remove(mailbox)
 
-    def _credential(self) -> imap.Credential:
-        account = self.account
-        if account.token is None:
-            return imap.Credential(account.login, password=account.password)
-        token = refreshing.usable_access_token(
-            account.token.id, min_life=TOKEN_MIN_LIFE, actor=audit.WORKER, clock=self.watch.clock
+    def _open(self, opened: ExitStack) -> imap.Mailbox:
+        """The mailbox. A token in use that the server does not take is renewed, once an outage, and tried again."""
+        token = self._token()
+        try:
+            return opened.enter_context(self._mailbox(token))
+        except Refused as error:
+            if token is None or not self._may_ask_for_another(token):
+                raise
+            self._line(f"{error} Trying again with a new token.", "warning")
+            token = self._another(token, error)
+        return opened.enter_context(self._mailbox(token))
+
+    def _another(self, token: Token, refusal: Refused) -> Token:
+        try:
+            return borrowing.another_access_token(token, actor=audit.WORKER, clock=self.watch.clock)
+        except OutsideError as error:
+            raise Unavailable(f"{refusal} A new token is not to be had: {error}") from error
+
+    def _token(self) -> Token | None:
+        if self.account.token is None:
+            return None
+        return borrowing.usable_access_token(
+            self.account.token.id, min_life=TOKEN_MIN_LIFE, actor=audit.WORKER, clock=self.watch.clock
         )
-        return imap.Credential(account.login, token=token.access_token)
+
+    def _may_ask_for_another(self, token: Token) -> bool:
+        """Not when one that was given since the failures began is refused as well: the token is not the cause."""
+        since = self.account.failing_since
+        return since is None or token.obtained_at is None or token.obtained_at < since
+
+    def _mailbox(self, token: Token | None) -> AbstractContextManager[imap.Mailbox]:
+        account = self.account
+        if token is None:
+            credential = imap.Credential(account.login, password=account.password)
+        else:
+            credential = imap.Credential(account.login, token=token.access_token)
+        return imap.mailbox(account.host, account.port, credential, account.folder)
 
     def _deliver_all(self, mailbox: imap.Mailbox, rows: Ledger, waiting: list[int]) -> None:
         for start in range(0, len(waiting), _BATCH):

@@ -3,6 +3,7 @@
 Redis may be down or wiped: every row says by itself when it needs attention, and the clock enqueues it again.
 """
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 from redis import Redis
@@ -15,7 +16,7 @@ from rq.job import JobStatus
 TOKENS, MAIL = "tokens", "mail"
 #: What a worker may run; anything else in Redis is refused (JSON alone would still run ``os.system``).
 ALLOWED = {
-    "workers.tokens.refresh": TOKENS,
+    "workers.tokens.renew": TOKENS,
     "workers.tokens.poll_device_sign_in": TOKENS,
     "workers.mail_accounts.fetch": MAIL,
 }
@@ -35,8 +36,10 @@ def use_redis(connection: Redis) -> None:
     _redis = connection
 
 
-def refresh_token(token_id: int) -> bool:
-    return _enqueue("workers.tokens.refresh", f"refresh-{token_id}", token_id)
+def renew_tokens(host: str, remainder: int, of: int) -> bool:
+    """One job for a share of a provider host's tokens; it reads from the database which of them are due."""
+    name = hashlib.sha256(host.encode()).hexdigest()[:12]
+    return _enqueue("workers.tokens.renew", f"renew-{name}-{remainder}", host, remainder, of)
 
 
 def poll_device_sign_in(row_id: int) -> bool:
@@ -47,7 +50,7 @@ def fetch_mail_account(account_id: int) -> bool:
     return _enqueue("workers.mail_accounts.fetch", f"fetch-{account_id}", account_id)
 
 
-def _enqueue(function: str, job_id: str, row_id: int) -> bool:
+def _enqueue(function: str, job_id: str, *arguments: int | str) -> bool:
     """False when the row is queued already, or Redis is away: then the clock does it later."""
     if _redis is None:
         return False
@@ -57,7 +60,7 @@ def _enqueue(function: str, job_id: str, row_id: int) -> bool:
         _forget_crashed(queue, job_id)
         queue.enqueue(
             function,
-            row_id,
+            *arguments,
             job_id=job_id,
             unique=True,
             result_ttl=0,

@@ -1,88 +1,150 @@
-"""Keeping tokens alive: one refresh at a time per token, nothing lost, refused told apart from unavailable."""
+"""Renewing tokens: one refresh at a time per token, nothing lost, refused told apart from unavailable."""
 
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from portal import audit, clients, providers, schedule, settings
+from portal import audit, clients, provider_hosts, providers, schedule, settings
 from portal.adapters import oauth2
 from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
-from portal.errors import OutsideError, PortalError, Refused, Unavailable
-from portal.models import Flow, MailAccount, Token, TokenConfig
+from portal.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.models import Flow, MailAccount, ProviderHost, RefreshDay, Token, TokenConfig
+from portal.sealing import Secret
 
 #: Longer than the longest HTTP attempt, so that a lease never ends under a request.
 LEASE = timedelta(minutes=3)
-#: How long a consumer waits for another's renewal.
-_WAIT = timedelta(seconds=60)
-_WAIT_STEP_SECONDS = 0.1
 
 
-def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
-    """Renew a token and return it; None when another worker is at it, or there is nothing to renew it with.
+def refresh(
+    token_id: int, *, actor: str, now: datetime, unless: Callable[[Token], bool] = lambda token: False
+) -> Token | None:
+    """Renew a token and return it; None when another is at it, or there is nothing to renew it with.
 
-    Refused or Unavailable is raised after it has been written to the rows that it concerns.
+    ``unless`` is asked under the lease, about the row as it is then: who looked before another worker's renewal does
+    not renew again. Refused or Unavailable is raised after it has been written to the rows that it concerns.
     """
     token = Token.claim(token_id, now=now, until=now + LEASE)
     if token is None:
         return None
-    config = token.token_config
-    # Only a person tries a client again that was rejected: it may have been mended at the provider.
-    paused = config.credentials_refused_at and actor == audit.WORKER
-    if not _can_be_renewed(token) or not config.is_valid or paused:
+    if unless(token):
+        token.give_back()
+        return token
+    if not _may_be_tried(token, actor):
         token.look_at = None
         token.give_back()
         return None
-    try:
-        answer = clients.ask(config, _request(token, now), actor=actor, now=now)
-    except Unavailable as error:
-        _write_unavailable(token, error, actor, now)
-        raise
-    except Refused as error:
-        _write_refused(token, error, actor, now)
-        raise
-    except Exception:
-        _write_unavailable(token, Unavailable("The portal failed inside; its log has the details."), actor, now)
-        raise
-    keep(token, answer, now=now)
-    if config.credentials_refused_at:
-        resume(config, now=now, but=token)
-    if not token.give_back():
-        renewed: Token = Token.get_by_id(token.id)
-        return renewed
-    return token
+    # The cap: who comes too many gives way, and comes again.
+    if not provider_hosts.has_room(token.token_config.host, now):
+        token.give_back()
+        return None
+    return _under_lease(token, actor, now)
 
 
-def _can_be_renewed(token: Token) -> bool:
+def renew_if_due(token_id: int, *, now: datetime) -> Token | None:
+    """``refresh`` as workers do it."""
+    return refresh(token_id, actor=audit.WORKER, now=now, unless=lambda token: not _is_due(token, now))
+
+
+def _is_due(token: Token, now: datetime) -> bool:
+    return token.look_at is not None and token.look_at <= now
+
+
+def _may_be_tried(token: Token, actor: str) -> bool:
+    config = token.token_config
+    # Only a person tries a client again that was rejected: it may have been mended at the provider.
+    paused = config.credentials_refused_at and actor == audit.WORKER
+    return can_be_renewed(token) and config.is_valid and not paused
+
+
+def can_be_renewed(token: Token) -> bool:
+    """Whether the portal can renew it without a person."""
     return token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS
 
 
-def _request(token: Token, now: datetime) -> Callable[[Client], TokenAnswer]:
+def _under_lease(token: Token, actor: str, now: datetime) -> Token:
+    host: ProviderHost | None = None
+    by_person = actor != audit.WORKER
+    try:
+        host = provider_hosts.open_to(token.token_config.host, by_person=by_person, now=now)
+        answer = _ask(token, actor, now)
+    except HostDown as error:
+        _write_host_down(token, host, error, by_person, now)
+        raise
+    except Unavailable as error:
+        _write_unavailable(token, host, error, by_person, now)
+        raise
+    except Refused as error:
+        raise _write_refused(token, host, error, actor, now) from error
+    except Exception:
+        inside = Unavailable("The portal failed inside; its log has the details.")
+        _write_unavailable(token, None, inside, by_person, now)
+        raise
+    return _write_success(token, host, answer, now)
+
+
+def _ask(token: Token, actor: str, now: datetime) -> TokenAnswer:
+    """The provider's answer for the refresh token in hand.
+
+    When its refusal is being confirmed, the one before it, which worked, is tried as well: the provider may never
+    have stored the newer one.
+    """
+    config, older = token.token_config, token.previous_refresh_token
+    try:
+        return clients.ask(config, _request(token, token.refresh_token, now), actor=actor, now=now)
+    except Refused as error:
+        if older is None or token.doubted_at is None or error.answer.error not in oauth2.TOKEN_ERRORS:
+            raise
+        answer = clients.ask(config, _request(token, older, now), actor=actor, now=now)
+        token.refresh_token = older
+        return answer
+
+
+def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Callable[[Client], TokenAnswer]:
     """How a token of this flow is renewed."""
-    config, refresh_token = token.token_config, token.refresh_token
+    config = token.token_config
     if config.flow is Flow.CLIENT_CREDENTIALS or refresh_token is None:
         return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)
-    url, held = config.refresh_url, refresh_token
-    scope = config.scope if providers.of(config.template).scope_in_refresh else None
-    return lambda client: oauth2.refresh(client, url, refresh_token=held, scope=scope, now=now)
+    url, scope = config.refresh_url, config.scope if providers.of(config.template).scope_in_refresh else None
+    return lambda client: oauth2.refresh(client, url, refresh_token=refresh_token, scope=scope, now=now)
+
+
+# What came of it ------------------------------------------------------------------------------------------------
 
 
 def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
-    """Put a provider's answer into the row: a new refresh token if one came, else the old one stays."""
+    """Put a provider's answer into the row: a new refresh token if one came, else the old one stays.
+
+    A new one is not believed before it has worked once: until then the one before it is kept beside it.
+    """
+    tries = token.tries
+    _keep_refresh_token(token, answer, now)
     token.access_token = answer.access_token
     token.obtained_at = now
-    token.expires_at = answer.expires_at
+    token.expires_at, token.end_note = answer.expires_at, answer.end_note
+    if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
+        token.signed_in_at = token.signed_in_at or now
+    token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
+    token.failing_since = token.doubted_at = token.refused_at = None
+    token.tries = 0
+    token.look_at = next_refresh(token, now) if can_be_renewed(token) else None
+    if _has_ended(token, now):
+        token.tries = tries
+        note_failure(token, answer.end_note or "The provider gave a token that has ended already.", now)
+        token.look_at = schedule.retry_at(now, token.tries)
+
+
+def _keep_refresh_token(token: Token, answer: TokenAnswer, now: datetime) -> None:
+    held = token.refresh_token
+    token.previous_refresh_token = held if answer.refresh_token and answer.refresh_token != held else None
     if answer.refresh_token:
         token.refresh_token = answer.refresh_token
         token.refresh_token_expires_at = answer.refresh_token_expires_at
     if token.has_refresh_token:
         token.refresh_token_used_at = now
-    if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
-        token.signed_in_at = token.signed_in_at or now
-    token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
-    token.failing_since = token.failure = token.refused_at = None
-    token.tries = 0
-    token.look_at = next_refresh(token, now) if _can_be_renewed(token) else None
+
+
+def _has_ended(token: Token, now: datetime) -> bool:
+    return token.expires_at is not None and token.expires_at <= now
 
 
 def next_refresh(token: Token, now: datetime) -> datetime:
@@ -90,27 +152,81 @@ def next_refresh(token: Token, now: datetime) -> datetime:
     return schedule.refresh_due(obtained, token.expires_at, settings.refresh_margin(), token.id)
 
 
-def _write_unavailable(token: Token, error: Unavailable, actor: str, now: datetime) -> None:
-    # A person's try starts the pauses over: asking six times must not mean an hour of silence.
-    token.tries = token.tries + 1 if actor == audit.WORKER else 1
-    token.failing_since = token.failing_since or now
-    token.failure = _words(error)
-    token.look_at = schedule.retry_at(now, token.tries, error.retry_after)
-    token.give_back()
-
-
-def _write_refused(token: Token, error: Refused, actor: str, now: datetime) -> None:
-    if error.answer.error not in oauth2.TOKEN_ERRORS:
-        _write_credentials_refused(token, error, actor, now)
-        return
+def note_failure(token: Token, words: str, now: datetime) -> None:
+    """One more try that came to nothing, in the facts of the row."""
     token.tries += 1
     token.failing_since = token.failing_since or now
-    token.failure = _words(error)
-    token.refused_at = now
-    token.look_at = None
+    token.failed_at, token.failure = now, words
+
+
+def _write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: datetime) -> Token:
+    was_failing = token.failing_since is not None
+    keep(token, answer, now=now)
+    has_ended = _has_ended(token, now)
+    held = _give_back(token, now, renewed=not has_ended)
+    provider_hosts.answered(host, now=now)
+    if token.token_config.credentials_refused_at:
+        resume(token.token_config, now=now, but=token)
+    if was_failing and not has_ended:
+        wake_dependants(token, now=now)
+    if has_ended:
+        raise Unavailable(token.failure or "")
+    return token if held else Token.get_by_id(token.id)
+
+
+def _give_back(token: Token, now: datetime, *, renewed: bool) -> bool:
+    """Write the outcome and count it, unless the lease went to another."""
     with transaction():
-        if token.give_back():
+        held = token.give_back()
+        if held:
+            RefreshDay.count(token, now.date(), renewed=renewed)
+    return held
+
+
+def _write_host_down(token: Token, host: ProviderHost | None, error: HostDown, by_person: bool, now: datetime) -> None:
+    """``host`` None: it was closed already, and nobody asked it."""
+    words = _words(error)
+    until = now + timedelta(seconds=error.retry_after or 0)
+    if host is not None:
+        note_failure(token, words, now)
+        until = provider_hosts.failed(host, error, by_person=by_person, now=now)
+    token.failing_since = token.failing_since or now
+    token.failed_at, token.failure, token.look_at = now, words, until
+    if host is not None:
+        _give_back(token, now, renewed=False)
+    else:
+        token.give_back()
+
+
+def _write_unavailable(
+    token: Token, host: ProviderHost | None, error: Unavailable, by_person: bool, now: datetime
+) -> None:
+    note_failure(token, _words(error), now)
+    # A person's try starts the pauses over: asking six times must not mean an hour of silence.
+    token.tries = 1 if by_person else token.tries
+    token.look_at = schedule.retry_at(now, token.tries, error.retry_after)
+    _give_back(token, now, renewed=False)
+    if host is not None:
+        provider_hosts.answered(host, now=now)
+
+
+def _write_refused(token: Token, host: ProviderHost | None, error: Refused, actor: str, now: datetime) -> OutsideError:
+    """Write a refusal, and return what the caller is to hear: the first one of a token is not yet believed."""
+    if host is not None:
+        provider_hosts.answered(host, now=now)
+    if error.answer.error not in oauth2.TOKEN_ERRORS:
+        _write_credentials_refused(token, error, actor, now)
+        return error
+    is_confirmed = token.doubted_at is not None
+    note_failure(token, _words(error), now)
+    token.doubted_at, token.refused_at = (None, now) if is_confirmed else (now, None)
+    token.look_at = None if is_confirmed else schedule.confirm_at(now)
+    with transaction():
+        if _give_back(token, now, renewed=False) and is_confirmed:
             audit.about(token, actor, "refused", _words(error), now)
+    if is_confirmed:
+        return error
+    return Unavailable(f"{error} It is tried once more before a new sign-in is asked for.", error.answer)
 
 
 def _write_credentials_refused(token: Token, error: Refused, actor: str, now: datetime) -> None:
@@ -120,12 +236,15 @@ def _write_credentials_refused(token: Token, error: Refused, actor: str, now: da
     as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
     refusal = {"credentials_refused_at": now, "credentials_answer": _words(error)}
     with transaction():
-        is_current = TokenConfig.update(refusal).where(as_asked).execute() == 1
+        is_current = TokenConfig.select().where(as_asked).exists()
+        is_first = TokenConfig.update(refusal).where(as_asked, TokenConfig.credentials_refused_at.is_null()).execute()
+        token.failed_at, token.failure = now, _words(error)
         token.look_at = None if is_current else now
-        if not token.give_back() or not is_current:
+        if not _give_back(token, now, renewed=False) or not is_current:
             return
         Token.update(look_at=None).where(Token.token_config == config.id).execute()
-        audit.about(config, actor, "credentials-refused", _words(error), now)
+        if is_first:
+            audit.about(config, actor, "credentials-refused", _words(error), now)
 
 
 def _words(error: OutsideError) -> str:
@@ -150,114 +269,3 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
 def wake_dependants(token: Token, *, now: datetime) -> None:
     """Mail accounts that waited for this token are fetched at the next tick."""
     MailAccount.update(look_at=now).where(MailAccount.token == token.id).execute()
-
-
-def _clock() -> datetime:
-    return datetime.now(UTC)
-
-
-def usable_access_token(
-    token_id: int, *, min_life: timedelta, actor: str, clock: Callable[[], datetime] = _clock
-) -> Token:
-    """A token whose access token is good for at least ``min_life``, renewed first if need be.
-
-    Who finds another renewing waits for the outcome. A token that still lives is given even while the provider is
-    down. Raises Refused when only a person can help, Unavailable when nothing usable is at hand now.
-    """
-    deadline = clock() + _WAIT
-    while True:
-        now = clock()
-        token: Token = Token.get_by_id(token_id)
-        stop_if_person_needed(token)
-        if _lives(token, now + min_life):
-            return token
-        try:
-            if renewed := refresh(token.id, actor=actor, now=now):
-                return renewed
-        except Unavailable:
-            if _lives(token, now):
-                return token
-            raise
-        if now > deadline or not _held_by_another(token_id, now):
-            return _last_resort(token_id, now)
-        time.sleep(_WAIT_STEP_SECONDS)
-
-
-def stop_if_person_needed(token: Token) -> None:
-    """Raise Refused, with the reason, when nothing but a person gets this token going."""
-    config = token.token_config
-    if not config.is_valid:
-        raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
-    if config.credentials_refused_at:
-        raise Refused(f"The provider rejects the client ID or secret of {config.name!r}: {config.credentials_answer}")
-    if token.refused_at:
-        raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
-    if token.obtained_at is None and config.flow is not Flow.CLIENT_CREDENTIALS:
-        raise Refused(f"Nobody has signed in for {token.name!r} yet; request a new token.")
-
-
-def _lives(token: Token, moment: datetime) -> bool:
-    return token.obtained_at is not None and (token.expires_at is None or token.expires_at > moment)
-
-
-def _held_by_another(token_id: int, now: datetime) -> bool:
-    token: Token = Token.get_by_id(token_id)
-    return token.leased_until is not None and token.leased_until > now
-
-
-def _last_resort(token_id: int, now: datetime) -> Token:
-    """Nobody renews it and nothing can: what is there, if it lives at all."""
-    token: Token = Token.get_by_id(token_id)
-    stop_if_person_needed(token)
-    if _lives(token, now):
-        return token
-    if not _can_be_renewed(token):
-        raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
-    raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
-
-
-def revoke(token: Token, *, actor: str, now: datetime) -> None:
-    """Have the provider end the sign-in (RFC 7009), then forget it here. A failure at the provider changes nothing."""
-    config, held, hint = token.token_config, token.refresh_token, "refresh_token"
-    if held is None:
-        held, hint = token.access_token, "access_token"
-    if held is None or not config.revocation_url:
-        raise PortalError(f"{token.name!r} cannot be revoked: it holds no token, or the provider has no revocation.")
-
-    def request(client: Client) -> None:
-        oauth2.revoke(client, config.revocation_url, token=held, hint=hint, now=now)
-
-    clients.ask(config, request, actor=actor, now=now)
-    audit.about(token, actor, "revoked", "at the provider", now)
-    forget(token, actor=actor, now=now)
-
-
-#: What a sign-in fills.
-_GIVEN = (
-    "access_token",
-    "refresh_token",
-    "owner",
-    "expires_at",
-    "obtained_at",
-    "refresh_token_used_at",
-    "refresh_token_expires_at",
-    "granted_scope",
-    "signed_in_at",
-    "signed_in_by",
-    "failing_since",
-    "failure",
-    "refused_at",
-    "look_at",
-)
-
-
-def forget(token: Token, *, actor: str, now: datetime) -> None:
-    """Drop what the provider gave, here only; the provider is not told."""
-    if token.signed_in_at is None:
-        raise PortalError(f"{token.name!r} holds nothing to forget.")
-    name = token.name
-    for column in _GIVEN:
-        setattr(token, column, None)
-    with transaction():
-        token.overwrite()
-        audit.about(token, actor, "forgotten", f"was {name}", now)

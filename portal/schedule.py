@@ -7,28 +7,33 @@ from random import Random
 _SHORT_LIFE_PART = 4
 #: A token that nobody uses is renewed all the same, so that its refresh token does not die of disuse.
 _IDLE = timedelta(days=1)
-#: A provider that gives tokens which have ended already is not asked at every tick.
-_ENDED_AT_ONCE = timedelta(minutes=1)
+#: Renewals are spread over this part of the margin, or of the day, before the moment they would all fall on.
+_SPREAD_PART = 3
+#: A refusal is believed when it comes again after this.
+_CONFIRM_AFTER = timedelta(minutes=1)
 _RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
 
 
 def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: timedelta, token_id: int) -> datetime:
     """The moment to renew a token: before its end by ``margin``, and within a day.
 
-    Up to a tenth of the margin earlier, by the token's id, so that a thousand tokens signed in together do not fall
-    due together.
+    Earlier by up to a third of the margin, by the token's id, so that a thousand tokens signed in together do not
+    fall due together.
     """
-    daily = obtained_at + _IDLE
+    early = Random(token_id).random() / _SPREAD_PART  # noqa: S311 - spreads load, guards nothing
+    daily = obtained_at + _IDLE * (1 - early)
     if expires_at is None:
         return daily
-    if expires_at <= obtained_at:
-        return obtained_at + _ENDED_AT_ONCE
     margin = min(margin, (expires_at - obtained_at) / _SHORT_LIFE_PART)
-    jitter = margin * Random(token_id).random() / 10  # noqa: S311 - spreads load, guards nothing
-    return min(expires_at - margin - jitter, daily)
+    return min(expires_at - margin * (1 + early), daily)
 
 
 def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
     """After failure number ``tries``: 1, 2, 4 … 60 minutes, or the ``asked`` seconds if they are longer."""
     pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
     return now + max(pause, timedelta(seconds=asked or 0))
+
+
+def confirm_at(now: datetime) -> datetime:
+    """When a first refusal is put to the test."""
+    return now + _CONFIRM_AFTER

@@ -88,6 +88,7 @@ KNOWN = {
         Known("RedirectScript", REDIRECT_SCRIPT, "The last segment of the redirect URI.", _script),
         Known("FetchInterval", "300", "Seconds between two fetches of a mail account.", _between(5, 86400)),
         Known("RefreshMargin", "900", "Seconds before its end at which a token is renewed.", _between(5, 43200)),
+        Known("ProviderRequests", "4", "Token requests under way at once at one provider host.", _between(1, 100)),
     )
 }
 
@@ -152,6 +153,10 @@ def fetch_interval() -> timedelta:
 
 def refresh_margin() -> timedelta:
     return timedelta(seconds=int(get("RefreshMargin")))
+
+
+def provider_requests() -> int:
+    return int(get("ProviderRequests"))
 
 
 def _known(name: str) -> Known:

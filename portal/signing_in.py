@@ -187,10 +187,9 @@ def same_owner(token: Token, owner: str | None) -> str | None:
 def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
     """Put the tokens of a sign-in into the row, and wake what waited for them."""
     """Put the tokens of a sign-in into the row, and wake what waited for them."""
-    if answer.refresh_token is None:
-        # A new grant: the refresh token of the old one is not its continuation.
-        token.refresh_token = None
-    token.granted_scope = None
+    # A new grant: neither the refresh token nor the failures of the old one go on.
+    token.refresh_token = token.granted_scope = None
+    token.tries = 0
     refreshing.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.signed_in_by = owner, now, user
     with transaction():

@@ -50,6 +50,7 @@ class TokenFacts:
     in_testing: bool
     failing_since: datetime | None
     failure: str | None
+    doubted_at: datetime | None
     refused_at: datetime | None
     look_at: datetime | None
     margin: timedelta
@@ -93,6 +94,10 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
 
 
 def _unavailable(facts: TokenFacts) -> State:
+    if facts.doubted_at:
+        word = "refused once, to be confirmed; since"
+        why = facts.failure or ""
+        return State("refusal unconfirmed", Tone.WARNING, word, facts.doubted_at, next_try=facts.look_at, why=why)
     return State(
         "provider unavailable",
         Tone.WARNING,

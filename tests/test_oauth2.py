@@ -15,7 +15,7 @@ from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN
 from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
 
 CLIENT = oauth2.Client("client-1111", Secret(CLIENT_SECRET))
-YEAR = timedelta(days=366)
+YEAR = timedelta(days=365)
 
 
 def refresh(provider: FakeProvider, *, scope: str | None = None, client: oauth2.Client = CLIENT) -> oauth2.TokenAnswer:
@@ -62,6 +62,8 @@ def test_a_public_client_sends_no_secret(provider: FakeProvider) -> None:
         (0, NOW),
         (-5, NOW),
         (10**30, NOW + YEAR),
+        (True, None),
+        ("NaN", None),
         ("1e400", None),
     ],
 )

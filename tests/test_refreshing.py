@@ -5,8 +5,8 @@ import pytest
 
 from portal import audit, refreshing
 from portal.db import connected
-from portal.errors import Answer, PortalError, Refused, Unavailable
-from portal.models import ClientSecret, Event, Flow, MailAccount, Token, TokenConfig, Validity
+from portal.errors import Answer, Refused, Unavailable
+from portal.models import ClientSecret, Event, MailAccount, Token, TokenConfig, Validity
 from portal.refreshing import LEASE
 from portal.sealing import Secret
 from tests.builders import (
@@ -86,7 +86,7 @@ def test_two_claims_of_the_same_row_have_one_winner() -> None:
 
 
 def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProvider) -> None:
-    provider.says(b"<html>", 503)
+    provider.says(b"<html>", 500)
     token = token_at(provider)
     for tries, minutes in ((1, 1), (2, 2), (3, 4)):
         with pytest.raises(Unavailable):
@@ -100,7 +100,7 @@ def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProv
 
 
 def test_a_persons_tries_do_not_push_the_next_one_away(provider: FakeProvider) -> None:
-    provider.says(b"", 503)
+    provider.says(b"", 500)
     token = token_at(provider)
     for _ in range(6):
         with pytest.raises(Unavailable):
@@ -124,17 +124,22 @@ def test_success_forgets_the_failures(provider: FakeProvider) -> None:
     provider.grants()
     refresh(token)
     stored = fresh(token)
-    assert (stored.failing_since, stored.failure, stored.tries) == (None, None, 0)
+    assert (stored.failing_since, stored.tries) == (None, 0)
+    assert stored.failed_at == NOW + HOUR
+    assert "HTTP 500" in (stored.failure or "")
 
 
 @pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "consent_required", "login_required"])
 def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: FakeProvider, error: str) -> None:
     provider.refuses(error, "AADSTS70008: expired", trace_id="trace-1", correlation_id="corr-2")
     token = token_at(provider)
-    with pytest.raises(Refused):
+    with pytest.raises(Unavailable, match="tried once more"):
         refresh(token)
+    assert fresh(token).refused_at is None
+    with pytest.raises(Refused):
+        refresh(token, NOW + HOUR + MINUTE)
     stored = fresh(token)
-    assert stored.refused_at == NOW + HOUR
+    assert (stored.failing_since, stored.refused_at) == (NOW + HOUR, NOW + HOUR + MINUTE)
     assert stored.look_at is None
     assert stored.refresh_token == Secret(REFRESH_TOKEN)
     assert stored.failure is not None
@@ -221,18 +226,6 @@ def test_the_second_secret_takes_over_when_the_first_is_refused(provider: FakePr
     assert TokenConfig.get_by_id(config.id).client_secret.id == older.id
 
 
-def test_an_app_only_token_is_asked_for_without_a_sign_in(provider: FakeProvider) -> None:
-    provider.grants(refresh_token=None)
-    config = make_config(base=provider.url)
-    TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
-    token = Token.get(Token.token_config == config.id)
-    given = usable(token)
-    assert given.access_token == Secret(NEW_ACCESS_TOKEN)
-    assert provider.requests[0]["grant_type"] == "client_credentials"
-    assert given.look_at is not None
-    assert refresh(token)
-
-
 def test_a_fault_inside_is_written_down_and_tried_again(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,61 +246,6 @@ def test_an_invalid_configuration_renews_nothing(provider: FakeProvider) -> None
     assert provider.requests == []
 
 
-def usable(token: Token, *, now: datetime = NOW, min_life: timedelta = MINUTE) -> Token:
-    return refreshing.usable_access_token(token.id, min_life=min_life, actor="test", clock=lambda: now)
-
-
-def test_a_token_that_lives_is_given_without_asking_the_provider(provider: FakeProvider) -> None:
-    assert usable(token_at(provider)).access_token == Secret(ACCESS_TOKEN)
-    assert provider.requests == []
-
-
-def test_a_token_that_ends_too_soon_is_renewed_first(provider: FakeProvider) -> None:
-    assert usable(token_at(provider), min_life=2 * HOUR).access_token == Secret(NEW_ACCESS_TOKEN)
-
-
-def test_a_token_that_lives_is_given_while_the_provider_is_down(provider: FakeProvider) -> None:
-    provider.says(b"", 503)
-    token = token_at(provider)
-    assert usable(token, min_life=2 * HOUR).access_token == Secret(ACCESS_TOKEN)
-    with pytest.raises(Unavailable):
-        usable(token, now=NOW + 2 * HOUR)
-
-
-def test_nobody_is_handed_a_token_that_needs_a_person(provider: FakeProvider) -> None:
-    config = make_config(base=provider.url)
-    never = Token.create(token_config=config)
-    ended = make_token(make_config(base=provider.url), refresh_token=None)
-    invalid = make_token(make_config(base=provider.url, validity=Validity.INVALID_TEMPORARILY))
-    for token, words in (
-        (never, "Nobody has signed in"),
-        (ended, "has no refresh token"),
-        (invalid, "invalid-temporarily"),
-    ):
-        with pytest.raises(Refused, match=words):
-            usable(token, now=NOW + 2 * HOUR)
-
-
-def test_who_loses_the_race_waits_for_the_winners_token(provider: FakeProvider) -> None:
-    gate = provider.replies["/token"].gate = threading.Event()
-    token = token_at(provider)
-    given: list[Secret | None] = []
-
-    def consume() -> None:
-        with connected():
-            given.append(usable(token, now=NOW + 2 * HOUR).access_token)
-
-    consumers = [threading.Thread(target=consume) for _ in range(8)]
-    for consumer in consumers:
-        consumer.start()
-    provider.arrived.acquire(timeout=10)
-    gate.set()
-    for consumer in consumers:
-        consumer.join(10)
-    assert len(provider.requests) == 1
-    assert given == [Secret(NEW_ACCESS_TOKEN)] * 8
-
-
 def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) -> None:
     token = token_at(provider)
     config = token.token_config
@@ -316,15 +254,6 @@ def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) 
     refreshing.resume(config, now=NOW)
     assert fresh(token).look_at == NOW
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
-
-
-def test_forgetting_drops_what_the_provider_gave(provider: FakeProvider) -> None:
-    token = token_at(provider)
-    refreshing.forget(token, actor="Alice", now=NOW)
-    stored = fresh(token)
-    assert (stored.access_token, stored.refresh_token, stored.owner, stored.signed_in_at) == (None, None, None, None)
-    with pytest.raises(PortalError, match="nothing to forget"):
-        refreshing.forget(stored, actor="Alice", now=NOW)
 
 
 def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: FakeProvider) -> None:

@@ -23,6 +23,7 @@ GOOD = TokenFacts(
     in_testing=False,
     failing_since=None,
     failure=None,
+    doubted_at=None,
     refused_at=None,
     look_at=NOW + HOUR * 0.75,
     margin=timedelta(minutes=15),

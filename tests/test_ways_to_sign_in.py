@@ -7,7 +7,7 @@ from cryptography import x509
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from portal import certificates, clients, device_sign_ins, owner_links, refreshing, status, token_configs
+from portal import certificates, clients, device_sign_ins, giving_up, owner_links, refreshing, status, token_configs
 from portal.errors import InUse, Invalid, PortalError, Refused, Unavailable
 from portal.models import ClientAuth, DeviceSignIn, Event, Flow, Token, TokenConfig
 from portal.sealing import Secret
@@ -167,7 +167,7 @@ def test_an_uploaded_certificate_must_fit_its_key() -> None:
 def test_revoking_tells_the_provider_and_forgets(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url, revocation=True))
     provider.says(b"", 200, path="/revoke")
-    refreshing.revoke(token, actor="Alice", now=NOW)
+    giving_up.revoke(token, actor="Alice", now=NOW)
     assert provider.requests[0]["token"] == REFRESH_TOKEN
     assert provider.requests[0]["token_type_hint"] == "refresh_token"
     assert not fresh(token).has_refresh_token
@@ -177,13 +177,13 @@ def test_a_revocation_that_fails_changes_nothing(provider: FakeProvider) -> None
     token = make_token(make_config(base=provider.url, revocation=True))
     provider.says(b"<html>", 503, path="/revoke")
     with pytest.raises(Unavailable):
-        refreshing.revoke(token, actor="Alice", now=NOW)
+        giving_up.revoke(token, actor="Alice", now=NOW)
     provider.says({"error": "invalid_client"}, 401, path="/revoke")
     with pytest.raises(Refused):
-        refreshing.revoke(fresh(token), actor="Alice", now=NOW)
+        giving_up.revoke(fresh(token), actor="Alice", now=NOW)
     assert fresh(token).access_token == Secret(ACCESS_TOKEN)
     with pytest.raises(PortalError, match="no revocation"):
-        refreshing.revoke(make_token(), actor="Alice", now=NOW)
+        giving_up.revoke(make_token(), actor="Alice", now=NOW)
 
 
 def test_one_configuration_serves_many_mailboxes(tmp_path: object) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from portal import refreshing, settings, signing_in, status, token_configs, token_facts, transfer
+from portal import borrowing, giving_up, refreshing, settings, signing_in, status, token_configs, token_facts, transfer
 from portal.adapters import imap
 from portal.errors import Answer, InUse
 from portal.models import Token, TokenConfig
@@ -64,7 +64,7 @@ def test_no_token_is_never_requested_and_not_expired() -> None:
 
 def test_get_token_returns_a_stored_token_without_any_request() -> None:
     token = make_token(make_config(base="http://127.0.0.1:1"))
-    given = refreshing.usable_access_token(token.id, min_life=refreshing.LEASE, actor="t", clock=lambda: NOW)
+    given = borrowing.usable_access_token(token.id, min_life=refreshing.LEASE, actor="t", clock=lambda: NOW)
     assert given.access_token == Secret(ACCESS_TOKEN)
 
 
@@ -90,7 +90,7 @@ def test_the_sasl_string_is_this_one() -> None:
 
 def test_a_token_can_be_dropped() -> None:
     token = make_token()
-    refreshing.forget(token, actor="t", now=NOW)
+    giving_up.forget(token, actor="t", now=NOW)
     assert fresh(token).access_token is None
 
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from peewee import DatabaseError
 
-from portal import health, jobs, startup
+from portal import health, jobs, renewals, startup
 from portal.config import Config
 from portal.db import connected
-from portal.models import DeviceSignIn, Heartbeat, MailAccount, Token
+from portal.models import DeviceSignIn, Heartbeat, MailAccount
 from workers import stopping
 
 TICK_SECONDS = 2
@@ -25,9 +25,10 @@ def tick(holder: str, *, now: datetime) -> int:
     """Enqueue what is due and return how much; 0 when another clock leads."""
     if not _lead(holder, now):
         return 0
-    renewals = sum(jobs.refresh_token(token_id) for token_id in Token.due(now, _AT_ONCE))
-    renewals += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
-    return renewals + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
+    renewals.note_backlog(now)
+    enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
+    enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
+    return enqueued + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
 
 
 def _lead(holder: str, now: datetime) -> bool:

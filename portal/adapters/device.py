@@ -73,7 +73,7 @@ def _device_answer(body: Mapping[str, Any], host: str, now: datetime) -> DeviceA
         user_code=one_line(user_code),
         verification_uri=one_line(uri),
         verification_uri_complete=one_line(body.get("verification_uri_complete")),
-        expires_at=end_of_life(body.get("expires_in"), now) or now + timedelta(minutes=15),
+        expires_at=end_of_life(body.get("expires_in"), now).at or now + timedelta(minutes=15),
         interval=_seconds(body.get("interval")),
     )
 

@@ -8,7 +8,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from portal.adapters import tls
-from portal.errors import Unavailable
+from portal.errors import HostDown, Unavailable
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
@@ -62,11 +62,11 @@ def bound(session: requests.Session) -> None:
 def unreachable(error: Exception, host: str) -> Unavailable:
     """The sentence for a request that got no answer."""
     if isinstance(error, requests.exceptions.SSLError):
-        return Unavailable(f"No secure connection to {host}: {_cause(error)}")
+        return HostDown(f"No secure connection to {host}: {_cause(error)}")
     if isinstance(error, requests.Timeout):
-        return Unavailable(f"{host} did not answer in time.")
+        return HostDown(f"{host} did not answer in time.")
     if isinstance(error, requests.ConnectionError):
-        return Unavailable(f"No connection to {host}: {_cause(error)}")
+        return HostDown(f"No connection to {host}: {_cause(error)}")
     return Unavailable(f"The request to {host} failed: {type(error).__name__}.")
 
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from urllib3.exceptions import HTTPError
 
 from portal.adapters import http
-from portal.errors import Answer, Refused, Unavailable
+from portal.errors import Answer, HostDown, Refused, Unavailable
 from portal.sealing import Secret
 
 #: Errors of the token (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6): a person must sign in.
@@ -34,9 +34,11 @@ CREDENTIALS_ERRORS = {"invalid_client", "unauthorized_client", "deleted_client",
 #: Errors of the configuration: no token is to blame, and no retry helps.
 _CONFIG_ERRORS = {"invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_resource", "invalid_target"}
 _REFUSALS = TOKEN_ERRORS | CREDENTIALS_ERRORS | _CONFIG_ERRORS
-#: Longer ends are rubbish: a year in seconds.
 _MAX_RETRY_AFTER = 24 * 3600
-_MAX_LIFE = 366 * 24 * 3600
+#: A year: an access token that lasts longer is not believed.
+_MAX_LIFE = 365 * 24 * 3600
+#: What stands in front of the token endpoint says that nobody gets through, or that all are too many.
+_HOST_DOWN = (429, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class TokenAnswer:
     """A successful token response (RFC 6749 section 5.1).
 
     ``expires_at`` None: the provider named no usable end. ``refresh_token`` None: it gave none. ``scope`` None: it is
-    the scope that was asked for.
+    the scope that was asked for. ``end_note`` says what is odd about the end, None: nothing.
     """
 
     access_token: Secret
@@ -67,6 +69,7 @@ class TokenAnswer:
     refresh_token_expires_at: datetime | None
     scope: str | None
     id_token: Secret | None
+    end_note: str | None = None
 
 
 def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
@@ -183,7 +186,8 @@ def json_object(response: requests.Response, host: str) -> dict[str, Any]:
         words = (
             _answer(body) if isinstance(body, dict) else Answer(description=f"HTTP {status}, {_looks_like(response)}")
         )
-        raise Unavailable(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, _retry_after(response))
+        kind = HostDown if status in _HOST_DOWN else Unavailable
+        raise kind(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, _retry_after(response))
     return body
 
 
@@ -213,9 +217,13 @@ def _answer(body: Mapping[str, Any]) -> Answer:
     return Answer(
         error=one_line(body.get("error")),
         description=one_line(body.get("error_description")),
-        codes=", ".join(f"AADSTS{code}" for code in codes if isinstance(code, int)) if isinstance(codes, list) else "",
+        codes=_codes(codes) or one_line(body.get("error_subtype"))[:100],
         trace=" ".join(one_line(body.get(key)) for key in ("trace_id", "correlation_id", "timestamp") if body.get(key)),
     )
+
+
+def _codes(codes: Any) -> str:
+    return ", ".join(f"AADSTS{code}" for code in codes if isinstance(code, int)) if isinstance(codes, list) else ""
 
 
 def one_line(value: Any) -> str:
@@ -228,13 +236,15 @@ def _token_answer(body: Mapping[str, Any], host: str, now: datetime) -> TokenAns
     access_token = body.get("access_token")
     if not isinstance(access_token, str) or not access_token:
         raise Unavailable(f"{host} answered without an access token.")
+    end = end_of_life(body.get("expires_in"), now)
     return TokenAnswer(
         access_token=Secret(access_token),
         refresh_token=_secret(body.get("refresh_token")),
-        expires_at=end_of_life(body.get("expires_in"), now),
-        refresh_token_expires_at=end_of_life(body.get("refresh_token_expires_in"), now),
+        expires_at=end.at,
+        refresh_token_expires_at=_refresh_token_end(body.get("refresh_token_expires_in"), now),
         scope=one_line(body["scope"]) if isinstance(body.get("scope"), str) else None,
         id_token=_secret(body.get("id_token")),
+        end_note=end.note,
     )
 
 
@@ -242,13 +252,39 @@ def _secret(value: Any) -> Secret | None:
     return Secret(value) if isinstance(value, str) and value else None
 
 
-def end_of_life(value: Any, now: datetime) -> datetime | None:
-    """The end of a life given in seconds: a number or a string of digits. None: missing or not usable.
+@dataclass(frozen=True)
+class End:
+    """When a life ends (None: not known), and what is odd about how the provider said so (None: nothing)."""
 
-    Zero or less means ended already; more than a year is cut to a year.
-    """
+    at: datetime | None
+    note: str | None = None
+
+
+def end_of_life(value: Any, now: datetime) -> End:
+    """The end of a life given in seconds (``expires_in``, RFC 6749 section 5.1), whatever was sent for it."""
+    if value is None:
+        return End(None, "The provider names no end (no expires_in); renewed daily.")
+    seconds = _seconds(value)
+    if seconds is None:
+        return End(None, "The provider's expires_in is not a number, so no end is known; renewed daily.")
+    if seconds <= 0:
+        return End(now, f"The provider gave a token that has ended already (expires_in {seconds}).")
+    if seconds > _MAX_LIFE:
+        return End(now + timedelta(seconds=_MAX_LIFE), "The provider names more than a year; taken as a year.")
+    note = "The provider's expires_in is text; read as a number." if isinstance(value, str) else None
+    return End(now + timedelta(seconds=seconds), note)
+
+
+def _seconds(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
     try:
-        seconds = int(float(value))
+        return max(int(float(value)), -_MAX_LIFE)
     except (TypeError, ValueError, OverflowError):
         return None
-    return now + timedelta(seconds=min(max(seconds, 0), _MAX_LIFE))
+
+
+def _refresh_token_end(value: Any, now: datetime) -> datetime | None:
+    """No provider means zero when it says it here: Keycloak's stands for "no end"."""
+    seconds = _seconds(value)
+    return now + timedelta(seconds=min(seconds, 100 * _MAX_LIFE)) if seconds is not None and seconds > 0 else None

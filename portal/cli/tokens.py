@@ -6,7 +6,17 @@ from datetime import timedelta
 
 import click
 
-from portal import device_sign_ins, refreshing, settings, signing_in, status, token_configs, token_facts
+from portal import (
+    borrowing,
+    device_sign_ins,
+    giving_up,
+    refreshing,
+    settings,
+    signing_in,
+    status,
+    token_configs,
+    token_facts,
+)
 from portal.cli.common import actor, as_json, now, show_all, with_portal
 from portal.errors import PortalError
 from portal.models import DeviceSignIn, Flow, Token, TokenConfig
@@ -80,7 +90,7 @@ def refresh(reference: str) -> None:
 def get_token(reference: str, min_seconds: int) -> None:
     """Print an access token that is good for a while, renewed first if need be."""
     row = token_configs.find(reference)
-    usable = refreshing.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
+    usable = borrowing.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
     access_token = usable.access_token
     assert access_token is not None
     click.echo(access_token.reveal())
@@ -91,7 +101,7 @@ def get_token(reference: str, min_seconds: int) -> None:
 @with_portal
 def forget(reference: str) -> None:
     """Drop a token here; the provider is not told."""
-    refreshing.forget(token_configs.find(reference), actor=actor(), now=now())
+    giving_up.forget(token_configs.find(reference), actor=actor(), now=now())
 
 
 @token.command()
@@ -127,7 +137,7 @@ def device(config: str) -> None:
 @with_portal
 def revoke(reference: str) -> None:
     """Have the provider end a sign-in, and forget it here."""
-    refreshing.revoke(token_configs.find(reference), actor=actor(), now=now())
+    giving_up.revoke(token_configs.find(reference), actor=actor(), now=now())
 
 
 @token.command("add")

@@ -1,5 +1,6 @@
 """The rows, one file a word."""
 
+from portal.models.backlog import Backlog
 from portal.models.base import Leased, Row, text_problems, tuples
 from portal.models.destination import Destination, DestinationType
 from portal.models.event import Event
@@ -14,6 +15,8 @@ from portal.models.mail_account import (
     RunLine,
     RunOutcome,
 )
+from portal.models.provider_host import ProviderHost
+from portal.models.refresh_day import RefreshDay
 from portal.models.setting import Setting
 from portal.models.sign_in import DeviceSignIn, ImportDraft, OwnerLink, SignIn
 from portal.models.token import Token
@@ -23,6 +26,7 @@ from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, Use
 __all__ = [
     "AccountType",
     "AfterFetch",
+    "Backlog",
     "ClientAuth",
     "ClientSecret",
     "Destination",
@@ -39,6 +43,8 @@ __all__ = [
     "Message",
     "MessageState",
     "OwnerLink",
+    "ProviderHost",
+    "RefreshDay",
     "Role",
     "Row",
     "Run",

@@ -1,7 +1,7 @@
 """What every row has, and the lease that lets one worker at a time act on a row."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from peewee import AutoField, IntegerField, Model
@@ -56,6 +56,14 @@ class Row(Model):
         return f"<{type(self).__name__} {self.id}>"
 
 
+#: A lease that ends later than any lease can was taken before the machine's clock was put back.
+_CLOCK_PUT_BACK = timedelta(minutes=30)
+
+
+def _is_over(leased_until: Any, now: datetime) -> Any:
+    return (leased_until <= now) | (leased_until > now + _CLOCK_PUT_BACK)
+
+
 class Leased(Row):
     """A row that one worker at a time acts on, over any number of processes and hosts.
 
@@ -65,22 +73,26 @@ class Leased(Row):
 
     version = IntegerField(default=0)
     #: NULL: nobody works on this row.
-    leased_until = UtcField(null=True)
+    leased_until = UtcField(null=True, index=True)
     #: When the row next needs attention; the clock enqueues what is due. NULL: not before something else happens.
     look_at = UtcField(null=True, index=True)
 
     @classmethod
     def due(cls, now: datetime, limit: int) -> list[int]:
         """The ids of rows that need attention and that nobody works on, longest due first."""
-        free = cls.leased_until.is_null() | (cls.leased_until <= now)
-        query = cls.select(cls.id).where(cls.look_at <= now, free).order_by(cls.look_at).limit(limit)
+        query = cls.select(cls.id).where(cls.is_due(now)).order_by(cls.look_at).limit(limit)
         return [row_id for (row_id,) in tuples(query)]
+
+    @classmethod
+    def is_due(cls, now: datetime) -> Any:
+        """For a query: needs attention, and nobody works on it."""
+        return (cls.look_at <= now) & (cls.leased_until.is_null() | _is_over(cls.leased_until, now))
 
     @classmethod
     def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:
         """The row as it is under a fresh lease, or None when another holds it or it is gone."""
         row: Self | None = cls.get_or_none(cls.id == row_id)
-        if row is None or (row.leased_until is not None and row.leased_until > now):
+        if row is None or not (row.leased_until is None or _is_over(row.leased_until, now)):
             return None
         return row if row._swap({"leased_until": until}) else None
 

@@ -17,9 +17,13 @@ class Token(Leased):
     #: The account that signed in: an address, else the provider's own id. NULL: nobody has signed in yet.
     owner = CharField(max_length=320, null=True)
     access_token = SealedField()
-    #: NULL: the provider named no end.
+    #: NULL: the provider named no usable end.
     expires_at = UtcField(null=True)
+    #: What is odd about the end that the provider named, for people. NULL: nothing.
+    end_note = CharField(max_length=200, null=True)
     refresh_token = SealedField()
+    #: The one before it, until the one in hand has worked once. NULL: none.
+    previous_refresh_token = SealedField()
     #: When the provider last gave or accepted the refresh token. NULL: never.
     refresh_token_used_at = UtcField(null=True)
     #: NULL: the provider named no end.
@@ -35,8 +39,11 @@ class Token(Leased):
     #: The first failure since the last success. NULL: the last attempt succeeded.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: The other side's words on the last failure. NULL as above.
+    #: The last failure, and the other side's words on it; a success leaves them. NULL: there was none.
+    failed_at = UtcField(null=True)
     failure = TextField(null=True)
+    #: The provider's first refusal, to be confirmed by one later try. NULL: none, or it is confirmed.
+    doubted_at = UtcField(null=True)
     #: NULL: not refused. Set: only a new sign-in helps.
     refused_at = UtcField(null=True)
 

@@ -1,6 +1,8 @@
 """A client registered at a provider, and its client secrets."""
 
 from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
 
 from peewee import BooleanField, CharField, ForeignKeyField, ModelSelect, TextField
 from playhouse.fields import EnumField
@@ -51,6 +53,8 @@ class TokenConfig(Row):
     #: Empty where the flow has no use for it.
     authorize_url = TextField(default="")
     token_url = TextField()
+    #: Whom a renewal asks, out of the URLs, so that a query can tell one provider from another.
+    host = CharField(max_length=255, default="", index=True)
     refresh_url = TextField(default="")
     #: Device code (RFC 8628) and revocation (RFC 7009); empty: the provider has none.
     device_url = TextField(default="")
@@ -71,6 +75,10 @@ class TokenConfig(Row):
     credentials_answer = TextField(null=True)
     created_at = UtcField()
     changed_at = UtcField()
+
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        self.host = urlsplit(self.refresh_url or self.token_url).netloc.rpartition("@")[2][:255]
+        return super().save(*args, **kwargs)
 
     @property
     def is_valid(self) -> bool:

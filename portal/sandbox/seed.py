@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from portal import destinations, mail_accounts, providers, refreshing, settings, token_configs, users
 from portal.adapters import oauth2
@@ -70,7 +70,10 @@ def _urls(addresses: Addresses) -> dict[str, str]:
 def _follow_ports(addresses: Addresses) -> None:
     """The demo was started on another port: its provider and its mail server are elsewhere now."""
     own = TokenConfig.template == "sandbox"
-    TokenConfig.update(**_urls(addresses)).where(own).execute()
+    for config in TokenConfig.select().where(own):
+        for name, url in _urls(addresses).items():
+            setattr(config, name, url)
+        config.save()
     tokens = Token.select(Token.id).join(TokenConfig).where(own)
     MailAccount.update(port=addresses.imap_port).where(
         MailAccount.host == HOST, MailAccount.token.in_(tokens)
@@ -87,7 +90,8 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
         scope=token.token_config.scope,
         expires_at=int(time.time()),
     )
-    answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), now, None, token.token_config.scope, None)
+    soon = now + timedelta(seconds=1)
+    answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), soon, None, token.token_config.scope, None)
     refreshing.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.look_at = user, now, now
     token.overwrite()

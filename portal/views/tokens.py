@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from portal import (
     access,
     certificates,
+    giving_up,
     providers,
     refreshing,
     settings,
@@ -232,7 +233,7 @@ def refresh(token_id: int) -> AnyResponse:
 
 
 def _act_on(token: Token, act: str, done: str) -> AnyResponse:
-    verbs = {"forget": refreshing.forget, "revoke": refreshing.revoke, "delete": token_configs.delete_token}
+    verbs = {"forget": giving_up.forget, "revoke": giving_up.revoke, "delete": token_configs.delete_token}
     try:
         verbs[act](token, actor=access.actor(), now=g.now)
     except PortalError as error:

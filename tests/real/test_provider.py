@@ -9,7 +9,7 @@ import pytest
 from joserfc.jwk import RSAKey
 from playwright.sync_api import Browser, Page
 
-from portal import certificates, device_sign_ins, refreshing, signing_in, token_configs
+from portal import borrowing, certificates, device_sign_ins, giving_up, refreshing, signing_in, token_configs
 from portal.adapters import tls
 from portal.errors import Refused
 from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, Token, TokenConfig
@@ -161,7 +161,7 @@ def test_a_wrong_secret_pauses_and_a_right_one_goes_on_with_the_same_token(
 def test_client_credentials_need_no_sign_in(trusted: None, provider: Provider) -> None:
     token = registered(provider, "app")
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS, scope="").execute()
-    given = refreshing.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
+    given = borrowing.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
     assert given.access_token is not None
     assert not given.has_refresh_token
     assert given.look_at is not None
@@ -204,7 +204,7 @@ def test_a_revoked_token_is_refused_by_the_provider(trusted: None, provider: Pro
     token = registered(provider, "post")
     sign_in(browser_page(browser), token)
     held = fresh(token).refresh_token
-    refreshing.revoke(fresh(token), actor="Alice", now=now())
+    giving_up.revoke(fresh(token), actor="Alice", now=now())
     assert not fresh(token).has_refresh_token
     again = fresh(token)
     again.refresh_token = held

@@ -25,8 +25,13 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
         return taken
 
-    for name in ("refresh_token", "fetch_mail_account", "poll_device_sign_in"):
+    def share(host: str, remainder: int, of: int) -> bool:
+        found.append(("renew_tokens", remainder))
+        return True
+
+    for name in ("fetch_mail_account", "poll_device_sign_in"):
         monkeypatch.setattr(jobs, name, take(name))
+    monkeypatch.setattr(jobs, "renew_tokens", share)
     return found
 
 
@@ -35,7 +40,7 @@ def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]
     make_token(look_at=None)
     account = make_account(make_destination(tmp_path), later)
     assert clock.tick("a", now=NOW) == 2
-    assert enqueued == [("refresh_token", due.id), ("fetch_mail_account", account.id)]
+    assert enqueued == [("renew_tokens", due.id % 4), ("fetch_mail_account", account.id)]
 
 
 def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, int]]) -> None:
@@ -55,11 +60,14 @@ def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, i
     clock.tick("a", now=NOW)
     assert enqueued == []
     clock.tick("a", now=NOW + 60 * SECOND)
-    assert enqueued == [("refresh_token", token.id)]
+    assert enqueued == [("renew_tokens", token.id % 4)]
 
 
-def test_the_longest_due_comes_first(enqueued: list[tuple[str, int]]) -> None:
-    second, first = make_token(look_at=NOW - SECOND), make_token(look_at=NOW - 9 * SECOND)
+def test_the_longest_due_mailbox_comes_first(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
+    inbox = make_destination(tmp_path)
+    second, first = make_account(inbox, name="Second"), make_account(inbox, name="First")
+    for account, ago in ((second, 1), (first, 9)):
+        MailAccount.update(look_at=NOW - ago * SECOND).where(MailAccount.id == account.id).execute()
     clock.tick("a", now=NOW)
     assert [row_id for _, row_id in enqueued] == [first.id, second.id]
 

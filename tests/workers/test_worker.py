@@ -42,6 +42,11 @@ def work(connection: Redis) -> PortalWorker:
     return worker
 
 
+def enqueue(token: Token) -> bool:
+    host = token.token_config.host
+    return jobs.renew_tokens(host, token.id % 4, 4)
+
+
 def values(connection: Redis) -> bytes:
     """Everything that Redis holds."""
     found = b""
@@ -56,11 +61,11 @@ def values(connection: Redis) -> bytes:
     return found
 
 
-def test_a_renewal_goes_through_redis_as_an_id_alone(valkey: Redis, provider: FakeProvider) -> None:
+def test_a_renewal_goes_through_redis_without_a_secret(valkey: Redis, provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url), look_at=NOW)
-    assert jobs.refresh_token(token.id)
+    assert enqueue(token)
     held = values(valkey)
-    assert f"refresh-{token.id}".encode() in held
+    assert b"renew-" in held
     assert ACCESS_TOKEN.encode() not in held
     assert REFRESH_TOKEN.encode() not in held
     work(valkey)
@@ -72,16 +77,17 @@ def test_a_renewal_goes_through_redis_as_an_id_alone(valkey: Redis, provider: Fa
 def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
     provider.refuses("invalid_grant")
     token = make_token(make_config(base=provider.url), look_at=NOW)
-    jobs.refresh_token(token.id)
+    enqueue(token)
     work(valkey)
-    assert fresh(token).refused_at is not None
+    assert fresh(token).doubted_at is not None
     assert Queue("tokens", connection=valkey, serializer="json").failed_job_registry.count == 0
 
 
-def test_a_row_is_queued_once(valkey: Redis) -> None:
-    assert jobs.refresh_token(7)
-    assert not jobs.refresh_token(7)
-    assert jobs.refresh_token(8)
+def test_a_share_is_queued_once(valkey: Redis) -> None:
+    assert jobs.renew_tokens("login.test:443", 0, 4)
+    assert not jobs.renew_tokens("login.test:443", 0, 4)
+    assert jobs.renew_tokens("login.test:443", 1, 4)
+    assert jobs.renew_tokens("other.test", 0, 4)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_whoever_writes_to_redis_still_runs_nothing_of_his_own(valkey: Redis, tm
 
 def test_a_callback_named_in_redis_is_not_called(valkey: Redis, tmp_path: Path) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
-    job = queue.enqueue("workers.tokens.refresh", 1, description="x")
+    job = queue.enqueue("workers.tokens.renew", "login.test", 0, 4, description="x")
     valkey.hset(job.key, "failure_callback_name", "os.system")
     valkey.hset(job.key, "success_callback_name", "os.system")
     assert ListedJob.fetch(job.id, connection=valkey, serializer="json").success_callback is None
@@ -107,17 +113,17 @@ def test_a_callback_named_in_redis_is_not_called(valkey: Redis, tmp_path: Path) 
 
 
 def test_a_crashed_job_does_not_keep_its_row_from_being_enqueued(valkey: Redis) -> None:
-    jobs.refresh_token(7)
-    job = Queue("tokens", connection=valkey, serializer="json").fetch_job("refresh-7")
+    jobs.fetch_mail_account(7)
+    job = Queue("mail", connection=valkey, serializer="json").fetch_job("fetch-7")
     assert job is not None
     job.set_status(JobStatus.FAILED)
-    assert jobs.refresh_token(7)
+    assert jobs.fetch_mail_account(7)
 
 
 def test_a_redis_that_is_away_is_told_at_once(valkey: Redis, config: Config) -> None:
     jobs.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
     started = time.monotonic()
-    assert jobs.refresh_token(1) is False
+    assert jobs.fetch_mail_account(1) is False
     assert jobs.workers(NOW) is None
     assert time.monotonic() - started < 1
     assert Token.select().count() == 0

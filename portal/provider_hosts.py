@@ -1,0 +1,102 @@
+"""What all tokens of one provider host share: its outage, the pause it asked for, and how many requests it takes.
+
+While a host is down, one token at a time finds out whether it is back; all others wait with it. So a thousand tokens
+cost a dead provider one request a pause, and neither a token nor a person is blamed.
+"""
+
+from datetime import datetime, timedelta
+
+from peewee import fn
+
+from portal import audit, schedule, settings
+from portal.db import locked, transaction
+from portal.errors import HostDown
+from portal.models import ProviderHost, Token, TokenConfig
+
+#: How long the one that tries may take before another tries; longer than the longest HTTP attempt.
+_TRIAL = timedelta(minutes=3)
+
+
+def open_to(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
+    """The host, if it may be asked now; raises HostDown, with the seconds to wait, when it may not.
+
+    A person need not wait for a pause of our own making, only for one that the provider asked for.
+    """
+    host = ProviderHost.get_or_none(ProviderHost.name == name) or ProviderHost(name=name)
+    if host.not_before is None or (by_person and not host.asked_to_wait):
+        return host
+    if host.not_before > now or not _begin_trial(host, now):
+        waits_until: ProviderHost = ProviderHost.get_by_id(host.id)
+        raise down(waits_until, now)
+    return host
+
+
+def down(host: ProviderHost, now: datetime) -> HostDown:
+    """The failure that every token of a closed host shares."""
+    seconds = (host.not_before - now).total_seconds() if host.not_before else 0
+    return HostDown(host.failure or "", retry_after=int(seconds) + 1)
+
+
+def _begin_trial(host: ProviderHost, now: datetime) -> bool:
+    """Whether this caller is the one that finds out if the host is back."""
+    as_read = (ProviderHost.id == host.id) & (ProviderHost.not_before == host.not_before)
+    return bool(ProviderHost.update(not_before=now + _TRIAL).where(as_read).execute())
+
+
+def has_room(name: str, now: datetime) -> bool:
+    """Whether the host has no more requests under way than it may; those who ask hold their lease already."""
+    under_way = Token.select(fn.COUNT(Token.id)).join(TokenConfig)
+    held = under_way.where(Token.leased_until > now, TokenConfig.host == name).scalar()
+    return int(held) <= settings.provider_requests()
+
+
+def failed(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetime) -> datetime:
+    """Close the host, put off what is due there, and return until when.
+
+    ``host`` is the one that ``open_to`` gave: only a failure of who knew that it is down makes the next pause longer.
+    """
+    with transaction():
+        ProviderHost.insert(name=host.name).on_conflict_ignore().execute()
+        row = locked(ProviderHost.select().where(ProviderHost.name == host.name)).get()
+        if row.failing_since is None:
+            audit.about(row, audit.WORKER, "unavailable", str(error), now)
+        trying = row.failing_since is None or (host.failing_since is not None and not by_person)
+        row.tries = row.tries + 1 if trying else max(row.tries, 1)
+        row.failing_since, row.failure = row.failing_since or now, str(error)
+        row.asked_to_wait = error.retry_after is not None
+        row.not_before = schedule.retry_at(now, row.tries, error.retry_after)
+        row.save()
+        _put_off(row, now)
+    until: datetime = row.not_before
+    return until
+
+
+def _put_off(host: ProviderHost, now: datetime) -> None:
+    due = Token.is_due(now) & _of(host)
+    # Versions stay: nobody holds these, and who claims one in this moment reads it anew.
+    Token.update(failing_since=now).where(due, Token.failing_since.is_null()).execute()
+    Token.update(look_at=host.not_before, failed_at=now, failure=host.failure).where(due).execute()
+
+
+def _of(host: ProviderHost) -> object:
+    return Token.token_config.in_(TokenConfig.select(TokenConfig.id).where(TokenConfig.host == host.name))
+
+
+def answered(host: ProviderHost, *, now: datetime) -> None:
+    """It answers. If it was down, everything that waited for it goes on at once."""
+    if host.failing_since is None:
+        return
+    cleared = {"failing_since": None, "not_before": None, "asked_to_wait": False, "tries": 0}
+    with transaction():
+        is_down = (ProviderHost.id == host.id) & ProviderHost.failing_since.is_null(False)
+        if ProviderHost.update(cleared).where(is_down).execute() != 1:
+            return
+        waited = Token.failing_since.is_null(False) & Token.doubted_at.is_null() & (Token.look_at > now)
+        count = Token.update(look_at=now).where(waited, _of(host)).execute()
+        audit.about(host, audit.WORKER, "available", f"{count + 1} tokens go on", now)
+
+
+def outages() -> list[ProviderHost]:
+    """The hosts that do not answer, longest silent first."""
+    failing = ProviderHost.select().where(ProviderHost.failing_since.is_null(False))
+    return list(failing.order_by(ProviderHost.failing_since))
