@@ -80,7 +80,8 @@ def _renewed(token: Token, enough: Judgement, actor: str, now: datetime) -> Toke
 
 def _stop_if_resting(token: Token, now: datetime) -> None:
     """Consumers do not hammer a provider that failed: they hear when it is tried next."""
-    if token.failing_since and token.look_at and token.look_at > now:
+    failed_before = token.failed_at is not None and token.failed_at <= now
+    if token.failing_since and failed_before and token.look_at and token.look_at > now:
         seconds = int((token.look_at - now).total_seconds()) + 1
         raise Unavailable(f"{token.failure} Next try at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
 

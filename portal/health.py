@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from portal import jobs
+from portal import jobs, provider_hosts, status
 from portal.models import Heartbeat, MailAccount, Token
 from portal.status import State, Tone
 
@@ -27,7 +27,15 @@ def parts(now: datetime) -> list[Part]:
         gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
         return [*found, Part("Redis", gone, "Nothing is lost: the clock enqueues again what is due.")]
     found.append(Part("Redis", State("good", Tone.GOOD, "answers")))
-    return [*found, *(_workers(queue, names) for queue, names in workers.items())]
+    return [*found, *(_workers(queue, names) for queue, names in workers.items()), *_providers()]
+
+
+def _providers() -> list[Part]:
+    """Only those that do not answer: the others have no row."""
+    return [
+        Part(f"Provider {host.name}", status.provider_host(host.failing_since, host.failure, host.not_before))
+        for host in provider_hosts.outages()
+    ]
 
 
 def clock(now: datetime) -> Part:

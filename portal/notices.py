@@ -3,30 +3,37 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from portal import settings, status, token_facts
-from portal.models import ClientAuth, ClientSecret, MailAccount, Token, TokenConfig, Validity, tuples
+from portal import provider_hosts, settings, status, token_facts
+from portal.models import ClientAuth, ClientSecret, MailAccount, ProviderHost, Token, TokenConfig, Validity, tuples
 
 
 @dataclass(frozen=True)
 class Banner:
-    """One outage: what, since when and why (in ``state``), what stands still, and the row that mends it."""
+    """One outage: what, since when and why (in ``state``), what stands still, and the row that mends it.
+
+    ``config`` None: nobody here can mend it.
+    """
 
     text: str
     state: status.State
-    config: TokenConfig
+    config: TokenConfig | None
     standing_still: list[str]
 
 
 def banners(now: datetime) -> list[Banner]:
     """The outages that the configurations' switches ask to announce, by name of configuration.
 
-    A client that the provider rejects is one outage, however many tokens it has.
+    A client that the provider rejects is one outage, however many tokens it has; so is a host that does not answer.
     """
     margin = settings.refresh_margin()
-    found: dict[object, Banner] = {}
     accounts = _accounts_by_token()
+    hosts = {host.name: host for host in provider_hosts.outages()}
+    found: dict[object, Banner] = {host.name: _of_host(host) for host in hosts.values()}
     for token in _suspects(now):
         config = token.token_config
+        if token.failing_since and token.refused_at is None and config.host in hosts:
+            found[config.host].standing_still.extend(accounts.get(token.id, []))
+            continue
         switches = status.Switches(config.notify_expired_token, config.notify_expired_refresh_token)
         told = status.announcement(token_facts.of(token, margin), switches, now)
         if told is None:
@@ -35,7 +42,13 @@ def banners(now: datetime) -> list[Banner]:
         name = config.name if told.whole_config else token.name
         banner = found.setdefault(key, Banner(told.sentence.format(name), told.state, config, []))
         banner.standing_still.extend(accounts.get(token.id, []))
-    return [*found.values(), *_ending_secrets(now)]
+    short = [name for name, host in hosts.items() if not status.is_outage(host.failing_since, now)]
+    return [*(banner for key, banner in found.items() if key not in short), *_ending_secrets(now)]
+
+
+def _of_host(host: ProviderHost) -> Banner:
+    state = status.provider_host(host.failing_since, host.failure, host.not_before)
+    return Banner(f"{host.name} does not answer.", state, None, [])
 
 
 def _ending_secrets(now: datetime) -> list[Banner]:

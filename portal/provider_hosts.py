@@ -15,26 +15,35 @@ from portal.models import ProviderHost, Token, TokenConfig
 
 #: How long the one that tries may take before another tries; longer than the longest HTTP attempt.
 _TRIAL = timedelta(minutes=3)
+#: Machines that work together do not agree to the second on what time it is.
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+class Closed(HostDown):
+    """Nobody was asked: the host is down, and it is tried again ``until`` then."""
+
+    def __init__(self, host: ProviderHost, now: datetime) -> None:
+        self.until: datetime = host.not_before or now
+        super().__init__(host.failure or "", retry_after=int((self.until - now).total_seconds()) + 1)
 
 
 def open_to(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
-    """The host, if it may be asked now; raises HostDown, with the seconds to wait, when it may not.
+    """The host, if it may be asked now; raises Closed when it may not.
 
     A person need not wait for a pause of our own making, only for one that the provider asked for.
     """
     host = ProviderHost.get_or_none(ProviderHost.name == name) or ProviderHost(name=name)
     if host.not_before is None or (by_person and not host.asked_to_wait):
         return host
-    if host.not_before > now or not _begin_trial(host, now):
-        waits_until: ProviderHost = ProviderHost.get_by_id(host.id)
-        raise down(waits_until, now)
+    if _is_paused(host, now) or not _begin_trial(host, now):
+        raise Closed(ProviderHost.get_by_id(host.id), now)
     return host
 
 
-def down(host: ProviderHost, now: datetime) -> HostDown:
-    """The failure that every token of a closed host shares."""
-    seconds = (host.not_before - now).total_seconds() if host.not_before else 0
-    return HostDown(host.failure or "", retry_after=int(seconds) + 1)
+def _is_paused(host: ProviderHost, now: datetime) -> bool:
+    """A failure in the future was noted before the machine's clock was put back: its pause means nothing."""
+    noted = host.failed_at is None or host.failed_at <= now + _CLOCKS_DIFFER
+    return host.not_before is not None and host.not_before > now and noted
 
 
 def _begin_trial(host: ProviderHost, now: datetime) -> bool:
@@ -62,7 +71,7 @@ def failed(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetim
             audit.about(row, audit.WORKER, "unavailable", str(error), now)
         trying = row.failing_since is None or (host.failing_since is not None and not by_person)
         row.tries = row.tries + 1 if trying else max(row.tries, 1)
-        row.failing_since, row.failure = row.failing_since or now, str(error)
+        row.failing_since, row.failed_at, row.failure = row.failing_since or now, now, str(error)
         row.asked_to_wait = error.retry_after is not None
         row.not_before = schedule.retry_at(now, row.tries, error.retry_after)
         row.save()

@@ -9,6 +9,7 @@ from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
 from portal.errors import HostDown, OutsideError, Refused, Unavailable
 from portal.models import Flow, MailAccount, ProviderHost, RefreshDay, Token, TokenConfig
+from portal.provider_hosts import Closed
 from portal.sealing import Secret
 
 #: Longer than the longest HTTP attempt, so that a lease never ends under a request.
@@ -62,22 +63,27 @@ def can_be_renewed(token: Token) -> bool:
 
 
 def _under_lease(token: Token, actor: str, now: datetime) -> Token:
-    host: ProviderHost | None = None
     by_person = actor != audit.WORKER
     try:
         host = provider_hosts.open_to(token.token_config.host, by_person=by_person, now=now)
+    except Closed as closed:
+        _put_off(token, closed, now)
+        raise
+    try:
         answer = _ask(token, actor, now)
     except HostDown as error:
         _write_host_down(token, host, error, by_person, now)
         raise
     except Unavailable as error:
-        _write_unavailable(token, host, error, by_person, now)
+        _write_unavailable(token, error, by_person, now)
+        provider_hosts.answered(host, now=now)
         raise
     except Refused as error:
-        raise _write_refused(token, host, error, actor, now) from error
+        provider_hosts.answered(host, now=now)
+        raise _write_refused(token, error, actor, now) from error
     except Exception:
         inside = Unavailable("The portal failed inside; its log has the details.")
-        _write_unavailable(token, None, inside, by_person, now)
+        _write_unavailable(token, inside, by_person, now)
         raise
     return _write_success(token, host, answer, now)
 
@@ -183,37 +189,29 @@ def _give_back(token: Token, now: datetime, *, renewed: bool) -> bool:
     return held
 
 
-def _write_host_down(token: Token, host: ProviderHost | None, error: HostDown, by_person: bool, now: datetime) -> None:
-    """``host`` None: it was closed already, and nobody asked it."""
-    words = _words(error)
-    until = now + timedelta(seconds=error.retry_after or 0)
-    if host is not None:
-        note_failure(token, words, now)
-        until = provider_hosts.failed(host, error, by_person=by_person, now=now)
+def _put_off(token: Token, closed: Closed, now: datetime) -> None:
+    """Nobody was asked, so this was no try."""
     token.failing_since = token.failing_since or now
-    token.failed_at, token.failure, token.look_at = now, words, until
-    if host is not None:
-        _give_back(token, now, renewed=False)
-    else:
-        token.give_back()
+    token.failed_at, token.failure, token.look_at = now, _words(closed), closed.until
+    token.give_back()
 
 
-def _write_unavailable(
-    token: Token, host: ProviderHost | None, error: Unavailable, by_person: bool, now: datetime
-) -> None:
+def _write_host_down(token: Token, host: ProviderHost, error: HostDown, by_person: bool, now: datetime) -> None:
+    note_failure(token, _words(error), now)
+    token.look_at = provider_hosts.failed(host, error, by_person=by_person, now=now)
+    _give_back(token, now, renewed=False)
+
+
+def _write_unavailable(token: Token, error: Unavailable, by_person: bool, now: datetime) -> None:
     note_failure(token, _words(error), now)
     # A person's try starts the pauses over: asking six times must not mean an hour of silence.
     token.tries = 1 if by_person else token.tries
     token.look_at = schedule.retry_at(now, token.tries, error.retry_after)
     _give_back(token, now, renewed=False)
-    if host is not None:
-        provider_hosts.answered(host, now=now)
 
 
-def _write_refused(token: Token, host: ProviderHost | None, error: Refused, actor: str, now: datetime) -> OutsideError:
+def _write_refused(token: Token, error: Refused, actor: str, now: datetime) -> OutsideError:
     """Write a refusal, and return what the caller is to hear: the first one of a token is not yet believed."""
-    if host is not None:
-        provider_hosts.answered(host, now=now)
     if error.answer.error not in oauth2.TOKEN_ERRORS:
         _write_credentials_refused(token, error, actor, now)
         return error

@@ -184,6 +184,23 @@ def _refresh_by_end(expires_at: datetime, now: datetime) -> State:
     return State("valid", Tone.GOOD, "valid until", expires_at)
 
 
+#: A host that is out for less is not worth a person's look.
+OUTAGE_AFTER = timedelta(minutes=10)
+
+
+def provider_host(failing_since: datetime | None, failure: str | None, next_try: datetime | None) -> State:
+    """Whether a provider's host answers."""
+    if failing_since is None:
+        return State("good", Tone.GOOD, "answers")
+    remedy = "Nothing is lost, and nobody needs to sign in: tokens go on by themselves when it is back."
+    return State("unavailable", Tone.WARNING, "unavailable since", failing_since, next_try, failure or "", remedy)
+
+
+def is_outage(failing_since: datetime | None, now: datetime) -> bool:
+    """Whether a host has been out for long enough to be announced."""
+    return failing_since is not None and now - failing_since >= OUTAGE_AFTER
+
+
 #: From here on the end of a client secret is announced.
 SECRET_WARNING = timedelta(days=30)
 

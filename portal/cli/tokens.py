@@ -10,6 +10,7 @@ from portal import (
     borrowing,
     device_sign_ins,
     giving_up,
+    refresh_history,
     refreshing,
     settings,
     signing_in,
@@ -17,7 +18,7 @@ from portal import (
     token_configs,
     token_facts,
 )
-from portal.cli.common import actor, as_json, now, show_all, with_portal
+from portal.cli.common import actor, as_json, now, show, show_all, with_portal
 from portal.errors import PortalError
 from portal.models import DeviceSignIn, Flow, Token, TokenConfig
 
@@ -47,10 +48,41 @@ def list_tokens(in_json: bool) -> None:
                 "refresh_token": refresh.name,
                 "refreshed_at": row.obtained_at,
                 "next_try": row.look_at,
-                "why": access.why or row.failure,
+                "why": access.why,
             }
         )
     show_all(shown, in_json)
+
+
+@token.command("show")
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@as_json
+@with_portal
+def show_token(reference: str, in_json: bool) -> None:
+    """Show what is known of a token; the token itself is not shown."""
+    row, moment = token_configs.find(reference), now()
+    facts = token_facts.of(row, settings.refresh_margin())
+    access, refresh = status.access_token(facts, moment), status.refresh_token(facts, moment)
+    days = refresh_history.strips([row.id], moment.date())[row.id]
+    known = {
+        "config": row.token_config.name,
+        "owner": row.owner,
+        "token": access.name,
+        "expires_at": row.expires_at,
+        "end_note": row.end_note,
+        "refresh_token": refresh.name,
+        "granted_scope": row.granted_scope,
+        "signed_in_at": row.signed_in_at,
+        "refreshed_at": row.obtained_at,
+        "failed_at": row.failed_at,
+        "failure": row.failure,
+        "tries": row.tries,
+        "next_try": row.look_at,
+        "renewed_30_days": sum(day.renewed for day in days),
+        "failed_30_days": sum(day.failed for day in days),
+        "remedy": access.remedy,
+    }
+    show(known, in_json)
 
 
 @token.command()

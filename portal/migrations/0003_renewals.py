@@ -21,6 +21,7 @@ def up(migrator, db):
         name = CharField(unique=True)
         failing_since = DateTimeField(null=True)
         tries = IntegerField(default=0)
+        failed_at = DateTimeField(null=True)
         failure = TextField(null=True)
         not_before = DateTimeField(null=True)
         asked_to_wait = BooleanField(default=False)

@@ -8,7 +8,9 @@ from portal import (
     certificates,
     giving_up,
     providers,
+    refresh_history,
     refreshing,
+    renewals,
     settings,
     status,
     token_configs,
@@ -34,7 +36,13 @@ def index() -> str:
         number=max(asked.get("page", 1, type=int), 1),
         now=g.now,
     )
-    return render_template("tokens/index.html", shown=shown, templates=providers.offered(), broken=providers.broken())
+    return render_template(
+        "tokens/index.html",
+        shown=shown,
+        templates=providers.offered(),
+        broken=providers.broken(),
+        progress=renewals.progress(g.now),
+    )
 
 
 @bp.route("/new", methods=["GET", "POST"])
@@ -101,13 +109,16 @@ def _after_save(config: TokenConfig) -> AnyResponse:
 
 
 def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | None) -> str:
+    tokens = token_configs.tokens_of(config) if config else []
+    strips = refresh_history.strips([token.id for token in tokens], g.now.date())
     return render_template(
         "tokens/form.html",
         form=form,
         template=template,
         config=config,
         app_only=template.flow == Flow.CLIENT_CREDENTIALS,
-        tokens=_tokens_of(config) if config else [],
+        tokens=[_shown(token, strips[token.id]) for token in tokens],
+        summary=refresh_history.summary(tokens, strips.values()) if tokens else None,
         secrets=[(row, status.client_secret(row.ends_at, row.refused_at, g.now)) for row in _secrets(config)],
         certificate=_certificate(config),
         certificate_form=CertificateForm(),
@@ -128,23 +139,18 @@ def _certificate(config: TokenConfig | None) -> dict[str, object] | None:
     return {"thumbprint": certificates.thumbprint(config), "ends_at": certificates.ends_at(config)}
 
 
-def _tokens_of(config: TokenConfig) -> list[dict[str, object]]:
-    margin = settings.refresh_margin()
-    found = []
-    for token in token_configs.tokens_of(config):
-        facts = token_facts.of(token, margin)
-        last: SignIn | None = SignIn.select().where(SignIn.token == token.id).order_by(SignIn.id.desc()).first()
-        found.append(
-            {
-                "token": token,
-                "access": status.access_token(facts, g.now),
-                "refresh": status.refresh_token(facts, g.now),
-                "missing": status.missing_scopes(config.scope, token.granted_scope),
-                "last": last,
-                "links": OwnerLink.select().where(OwnerLink.token == token.id, OwnerLink.used_at.is_null()).count(),
-            }
-        )
-    return found
+def _shown(token: Token, strip: refresh_history.Strip) -> dict[str, object]:
+    facts = token_facts.of(token, settings.refresh_margin())
+    last: SignIn | None = SignIn.select().where(SignIn.token == token.id).order_by(SignIn.id.desc()).first()
+    return {
+        "token": token,
+        "access": status.access_token(facts, g.now),
+        "refresh": status.refresh_token(facts, g.now),
+        "missing": status.missing_scopes(token.token_config.scope, token.granted_scope),
+        "strip": strip,
+        "last": last,
+        "links": OwnerLink.select().where(OwnerLink.token == token.id, OwnerLink.used_at.is_null()).count(),
+    }
 
 
 @bp.post("/<int:config_id>/delete")

@@ -28,6 +28,7 @@ class FakeProvider:
         self.headers: list[dict[str, str]] = []
         self.replies: dict[str, Reply] = {}
         self.only: tuple[str, str] | None = None
+        self.unknown = (401, b'{"error": "invalid_client"}')
         self.arrived = threading.Semaphore(0)
         self.grants()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -54,6 +55,10 @@ class FakeProvider:
         """Refuse every client whose field has another value."""
         self.only = (field, value)
 
+    def knows_only(self, field: str, value: str) -> None:
+        """Take every other value of the field for an ended grant."""
+        self.only, self.unknown = (field, value), (400, b'{"error": "invalid_grant"}')
+
     def says(self, body: Any, status: int = 200, path: str = "/token", **headers: str) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.replies[path] = Reply(raw, status, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -70,9 +75,9 @@ class FakeProvider:
                 fake.headers.append(dict(self.headers))
                 fake.requests.append({name: values[0] for name, values in form.items()})
                 if fake.only and fake.requests[-1].get(fake.only[0]) != fake.only[1]:
-                    self.send_response(401)
+                    self.send_response(fake.unknown[0])
                     self.end_headers()
-                    self.wfile.write(b'{"error": "invalid_client"}')
+                    self.wfile.write(fake.unknown[1])
                     return
                 self.reply()
 

@@ -1,0 +1,193 @@
+"""Any sequence of answers, crashes and clock jumps: a state that the page can explain, and the newest refresh token."""
+
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from portal import refreshing, status, token_facts
+from portal.errors import OutsideError
+from portal.models import Event, ProviderHost, RefreshDay, Token, TokenConfig
+from portal.refreshing import LEASE
+from portal.sealing import Secret
+from tests.builders import NOW, REFRESH_TOKEN, fresh, make_config, make_token
+from tests.fakes.provider import FakeProvider
+
+pytestmark = pytest.mark.usefixtures("db")
+MARGIN = timedelta(minutes=15)
+NAMES = {
+    "valid",
+    "expiring",
+    "expired",
+    "provider unavailable",
+    "refusal unconfirmed",
+    "refused",
+    "credentials rejected",
+}
+HOURS = st.integers(-30, 30).map(lambda hours: timedelta(hours=hours))
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as the code can tell: nothing after it runs."""
+
+
+class Life:
+    """One token, its provider, and what an onlooker knows of both."""
+
+    def __init__(self, provider: FakeProvider, patch: pytest.MonkeyPatch) -> None:
+        self.provider, self.patch, self.now = provider, patch, NOW
+        self.token = make_token(make_config(base=provider.url), look_at=NOW)
+        #: What the provider gave last in an answer that a living worker got.
+        self.newest = REFRESH_TOKEN
+        self.numbers = itertools.count(1)
+
+    def renew(self) -> None:
+        with suppress(OutsideError):
+            refreshing.refresh(self.token.id, actor="Alice", now=self.now)
+
+    def grants(self) -> None:
+        given_now = f"{REFRESH_TOKEN}-{next(self.numbers)}"
+        self.provider.grants(refresh_token=given_now)
+        before = len(self.provider.requests)
+        self.renew()
+        if len(self.provider.requests) > before:
+            self.newest = given_now
+
+    def grants_without_rotation(self) -> None:
+        before = len(self.provider.requests)
+        self.provider.grants(refresh_token=None)
+        self.renew()
+        if len(self.provider.requests) > before and self.provider.requests[-1]["refresh_token"] != self.newest:
+            self.newest = self.provider.requests[-1]["refresh_token"]
+
+    def gives_an_ended_one(self) -> None:
+        self.provider.grants(refresh_token=None, expires_in=0)
+        self.renew()
+
+    def refuses(self) -> None:
+        self.provider.refuses("invalid_grant")
+        self.renew()
+
+    def rejects_the_client(self) -> None:
+        self.provider.refuses("invalid_client", status=401)
+        self.renew()
+
+    def is_down(self) -> None:
+        self.provider.says(b"<html>", 503, Retry_After="30")
+        self.renew()
+
+    def talks_rubbish(self) -> None:
+        self.provider.says(b"[]", 200)
+        self.renew()
+
+    def kills_the_worker(self) -> None:
+        """Between the provider's answer and the commit; its answer is lost, what there was is not."""
+
+        def die(*_: Any, **__: Any) -> None:
+            raise Killed
+
+        self.provider.grants(refresh_token=f"{REFRESH_TOKEN}-lost-{next(self.numbers)}")
+        with self.patch.context() as patch:
+            patch.setattr(Token, "give_back", die)
+            with suppress(Killed):
+                self.renew()
+
+    def waits(self, by: timedelta) -> None:
+        self.now += by
+
+    def waits_for_the_lease(self) -> None:
+        self.now += LEASE
+
+
+ACTS: list[Callable[[Life], None]] = [
+    Life.grants, Life.grants_without_rotation, Life.gives_an_ended_one, Life.refuses, Life.rejects_the_client,
+    Life.is_down, Life.talks_rubbish, Life.kills_the_worker, Life.waits_for_the_lease,
+]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(st.sampled_from(ACTS), HOURS), max_size=14))
+def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_is_there(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
+) -> None:
+    for table in (RefreshDay, Token, TokenConfig, ProviderHost, Event):
+        table.delete().execute()
+    life = Life(provider, monkeypatch)
+    for step in steps:
+        life.waits(step) if isinstance(step, timedelta) else step(life)
+        stored = fresh(life.token)
+        state = status.access_token(token_facts.of(stored, MARGIN), life.now)
+        assert state.name in NAMES
+        assert state.tone == "good" or state.remedy or state.next_try, "what is wrong, and nothing that mends it"
+        assert stored.refresh_token == Secret(life.newest)
+        assert stored.look_at or stored.refused_at or stored.token_config.credentials_refused_at
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(st.sampled_from(ACTS), HOURS), max_size=10))
+def test_whatever_happened_a_provider_that_grants_again_mends_all_but_a_refusal(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
+) -> None:
+    for table in (RefreshDay, Token, TokenConfig, ProviderHost, Event):
+        table.delete().execute()
+    life = Life(provider, monkeypatch)
+    for step in steps:
+        life.waits(step) if isinstance(step, timedelta) else step(life)
+    life.waits(timedelta(hours=2, minutes=30))
+    life.grants()
+    stored = fresh(life.token)
+    assert stored.obtained_at == life.now
+    assert (stored.failing_since, stored.doubted_at, stored.refused_at) == (None, None, None)
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+def test_the_refresh_token_before_it_is_kept_until_the_new_one_has_worked(
+    provider: FakeProvider, rotated: bool
+) -> None:
+    token = make_token(make_config(base=provider.url))
+    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    assert fresh(token).previous_refresh_token == Secret(REFRESH_TOKEN)
+    second = fresh(token).refresh_token
+    provider.grants(refresh_token="the-third-one" if rotated else None)
+    refreshing.refresh(token.id, actor="Alice", now=NOW + MARGIN)
+    assert fresh(token).previous_refresh_token == (second if rotated else None)
+
+
+def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    provider.grants(refresh_token=None)
+    provider.knows_only("refresh_token", REFRESH_TOKEN)
+    with pytest.raises(OutsideError):
+        refreshing.refresh(token.id, actor="worker", now=NOW + MARGIN)
+    assert refreshing.refresh(token.id, actor="worker", now=NOW + 2 * MARGIN)
+    stored = fresh(token)
+    assert (stored.refresh_token, stored.previous_refresh_token) == (Secret(REFRESH_TOKEN), None)
+    assert (stored.doubted_at, stored.refused_at) == (None, None)
+
+
+def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    newest = fresh(token).refresh_token
+    provider.refuses("invalid_grant")
+    for minute in (1, 2):
+        with pytest.raises(OutsideError):
+            refreshing.refresh(token.id, actor="worker", now=NOW + minute * timedelta(minutes=1))
+    stored = fresh(token)
+    assert stored.refused_at is not None
+    assert (stored.refresh_token, stored.previous_refresh_token) == (newest, Secret(REFRESH_TOKEN))
+    assert len(provider.requests) == 4
+
+
+def test_a_lease_from_a_clock_that_was_put_back_does_not_hold_for_hours() -> None:
+    token = make_token(look_at=NOW - timedelta(hours=10))
+    assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    back = NOW - timedelta(hours=6)
+    assert Token.due(back, 1) == [token.id]
+    assert Token.claim(token.id, now=back, until=back + LEASE)
