@@ -21,13 +21,13 @@ class Part:
 
 def parts(now: datetime) -> list[Part]:
     """Clock, Redis and workers, each with its state; the database answered, or this could not be told."""
-    found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now)]
+    found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now), *_providers()]
     workers = jobs.workers(now)
     if workers is None:
         gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
         return [*found, Part("Redis", gone, "Nothing is lost: the clock enqueues again what is due.")]
     found.append(Part("Redis", State("good", Tone.GOOD, "answers")))
-    return [*found, *(_workers(queue, names) for queue, names in workers.items()), *_providers()]
+    return [*found, *(_workers(queue, names) for queue, names in workers.items())]
 
 
 def _providers() -> list[Part]:

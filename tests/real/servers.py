@@ -62,10 +62,21 @@ class Provider:
         return f"https://127.0.0.1:{self.port}"
 
     def revoke_everything(self) -> None:
+        self._ask("/revoke-everything", b"")
+
+    def grants(self, count: int) -> list[str]:
+        """So many sign-ins of the first client; their refresh tokens."""
+        return json.loads(self._ask("/grants", str(count).encode()))  # type: ignore[no-any-return]
+
+    def story(self) -> list[dict[str, str]]:
+        """Each refresh so far: the token presented, the one issued (or None), the error (or None)."""
+        return json.loads(self._ask("/story"))  # type: ignore[no-any-return]
+
+    def _ask(self, path: str, body: bytes | None = None) -> bytes:
         context = ssl.create_default_context(cafile=self.ca_file)
-        request = urllib.request.Request(f"{self.url}/revoke-everything", method="POST")
-        with urllib.request.urlopen(request, context=context) as response:
+        with urllib.request.urlopen(f"{self.url}{path}", body, context=context) as response:
             assert response.status == 200
+            return response.read()  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         self.process.terminate()

@@ -1,5 +1,6 @@
 // oidc-provider over TLS on a free loopback port, as a test wants it: lives, client and certificate come as JSON in
 // the first argument. Prints its port. POST /revoke-everything ends every grant, as an administrator would.
+// POST /grants makes as many sign-ins as its body says, without a browser; GET /story is what refreshing came to.
 import { readFileSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import https from "node:https";
@@ -39,6 +40,29 @@ class Adapter {
   }
 }
 
+const story = [];
+
+async function grants(provider, count) {
+  const client = await provider.Client.find(wanted.clients[0].client_id);
+  const scope = "openid email offline_access";
+  const made = [];
+  for (let number = 0; number < count; number += 1) {
+    const accountId = `${number}@x.test`;
+    const grant = new provider.Grant({ accountId, clientId: client.clientId });
+    grant.addOIDCScope(scope);
+    const grantId = await grant.save();
+    const token = new provider.RefreshToken({ accountId, client, grantId, scope, gty: "authorization_code" });
+    made.push(await token.save());
+  }
+  return made;
+}
+
+async function text(request) {
+  let body = "";
+  for await (const part of request) body += part;
+  return body;
+}
+
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
 const server = https.createServer({ key: readFileSync(wanted.key), cert: readFileSync(wanted.certificate) });
 
@@ -58,11 +82,25 @@ server.listen(wanted.port ?? 0, "127.0.0.1", () => {
     rotateRefreshToken: true,
     ttl: { AccessToken: wanted.accessTokenSeconds, RefreshToken: 86400, Grant: 86400, Session: 86400, IdToken: 600, Interaction: 600 },
   });
+  const note = (ctx, error) => {
+    if (ctx.oidc.params?.grant_type !== "refresh_token") return;
+    story.push({ presented: ctx.oidc.params.refresh_token, issued: ctx.body?.refresh_token ?? null, error: error?.message ?? null });
+  };
+  provider.on("grant.success", note);
+  provider.on("grant.error", note);
   const answer = provider.callback();
   server.on("request", (request, response) => {
     if (request.method === "POST" && request.url === "/revoke-everything") {
       for (const key of [...stored.keys()]) if (!key.startsWith("Client:")) stored.delete(key);
       response.end("done\n");
+      return;
+    }
+    if (request.method === "POST" && request.url === "/grants") {
+      text(request).then((body) => grants(provider, Number(body))).then((made) => response.end(JSON.stringify(made)));
+      return;
+    }
+    if (request.url === "/story") {
+      response.end(JSON.stringify(story));
       return;
     }
     path.run(request.url, () => answer(request, response));

@@ -1,0 +1,210 @@
+"""Renewals: tokens a second beside a bare loop, web pages meanwhile, one request for fifty, the cost of a tick."""
+
+import json
+import multiprocessing
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import requests
+
+from portal import borrowing, startup, users
+from portal.config import Config, from_environment
+from portal.db import connected, database, transaction
+from portal.models import Role, Token
+from portal.sealing import Secret
+from tests.builders import ADMIN, PASSWORD, make_config, make_token, make_user
+from tests.real.portal_process import Portal
+from workers import clock
+
+TOKENS, WORKERS, CONSUMERS = 10_000, 4, 50
+TICKS = 200
+
+
+@dataclass
+class Counts:
+    requests: int
+    tokens: int
+    seconds: float
+
+
+@contextmanager
+def endpoint() -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, "-m", "tests.bench.token_endpoint"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+
+
+def counts(url: str) -> Counts:
+    return Counts(**requests.get(url, timeout=10).json())
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def main() -> None:
+    bare = bare_loop()
+    renew_all(bare)
+    fifty_consumers()
+    ticks()
+
+
+# Ten thousand at once ---------------------------------------------------------------------------------------------
+
+
+def bare_loop() -> float:
+    """The same requests, each on a connection of its own as ours are, by as many processes. Tokens a second."""
+    with endpoint() as url:
+        each = TOKENS // WORKERS
+        processes = [multiprocessing.Process(target=post, args=(url, n, each)) for n in range(WORKERS)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        done = counts(url)
+    assert done.tokens == TOKENS
+    return done.tokens / done.seconds
+
+
+def post(url: str, worker: int, count: int) -> None:
+    form = {"grant_type": "refresh_token", "client_id": "client-1111", "client_secret": "s", "scope": "mail"}
+    for number in range(count):
+        with requests.Session() as session:
+            answer = session.post(f"{url}/token", data={**form, "refresh_token": f"bare-{worker}-{number}"})
+        json.loads(answer.content)
+
+
+def renew_all(bare: float) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="portal-bench-"))
+    portal = Portal(folder)
+    config = from_environment({"PORTAL_DATA": str(folder / "data")})
+    with endpoint() as url:
+        prepare(config, url)
+        # The tokens' own worker and the others, which serve the same queue: four in all.
+        portal.start("--workers", str(WORKERS - 1))
+        try:
+            browser = signed_in(portal.url)
+            idle = [page(browser, portal.url) for _ in range(40)]
+            fall_due(config)
+            busy = []
+            while counts(url).tokens < TOKENS:
+                busy.append(page(browser, portal.url))
+        finally:
+            portal.stop()
+        done = counts(url)
+    shutil.rmtree(folder)
+    ours = done.tokens / done.seconds
+    print(f"{TOKENS} tokens due at once, {WORKERS} workers, an endpoint that takes 20 ms")
+    print(f"  portal     {ours:7.0f} tokens/s, {done.requests - done.tokens} renewed twice")
+    print(f"  bare loop  {bare:7.0f} requests/s")
+    print(f"  ratio      {ours / bare:7.2f}")
+    slow, calm = statistics.median(busy), statistics.median(idle)
+    print(f"  web page   {calm * 1000:7.1f} ms idle, {slow * 1000:.1f} ms meanwhile: ratio {slow / calm:.2f}")
+
+
+def prepare(config: Config, url: str) -> None:
+    startup.upgrade(config, now=now())
+    with connected():
+        make_user(ADMIN, Role.ADMIN)
+        plant(make_config("Bench", base=url).id, TOKENS, look_at=None)
+    database.close()
+
+
+def plant(config_id: int, count: int, *, look_at: datetime | None) -> None:
+    began = now()
+    common = {"token_config": config_id, "signed_in_at": began, "obtained_at": began, "look_at": look_at}
+    rows = [{**common, "owner": f"{n}@bench.test", "expires_at": began + timedelta(hours=1)} for n in range(count)]
+    with transaction():
+        for start in range(0, count, 1000):
+            Token.insert_many(rows[start : start + 1000]).execute()
+    with transaction():
+        for row in Token.select().where(Token.owner.endswith("@bench.test")):
+            row.refresh_token = Secret(f"refresh-{row.id}")
+            row.save()
+
+
+def fall_due(config: Config) -> None:
+    startup.start(config)
+    with connected():
+        Token.update(look_at=now()).where(Token.refresh_token.is_null(False)).execute()
+    database.close()
+
+
+def signed_in(url: str) -> requests.Session:
+    session = requests.Session()
+    text = session.get(f"{url}/login", timeout=10).text
+    token = text.split('name="csrf_token"')[1].split('value="')[1].split('"')[0]
+    session.post(f"{url}/login", data={"csrf_token": token, "name": ADMIN, "password": PASSWORD}, timeout=10)
+    return session
+
+
+def page(browser: requests.Session, url: str) -> float:
+    """How long the overview of ten thousand tokens takes, in seconds."""
+    time.sleep(0.05)
+    began = time.perf_counter()
+    answer = browser.get(f"{url}/tokens", timeout=60)
+    assert "sign-ins under token configurations" in answer.text
+    return time.perf_counter() - began
+
+
+# Fifty at once, and a tick ----------------------------------------------------------------------------------------
+
+
+def fifty_consumers() -> None:
+    with tempfile.TemporaryDirectory() as name, endpoint() as url:
+        startup.upgrade(from_environment({"PORTAL_DATA": name}), now=now())
+        with connected():
+            token = make_token(make_config(base=url), signed_in_at=now() - timedelta(hours=2))
+        served: list[str] = []
+        began = time.perf_counter()
+        threads = [threading.Thread(target=consume, args=(token.id, served)) for _ in range(CONSUMERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.perf_counter() - began
+        asked = counts(url).requests
+    assert (asked, len(served), len(set(served))) == (1, CONSUMERS, 1)
+    print(f"{CONSUMERS} consumers of one expired token: {asked} request, {len(served)} served in {took * 1000:.0f} ms")
+
+
+def consume(token_id: int, served: list[str]) -> None:
+    with connected():
+        token = borrowing.usable_access_token(token_id, min_life=timedelta(minutes=1), actor="bench")
+        assert token.access_token is not None
+        served.append(token.access_token.reveal())
+
+
+def ticks() -> None:
+    few, many = (cost_of_a_tick(count) for count in (100, 100_000))
+    print("a tick of the clock with nothing due")
+    print(f"  100 tokens      {few * 1000:6.2f} ms")
+    print(f"  100,000 tokens  {many * 1000:6.2f} ms")
+    print(f"  ratio           {many / few:6.2f}")
+
+
+def cost_of_a_tick(count: int) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        startup.upgrade(from_environment({"PORTAL_DATA": name}), now=now())
+        with connected():
+            plant(make_config().id, count, look_at=now() + timedelta(hours=1))
+            users.add("somebody", Role.VIEWER, Secret(PASSWORD), actor="bench", now=now())
+            costs = []
+            for _ in range(TICKS):
+                began = time.perf_counter()
+                clock.tick("bench", now=now())
+                costs.append(time.perf_counter() - began)
+    return statistics.median(costs)
