@@ -33,9 +33,8 @@ class Share:
 def due_shares(now: datetime) -> list[Share]:
     """The shares that have anything due."""
     shares = settings.provider_requests()
-    remainder = _remainder(shares)
-    due = Token.select(TokenConfig.host, remainder).join(TokenConfig).where(Token.is_due(now)).distinct()
-    return [Share(host, number, shares) for host, number in tuples(due.order_by(TokenConfig.host, remainder))]
+    due = Token.select(TokenConfig.host, _remainder(shares)).join(TokenConfig).where(Token.is_due(now)).distinct()
+    return [Share(host, number, shares) for host, number in sorted(tuples(due))]
 
 
 def renew(share: Share, clock: Callable[[], datetime], attempt: Callable[[int, datetime], bool]) -> None:

@@ -22,6 +22,7 @@ from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.test_cli import Run, listed, run
 
 __all__ = ["run"]
+pytestmark = pytest.mark.usefixtures("db")
 UNCONFIRMED, REFUSED = "refusal unconfirmed", "refused"
 REJECTED, UNAVAILABLE = "credentials rejected", "provider unavailable"
 
