@@ -73,7 +73,7 @@ def banner_comes_and_goes(stage: World, page: object, sent: list[bytes]) -> None
 
     assert isinstance(page, Page)
     stage.provider.revoke_everything()
-    wait_for(lambda: stage.token()["token"] == "refused", 60, stage.told)
+    wait_for(lambda: stage.token()["token"] == "refused", 120, stage.told)
     began = time.monotonic()
     page.goto(stage.portal.url)
     alert = page.get_by_role("alert")
