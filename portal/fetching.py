@@ -8,16 +8,17 @@ seen but not marked is looked for at its destination before it is delivered agai
 import hashlib
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
-from portal import audit, borrowing, destinations, ledger, schedule, settings
-from portal.adapters import imap
+from portal import audit, borrowing, destinations, headers, ledger, mailboxes, schedule, settings
+from portal.adapters.imap import ImapMailbox
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.ledger import Ledger, Seen, mailbox_key
+from portal.mailboxes import Mailbox
 from portal.models import (
     AfterFetch,
     Destination,
@@ -36,7 +37,7 @@ RUN_LIMIT = timedelta(minutes=20)
 #: A token must outlive the beginning of a session; most servers let a session outlive its token.
 TOKEN_MIN_LIFE = timedelta(seconds=30)
 _BATCH = 100
-_REMOVE_AFTER = 50
+_TREAT_AFTER = 50
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 _HEADER_BYTES = 256 * 1024
 
@@ -110,7 +111,10 @@ class _Fetch:
         self.watch = watch
         self.ends_at = watch.clock() + RUN_LIMIT
         self.log: Run = Run.create(mail_account=account, started_at=watch.clock())
-        self.to_remove: list[Message] = []
+        self.largest, self.untrusted = settings.largest_message(), settings.untrusted_headers()
+        #: Delivered, and not yet treated on the server as the account says.
+        self.to_treat: list[Message] = []
+        self.listed: set[str] = set()
 
     def run(self) -> Run:
         try:
@@ -133,29 +137,29 @@ class _Fetch:
         account = self.account
         with ExitStack() as opened:
             mailbox = self._open(opened)
-            self._line(f"Connected to {account.host} as {account.login}, folder {account.folder}.")
-            rows = Ledger(account, mailbox_key(account, mailbox.uid_validity))
+            self._line(f"Connected to {account.host} as {account.login}{_folder_of(account)}.")
+            rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
-            if account.after_fetch is AfterFetch.DELETE:
-                self.to_remove = rows.left_over(uids)
-                self._remove(mailbox)
-            waiting = rows.waiting(uids)
+            self.listed = set(uids)
+            if account.after_fetch is not AfterFetch.KEEP:
+                self.to_treat = rows.left_over(uids)
+            waiting = rows.waiting(uids, self.largest, self.watch.clock())
             self.log.found = len(waiting)
             self.log.save()
             self._deliver_all(mailbox, rows, waiting)
-            self._remove(mailbox)
+            self._treat(mailbox)
 
-    def _open(self, opened: ExitStack) -> imap.Mailbox:
+    def _open(self, opened: ExitStack) -> Mailbox:
         """The mailbox. A token in use that the server does not take is renewed, once an outage, and tried again."""
         token = self._token()
         try:
-            return opened.enter_context(self._mailbox(token))
+            return opened.enter_context(mailboxes.opened(self.account, token))
         except Refused as error:
             if token is None or not self._may_ask_for_another(token):
                 raise
             self._line(f"{error} Trying again with a new token.", "warning")
             token = self._another(token, error)
-        return opened.enter_context(self._mailbox(token))
+        return opened.enter_context(mailboxes.opened(self.account, token))
 
     def _another(self, token: Token, refusal: Refused) -> Token:
         try:
@@ -175,15 +179,7 @@ class _Fetch:
         since = self.account.failing_since
         return since is None or token.obtained_at is None or token.obtained_at < since
 
-    def _mailbox(self, token: Token | None) -> AbstractContextManager[imap.Mailbox]:
-        account = self.account
-        if token is None:
-            credential = imap.Credential(account.login, password=account.password)
-        else:
-            credential = imap.Credential(account.login, token=token.access_token)
-        return imap.mailbox(account.host, account.port, credential, account.folder)
-
-    def _deliver_all(self, mailbox: imap.Mailbox, rows: Ledger, waiting: list[int]) -> None:
+    def _deliver_all(self, mailbox: Mailbox, rows: Ledger, waiting: list[str]) -> None:
         for start in range(0, len(waiting), _BATCH):
             batch = waiting[start : start + _BATCH]
             sizes = mailbox.sizes(batch)
@@ -191,9 +187,18 @@ class _Fetch:
             for uid, message in seen.items():
                 if not self._go_on():
                     return
-                self._one(mailbox, uid, message)
+                if self._fits(message.row):
+                    self._one(mailbox, rows, uid, message)
 
-    def _one(self, mailbox: imap.Mailbox, uid: int, seen: Seen) -> None:
+    def _fits(self, row: Message) -> bool:
+        if self.largest is None or row.size <= self.largest:
+            return True
+        if ledger.too_large(row):
+            limit = f"{self.largest // 1024:,} KB (PostMasterMaxEmailSize)"
+            self._line(f"Message {row.uid} has {row.size // 1024:,} KB, more than {limit}; it stays there.", "warning")
+        return False
+
+    def _one(self, mailbox: Mailbox, rows: Ledger, uid: str, seen: Seen) -> None:
         row = seen.row
         self._hold()
         with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
@@ -202,36 +207,56 @@ class _Fetch:
                     self._line(f"Message {uid} has gone from the server in the meantime.")
                     return
                 _describe(row, content)
-                self._deliver(seen, content)
+                if not self._is_known(rows, row):
+                    self._deliver(seen, content)
             except Refused as error:
                 self._quarantine(row, error)
                 return
-        if self.account.after_fetch is AfterFetch.DELETE:
-            self.to_remove.append(row)
-            if len(self.to_remove) >= _REMOVE_AFTER:
-                self._remove(mailbox)
+        if self.account.after_fetch is not AfterFetch.KEEP:
+            self.to_treat.append(row)
+            if len(self.to_treat) >= _TREAT_AFTER and not mailbox.removes_at_end:
+                self._treat(mailbox)
+
+    def _is_known(self, rows: Ledger, row: Message) -> bool:
+        """Whether the same bytes were delivered under an identity that is no more; if so, that counts."""
+        twin = rows.twin(row, self.listed)
+        if twin is None:
+            return False
+        ledger.delivered(row, self.watch.clock())
+        self._line(f"Message {row.uid} was delivered before, as {twin.uid}; it has the very same bytes.")
+        return True
 
     def _deliver(self, seen: Seen, content: BinaryIO) -> None:
         self._hold()
         row = seen.row
         if seen.is_new or not destinations.holds(self.destination, row):
-            destinations.deliver(self.destination, row, content)
+            with headers.without(content, [] if self.account.trusted else self.untrusted) as passed:
+                destinations.deliver(self.destination, row, passed)
         ledger.delivered(row, self.watch.clock())
         self.log.delivered += 1
         self.log.size += row.size
         self.watch.progress(self.log)
 
     def _quarantine(self, row: Message, error: Refused) -> None:
-        ledger.failed(row, str(error))
+        ledger.failed(row, str(error), self.watch.clock())
         self.log.failed += 1
         self._line(f"Message {row.uid} ({row.message_id or 'no Message-ID'}) stays on the server: {error}", "error")
 
-    def _remove(self, mailbox: imap.Mailbox) -> None:
-        rows, self.to_remove = self.to_remove, []
+    def _treat(self, mailbox: Mailbox) -> None:
+        """Do on the server what the account says of delivered messages, and note it once it is done."""
+        rows, self.to_treat = self.to_treat, []
         if not rows:
             return
         self._hold()
-        mailbox.remove([int(row.uid) for row in rows])
+        uids = [row.uid for row in rows]
+        if isinstance(mailbox, ImapMailbox) and self.account.after_fetch is AfterFetch.SEEN:
+            mailbox.mark_read(uids)
+            ledger.marked(rows, self.watch.clock())
+            return
+        if isinstance(mailbox, ImapMailbox) and self.account.after_fetch is AfterFetch.MOVE:
+            mailbox.move(uids, self.account.move_to)
+        else:
+            mailbox.remove(uids)
         ledger.removed(rows, self.watch.clock())
         self.log.removed += len(rows)
 
@@ -260,12 +285,16 @@ class _Fetch:
         account.fetched_at = now
         account.failing_since = account.failure = None
         account.tries = 0
-        account.look_at = now + settings.fetch_interval() if finished else now
+        account.look_at = now + self._interval() if finished else now
         if account.give_back():
             self._end(
                 RunOutcome.DONE if finished else RunOutcome.STOPPED,
                 "Finished." if finished else "Stopped; goes on later.",
             )
+
+    def _interval(self) -> timedelta:
+        own = self.account.fetch_interval
+        return timedelta(seconds=own) if own else settings.fetch_interval()
 
     def _fail(self, error: OutsideError) -> None:
         now, account = self.watch.clock(), self.account
@@ -282,6 +311,10 @@ class _Fetch:
         log.outcome, log.ended_at = outcome, self.watch.clock()
         log.save()
         self._line(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
+
+
+def _folder_of(account: MailAccount) -> str:
+    return "" if account.type.is_pop3 else f", folder {account.folder}"
 
 
 def _describe(row: Message, content: Any) -> None:

@@ -7,14 +7,15 @@ from datetime import datetime
 
 from peewee import Expression
 
+from portal import schedule
 from portal.db import transaction
-from portal.models import MailAccount, Message, MessageState, tuples
+from portal.models import AfterFetch, MailAccount, Message, MessageState
 
 
-def mailbox_key(account: MailAccount, uid_validity: int) -> str:
+def mailbox_key(account: MailAccount, generation: str) -> str:
     """Names a mailbox for ever: another host, login or folder is another mailbox, and so is a new UIDVALIDITY."""
     where = "\0".join((account.host.lower(), account.login, account.folder))
-    return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{uid_validity}"
+    return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{generation}"
 
 
 @dataclass(frozen=True)
@@ -33,52 +34,97 @@ class Ledger:
         self._mailbox = mailbox
         self._here: Expression = (Message.mail_account == account.id) & (Message.mailbox == mailbox)
 
-    def waiting(self, uids: list[int]) -> list[int]:
-        """Those of ``uids`` still to be delivered; what failed before comes last, so that it blocks nothing."""
-        there = Message.select(Message.uid, Message.state).where(self._here, Message.removed_at.is_null())
-        states = {int(uid): state for uid, state in tuples(there)}
-        new = [uid for uid in uids if states.get(uid, MessageState.SEEN) is MessageState.SEEN]
-        return new + [uid for uid in uids if states.get(uid) is MessageState.FAILED]
+    def waiting(self, uids: list[str], largest: int | None, now: datetime) -> list[str]:
+        """Those of ``uids`` to be delivered now; what failed before comes last, so that it blocks nothing.
 
-    def see(self, sizes: dict[int, int], now: datetime) -> dict[int, Seen]:
+        ``largest``: bytes up to which a message is taken, None: any size.
+        """
+        rows = Message.select().where(self._here, Message.removed_at.is_null(), Message.state != MessageState.SEEN)
+        noted = {row.uid: row for row in rows}
+        again = [uid for uid, row in noted.items() if _is_to_be_tried_again(row, largest, now)]
+        listed = set(uids)
+        return [uid for uid in uids if uid not in noted] + [uid for uid in again if uid in listed]
+
+    def see(self, sizes: dict[str, int], now: datetime) -> dict[str, Seen]:
         """The row of each message, in the order of ``sizes``; new ones are written in one transaction."""
-        texts = [str(uid) for uid in sizes]
         with transaction():
-            known = {int(row.uid): row for row in Message.select().where(self._here, Message.uid.in_(texts))}
+            known = {row.uid: row for row in Message.select().where(self._here, Message.uid.in_(list(sizes)))}
+            self._retire([row for row in known.values() if row.removed_at])
+            known = {uid: row for uid, row in known.items() if row.removed_at is None}
             return {
                 uid: Seen(known[uid], is_new=False) if uid in known else Seen(self._new(uid, size, now), is_new=True)
                 for uid, size in sizes.items()
             }
 
-    def _new(self, uid: int, size: int, now: datetime) -> Message:
+    def _retire(self, rows: list[Message]) -> None:
+        """POP3 servers use a UIDL again once its message has gone: what comes under it now is another message."""
+        for row in rows:
+            Message.update(uid=f"{row.uid[:80]}#{row.id}").where(Message.id == row.id).execute()
+
+    def _new(self, uid: str, size: int, now: datetime) -> Message:
         return Message.create(
             mail_account=self._account,
             mailbox=self._mailbox,
-            uid=str(uid),
+            uid=uid,
             delivery_key=secrets.token_hex(12),
             size=size,
             seen_at=now,
         )
 
-    def left_over(self, uids: list[int]) -> list[Message]:
-        """Delivered, still on the server: a run was cut off before it could remove them."""
-        delivered = Message.select().where(
-            self._here, Message.state == MessageState.DELIVERED, Message.removed_at.is_null()
-        )
-        there = {str(uid) for uid in uids}
+    def twin(self, row: Message, listed: set[str]) -> Message | None:
+        """An earlier delivery of the very same bytes whose place on the server is no more.
+
+        After a new UIDVALIDITY, a restored backup or a re-upload it is the same message; two that lie side by side in
+        one mailbox are two.
+        """
+        same = (Message.mail_account == self._account.id) & (Message.digest == row.digest) & (Message.id != row.id)
+        place = self._mailbox.rpartition(";")[0]
+        for other in Message.select().where(same, Message.state == MessageState.DELIVERED):
+            is_gone = other.mailbox != self._mailbox or other.uid not in listed
+            if is_gone and other.mailbox.startswith(f"{place};"):
+                return other
+        return None
+
+    def left_over(self, uids: list[str]) -> list[Message]:
+        """Delivered, and not yet treated on the server as the account says: a run was cut off before it could."""
+        untreated = Message.removed_at.is_null()
+        if self._account.after_fetch is AfterFetch.SEEN:
+            untreated &= Message.marked_at.is_null()
+        delivered = Message.select().where(self._here, Message.state == MessageState.DELIVERED, untreated)
+        there = set(uids)
         return [row for row in delivered if row.uid in there]
+
+
+def _is_to_be_tried_again(row: Message, largest: int | None, now: datetime) -> bool:
+    if row.state is MessageState.TOO_LARGE:
+        return largest is None or row.size <= largest
+    return row.state is MessageState.FAILED and (row.try_at is None or row.try_at <= now)
 
 
 def delivered(row: Message, now: datetime) -> None:
     """Written after the destination has it for good, and before the server is told to remove it."""
-    row.state, row.delivered_at, row.failure = MessageState.DELIVERED, now, None
+    row.state, row.delivered_at, row.failure, row.try_at = MessageState.DELIVERED, now, None, None
     row.save()
 
 
-def failed(row: Message, reason: str) -> None:
-    row.state, row.failure = MessageState.FAILED, reason
+def failed(row: Message, reason: str, now: datetime) -> None:
+    """Into quarantine; tried again by itself, ever less often."""
+    row.tries += 1
+    row.state, row.failure, row.try_at = MessageState.FAILED, reason, schedule.retry_at(now, row.tries)
     row.save()
+
+
+def too_large(row: Message) -> bool:
+    """Note it; whether that is news."""
+    is_news = row.state is not MessageState.TOO_LARGE
+    row.state = MessageState.TOO_LARGE
+    row.save()
+    return is_news
 
 
 def removed(rows: list[Message], now: datetime) -> None:
     Message.update(removed_at=now).where(Message.id.in_([row.id for row in rows])).execute()
+
+
+def marked(rows: list[Message], now: datetime) -> None:
+    Message.update(marked_at=now).where(Message.id.in_([row.id for row in rows])).execute()

@@ -12,7 +12,6 @@ from portal.errors import Invalid
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity, text_problems
 from portal.sealing import Secret
 
-DEFAULT_PORTS = {AccountType.IMAPS: 993}
 _NAME_TAKEN = "A mail account with this name exists."
 
 
@@ -29,6 +28,9 @@ class Fields:
     destination: Destination
     folder: str = "INBOX"
     after_fetch: AfterFetch = AfterFetch.KEEP
+    move_to: str = ""
+    trusted: bool = False
+    fetch_interval: int | None = None
     validity: Validity = Validity.VALID
     comment: str = ""
 
@@ -92,8 +94,29 @@ def check(entered: Fields, *, has_password: bool) -> None:
         problems["port"] = "A port from 1 to 65535."
     if entered.token is None and not has_password:
         problems["password"] = "A password, or choose a token."
+    problems |= _protocol_problems(entered)
     if problems:
         raise Invalid(problems)
+
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _protocol_problems(entered: Fields) -> dict[str, str]:
+    """What the chosen type cannot do, or must not."""
+    problems = {}
+    if entered.type.is_in_the_clear and entered.host not in _LOOPBACK:
+        problems["type"] = (
+            f"{entered.type.value} sends {'the token' if entered.token else 'the password'} in the clear; "
+            f"choose {entered.type.value}S or {entered.type.value}TLS. (In the clear is for this machine itself alone.)"
+        )
+    if entered.type.is_pop3 and entered.after_fetch in (AfterFetch.SEEN, AfterFetch.MOVE):
+        problems["after_fetch"] = "POP3 has neither marks nor folders: keep or delete."
+    if entered.after_fetch is AfterFetch.MOVE and entered.move_to in ("", entered.folder):
+        problems["move_to"] = "Another folder than the one that is fetched."
+    if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
+        problems["fetch_interval"] = "From 5 seconds to a day (86400); empty: as in the settings."
+    return problems
 
 
 def state(account: MailAccount, now: datetime) -> status.State:

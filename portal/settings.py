@@ -69,6 +69,22 @@ def _between(low: int, high: int) -> Callable[[str], str]:
     return check
 
 
+def _hosts(text: str) -> str:
+    hosts = [host.strip().lower() for host in text.split(",") if host.strip()]
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
+        raise ValueError("Host names, separated by commas.")
+    return ", ".join(hosts)
+
+
+def _headers(text: str) -> str:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not all(re.fullmatch(r"[A-Za-z0-9-]+\*?", name) for name in names):
+        raise ValueError("Names of header fields, separated by commas, for example X-OTRS-*.")
+    return ", ".join(names)
+
+
+#: Znuny's name.
+POP3_SPLIT_HOSTS = "MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts"
 KNOWN = {
     known.name: known
     for known in (
@@ -88,6 +104,24 @@ KNOWN = {
         Known("RedirectScript", REDIRECT_SCRIPT, "The last segment of the redirect URI.", _script),
         Known("FetchInterval", "300", "Seconds between two fetches of a mail account.", _between(5, 86400)),
         Known("RefreshMargin", "900", "Seconds before its end at which a token is renewed.", _between(5, 43200)),
+        Known(
+            POP3_SPLIT_HOSTS,
+            "outlook.office365.com, pop-mail.outlook.com",
+            "POP3 servers that want method and token in two lines, separated by commas.",
+            _hosts,
+        ),
+        Known(
+            "PostMasterMaxEmailSize",
+            "16384",
+            "Kilobytes; a larger message stays on the server, named once. 0: no limit.",
+            _between(0, 1_000_000),
+        ),
+        Known(
+            "UntrustedHeaders",
+            "X-OTRS-*, X-Znuny-*",
+            "Header fields taken off the mail of accounts that are not trusted; * stands for any characters.",
+            _headers,
+        ),
         Known("ProviderRequests", "4", "Token requests under way at once at one provider host.", _between(1, 100)),
     )
 }
@@ -153,6 +187,20 @@ def fetch_interval() -> timedelta:
 
 def refresh_margin() -> timedelta:
     return timedelta(seconds=int(get("RefreshMargin")))
+
+
+def pop3_split_hosts() -> list[str]:
+    return get(POP3_SPLIT_HOSTS).split(", ")
+
+
+def largest_message() -> int | None:
+    """In bytes; None: no limit."""
+    return int(get("PostMasterMaxEmailSize")) * 1024 or None
+
+
+def untrusted_headers() -> list[str]:
+    """Patterns in lower case."""
+    return [name for name in get("UntrustedHeaders").lower().split(", ") if name]
 
 
 def provider_requests() -> int:

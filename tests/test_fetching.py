@@ -169,7 +169,7 @@ def test_a_worker_that_died_before_removal_removes_later(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("portal.adapters.imap.Mailbox.remove", die)
+        patch.setattr("portal.adapters.imap.ImapMailbox.remove", die)
         with pytest.raises(SystemExit):
             fetch(account)
     assert mail_server.holds() == TEN[:3]

@@ -21,7 +21,7 @@ LAYERS = [
     ["portal.health", "portal.notices", "portal.startup", "portal.supervisor"],
     ["portal.device_sign_ins", "portal.transfer"],
     ["portal.fetching", "portal.signing_in", "portal.mail_accounts", "portal.token_overview"],
-    ["portal.token_configs", "portal.destinations", "portal.ledger"],
+    ["portal.token_configs", "portal.destinations", "portal.ledger", "portal.mailboxes", "portal.quarantine"],
     ["portal.borrowing", "portal.renewals", "portal.certificates"],
     [
         "portal.refreshing",
@@ -33,7 +33,7 @@ LAYERS = [
     ],
     ["portal.clients", "portal.provider_hosts", "portal.strict_yaml", "portal.znuny"],
     ["portal.settings"],
-    ["portal.audit", "portal.jobs", "portal.providers", "portal.schedule", "portal.status"],
+    ["portal.audit", "portal.headers", "portal.jobs", "portal.providers", "portal.schedule", "portal.status"],
     ["portal.models", "portal.adapters", "portal.embedded", "portal.log"],
     ["portal.db", "portal.fields"],
     ["portal.sealing", "portal.config"],

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from portal import borrowing, giving_up, refreshing, settings, signing_in, status, token_configs, token_facts, transfer
-from portal.adapters import imap
+from portal.adapters import sasl
 from portal.errors import Answer, InUse
 from portal.models import Token, TokenConfig
 from portal.sealing import Secret
@@ -81,11 +81,10 @@ def test_an_error_reads_message_code_description(answer: Answer, text: str) -> N
 
 
 def test_the_sasl_string_is_this_one() -> None:
-    credential = imap.Credential("unit-test-user", token=Secret("unit-test-token"))
-    respond = imap._xoauth2(credential, [])
-    sent = base64.b64encode(respond(b"")).decode()
+    credential = sasl.Credential("unit-test-user", token=Secret("unit-test-token"))
+    sent = base64.b64encode(sasl.first_response("XOAUTH2", credential, "mail.test", 993)).decode()
     assert sent == "dXNlcj11bml0LXRlc3QtdXNlcgFhdXRoPUJlYXJlciB1bml0LXRlc3QtdG9rZW4BAQ=="
-    assert respond(b"{}") == b""
+    assert sasl.answer_to_refusal("XOAUTH2") == b""
 
 
 def test_a_token_can_be_dropped() -> None:

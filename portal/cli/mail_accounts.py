@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from portal import fetching, mail_accounts, token_configs
+from portal import fetching, mail_accounts, mailboxes, token_configs
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
 from portal.errors import PortalError
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Run, RunLine, RunOutcome, Validity
 
-_SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "validity", "comment", "fetched_at",
+_SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "move_to",
+          "trusted", "fetch_interval", "validity", "comment", "fetched_at",
           "failing_since", "failure", "look_at")  # fmt: skip
 
 
@@ -57,6 +58,16 @@ def show_account(name: str, in_json: bool) -> None:
     )
 
 
+def _after_fetch(context: click.Context, option: click.Parameter, value: str | None) -> tuple[AfterFetch, str] | None:
+    """What becomes of a message, and the folder that it is moved to."""
+    if value is None:
+        return None
+    name, colon, folder = value.partition(":")
+    if name not in [after.value for after in AfterFetch] or bool(colon) != (name == AfterFetch.MOVE.value):
+        raise click.BadParameter("one of delete, keep, seen, move:FOLDER")
+    return AfterFetch(name), folder
+
+
 def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--host"),
@@ -66,7 +77,9 @@ def _options(command: Any) -> Any:
         click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
         click.option("--folder", help="Default: INBOX."),
         click.option("--destination", metavar="NAME"),
-        click.option("--after-fetch", type=click.Choice([after.value for after in AfterFetch])),
+        click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch),
+        click.option("--trusted/--untrusted", default=None, help="Whether headers that command a ticket system pass."),
+        click.option("--fetch-interval", type=int, help="Seconds; 0: as in the settings."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)
@@ -85,16 +98,20 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
     if destination is None or not given["host"] or not given["login"]:
         raise click.UsageError("--host, --login and --destination are needed.")
     account_type = AccountType(kind)
+    after_fetch, move_to = given["after_fetch"] or (AfterFetch.KEEP, "")
     entered = mail_accounts.Fields(
         name=name,
         type=account_type,
         host=given["host"],
-        port=given["port"] or mail_accounts.DEFAULT_PORTS[account_type],
+        port=given["port"] or mailboxes.DEFAULT_PORTS[account_type],
         login=given["login"],
         token=token_configs.find(token) if token else None,
         destination=Destination.named(destination),
         folder=given["folder"] or "INBOX",
-        after_fetch=AfterFetch(given["after_fetch"] or AfterFetch.KEEP),
+        after_fetch=after_fetch,
+        move_to=move_to,
+        trusted=bool(given["trusted"]),
+        fetch_interval=given["fetch_interval"] or None,
         comment=given["comment"] or "",
     )
     password = secret_from_stdin("Password") if password_stdin else None
@@ -104,6 +121,7 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
 @mail_account.command()
 @click.argument("account")
 @click.option("--name", help="A new name.")
+@click.option("--type", type=click.Choice([kind.value for kind in AccountType]))
 @click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
 @_options
 @with_portal
@@ -111,8 +129,11 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
     """Change a mail account; what is not named stays."""
     row = MailAccount.named(account)
     values = {name: getattr(row, name) for name in mail_accounts.Fields.__dataclass_fields__}
+    if after_fetch := given.pop("after_fetch"):
+        values["after_fetch"], values["move_to"] = after_fetch
     values |= {name: value for name, value in given.items() if value is not None}
-    values["after_fetch"], values["validity"] = AfterFetch(values["after_fetch"]), Validity(values["validity"])
+    values["validity"], values["type"] = Validity(values["validity"]), AccountType(values["type"])
+    values["fetch_interval"] = values["fetch_interval"] or None
     if destination:
         values["destination"] = Destination.named(destination)
     if token or password_stdin:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from wtforms import IntegerField, PasswordField, SelectField, StringField
-from wtforms.validators import InputRequired, Length
+from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from portal.forms import Form, choices, chosen, text
-from portal.mail_accounts import DEFAULT_PORTS, Fields
+from portal.mail_accounts import Fields
+from portal.mailboxes import DEFAULT_PORTS
 from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Token, Validity
 from portal.sealing import Secret
 
@@ -21,7 +22,11 @@ class MailAccountForm(Form):
     host = StringField(
         "Host", [_REQUIRED], description="For example outlook.office365.com or imap.gmail.com.", render_kw=_OFF
     )
-    port = IntegerField("Port", [_REQUIRED], default=DEFAULT_PORTS[AccountType.IMAPS])
+    port = IntegerField(
+        "Port",
+        [Optional(), NumberRange(1, 65535, "A port from 1 to 65535.")],
+        description="Empty: the usual one of the type.",
+    )
     login = StringField(
         "Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF
     )
@@ -30,16 +35,26 @@ class MailAccountForm(Form):
     )
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
-    folder = StringField("IMAP folder", [_REQUIRED], default="INBOX", render_kw=_OFF)
+    folder = StringField("IMAP folder", default="INBOX", description="POP3 has but one.", render_kw=_OFF)
     destination = SelectField("Destination", [_REQUIRED])
     after_fetch = SelectField(
         "After the fetch",
         choices=choices(
             [
                 (AfterFetch.KEEP.value, "keep the message on the server"),
+                (AfterFetch.SEEN.value, "keep it and mark it as read"),
+                (AfterFetch.MOVE.value, "move it to a folder"),
                 (AfterFetch.DELETE.value, "delete it from the server"),
             ]
         ),
+    )
+    move_to = StringField("Folder to move to", [Length(max=500)], description="Made if it is missing.", render_kw=_OFF)
+    fetch_interval = IntegerField(
+        "Seconds between two fetches", [Optional()], description="Empty: FetchInterval of the settings."
+    )
+    trusted = BooleanField(
+        "Trusted",
+        description="Headers that command a ticket system (X-OTRS-*, X-Znuny-*) pass; else they are taken off.",
     )
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
     comment = StringField("Comment", [Length(max=250)])
@@ -50,7 +65,20 @@ class MailAccountForm(Form):
 
     def show(self, account: MailAccount) -> None:
         """Start with what is stored; the password is never among it."""
-        for name in ("name", "type", "host", "port", "login", "folder", "after_fetch", "validity", "comment"):
+        for name in (
+            "name",
+            "type",
+            "host",
+            "port",
+            "login",
+            "folder",
+            "after_fetch",
+            "move_to",
+            "fetch_interval",
+            "trusted",
+            "validity",
+            "comment",
+        ):
             self[name].data = getattr(account, name)
         self.authentication.data = "oauth2_token" if account.token else _PASSWORD
         self.token.data = str(account.token.id) if account.token else ""
@@ -70,12 +98,15 @@ class MailAccountForm(Form):
             name=text(self.name.data),
             type=AccountType(self.type.data),
             host=text(self.host.data),
-            port=self.port.data,
+            port=self.port.data or DEFAULT_PORTS[AccountType(self.type.data)],
             login=text(self.login.data),
             token=chosen(Token, "token", self.token.data) if by_token else None,
             destination=chosen(Destination, "destination", self.destination.data),
-            folder=text(self.folder.data),
+            folder=text(self.folder.data) or "INBOX",
             after_fetch=AfterFetch(self.after_fetch.data),
+            move_to=text(self.move_to.data),
+            fetch_interval=self.fetch_interval.data,
+            trusted=bool(self.trusted.data),
             validity=Validity(self.validity.data),
             comment=text(self.comment.data),
         )

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from peewee import BigIntegerField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
+from peewee import BigIntegerField, BooleanField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
 from portal.fields import SealedField, UtcField
@@ -13,9 +13,22 @@ from portal.models.token_config import Validity
 
 
 class AccountType(StrEnum):
-    """Znuny's names; this version fetches IMAPS."""
+    """Znuny's names: in the clear, TLS from the first byte, or STARTTLS."""
 
     IMAPS = "IMAPS"
+    IMAPTLS = "IMAPTLS"
+    IMAP = "IMAP"
+    POP3S = "POP3S"
+    POP3TLS = "POP3TLS"
+    POP3 = "POP3"
+
+    @property
+    def is_pop3(self) -> bool:
+        return self.value.startswith("POP3")
+
+    @property
+    def is_in_the_clear(self) -> bool:
+        return self in (AccountType.IMAP, AccountType.POP3)
 
 
 class AfterFetch(StrEnum):
@@ -23,6 +36,9 @@ class AfterFetch(StrEnum):
 
     DELETE = "delete"
     KEEP = "keep"
+    #: Kept, and marked as read.
+    SEEN = "seen"
+    MOVE = "move"
 
 
 class MailAccount(Leased):
@@ -40,6 +56,12 @@ class MailAccount(Leased):
     folder = CharField(max_length=500, default="INBOX")
     destination = ForeignKeyField(Destination, backref="mail_accounts", on_delete="RESTRICT")
     after_fetch = EnumField(AfterFetch, default=AfterFetch.KEEP)
+    #: The folder that messages are moved to; empty unless they are.
+    move_to = CharField(max_length=500, default="")
+    #: Whether headers that command a ticket system may pass.
+    trusted = BooleanField(default=False)
+    #: Seconds between two fetches. NULL: the portal's FetchInterval.
+    fetch_interval = IntegerField(null=True)
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
     #: The last run that ended well. NULL: none has.
@@ -88,7 +110,7 @@ class RunLine(Row):
 
     run = ForeignKeyField(Run, backref="lines", on_delete="CASCADE")
     at = UtcField()
-    #: ``info`` or ``error``.
+    #: ``info``, ``warning`` or ``error``.
     level = CharField(max_length=10)
     text = TextField()
 
@@ -97,8 +119,12 @@ class MessageState(StrEnum):
     #: Found on the server; not delivered yet, or the worker died before it could say so.
     SEEN = "seen"
     DELIVERED = "delivered"
-    #: The destination refused it; it stays on the server.
+    #: It could not be fetched or delivered; it stays on the server, in quarantine, and is tried again at ``try_at``.
     FAILED = "failed"
+    #: A person said that it is to stay where it is.
+    SKIPPED = "skipped"
+    #: Larger than PostMasterMaxEmailSize; it stays on the server.
+    TOO_LARGE = "too large"
 
 
 class Message(Row):
@@ -111,7 +137,7 @@ class Message(Row):
     mail_account = ForeignKeyField(MailAccount, backref="messages", on_delete="CASCADE")
     #: Folder and UIDVALIDITY (RFC 3501 section 2.3.1.1); a new UIDVALIDITY is a new mailbox.
     mailbox = CharField(max_length=600)
-    #: The UID, which the server never uses twice in the same mailbox.
+    #: The UID, which an IMAP server never uses twice in the same mailbox, or the UIDL.
     uid = CharField(max_length=100)
     #: Names this message at its destination, the same at every try: what is there already is not delivered again.
     delivery_key = CharField(max_length=32, unique=True)
@@ -124,10 +150,15 @@ class Message(Row):
     seen_at = UtcField()
     #: NULL: not delivered yet.
     delivered_at = UtcField(null=True)
-    #: When the server was told to remove it. NULL: not by us.
+    #: When the server was told to remove it, or to move it elsewhere. NULL: not by us.
     removed_at = UtcField(null=True)
+    #: When it was marked as read on the server. NULL: not by us.
+    marked_at = UtcField(null=True)
     #: Why the last delivery failed. NULL: it did not.
     failure = TextField(null=True)
+    tries = IntegerField(default=0)
+    #: When a failed one is tried again. NULL: it did not fail.
+    try_at = UtcField(null=True)
 
     class Meta:
-        indexes = ((("mail_account", "mailbox", "uid"), True),)
+        indexes = ((("mail_account", "mailbox", "uid"), True), (("mail_account", "digest"), False))

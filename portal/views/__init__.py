@@ -9,6 +9,7 @@ from portal.views import (
     health,
     home,
     mail_accounts,
+    quarantine,
     runs,
     sessions,
     settings,
@@ -22,8 +23,8 @@ from portal.views import (
 
 def init_app(app: Flask) -> None:
     pages = (
-        home, sessions, transfer, tokens, sign_ins, mail_accounts, destinations, runs, events, settings, users, status,
-        health,
+        home, sessions, transfer, tokens, sign_ins, mail_accounts, quarantine, destinations, runs, events, settings,
+        users, status, health,
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)

@@ -3,7 +3,7 @@
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal import access, mail_accounts
+from portal import access, mail_accounts, quarantine
 from portal.errors import Invalid, NotFound
 from portal.forms.mail import MailAccountForm
 from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig
@@ -17,7 +17,12 @@ def index() -> str:
     accounts = MailAccount.select(MailAccount, Token, TokenConfig, Destination).join(Destination)
     accounts = accounts.switch(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
     rows = [(account, mail_accounts.state(account, g.now)) for account in accounts.order_by(MailAccount.name)]
-    return render_template("mail_accounts/index.html", rows=rows, destinations=Destination.select().count())
+    return render_template(
+        "mail_accounts/index.html",
+        rows=rows,
+        destinations=Destination.select().count(),
+        quarantined=quarantine.count(),
+    )
 
 
 @bp.route("/new", methods=["GET", "POST"])

@@ -16,7 +16,7 @@ PUBLIC = {
     "sessions.login", "sessions.setup", "health.alive", "health.ready", "static", "sign_ins.owner", "callback.answer",
 }  # fmt: skip
 ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, "row_id": 1, "run_id": 1, "user_id": 1,
-                                "secret_id": 1, "draft_id": 1}  # fmt: skip
+                                "secret_id": 1, "draft_id": 1, "message_id": 1}  # fmt: skip
 #: What only an admin may see; everything else that is only looked at is for every role.
 ADMIN_PAGES = {
     "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
@@ -25,6 +25,7 @@ ADMIN_PAGES = {
 #: Changes that an operator may make.
 OPERATOR_ACTS = {
     "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
+    "quarantine.try_again", "quarantine.skip",
 }  # fmt: skip
 #: Pages for operators and admins.
 OPERATOR_PAGES = {"sign_ins.paste", "sign_ins.device"}

@@ -91,7 +91,7 @@ def test_a_taken_name_is_an_error_at_its_field(alice: PageClient, tmp_path: Path
 
 
 def test_fetch_now_makes_the_account_due(bob: PageClient, tmp_path: Path) -> None:
-    account = make_account(make_destination(tmp_path), make_token())
+    account = make_account(make_destination(tmp_path), make_token(signed_in_at=datetime.now(UTC)))
     MailAccount.update(look_at=None).execute()
     assert "is being fetched" in bob.submit(f"/mail-accounts/{account.id}/fetch", {}).text
     assert MailAccount.get_by_id(account.id).look_at <= datetime.now(UTC)

@@ -1,0 +1,202 @@
+"""POP3 (RFC 1939) with CAPA, STLS and AUTH, over TLS or on this machine. One mailbox, opened, read and closed.
+
+Not poplib: that one refuses a line above 2,048 bytes and keeps a whole message in memory ten times over.
+"""
+
+import base64
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from portal.adapters import sasl
+from portal.adapters.sasl import Credential
+from portal.adapters.server import Security, Server, has_more, told
+from portal.errors import Answer, Refused, Unavailable
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+#: A status line is short (RFC 1939: 512 octets); Google's and Microsoft's challenges are longer.
+_LONGEST_LINE = 8192
+#: RFC 5034 section 4: a command of more than 255 octets may be refused; the token then goes into a second line.
+_LONGEST_COMMAND = 255
+_CHUNK = 65536
+
+
+class Pop3Mailbox:
+    """A signed-in session. POP3 deletes when the session ends well, so everything is removed at once, at the end."""
+
+    #: UIDLs are the mailbox's own (RFC 1939 section 7); nothing tells of a mailbox that was made anew.
+    generation = "pop3"
+    removes_at_end = True
+
+    def __init__(self, connection: "_Connection") -> None:
+        self._connection = connection
+        self._numbers: dict[str, int] = {}
+
+    def uids(self) -> list[str]:
+        """The UIDL of every message, oldest first."""
+        self._numbers = {uid: int(number) for number, uid in self._connection.table("UIDL")}
+        return list(self._numbers)
+
+    def sizes(self, uids: list[str]) -> dict[str, int]:
+        """Bytes by UIDL."""
+        by_number = {int(number): int(size) for number, size in self._connection.table("LIST")}
+        return {uid: by_number[self._numbers[uid]] for uid in uids if self._numbers.get(uid) in by_number}
+
+    def download(self, uid: str, size: int, file: BinaryIO, pulse: Callable[[], None]) -> bool:
+        """Write the message, byte for byte, to ``file``; False when it has gone. ``pulse`` is called now and then.
+
+        Refused: the server will not hand out this one message.
+        """
+        with told(self._connection.host):
+            self._connection.command(f"RETR {self._numbers[uid]}")
+            for number, line in enumerate(self._connection.body()):
+                file.write(line)
+                if number % 10_000 == 9_999:
+                    pulse()
+        return True
+
+    def remove(self, uids: list[str]) -> None:
+        """Take exactly these off the server, for good; the session ends with it."""
+        with told(self._connection.host):
+            for uid in uids:
+                self._connection.command(f"DELE {self._numbers[uid]}")
+            self._connection.command("QUIT")
+
+
+@contextmanager
+def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
+    """Connect, sign in; hang up in the end, whatever happens. What was not removed by ``remove`` stays."""
+    with told(server.host):
+        connection = _Connection(server)
+    try:
+        with told(server.host):
+            _sign_in(connection, server, credential)
+        yield Pop3Mailbox(connection)
+    finally:
+        connection.hang_up()
+
+
+def _sign_in(connection: "_Connection", server: Server, credential: Credential) -> None:
+    capabilities = connection.capabilities()
+    chosen = sasl.mechanism(credential, capabilities.get("SASL", []))
+    try:
+        if chosen is None:
+            assert credential.password is not None
+            connection.command(f"USER {credential.login}")
+            connection.command(f"PASS {credential.password.reveal()}")
+        else:
+            _authenticate(connection, server, credential, chosen)
+    except Refused as error:
+        answer = Answer(error=error.answer.error, description=error.answer.description)
+        raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
+    # Microsoft takes a token that opens no mailbox, and says so at the next command only.
+    connection.command("STAT")
+
+
+def _authenticate(connection: "_Connection", server: Server, credential: Credential, chosen: str) -> None:
+    response = base64.b64encode(sasl.first_response(chosen, credential, server.host, server.port)).decode()
+    in_one = f"AUTH {chosen} {response}"
+    if server.splits_token or len(in_one) > _LONGEST_COMMAND:
+        connection.exchange(f"AUTH {chosen}")
+        in_one = response
+    status = connection.exchange(in_one)
+    if status.startswith(b"+OK"):
+        return
+    # A challenge now is the reason of a refusal; the exchange has to be ended before the server says so.
+    reason = sasl.reason(status.removeprefix(b"+").strip())
+    try:
+        connection.command(base64.b64encode(sasl.answer_to_refusal(chosen)).decode())
+    except Refused as error:
+        raise Refused(str(error), Answer(error=reason, description=error.answer.description)) from None
+    raise Refused(f"{server.host} went on after a refusal.")
+
+
+class _Connection:
+    """Commands and answers, line by line."""
+
+    def __init__(self, server: Server) -> None:
+        self.host = server.host
+        self._socket = socket.create_connection((server.host, server.port), CONNECT_SECONDS)
+        try:
+            self._socket.settimeout(READ_SECONDS)
+            if server.security is Security.TLS:
+                self._secure(server)
+            self._file = self._socket.makefile("rb")
+            self._status()
+            if server.security is Security.STARTTLS:
+                self._start_tls(server)
+        except BaseException:
+            self.hang_up()
+            raise
+
+    def _secure(self, server: Server) -> None:
+        self._socket = server.context().wrap_socket(self._socket, server_hostname=server.host)
+
+    def _start_tls(self, server: Server) -> None:
+        """STLS (RFC 2595). Whatever came in the clear behind the answer was put there by somebody else."""
+        try:
+            self.command("STLS")
+        except Refused as error:
+            raise Unavailable(f"{server.host} does not start TLS: {error.answer.description}") from error
+        if has_more(self._file, self._socket):
+            raise Unavailable(f"{server.host} or somebody between sent data before TLS had begun.")
+        self._file.close()
+        self._secure(server)
+        self._file = self._socket.makefile("rb")
+
+    def capabilities(self) -> dict[str, list[str]]:
+        """What CAPA says, in upper case; empty for a server that does not know the command."""
+        try:
+            self.command("CAPA")
+        except Refused:
+            return {}
+        words = [line.decode("ascii", "replace").upper().split() for line in self.body()]
+        return {line[0]: line[1:] for line in words if line}
+
+    def command(self, line: str) -> bytes:
+        """Send a command and return the text behind +OK; Refused with the server's words when it says -ERR."""
+        status = self.exchange(line)
+        if not status.startswith(b"+OK"):
+            raise Unavailable(f"{self.host} answered something that is not POP3.")
+        return status
+
+    def exchange(self, line: str) -> bytes:
+        self._socket.sendall(f"{line}\r\n".encode())
+        return self._status()
+
+    def _status(self) -> bytes:
+        line = self._file.readline(_LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            raise Unavailable(f"{self.host} broke off." if len(line) < _LONGEST_LINE else f"{self.host} talks on.")
+        if line.startswith(b"-ERR"):
+            words = " ".join(line[4:].decode("utf-8", "replace").split())[:300]
+            raise Refused(f"{self.host} answered: {words}", Answer(description=words or "-ERR"))
+        if not line.startswith(b"+"):
+            raise Unavailable(f"{self.host} answered something that is not POP3.")
+        return line
+
+    def body(self) -> Iterator[bytes]:
+        """The lines of a multi-line answer as they were before they were stuffed (RFC 1939 section 3)."""
+        begins = True
+        while True:
+            part = self._file.readline(_CHUNK)
+            if not part:
+                raise Unavailable(f"{self.host} broke off in the middle of an answer.")
+            if begins and part == b".\r\n":
+                return
+            yield part[1:] if begins and part.startswith(b".") else part
+            begins = part.endswith(b"\n")
+
+    def table(self, command: str) -> list[tuple[str, str]]:
+        """An answer whose lines have two words."""
+        with told(self.host):
+            self.command(command)
+            words = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]
+            return [(number, value.strip()) for number, value in words]
+
+    def hang_up(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+        self._socket.close()
