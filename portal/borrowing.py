@@ -4,15 +4,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from portal import refreshing
-from portal.errors import Refused, Unavailable
+from portal import outcomes, refreshing
+from portal.errors import NotFound, Refused, Unavailable
 from portal.models import Flow, Token
 
 #: How long a consumer waits for another's renewal.
 _WAIT = timedelta(seconds=60)
 _WAIT_STEP_SECONDS = 0.1
-#: A token this young is not renewed for whoever wants one that lasts longer than the provider's last.
-_AS_FRESH_AS_IT_GETS = timedelta(seconds=10)
 
 
 def _clock() -> datetime:
@@ -26,14 +24,14 @@ Judgement = Callable[[Token, datetime], bool]
 def usable_access_token(
     token_id: int, *, min_life: timedelta, actor: str, clock: Callable[[], datetime] = _clock
 ) -> Token:
-    """A token whose access token is good for at least ``min_life``, renewed first if need be.
+    """A token whose access token is good for at least ``min_life``, or half its life, renewed first if need be.
 
     Who finds another renewing waits for the outcome. A token that still lives is given even while the provider is
     down. Raises Refused when only a person can help, Unavailable when nothing usable is at hand now.
     """
 
     def enough(token: Token, now: datetime) -> bool:
-        return _lives(token, now + min_life) or (_is_fresh(token, now) and _lives(token, now))
+        return _lives(token, now + _at_most_half(token, min_life))
 
     return _borrow(token_id, enough=enough, in_need=_lives, actor=actor, clock=clock)
 
@@ -54,11 +52,11 @@ def _borrow(
     deadline = clock() + _WAIT
     while True:
         now = clock()
-        token: Token = Token.get_by_id(token_id)
+        token = _find(token_id)
         stop_if_person_needed(token)
         if enough(token, now):
             return token
-        if not refreshing.can_be_renewed(token):
+        if not outcomes.can_be_renewed(token):
             return _the_last(token, now)
         try:
             if renewed := _renewed(token, enough, actor, now):
@@ -75,7 +73,14 @@ def _borrow(
 def _renewed(token: Token, enough: Judgement, actor: str, now: datetime) -> Token | None:
     """A token that is enough, from the provider or from who was quicker; None: another is at it."""
     _stop_if_resting(token, now)
-    return refreshing.refresh(token.id, actor=actor, now=now, unless=lambda row: enough(row, now))
+    return refreshing.refresh_unless(lambda row: enough(row, now), token.id, actor=actor, now=now)
+
+
+def _find(token_id: int) -> Token:
+    row: Token | None = Token.get_or_none(Token.id == token_id)
+    if row is None:
+        raise NotFound("There is no such token any more.")
+    return row
 
 
 def _stop_if_resting(token: Token, now: datetime) -> None:
@@ -99,7 +104,7 @@ def stop_if_person_needed(token: Token) -> None:
     if not config.is_valid:
         raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
     if config.credentials_refused_at:
-        raise Refused(f"The provider rejects the client ID or secret of {config.name!r}: {config.credentials_answer}")
+        raise Refused(f"The provider rejects {config.name!r}: {config.credentials_answer}")
     if token.refused_at:
         raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
     if token.obtained_at is None and config.flow is not Flow.CLIENT_CREDENTIALS:
@@ -110,5 +115,8 @@ def _lives(token: Token, moment: datetime) -> bool:
     return token.obtained_at is not None and (token.expires_at is None or token.expires_at > moment)
 
 
-def _is_fresh(token: Token, now: datetime) -> bool:
-    return token.obtained_at is not None and now - token.obtained_at < _AS_FRESH_AS_IT_GETS
+def _at_most_half(token: Token, min_life: timedelta) -> timedelta:
+    """Who wants more than the provider gives would have every call renew."""
+    if token.expires_at is None or token.obtained_at is None:
+        return min_life
+    return min(min_life, (token.expires_at - token.obtained_at) / 2)

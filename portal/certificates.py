@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from portal import audit, refreshing
+from portal import audit, outcomes
 from portal.db import transaction
 from portal.errors import Invalid
 from portal.models import ClientAuth, TokenConfig
@@ -48,7 +48,7 @@ def _keep(
     with transaction():
         config.save()
         if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
-            refreshing.resume(config, now=now)
+            outcomes.resume(config, now=now)
         audit.about(config, actor, act, f"SHA-1 thumbprint {thumbprint(config)}", now)
 
 

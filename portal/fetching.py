@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
-from portal import audit, borrowing, destinations, headers, ledger, mailboxes, schedule, settings
+from portal import borrowing, destinations, headers, ledger, mailboxes, schedule, settings
 from portal.adapters.imap import ImapMailbox
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.ledger import Ledger, Seen, mailbox_key
@@ -27,15 +27,12 @@ from portal.models import (
     Run,
     RunLine,
     RunOutcome,
-    Token,
 )
 
 #: Held while a run makes progress, renewed with each message: a dead worker is followed by another after it.
 LEASE = timedelta(minutes=3)
 #: A run goes no longer than this; what is left is due again at once.
 RUN_LIMIT = timedelta(minutes=20)
-#: A token must outlive the beginning of a session; most servers let a session outlive its token.
-TOKEN_MIN_LIFE = timedelta(seconds=30)
 _BATCH = 100
 _TREAT_AFTER = 50
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
@@ -136,7 +133,7 @@ class _Fetch:
         destinations.prepare(self.destination)
         account = self.account
         with ExitStack() as opened:
-            mailbox = self._open(opened)
+            mailbox = mailboxes.open_with_token(account, opened, clock=self.watch.clock, note=self._warn)
             self._line(f"Connected to {account.host} as {account.login}{_folder_of(account)}.")
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
@@ -148,36 +145,6 @@ class _Fetch:
             self.log.save()
             self._deliver_all(mailbox, rows, waiting)
             self._treat(mailbox)
-
-    def _open(self, opened: ExitStack) -> Mailbox:
-        """The mailbox. A token in use that the server does not take is renewed, once an outage, and tried again."""
-        token = self._token()
-        try:
-            return opened.enter_context(mailboxes.opened(self.account, token))
-        except Refused as error:
-            if token is None or not self._may_ask_for_another(token):
-                raise
-            self._line(f"{error} Trying again with a new token.", "warning")
-            token = self._another(token, error)
-        return opened.enter_context(mailboxes.opened(self.account, token))
-
-    def _another(self, token: Token, refusal: Refused) -> Token:
-        try:
-            return borrowing.another_access_token(token, actor=audit.WORKER, clock=self.watch.clock)
-        except OutsideError as error:
-            raise Unavailable(f"{refusal} A new token is not to be had: {error}") from error
-
-    def _token(self) -> Token | None:
-        if self.account.token is None:
-            return None
-        return borrowing.usable_access_token(
-            self.account.token.id, min_life=TOKEN_MIN_LIFE, actor=audit.WORKER, clock=self.watch.clock
-        )
-
-    def _may_ask_for_another(self, token: Token) -> bool:
-        """Not when one that was given since the failures began is refused as well: the token is not the cause."""
-        since = self.account.failing_since
-        return since is None or token.obtained_at is None or token.obtained_at < since
 
     def _deliver_all(self, mailbox: Mailbox, rows: Ledger, waiting: list[str]) -> None:
         for start in range(0, len(waiting), _BATCH):
@@ -278,6 +245,9 @@ class _Fetch:
 
     def _line(self, text: str, level: str = "info") -> None:
         RunLine.create(run=self.log, at=self.watch.clock(), level=level, text=text)
+
+    def _warn(self, text: str) -> None:
+        self._line(text, "warning")
 
     def _succeed(self) -> None:
         now, account = self.watch.clock(), self.account

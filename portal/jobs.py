@@ -20,7 +20,7 @@ ALLOWED = {
     "workers.tokens.poll_device_sign_in": TOKENS,
     "workers.mail_accounts.fetch": MAIL,
 }
-_TIME_LIMIT = {TOKENS: 120, MAIL: 1800}
+_TIME_LIMIT = {TOKENS: 400, MAIL: 1800}
 #: How long a crash can be looked at in Redis; the log has it for good.
 _KEEP_CRASHED_SECONDS = 24 * 3600
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from portal import provider_hosts, settings, status, token_facts
+from portal import announcements, provider_hosts, settings, status, token_facts
 from portal.models import ClientAuth, ClientSecret, MailAccount, ProviderHost, Token, TokenConfig, Validity, tuples
 
 
@@ -34,8 +34,8 @@ def banners(now: datetime) -> list[Banner]:
         if token.failing_since and token.refused_at is None and config.host in hosts:
             found[config.host].standing_still.extend(accounts.get(token.id, []))
             continue
-        switches = status.Switches(config.notify_expired_token, config.notify_expired_refresh_token)
-        told = status.announcement(token_facts.of(token, margin), switches, now)
+        switches = announcements.Switches(config.notify_expired_token, config.notify_expired_refresh_token)
+        told = announcements.announcement(token_facts.of(token, margin), switches, now)
         if told is None:
             continue
         key = config.id if told.whole_config else (config.id, token.id)

@@ -11,12 +11,12 @@ from peewee import fn
 from portal import audit, schedule, settings
 from portal.db import locked, transaction
 from portal.errors import HostDown
-from portal.models import ProviderHost, Token, TokenConfig
+from portal.models import ProviderHost, Token, TokenConfig, Validity
 
 #: How long the one that tries may take before another tries; longer than the longest HTTP attempt.
-_TRIAL = timedelta(minutes=3)
+_TRIAL = timedelta(minutes=5)
 #: Machines that work together do not agree to the second on what time it is.
-_CLOCKS_DIFFER = timedelta(minutes=5)
+_CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 class Closed(HostDown):
@@ -55,7 +55,7 @@ def _begin_trial(host: ProviderHost, now: datetime) -> bool:
 def has_room(name: str, now: datetime) -> bool:
     """Whether the host has no more requests under way than it may; those who ask hold their lease already."""
     under_way = Token.select(fn.COUNT(Token.id)).join(TokenConfig)
-    held = under_way.where(Token.leased_until > now, TokenConfig.host == name).scalar()
+    held = under_way.where(Token.is_held(now), TokenConfig.host == name).scalar()
     return int(held) <= settings.provider_requests()
 
 
@@ -72,12 +72,13 @@ def failed(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetim
         trying = row.failing_since is None or (host.failing_since is not None and not by_person)
         row.tries = row.tries + 1 if trying else max(row.tries, 1)
         row.failing_since, row.failed_at, row.failure = row.failing_since or now, now, str(error)
-        row.asked_to_wait = error.retry_after is not None
-        row.not_before = schedule.retry_at(now, row.tries, error.retry_after)
+        until = schedule.retry_at(now, row.tries, error.retry_after)
+        if trying or row.not_before is None or (row.not_before < until and not by_person):
+            row.asked_to_wait, row.not_before = error.retry_after is not None, until
         row.save()
         _put_off(row, now)
-    until: datetime = row.not_before
-    return until
+    closed_until: datetime = row.not_before
+    return closed_until
 
 
 def _put_off(host: ProviderHost, now: datetime) -> None:
@@ -106,6 +107,11 @@ def answered(host: ProviderHost, *, now: datetime) -> None:
 
 
 def outages() -> list[ProviderHost]:
-    """The hosts that do not answer, longest silent first."""
-    failing = ProviderHost.select().where(ProviderHost.failing_since.is_null(False))
+    """The hosts that do not answer and that some token waits for, longest silent first."""
+    waiting = (
+        TokenConfig.select(TokenConfig.host)
+        .join(Token)
+        .where(TokenConfig.validity == Validity.VALID, Token.look_at.is_null(False))
+    )
+    failing = ProviderHost.select().where(ProviderHost.failing_since.is_null(False), ProviderHost.name.in_(waiting))
     return list(failing.order_by(ProviderHost.failing_since))

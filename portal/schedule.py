@@ -9,6 +9,8 @@ _SHORT_LIFE_PART = 4
 _IDLE = timedelta(days=1)
 #: Renewals are spread over this part of the margin, or of the day, before the moment they would all fall on.
 _SPREAD_PART = 3
+#: Nobody is asked more often for a token that lives for seconds.
+_SHORTEST = timedelta(seconds=10)
 #: A refusal is believed when it comes again after this.
 _CONFIRM_AFTER = timedelta(minutes=1)
 _RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
@@ -25,7 +27,7 @@ def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: time
     if expires_at is None:
         return daily
     margin = min(margin, (expires_at - obtained_at) / _SHORT_LIFE_PART)
-    return min(expires_at - margin * (1 + early), daily)
+    return max(min(expires_at - margin * (1 + early), daily), obtained_at + _SHORTEST)
 
 
 def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
@@ -34,6 +36,11 @@ def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
     return now + max(pause, timedelta(seconds=asked or 0))
 
 
-def confirm_at(now: datetime) -> datetime:
+def confirm_at(doubted_at: datetime) -> datetime:
     """When a first refusal is put to the test."""
-    return now + _CONFIRM_AFTER
+    return doubted_at + _CONFIRM_AFTER
+
+
+def is_confirmed(doubted_at: datetime | None, now: datetime) -> bool:
+    """Whether another refusal now confirms the first one, of ``doubted_at`` (None: there was none)."""
+    return doubted_at is not None and abs(now - doubted_at) >= _CONFIRM_AFTER

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
-from portal import audit, clients, owner_links, providers, refreshing, settings
+from portal import audit, clients, outcomes, owner_links, providers, settings
 from portal.adapters import oauth2, oidc
 from portal.adapters.oauth2 import Client, TokenAnswer
 from portal.db import transaction
@@ -190,19 +190,19 @@ def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user
     # A new grant: neither the refresh token nor the failures of the old one go on.
     token.refresh_token = token.granted_scope = None
     token.tries = 0
-    refreshing.keep(token, answer, now=now)
+    outcomes.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.signed_in_by = owner, now, user
     with transaction():
         token.overwrite()
         _credentials_work(token.token_config, now)
-        refreshing.wake_dependants(token, now=now)
+        outcomes.wake_dependants(token, now=now)
         audit.about(token, by, "signed-in", f"owner {owner or 'not told'}; scope {token.granted_scope}", now)
 
 
 def _credentials_work(config: TokenConfig, now: datetime) -> None:
     """The provider has just taken client ID and secret: what paused for them goes on."""
     if config.credentials_refused_at:
-        refreshing.resume(config, now=now)
+        outcomes.resume(config, now=now)
 
 
 def _write_failure(row: SignIn, error: OutsideError, by: str, now: datetime) -> None:

@@ -63,6 +63,8 @@ class TokenFacts:
 
 SIGN_IN = "Request a new token: sign the mailbox in."
 SIGN_IN_AGAIN = "Request a new token: sign the mailbox in again. Everything else is kept."
+ASK_AGAIN = "Mend it at the provider, then press Request new token; nobody needs to sign in."
+CORRECT_IT = "Correct scope, tenant and URLs of the configuration. The tokens are kept and go on by themselves."
 NEW_SECRET = "Enter a new client secret. The tokens are kept and go on by themselves."
 
 
@@ -73,24 +75,33 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
             "configuration invalid", Tone.IDLE, "configuration is set to invalid", remedy="Set its Validity to valid."
         )
     if facts.credentials_refused_at:
-        return State(
-            "credentials rejected",
-            Tone.BROKEN,
-            "client ID or secret rejected since",
-            facts.credentials_refused_at,
-            why=facts.credentials_answer or "",
-            remedy=NEW_SECRET,
-        )
+        return _rejected(facts)
     if facts.refused_at:
-        return State(
-            "refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
-        )
+        remedy = ASK_AGAIN if facts.app_only else SIGN_IN_AGAIN
+        return State("refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=remedy)
     if not facts.has_access_token and not facts.failing_since:
         remedy = "Press Request new token; nobody needs to sign in." if facts.app_only else SIGN_IN
         return State("never requested", Tone.IDLE, "never requested", remedy=remedy)
     if facts.failing_since:
         return _unavailable(facts)
     return _by_end(facts, now)
+
+
+#: Errors (RFC 6749 section 5.2) that a new secret does not mend.
+_OF_THE_REQUEST = ("invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_resource", "invalid_target")
+
+
+def is_about_the_request(answer: str | None) -> bool:
+    """Whether the provider rejects what is asked for, and not who asks."""
+    return (answer or "").startswith(_OF_THE_REQUEST)
+
+
+def _rejected(facts: TokenFacts) -> State:
+    why = facts.credentials_answer or ""
+    name, word, remedy = "credentials rejected", "client ID or secret rejected since", NEW_SECRET
+    if is_about_the_request(why):
+        name, word, remedy = "configuration rejected", "configuration rejected since", CORRECT_IT
+    return State(name, Tone.BROKEN, word, facts.credentials_refused_at, why=why, remedy=remedy)
 
 
 def _unavailable(facts: TokenFacts) -> State:
@@ -249,7 +260,7 @@ class AccountFacts:
 
 
 #: States of a token under which a mail account waits instead of trying.
-_STANDSTILL = ("configuration invalid", "credentials rejected", "refused", "never requested")
+_STANDSTILL = ("configuration invalid", "credentials rejected", "configuration rejected", "refused", "never requested")
 
 
 def token_stands_still(token: State) -> bool:
@@ -277,40 +288,3 @@ def mail_account(facts: AccountFacts) -> State:
     if facts.fetched_at is None:
         return State("not fetched yet", Tone.IDLE, "not fetched yet", next_try=facts.look_at)
     return State("good", Tone.GOOD, "fetched", facts.fetched_at, facts.look_at)
-
-
-@dataclass(frozen=True)
-class Switches:
-    """Znuny's two per configuration: what is announced to admins below the top menu."""
-
-    expired_token: bool
-    expired_refresh_token: bool
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """An outage worth a banner; ``sentence`` has a place for the name of what is out."""
-
-    sentence: str
-    state: State
-    whole_config: bool = False
-
-
-def announcement(facts: TokenFacts, switches: Switches, now: datetime) -> Announcement | None:
-    """What is to be announced of a token, None when nothing is. A token never requested is no outage."""
-    if facts.signed_in_at is None or not facts.config_valid:
-        return None
-    access, refresh = access_token(facts, now), refresh_token(facts, now)
-    if switches.expired_refresh_token:
-        if facts.credentials_refused_at:
-            return Announcement("The provider rejects the client ID or secret of “{}”.", access, whole_config=True)
-        if refresh.name == "refused":
-            return Announcement("The refresh token for “{}” was refused.", refresh)
-        if refresh.name == "expired":
-            return Announcement("The refresh token for “{}” has expired.", refresh)
-        if refresh.name == "none given" and access.name == "expired":
-            return Announcement("The token for “{}” has expired and there is no refresh token.", access)
-    has_ended = facts.expires_at is not None and now >= facts.expires_at
-    if switches.expired_token and has_ended:
-        return Announcement("The token for “{}” has expired.", access)
-    return None

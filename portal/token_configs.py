@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from peewee import IntegrityError
 
-from portal import audit, providers, refreshing
+from portal import audit, outcomes, providers
 from portal.adapters import oidc
 from portal.db import transaction
 from portal.errors import InUse, Invalid, NotFound, PortalError
@@ -152,9 +152,9 @@ def _go_on(config: TokenConfig, changed: list[str], now: datetime) -> None:
     """What may have stood still because of the old values is tried again at once."""
     if not _MENDING & set(changed):
         return
-    refreshing.resume(config, now=now)
+    outcomes.resume(config, now=now)
     for token in tokens_of(config):
-        refreshing.wake_dependants(token, now=now)
+        outcomes.wake_dependants(token, now=now)
 
 
 def _add_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> None:

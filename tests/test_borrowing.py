@@ -26,13 +26,13 @@ def test_a_token_that_lives_is_given_without_asking_the_provider(provider: FakeP
 
 
 def test_a_token_that_ends_too_soon_is_renewed_first(provider: FakeProvider) -> None:
-    assert usable(token_at(provider), now=NOW + MINUTE, min_life=2 * HOUR).access_token == Secret(NEW_ACCESS_TOKEN)
+    assert usable(token_at(provider), now=NOW + 40 * MINUTE, min_life=2 * HOUR).access_token == Secret(NEW_ACCESS_TOKEN)
 
 
 def test_a_token_that_lives_is_given_while_the_provider_is_down(provider: FakeProvider) -> None:
     provider.says(b"", 503)
     token = token_at(provider)
-    assert usable(token, now=NOW + MINUTE, min_life=2 * HOUR).access_token == Secret(ACCESS_TOKEN)
+    assert usable(token, now=NOW + 40 * MINUTE, min_life=2 * HOUR).access_token == Secret(ACCESS_TOKEN)
     with pytest.raises(Unavailable):
         usable(token, now=NOW + 2 * HOUR)
 

@@ -160,8 +160,8 @@ def test_authorize_without_an_answer_fails(run: Run, provider: FakeProvider) -> 
 def test_get_prints_a_good_token_and_list_prints_none(run: Run, provider: FakeProvider) -> None:
     from datetime import UTC, datetime, timedelta
 
-    a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
-    make_token(make_config("Mail", base=provider.url), signed_in_at=a_minute_ago)
+    a_while_ago = datetime.now(UTC) - timedelta(minutes=40)
+    make_token(make_config("Mail", base=provider.url), signed_in_at=a_while_ago)
     assert run("token", "get", "Mail").stdout == f"{ACCESS_TOKEN}\n"
     assert run("token", "get", "Mail/helpdesk@example.test", "--min-seconds", "7200").stdout == f"{NEW_ACCESS_TOKEN}\n"
     (row,) = listed(run("token", "list", "--json"))

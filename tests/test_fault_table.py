@@ -24,7 +24,7 @@ from tests.test_cli import Run, listed, run
 __all__ = ["run"]
 pytestmark = pytest.mark.usefixtures("db")
 UNCONFIRMED, REFUSED = "refusal unconfirmed", "refused"
-REJECTED, UNAVAILABLE = "credentials rejected", "provider unavailable"
+REJECTED, MISCONFIGURED, UNAVAILABLE = "credentials rejected", "configuration rejected", "provider unavailable"
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ def client_error(name: str, status: int = 400) -> Fault:
     return error(name, status, first=(REJECTED, None), then=(REJECTED, None))
 
 
+def request_error(name: str) -> Fault:
+    return error(name, first=(MISCONFIGURED, None), then=(MISCONFIGURED, None))
+
+
 def elsewhere(url: str) -> Callable[[FakeProvider, pytest.MonkeyPatch], str]:
     return lambda provider, patch: url.format(port=urlsplit(provider.url).port)
 
@@ -86,10 +90,10 @@ FAULTS = [
     client_error("unauthorized_client"),
     client_error("deleted_client", 401),
     client_error("disabled_client", 401),
-    client_error("invalid_request"),
-    client_error("invalid_scope"),
-    client_error("invalid_resource"),
-    client_error("unsupported_grant_type"),
+    request_error("invalid_request"),
+    request_error("invalid_scope"),
+    request_error("invalid_resource"),
+    request_error("unsupported_grant_type"),
     error("temporarily_unavailable", 400),
     error("temporarily_unavailable", 503, words="HTTP 503"),
     error("server_error", 500, words="HTTP 500"),
@@ -105,7 +109,7 @@ FAULTS = [
     error("disallowed_useragent", 403),
     error("an_error_nobody_knows"),
     Fault("429 with Retry-After", {"error": "x"}, 429, {"Retry-After": "600"}, (UNAVAILABLE, 10), (UNAVAILABLE, 10), "HTTP 429"),
-    Fault("429 with a date", {"error": "x"}, 429, {"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}, words="HTTP 429"),
+    Fault("429 with a date", {"error": "x"}, 429, {"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}, (UNAVAILABLE, 1440), (UNAVAILABLE, 1440), "HTTP 429"),
     rubbish("408", b"", 408),
     rubbish("500 with a web page", b"<!DOCTYPE html><p>Sorry", 500, "a web page instead of a token answer"),
     rubbish("502 of a proxy", b"<html>Bad gateway", 502),
@@ -167,9 +171,11 @@ def test_a_fault_at_a_refresh(
         if fresh(token).look_at is None:
             break
         now = fresh(token).look_at or now
-    remedy = {REFUSED: "sign the mailbox in again", REJECTED: "Enter a new client secret"}.get(
-        fault.then[0], "next try"
-    )
+    remedy = {
+        REFUSED: "sign the mailbox in again",
+        REJECTED: "Enter a new client secret",
+        MISCONFIGURED: "Correct scope",
+    }.get(fault.then[0], "next try")
     assert remedy in alice.get("/tokens").text
 
 

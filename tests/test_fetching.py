@@ -219,13 +219,13 @@ def test_who_lost_the_account_stops_without_another_delivery(
 
 def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeMailServer, inbox: Destination) -> None:
     account = make_account(inbox, make_token(), port=mail_server.port)
-    run = finished(account)
+    run = finished(account, NOW + MINUTE)
     assert run.outcome is RunOutcome.FAILED
     assert "A new token is not to be had: No connection" in why(run)
     assert "status 401" in why(run)
     assert "Invalid credentials" in why(run)
     stored = MailAccount.get_by_id(account.id)
-    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
+    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW + MINUTE, NOW + 2 * MINUTE, None)
 
 
 def test_a_token_that_the_mail_server_does_not_take_is_renewed_and_tried_again(

@@ -3,10 +3,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from portal import audit, refreshing
+from portal import audit, outcomes, refreshing
 from portal.db import connected
 from portal.errors import Answer, Refused, Unavailable
 from portal.models import ClientSecret, Event, MailAccount, Token, TokenConfig, Validity
+from portal.outcomes import Attempt
 from portal.refreshing import LEASE
 from portal.sealing import Secret
 from tests.builders import (
@@ -179,7 +180,7 @@ def test_a_wrong_configuration_costs_no_token_and_goes_on_when_it_is_mended(prov
     assert fresh(token).refused_at is None
     assert TokenConfig.get().credentials_refused_at == NOW + HOUR
     provider.grants()
-    refreshing.resume(token.token_config, now=NOW + HOUR)
+    outcomes.resume(token.token_config, now=NOW + HOUR)
     assert refresh(fresh(token))
 
 
@@ -189,9 +190,9 @@ def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider:
     assert late is not None
     assert late.token_config.id
     TokenConfig.update(changed_at=NOW + MINUTE).execute()
-    refreshing.resume(TokenConfig.get(), now=NOW)
+    outcomes.resume(TokenConfig.get(), now=NOW)
     error = Refused("invalid_client", Answer("invalid_client"))
-    refreshing._write_credentials_refused(late, error, "worker", NOW + MINUTE)
+    outcomes._write_credentials_refused(late, error, Attempt("worker", NOW + MINUTE, by_person=False))
     assert TokenConfig.get().credentials_refused_at is None
     assert fresh(token).look_at == NOW + MINUTE
 
@@ -207,7 +208,7 @@ def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: 
     renewal = threading.Thread(target=renew)
     renewal.start()
     provider.arrived.acquire(timeout=10)
-    refreshing.resume(TokenConfig.get(), now=NOW)
+    outcomes.resume(TokenConfig.get(), now=NOW)
     gate.set()
     renewal.join(10)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
@@ -251,7 +252,7 @@ def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) 
     config = token.token_config
     config.credentials_refused_at, config.credentials_answer = NOW, "invalid_client"
     config.save()
-    refreshing.resume(config, now=NOW)
+    outcomes.resume(config, now=NOW)
     assert fresh(token).look_at == NOW
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
@@ -262,5 +263,5 @@ def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: Fa
     token = token_at(provider)
     account = make_account(make_destination(Path(str(tmp_path))), token)
     MailAccount.update(look_at=None).execute()
-    refreshing.wake_dependants(token, now=NOW)
+    outcomes.wake_dependants(token, now=NOW)
     assert MailAccount.get_by_id(account.id).look_at == NOW

@@ -3,8 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from portal import status
-from portal.status import AccountFacts, Switches, TokenFacts, Tone
+from portal import announcements, status
+from portal.announcements import Switches
+from portal.status import AccountFacts, TokenFacts, Tone
 from tests.builders import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -105,7 +106,7 @@ ONLY_TOKEN, ONLY_REFRESH = replace(BOTH, expired_refresh_token=False), replace(B
     ],
 )  # fmt: skip
 def test_what_is_announced(facts: TokenFacts, switches: Switches, announced: str | None) -> None:
-    told = status.announcement(facts, switches, NOW)
+    told = announcements.announcement(facts, switches, NOW)
     assert (told.sentence if told else None) == announced
 
 

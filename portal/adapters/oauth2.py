@@ -12,6 +12,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -202,8 +203,15 @@ def _looks_like(response: requests.Response) -> str:
 
 
 def _retry_after(response: requests.Response) -> int | None:
+    """In seconds; a date (RFC 9110 section 10.2.3) is held against the server's own."""
     text = response.headers.get("Retry-After", "")
-    return min(int(text), _MAX_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", text) else None
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(int(text), _MAX_RETRY_AFTER)
+    try:
+        until, sent = parsedate_to_datetime(text), parsedate_to_datetime(response.headers.get("Date", ""))
+        return min(max(int((until - sent).total_seconds()), 0), _MAX_RETRY_AFTER)
+    except (TypeError, ValueError):
+        return None
 
 
 def failure(body: Mapping[str, Any]) -> Refused | Unavailable:

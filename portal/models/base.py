@@ -84,6 +84,11 @@ class Leased(Row):
         return [row_id for (row_id,) in tuples(query)]
 
     @classmethod
+    def is_held(cls, now: datetime) -> Any:
+        """For a query: somebody works on it."""
+        return (cls.leased_until > now) & (cls.leased_until <= now + _CLOCK_PUT_BACK)
+
+    @classmethod
     def is_due(cls, now: datetime) -> Any:
         """For a query: needs attention, and nobody works on it."""
         return (cls.look_at <= now) & (cls.leased_until.is_null() | _is_over(cls.leased_until, now))

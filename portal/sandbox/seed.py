@@ -4,7 +4,7 @@ import secrets
 import time
 from datetime import datetime, timedelta
 
-from portal import destinations, mail_accounts, providers, refreshing, settings, token_configs, users
+from portal import destinations, mail_accounts, outcomes, providers, settings, token_configs, users
 from portal.adapters import oauth2
 from portal.config import Config
 from portal.models import (
@@ -92,7 +92,7 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
     )
     soon = now + timedelta(seconds=1)
     answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), soon, None, token.token_config.scope, None)
-    refreshing.keep(token, answer, now=now)
+    outcomes.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.look_at = user, now, now
     token.overwrite()
 

@@ -9,7 +9,7 @@ import pytest
 from joserfc.jwk import RSAKey
 from playwright.sync_api import Browser, Page
 
-from portal import borrowing, certificates, device_sign_ins, giving_up, refreshing, signing_in, token_configs
+from portal import borrowing, certificates, device_sign_ins, giving_up, outcomes, refreshing, signing_in, token_configs
 from portal.adapters import tls
 from portal.errors import Refused
 from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, Token, TokenConfig
@@ -154,7 +154,7 @@ def test_a_wrong_secret_pauses_and_a_right_one_goes_on_with_the_same_token(
     assert TokenConfig.get().credentials_refused_at is not None
     secret.value = Secret(CLIENT_SECRET)
     secret.save()
-    refreshing.resume(TokenConfig.get(), now=now())
+    outcomes.resume(TokenConfig.get(), now=now())
     assert refreshing.refresh(token.id, actor="worker", now=now())
 
 

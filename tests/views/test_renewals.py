@@ -82,7 +82,7 @@ def test_a_provider_that_does_not_answer_is_one_banner_after_ten_minutes(
     for number in range(3):
         token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=since, expires_at=since)
         make_account(inbox, token, name=f"Account {number}")
-    Token.update(failing_since=since, failure="login.test did not answer in time.").execute()
+    Token.update(failing_since=since, failure="login.test did not answer in time.", look_at=now()).execute()
     alerts = alice.get("/").all("div")
     shown = [div for div in alerts if div.get("role") == "alert"]
     assert len(shown) == announced
