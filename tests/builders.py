@@ -120,18 +120,25 @@ def make_account(
     host: str = "127.0.0.1",
     port: int = 993,
     login: str = "helpdesk@sandbox.test",
+    type: AccountType = AccountType.IMAPS,
+    folder: str = "INBOX",
     after_fetch: AfterFetch = AfterFetch.KEEP,
+    move_to: str = "",
+    trusted: bool = False,
     validity: Validity = Validity.VALID,
 ) -> MailAccount:
     entered = mail_accounts.Fields(
         name=name or f"Account {next(_number)}",
-        type=AccountType.IMAPS,
+        type=type,
         host=host,
         port=port,
         login=login,
         token=token,
         destination=destination,
+        folder=folder,
         after_fetch=after_fetch,
+        move_to=move_to,
+        trusted=trusted,
         validity=validity,
     )
     password = None if token else Secret(PASSWORD)

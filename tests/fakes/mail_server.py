@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from portal.sandbox import certificates, store
-from portal.sandbox.mail_servers import ImapHandler, TlsServer
+from portal.sandbox.mail_servers import ImapHandler, Pop3Handler, TlsServer
 from tests.builders import ACCESS_TOKEN
 
 USER = "helpdesk@sandbox.test"
@@ -19,9 +19,11 @@ class FakeMailServer:
 
     def __init__(self, folder: Path, certificates_in: Path) -> None:
         store.open_store(folder / "mail.db")
-        self._server = TlsServer(0, ImapHandler, certificates.server_context(certificates_in))
-        self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        context = certificates.server_context(certificates_in)
+        self._servers = [TlsServer(0, handler, context) for handler in (ImapHandler, Pop3Handler)]
+        self.port, self.pop3_port = (int(server.server_address[1]) for server in self._servers)
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def accepts(self, access_token: str = ACCESS_TOKEN) -> None:
         with store.database.connection_context():
@@ -37,8 +39,9 @@ class FakeMailServer:
             return [bytes(mail.content) for mail in store.mail_of(USER)]
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+from io import BytesIO
+
+import pytest
+
+from portal import headers
+
+PATTERNS = ["x-otrs-*", "x-znuny-*"]
+LONG = b"Subject: " + b"a" * 200_000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"X-OTRS-Priority: 5\r\nSubject: x\r\n\r\nbody", b"Subject: x\r\n\r\nbody"),
+        (b"Subject: x\r\nx-otrs-queue: a\r\n b\r\n\tc\r\nTo: y\r\n\r\n", b"Subject: x\r\nTo: y\r\n\r\n"),
+        (b"X-Znuny-Ignore : yes\n\nX-OTRS-in: body\n", b"\nX-OTRS-in: body\n"),
+        (b"X-OTRS-A: 1\r\nX-OTRS-B: 2\r\n\r\n", b"\r\n"),
+        (LONG + b"X-OTRS-A: 1\r\n\r\n", LONG + b"\r\n"),
+        (b"Subject: x\r\nX-OTRSX: stays\r\n\r\nX-OTRS-A: body\r\n", None),
+        (b"\r\nX-OTRS-A: body\r\n", None),
+        (b"", None),
+        (b"X-OTRS-A: and no end", b""),
+    ],
+)
+def test_fields_that_command_a_ticket_system_are_taken_off_and_nothing_else(before: bytes, after: bytes | None) -> None:
+    content = BytesIO(before)
+    with headers.without(content, PATTERNS) as passed:
+        assert (passed is content) == (after is None)
+        assert passed.read() == (before if after is None else after)
+
+
+def test_nothing_is_taken_off_without_patterns() -> None:
+    with headers.without(BytesIO(b"X-OTRS-A: 1\r\n\r\n"), []) as passed:
+        assert passed.read() == b"X-OTRS-A: 1\r\n\r\n"
