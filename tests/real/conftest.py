@@ -15,7 +15,7 @@ _PROVIDER = Path(__file__).parent / "provider" / "node_modules"
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "node": (partial(shutil.which, "node"), "nodejs and npm"),
     "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/real/provider"),
-    "dovecot": (lambda: shutil.which("dovecot") or Path("/usr/sbin/dovecot").exists(), "dovecot-imapd"),
+    "dovecot": (Path("/usr/lib/dovecot/pop3").exists, "dovecot-imapd and dovecot-pop3d"),
     "postgresql": (programs, "postgresql"),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }

@@ -15,6 +15,8 @@ from typing import Any
 from tests.real.postgresql import free_port
 
 HERE = Path(__file__).parent
+#: Opens every mailbox of the test's Dovecot.
+MAIL_PASSWORD = "mailbox-password-81PQx"
 CLIENT_ID, CLIENT_SECRET = "mail-token-portal", "real-client-secret-Vq81LLzPw0c"
 
 
@@ -89,20 +91,27 @@ _CONFIGURATION = """
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
-protocols = imap
+protocols = imap pop3
+mail_max_userip_connections = 50
+disable_plaintext_auth = no
 default_internal_user = {user}
 default_login_user = {user}
 first_valid_uid = 1
 default_internal_group = {group}
 mail_location = maildir:{folder}/mail/%u
-ssl = required
+ssl = yes
 ssl_cert = <{certificates}/server.pem
 ssl_key = <{certificates}/server.key
-auth_mechanisms = xoauth2 oauthbearer
+auth_mechanisms = xoauth2 oauthbearer plain
 passdb {{
   driver = oauth2
   mechanisms = xoauth2 oauthbearer
   args = {folder}/oauth2.conf
+}}
+passdb {{
+  driver = static
+  mechanisms = plain
+  args = password={password}
 }}
 userdb {{
   driver = static
@@ -114,11 +123,24 @@ service anvil {{
 service imap-login {{
   chroot =
   inet_listener imap {{
-    port = 0
+    address = 127.0.0.1
+    port = {plain_port}
   }}
   inet_listener imaps {{
     address = 127.0.0.1
     port = {port}
+    ssl = yes
+  }}
+}}
+service pop3-login {{
+  chroot =
+  inet_listener pop3 {{
+    address = 127.0.0.1
+    port = {pop3_port}
+  }}
+  inet_listener pop3s {{
+    address = 127.0.0.1
+    port = {pop3s_port}
     ssl = yes
   }}
 }}
@@ -140,15 +162,20 @@ class Dovecot:
 
     process: "subprocess.Popen[bytes]"
     folder: Path
+    #: IMAP with TLS from the first byte.
     port: int
+    #: IMAP in the clear, or with STARTTLS.
+    plain_port: int
+    pop3_port: int
+    pop3s_port: int
 
     @classmethod
     def start(cls, folder: Path, certificates: Path, provider: Provider) -> "Dovecot":
-        port = free_port()
+        ports = {name: free_port() for name in ("port", "plain_port", "pop3_port", "pop3s_port")}
         user = pwd.getpwnam("dovecot") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         values: dict[str, Any] = {
-            "folder": folder, "certificates": certificates, "port": port, "user": user.pw_name, "uid": user.pw_uid,
-            "gid": user.pw_gid, "group": _group(user.pw_gid),
+            "folder": folder, "certificates": certificates, "user": user.pw_name, "uid": user.pw_uid,
+            "gid": user.pw_gid, "group": _group(user.pw_gid), "password": MAIL_PASSWORD, **ports,
         }  # fmt: skip
         (folder / "dovecot.conf").write_text(_CONFIGURATION.format(**values))
         oauth2 = {"client": CLIENT_ID, "secret": CLIENT_SECRET, "provider_port": provider.port}
@@ -157,7 +184,7 @@ class Dovecot:
         _open_to(user, folder, certificates)
         command = [_program(), "-F", "-c", str(folder / "dovecot.conf")]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        started = cls(process, folder, port)
+        started = cls(process, folder, **ports)
         started._wait()
         return started
 
