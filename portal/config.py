@@ -27,6 +27,7 @@ class Config:
     ca_file: Path | None
     trusted_proxies: int
     log_format: LogFormat
+    allow_commands: bool
 
     @property
     def address(self) -> str:
@@ -47,6 +48,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Config:
         keys_file=Path(environ.get("PORTAL_KEYS_FILE") or data_dir / "keys").resolve(),
         ca_file=_readable(environ, "PORTAL_CA_FILE"),
         trusted_proxies=_count(environ, "PORTAL_TRUSTED_PROXIES"),
+        allow_commands=_yes(environ, "PORTAL_ALLOW_COMMANDS"),
         log_format=_log_format(environ.get("PORTAL_LOG_FORMAT") or "text"),
     )
 
@@ -68,6 +70,13 @@ def _secret(environ: Mapping[str, str], name: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}_FILE: {path} cannot be read: {error}") from error
+
+
+def _yes(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "0"
+    if text not in ("0", "1"):
+        raise ConfigError(f"{name}: {text!r} is neither 0 nor 1")
+    return text == "1"
 
 
 def _readable(environ: Mapping[str, str], name: str) -> Path | None:

@@ -1,13 +1,16 @@
 """Where fetched mail goes: add, change, deliver."""
 
+import re
+import shlex
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from peewee import IntegrityError
 
-from portal import audit
-from portal.adapters import maildir
+from portal import audit, dispatching
+from portal.adapters import lmtp, maildir, program
 from portal.db import transaction
 from portal.errors import InUse, Invalid, Unavailable
 from portal.models import Destination, DestinationType, Message, text_problems
@@ -15,24 +18,40 @@ from portal.models import Destination, DestinationType, Message, text_problems
 _NAME_TAKEN = "A destination with this name exists."
 
 
-def add(*, name: str, type: DestinationType, path: str, comment: str = "", actor: str, now: datetime) -> Destination:
-    """Create a destination; its Maildir is made at once, so that a path that cannot be written is told now."""
-    _check(name, path, comment)
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns. Each type has use for some of them."""
+
+    name: str
+    type: DestinationType
+    path: str = ""
+    host: str = ""
+    port: int | None = None
+    recipient: str = ""
+    command: str = ""
+    addresses: str = ""
+    comment: str = ""
+
+
+def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
+    """Create a destination, if mail can be delivered there; Invalid names each bad field."""
+    _check(entered)
     try:
         with transaction():
-            row = Destination.create(name=name, type=type, path=path, comment=comment, created_at=now, changed_at=now)
-            audit.about(row, actor, "added", f"{type.value} {path}", now)
+            row = Destination.create(created_at=now, changed_at=now, **asdict(entered))
+            audit.about(row, actor, "added", f"{row.type.value} {row.goes_to}", now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
     return row
 
 
-def edit(row: Destination, *, name: str, path: str, comment: str, actor: str, now: datetime) -> None:
-    _check(name, path, comment)
-    entered = {"name": name, "path": path, "comment": comment}
-    changed = [column for column, value in entered.items() if getattr(row, column) != value]
-    for column in changed:
-        setattr(row, column, entered[column])
+def edit(row: Destination, entered: Fields, *, actor: str, now: datetime) -> None:
+    """Change a destination; its type stays."""
+    entered.type = row.type
+    _check(entered)
+    changed = [name for name, value in asdict(entered).items() if getattr(row, name) != value]
+    for name in changed:
+        setattr(row, name, getattr(entered, name))
     try:
         with transaction():
             row.changed_at = now
@@ -43,43 +62,94 @@ def edit(row: Destination, *, name: str, path: str, comment: str, actor: str, no
 
 
 def delete(row: Destination, *, actor: str, now: datetime) -> None:
-    """Delete the destination; its files stay. InUse names the mail accounts that deliver to it."""
+    """Delete the destination; what was delivered stays. InUse names the mail accounts that deliver to it."""
     with transaction():
         names = ", ".join(account.name for account in row.mail_accounts)
         if names:
             raise InUse(f"{row.name!r} is in use and cannot be deleted. Mail accounts that deliver to it: {names}.")
-        audit.about(row, actor, "deleted", f"the files in {row.path} stay", now)
+        audit.about(row, actor, "deleted", f"what is in {row.goes_to} stays", now)
         row.delete_instance()
 
 
-def _check(name: str, path: str, comment: str) -> None:
-    problems = text_problems(Destination, {"name": name, "path": path, "comment": comment})
-    if not name:
+def _check(entered: Fields) -> None:
+    problems = text_problems(Destination, {**asdict(entered), "addresses": ""})
+    if not entered.name:
         problems["name"] = "This field is required."
-    if not Path(path).is_absolute():
-        problems["path"] = "The full path of a folder, beginning with a slash."
-    else:
-        try:
-            maildir.prepare(Path(path))
-        except Unavailable as error:
-            problems["path"] = str(error)
+    if strange := [address for address in dispatching.listed(entered.addresses) if "@" not in address]:
+        problems["addresses"] = f"{strange[0]} is not an address."
+    problems |= _type_problems(entered)
     if problems:
         raise Invalid(problems)
+    _check_now(entered)
+
+
+def _type_problems(entered: Fields) -> dict[str, str]:
+    """What the chosen type needs and did not get."""
+    if entered.type is DestinationType.MAILDIR:
+        return (
+            {} if Path(entered.path).is_absolute() else {"path": "The full path of a folder, beginning with a slash."}
+        )
+    if entered.type is DestinationType.COMMAND:
+        return _command_problems(entered.command)
+    problems = {}
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", entered.recipient):
+        problems["recipient"] = "The address that the mail store knows the mailbox by."
+    if bool(entered.path) == bool(entered.host):
+        problems["path"] = "Either the path of a unix socket, or host and port."
+    elif entered.host and not 0 < (entered.port or 0) < 65536:
+        problems["port"] = "A port from 1 to 65535."
+    return problems
+
+
+def _command_problems(command: str) -> dict[str, str]:
+    try:
+        arguments = shlex.split(command)
+    except ValueError:
+        return {"command": "A quotation mark is not closed."}
+    if not arguments or not Path(arguments[0]).is_absolute():
+        return {"command": "The full path of a program, beginning with a slash, and its arguments."}
+    return {}
+
+
+#: The field at which it is told that nothing can be delivered there.
+_FAULT_AT = {DestinationType.MAILDIR: "path", DestinationType.LMTP: "host", DestinationType.COMMAND: "command"}
+
+
+def _check_now(entered: Fields) -> None:
+    """A path that cannot be written or a store that does not answer is told now, not at the first message."""
+    try:
+        prepare(Destination(**asdict(entered)))
+    except Unavailable as error:
+        raise Invalid({_FAULT_AT[entered.type]: str(error)}) from error
 
 
 def prepare(row: Destination) -> None:
     """Unavailable, with the reason, when nothing can be delivered there now."""
-    maildir.prepare(Path(row.path))
+    if row.type is DestinationType.MAILDIR:
+        maildir.prepare(Path(row.path))
+    elif row.type is DestinationType.LMTP:
+        lmtp.check(_store(row))
+    else:
+        program.check(shlex.split(row.command))
 
 
 def holds(row: Destination, message: Message) -> bool:
-    """Whether an earlier try, cut off before it could say so, delivered this message."""
-    return maildir.holds(Path(row.path), _file_name(message))
+    """Whether an earlier try, cut off before it could say so, delivered this message; only a Maildir can tell."""
+    return row.type is DestinationType.MAILDIR and maildir.holds(Path(row.path), _file_name(message))
 
 
 def deliver(row: Destination, message: Message, content: BinaryIO) -> None:
-    """Deliver durably, or raise Refused or Unavailable. Delivering the same message again changes nothing."""
-    maildir.deliver(Path(row.path), _file_name(message), content)
+    """Deliver durably, or raise Refused or Unavailable. Into a Maildir, doing so again changes nothing."""
+    if row.type is DestinationType.MAILDIR:
+        maildir.deliver(Path(row.path), _file_name(message), content)
+    elif row.type is DestinationType.LMTP:
+        lmtp.deliver(_store(row), row.recipient, content)
+    else:
+        program.deliver(shlex.split(row.command), content)
+
+
+def _store(row: Destination) -> tuple[str, int]:
+    return (row.path, 0) if row.path else (row.host, row.port or 0)
 
 
 def _file_name(message: Message) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
-from portal import borrowing, destinations, headers, ledger, mailboxes, schedule, settings
+from portal import borrowing, destinations, dispatching, headers, ledger, mailboxes, schedule, settings
 from portal.adapters.imap import ImapMailbox
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.ledger import Ledger, Seen, mailbox_key
@@ -108,6 +108,7 @@ class _Fetch:
         self.watch = watch
         self.ends_at = watch.clock() + RUN_LIMIT
         self.log: Run = Run.create(mail_account=account, started_at=watch.clock())
+        self.by_address: dict[str, Destination] = {}
         self.largest, self.untrusted = settings.largest_message(), settings.untrusted_headers()
         #: Delivered, and not yet treated on the server as the account says.
         self.to_treat: list[Message] = []
@@ -130,8 +131,10 @@ class _Fetch:
         return self.log
 
     def _session(self) -> None:
-        destinations.prepare(self.destination)
         account = self.account
+        destinations.prepare(self.destination)
+        if account.dispatch_by_address:
+            self.by_address = dispatching.by_address((row, row.addresses) for row in Destination.select())
         with ExitStack() as opened:
             mailbox = mailboxes.open_with_token(account, opened, clock=self.watch.clock, note=self._warn)
             self._line(f"Connected to {account.host} as {account.login}{_folder_of(account)}.")
@@ -189,20 +192,27 @@ class _Fetch:
         twin = rows.twin(row, self.listed)
         if twin is None:
             return False
-        ledger.delivered(row, self.watch.clock())
+        ledger.delivered(row, twin.destination, self.watch.clock())
         self._line(f"Message {row.uid} was delivered before, as {twin.uid}; it has the very same bytes.")
         return True
 
     def _deliver(self, seen: Seen, content: BinaryIO) -> None:
         self._hold()
         row = seen.row
-        if seen.is_new or not destinations.holds(self.destination, row):
+        destination = self._destination_of(content)
+        if seen.is_new or not destinations.holds(destination, row):
             with headers.without(content, [] if self.account.trusted else self.untrusted) as passed:
-                destinations.deliver(self.destination, row, passed)
-        ledger.delivered(row, self.watch.clock())
+                destinations.deliver(destination, row, passed)
+        ledger.delivered(row, destination, self.watch.clock())
         self.log.delivered += 1
         self.log.size += row.size
         self.watch.progress(self.log)
+
+    def _destination_of(self, content: BinaryIO) -> Destination:
+        if not self.account.dispatch_by_address:
+            return self.destination
+        content.seek(0)
+        return dispatching.choose(content.read(_HEADER_BYTES), self.by_address, self.destination)
 
     def _quarantine(self, row: Message, error: Refused) -> None:
         ledger.failed(row, str(error), self.watch.clock())

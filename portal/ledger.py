@@ -9,7 +9,7 @@ from peewee import Expression
 
 from portal import schedule
 from portal.db import transaction
-from portal.models import AfterFetch, MailAccount, Message, MessageState
+from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState
 
 
 def mailbox_key(account: MailAccount, generation: str) -> str:
@@ -101,9 +101,10 @@ def _is_to_be_tried_again(row: Message, largest: int | None, now: datetime) -> b
     return row.state is MessageState.FAILED and (row.try_at is None or row.try_at <= now)
 
 
-def delivered(row: Message, now: datetime) -> None:
+def delivered(row: Message, destination: Destination | None, now: datetime) -> None:
     """Written after the destination has it for good, and before the server is told to remove it."""
     row.state, row.delivered_at, row.failure, row.try_at = MessageState.DELIVERED, now, None, None
+    row.destination = destination
     row.save()
 
 

@@ -27,6 +27,7 @@ class Fields:
     token: Token | None
     destination: Destination
     folder: str = "INBOX"
+    dispatch_by_address: bool = False
     after_fetch: AfterFetch = AfterFetch.KEEP
     move_to: str = ""
     trusted: bool = False

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from portal import embedded, jobs, log, sealing
-from portal.adapters import tls
+from portal.adapters import program, tls
 from portal.config import Config
 from portal.db import connected, database, open_database
 from portal.errors import ConfigError
@@ -34,6 +34,7 @@ def start(config: Config) -> None:
     """Bind this process to log, CAs, database, keys and Redis. ConfigError, one line, when one is unusable."""
     log.set_up(config.log_format)
     tls.trust(config.ca_file)
+    program.allow(config.allow_commands)
     tls.client_context()
     open_database(config.database_url)
     sealing.use_keys(sealing.read_key_file(config.keys_file))

@@ -21,7 +21,7 @@ for (const select of document.querySelectorAll("select[data-go]")) {
 for (const choice of document.querySelectorAll("[data-shows]")) {
   const show = () => {
     for (const field of document.querySelectorAll("[data-shown-for]")) {
-      field.hidden = field.dataset.shownFor !== choice.value;
+      field.hidden = !field.dataset.shownFor.split(" ").includes(choice.value);
     }
   };
   choice.addEventListener("change", show);

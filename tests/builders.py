@@ -109,7 +109,7 @@ def fresh(token: Token) -> Token:
 
 def make_destination(folder: Path, name: str = "Inbox") -> Destination:
     path = str(folder / "Maildir")
-    return destinations.add(name=name, type=DestinationType.MAILDIR, path=path, actor="test", now=NOW)
+    return destinations.add(destinations.Fields(name, DestinationType.MAILDIR, path), actor="test", now=NOW)
 
 
 def make_account(

@@ -97,11 +97,25 @@ class Life:
             with suppress(Killed):
                 self.renew()
 
+    def goes_on(self, step: Any) -> None:
+        """One of the acts below, or time that passes."""
+        if isinstance(step, timedelta):
+            self.waits(step)
+        else:
+            step(self)
+
     def waits(self, by: timedelta) -> None:
         self.now += by
 
     def waits_for_the_lease(self) -> None:
         self.now += LEASE
+
+
+def new_life(provider: FakeProvider, patch: pytest.MonkeyPatch) -> Life:
+    """On an empty database: Hypothesis lives many lives in one test."""
+    for table in (RefreshDay, Token, TokenConfig, ProviderHost, Event):
+        table.delete().execute()
+    return Life(provider, patch)
 
 
 ACTS: list[Callable[[Life], None]] = [
@@ -115,11 +129,9 @@ ACTS: list[Callable[[Life], None]] = [
 def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_is_there(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
 ) -> None:
-    for table in (RefreshDay, Token, TokenConfig, ProviderHost, Event):
-        table.delete().execute()
-    life = Life(provider, monkeypatch)
+    life = new_life(provider, monkeypatch)
     for step in steps:
-        life.waits(step) if isinstance(step, timedelta) else step(life)
+        life.goes_on(step)
         stored = fresh(life.token)
         state = status.access_token(token_facts.of(stored, MARGIN), life.now)
         assert state.name in NAMES
@@ -133,11 +145,9 @@ def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_i
 def test_whatever_happened_a_provider_that_grants_again_mends_all_but_a_refusal(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
 ) -> None:
-    for table in (RefreshDay, Token, TokenConfig, ProviderHost, Event):
-        table.delete().execute()
-    life = Life(provider, monkeypatch)
+    life = new_life(provider, monkeypatch)
     for step in steps:
-        life.waits(step) if isinstance(step, timedelta) else step(life)
+        life.goes_on(step)
     life.waits(timedelta(hours=2, minutes=30))
     life.grants()
     stored = fresh(life.token)

@@ -1,6 +1,7 @@
 """``destination``: where fetched mail goes."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,7 +9,7 @@ from portal import destinations
 from portal.cli.common import actor, as_json, now, show, show_all, with_portal
 from portal.models import Destination, DestinationType
 
-_COLUMNS = ("name", "type", "path", "comment")
+_COLUMNS = ("name", "type", "goes_to", "addresses", "comment")
 
 
 @click.group()
@@ -35,35 +36,53 @@ def show_destination(name: str, in_json: bool) -> None:
     show({column: getattr(row, column) for column in (*_COLUMNS, "created_at", "changed_at")}, in_json)
 
 
+def _options(command: Any) -> Any:
+    for option in reversed((
+        click.option("--path", help="The folder of a Maildir, or the unix socket of a mail store."),
+        click.option("--host", help="Of a mail store (LMTP over TCP)."),
+        click.option("--port", type=click.IntRange(1, 65535)),
+        click.option("--recipient", help="Whom the mail store delivers to."),
+        click.option("--command", help="Program and arguments in one word; only with PORTAL_ALLOW_COMMANDS=1."),
+        click.option("--addresses", help="Mail to these comes here when an account dispatches by address."),
+        click.option("--comment"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _entered(given: dict[str, Any]) -> dict[str, Any]:
+    """What was named, a path made full."""
+    if given.get("path"):
+        given["path"] = str(Path(given["path"]).absolute())
+    return {name: value for name, value in given.items() if value is not None}
+
+
 @destination.command()
 @click.option("--name", required=True)
 @click.option("--type", "kind", required=True, type=click.Choice([kind.value for kind in DestinationType]))
-@click.option("--path", required=True, help="The folder of a Maildir.")
-@click.option("--comment", default="")
+@_options
 @with_portal
-def add(name: str, kind: str, path: str, comment: str) -> None:
+def add(name: str, kind: str, **given: Any) -> None:
     """Add a destination."""
-    full = str(Path(path).absolute())
-    destinations.add(name=name, type=DestinationType(kind), path=full, comment=comment, actor=actor(), now=now())
+    fields = destinations.Fields(name=name, type=DestinationType(kind), **_entered(given))
+    destinations.add(fields, actor=actor(), now=now())
 
 
 @destination.command()
 @click.argument("current", metavar="NAME")
 @click.option("--name", help="A new name.")
-@click.option("--path")
-@click.option("--comment")
+@_options
 @with_portal
-def edit(current: str, name: str | None, path: str | None, comment: str | None) -> None:
+def edit(current: str, **given: Any) -> None:
     """Change a destination; what is not named stays."""
     row = Destination.named(current)
-    full = str(Path(path).absolute()) if path else row.path
-    text = row.comment if comment is None else comment
-    destinations.edit(row, name=name or row.name, path=full, comment=text, actor=actor(), now=now())
+    values = {name: getattr(row, name) for name in destinations.Fields.__dataclass_fields__}
+    destinations.edit(row, destinations.Fields(**{**values, **_entered(given)}), actor=actor(), now=now())
 
 
 @destination.command()
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a destination; its files stay."""
+    """Delete a destination; what was delivered stays."""
     destinations.delete(Destination.named(name), actor=actor(), now=now())

@@ -77,6 +77,8 @@ def _options(command: Any) -> Any:
         click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
         click.option("--folder", help="Default: INBOX."),
         click.option("--destination", metavar="NAME"),
+        click.option("--dispatch-by-address/--dispatch-to-destination", "by_address", default=None,
+                     help="Whether a message's addresses decide, and --destination only when they say nothing."),
         click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch),
         click.option("--trusted/--untrusted", default=None, help="Whether headers that command a ticket system pass."),
         click.option("--fetch-interval", type=int, help="Seconds; 0: as in the settings."),
@@ -110,6 +112,7 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
         folder=given["folder"] or "INBOX",
         after_fetch=after_fetch,
         move_to=move_to,
+        dispatch_by_address=bool(given["by_address"]),
         trusted=bool(given["trusted"]),
         fetch_interval=given["fetch_interval"] or None,
         comment=given["comment"] or "",
@@ -129,6 +132,7 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
     """Change a mail account; what is not named stays."""
     row = MailAccount.named(account)
     values = {name: getattr(row, name) for name in mail_accounts.Fields.__dataclass_fields__}
+    given["dispatch_by_address"] = given.pop("by_address")
     if after_fetch := given.pop("after_fetch"):
         values["after_fetch"], values["move_to"] = after_fetch
     values |= {name: value for name, value in given.items() if value is not None}

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField
+from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
+from portal import destinations
 from portal.forms import Form, choices, chosen, text
 from portal.mail_accounts import Fields
 from portal.mailboxes import DEFAULT_PORTS
@@ -36,6 +37,13 @@ class MailAccountForm(Form):
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
     folder = StringField("IMAP folder", default="INBOX", description="POP3 has but one.", render_kw=_OFF)
+    dispatching = SelectField(
+        "Dispatching",
+        validate_choice=False,
+        choices=choices(
+            [("", "to the selected destination"), ("address", "by address, else to the selected destination")]
+        ),
+    )
     destination = SelectField("Destination", [_REQUIRED])
     after_fetch = SelectField(
         "After the fetch",
@@ -83,6 +91,7 @@ class MailAccountForm(Form):
         self.authentication.data = "oauth2_token" if account.token else _PASSWORD
         self.token.data = str(account.token.id) if account.token else ""
         self.destination.data = str(account.destination.id)
+        self.dispatching.data = "address" if account.dispatch_by_address else ""
 
     def validate(self, *args: Any, **kwargs: Any) -> bool:
         """A token must be chosen where one is to be used, whatever password there was before."""
@@ -103,6 +112,7 @@ class MailAccountForm(Form):
             token=chosen(Token, "token", self.token.data) if by_token else None,
             destination=chosen(Destination, "destination", self.destination.data),
             folder=text(self.folder.data) or "INBOX",
+            dispatch_by_address=self.dispatching.data == "address",
             after_fetch=AfterFetch(self.after_fetch.data),
             move_to=text(self.move_to.data),
             fetch_interval=self.fetch_interval.data,
@@ -119,11 +129,36 @@ class MailAccountForm(Form):
 
 class DestinationForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
-    type = SelectField("Type", choices=choices((kind.value, "Maildir") for kind in DestinationType))
+    type = SelectField(
+        "Type",
+        choices=choices([("maildir", "Maildir"), ("lmtp", "LMTP (a mail store)"), ("command", "Command")]),
+    )
     path = StringField(
-        "Path",
-        [_REQUIRED],
-        description="The full path of the Maildir; its folders are made if they are missing.",
+        "Path", description="The full path of a Maildir, or of the unix socket of a mail store.", render_kw=_OFF
+    )
+    host = StringField("Host", description="Of a mail store that is reached over TCP.", render_kw=_OFF)
+    port = IntegerField("Port", [Optional()])
+    recipient = StringField("Recipient", description="Whom the mail store delivers to.", render_kw=_OFF)
+    command = StringField(
+        "Command",
+        description="Program and arguments; it gets the message on standard input. Only with PORTAL_ALLOW_COMMANDS=1.",
         render_kw=_OFF,
     )
+    addresses = TextAreaField(
+        "Addresses", description="Mail to these comes here when an account dispatches by address.", render_kw=_OFF
+    )
     comment = StringField("Comment", [Length(max=250)])
+
+    def entered(self) -> destinations.Fields:
+        """Only what the chosen type has use for; the rest may have been typed for another."""
+        kind = DestinationType(self.type.data)
+        typed = {name: text(self[name].data) for name in ("name", "addresses", "comment", *_USED_BY[kind])}
+        port = self.port.data if kind is DestinationType.LMTP else None
+        return destinations.Fields(type=kind, port=port, **typed)
+
+
+_USED_BY = {
+    DestinationType.MAILDIR: ("path",),
+    DestinationType.LMTP: ("path", "host", "recipient"),
+    DestinationType.COMMAND: ("command",),
+}

@@ -55,6 +55,8 @@ class MailAccount(Leased):
     password = SealedField()
     folder = CharField(max_length=500, default="INBOX")
     destination = ForeignKeyField(Destination, backref="mail_accounts", on_delete="RESTRICT")
+    #: Each message goes where its addresses say, and to ``destination`` only if they say nothing.
+    dispatch_by_address = BooleanField(default=False)
     after_fetch = EnumField(AfterFetch, default=AfterFetch.KEEP)
     #: The folder that messages are moved to; empty unless they are.
     move_to = CharField(max_length=500, default="")
@@ -150,6 +152,8 @@ class Message(Row):
     seen_at = UtcField()
     #: NULL: not delivered yet.
     delivered_at = UtcField(null=True)
+    #: Where it was delivered to. NULL: not delivered, or the destination is gone.
+    destination = ForeignKeyField(Destination, null=True, on_delete="SET NULL")
     #: When the server was told to remove it, or to move it elsewhere. NULL: not by us.
     removed_at = UtcField(null=True)
     #: When it was marked as read on the server. NULL: not by us.

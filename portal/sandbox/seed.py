@@ -36,7 +36,8 @@ def sow(config: Config, *, now: datetime) -> None:
         _follow_ports(addresses)
         return
     inbox = config.data_dir / "mail" / "inbox"
-    destination = destinations.add(name="Inbox", type=DestinationType.MAILDIR, path=str(inbox), actor=ACTOR, now=now)
+    fields = destinations.Fields("Inbox", DestinationType.MAILDIR, str(inbox))
+    destination = destinations.add(fields, actor=ACTOR, now=now)
     flowing, waiting = (_register(f"Sandbox {name}", addresses, now) for name in ("help desk", "invoices"))
     _sign_in(flowing, store.USERS[0], now)
     _account("Help desk", store.USERS[0], flowing, destination, addresses, now)

@@ -5,9 +5,8 @@ from werkzeug.wrappers import Response
 
 from portal import access, destinations
 from portal.errors import Invalid, NotFound, PortalError
-from portal.forms import text
 from portal.forms.mail import DestinationForm
-from portal.models import Destination, DestinationType, Role
+from portal.models import Destination, Role
 
 bp = Blueprint("destinations", __name__, url_prefix="/destinations")
 
@@ -22,9 +21,8 @@ def index() -> str:
 def new() -> str | Response:
     form = DestinationForm()
     if form.validate_on_submit():
-        kind = DestinationType(form.type.data)
         try:
-            row = destinations.add(type=kind, **_entered(form), actor=access.actor(), now=g.now)
+            row = destinations.add(form.entered(), actor=access.actor(), now=g.now)
         except Invalid as error:
             form.refuse(error)
         else:
@@ -40,7 +38,7 @@ def edit(row_id: int) -> str | Response:
     form = DestinationForm(obj=row)
     if form.validate_on_submit():
         try:
-            destinations.edit(row, **_entered(form), actor=access.actor(), now=g.now)
+            destinations.edit(row, form.entered(), actor=access.actor(), now=g.now)
         except Invalid as error:
             form.refuse(error)
         else:
@@ -58,12 +56,8 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("destinations.edit", row_id=row.id), 303)
-    flash(f"{row.name} is deleted. Its files stay.", "success")
+    flash(f"{row.name} is deleted. What was delivered stays.", "success")
     return redirect(url_for("destinations.index"), 303)
-
-
-def _entered(form: DestinationForm) -> dict[str, str]:
-    return {name: text(form[name].data) for name in ("name", "path", "comment")}
 
 
 def _row(row_id: int) -> Destination:
