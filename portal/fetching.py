@@ -281,7 +281,8 @@ class _Fetch:
         account.tries += 1
         account.failing_since = account.failing_since or now
         account.failure = str(error)
-        account.look_at = schedule.retry_at(now, account.tries)
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        account.look_at = schedule.retry_at(now, account.tries, asked)
         if account.give_back():
             self._line(str(error), "error")
             self._end(RunOutcome.FAILED, f"Failed; next try at {account.look_at:%H:%M:%S} UTC.")

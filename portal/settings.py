@@ -122,6 +122,7 @@ KNOWN = {
             "Header fields taken off the mail of accounts that are not trusted; * stands for any characters.",
             _headers,
         ),
+        Known("Retention", "90", "Days that runs and messages off their server are remembered.", _between(1, 3650)),
         Known("ProviderRequests", "4", "Token requests under way at once at one provider host.", _between(1, 100)),
     )
 }
@@ -201,6 +202,10 @@ def largest_message() -> int | None:
 def untrusted_headers() -> list[str]:
     """Patterns in lower case."""
     return [name for name in get("UntrustedHeaders").lower().split(", ") if name]
+
+
+def retention() -> timedelta:
+    return timedelta(days=int(get("Retention")))
 
 
 def provider_requests() -> int:

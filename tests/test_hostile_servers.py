@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from portal.adapters import tls
+from portal.adapters.server import suggested_pause
 from portal.models import Destination, RunOutcome
 from portal.sandbox import certificates
 from tests.builders import make_account, make_token
@@ -69,3 +70,15 @@ def test_a_certificate_of_a_stranger_is_not_accepted(mail_server: FakeMailServer
 
 def test_a_closed_port_is_one_clear_sentence(inbox: Destination) -> None:
     assert "No connection to 127.0.0.1: Connection refused" in why(finished(make_account(inbox, make_token(), port=1)))
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("NO Request is throttled. Suggested Backoff Time: 299001 milliseconds", 300),
+        ("BAD suggested backoff time: 10 milliseconds", 1),
+        ("NO Try later", None),
+    ],
+)
+def test_a_server_that_says_how_long_to_stay_away_is_heard(words: str, seconds: int | None) -> None:
+    assert suggested_pause(words) == seconds

@@ -22,7 +22,7 @@ LAYERS = [
     ["portal.device_sign_ins", "portal.transfer"],
     ["portal.fetching", "portal.signing_in", "portal.mail_accounts", "portal.token_overview"],
     ["portal.token_configs", "portal.destinations", "portal.ledger", "portal.mailboxes", "portal.quarantine"],
-    ["portal.borrowing", "portal.renewals", "portal.certificates"],
+    ["portal.borrowing", "portal.renewals", "portal.retention", "portal.certificates"],
     ["portal.refreshing", "portal.giving_up", "portal.users", "portal.owner_links", "portal.refresh_history"],
     ["portal.outcomes", "portal.token_facts"],
     ["portal.clients", "portal.provider_hosts", "portal.strict_yaml", "portal.znuny"],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from peewee import DatabaseError
 
-from portal import health, jobs, renewals, startup
+from portal import health, jobs, renewals, retention, startup
 from portal.config import Config
 from portal.db import connected
 from portal.models import DeviceSignIn, Heartbeat, MailAccount
@@ -25,6 +25,7 @@ def tick(holder: str, *, now: datetime) -> int:
     """Enqueue what is due and return how much; 0 when another clock leads."""
     if not _lead(holder, now):
         return 0
+    retention.purge(now)
     renewals.note_backlog(now)
     enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
     enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))

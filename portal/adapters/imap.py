@@ -12,7 +12,7 @@ from imapclient.exceptions import LoginError, ProtocolError
 
 from portal.adapters import sasl, server
 from portal.adapters.sasl import Credential
-from portal.adapters.server import Security, Server, has_more
+from portal.adapters.server import Security, Server, has_more, suggested_pause
 from portal.errors import Answer, Refused, Unavailable
 
 CONNECT_SECONDS = 10
@@ -209,9 +209,11 @@ def _told(host: str) -> Iterator[None]:
         try:
             yield
         except IMAP4.abort as error:
-            raise Unavailable(f"{host} broke off: {_clean(error)}") from error
+            words = _clean(error)
+            raise Unavailable(f"{host} broke off: {words}", retry_after=suggested_pause(words)) from error
         except IMAP4.error as error:
-            raise Unavailable(f"{host} answered: {_clean(error)}") from error
+            words = _clean(error)
+            raise Unavailable(f"{host} answered: {words}", retry_after=suggested_pause(words)) from error
         except (ProtocolError, AssertionError) as error:
             raise Unavailable(f"{host} answered something that is not IMAP.") from error
 

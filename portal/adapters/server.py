@@ -1,5 +1,6 @@
 """A mail server to connect to, and how what happens on the wire is told in one sentence."""
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -44,6 +45,15 @@ def has_more(file: BufferedReader, connection: socket.socket) -> bool:
         return False
     finally:
         connection.settimeout(timeout)
+
+
+def suggested_pause(words: str) -> int | None:
+    """The seconds that a server wants us to stay away, out of its own words; None when it does not say.
+
+    Microsoft: "Request is throttled. Suggested Backoff Time: 9000 milliseconds".
+    """
+    found = re.search(r"Suggested Backoff Time: (\d{1,9}) milliseconds", words, re.IGNORECASE)
+    return -(-int(found[1]) // 1000) if found else None
 
 
 @contextmanager

@@ -1,0 +1,35 @@
+"""What the log and the ledger forget, and when."""
+
+from datetime import datetime, timedelta
+
+from portal import settings
+from portal.models import Heartbeat, Message, Run, tuples
+
+_NAME = "retention"
+_EVERY = timedelta(hours=1)
+#: As many rows of a kind at a time: nobody is to wait for a purge.
+_AT_ONCE = 2000
+
+
+def purge(now: datetime) -> int:
+    """Once an hour, forget runs, and messages that are off their server, older than Retention; how many rows it was.
+
+    Messages still on the server stay in the ledger however old they are: without their row they would come again.
+    """
+    if not _is_time(now):
+        return 0
+    before = now - settings.retention()
+    runs = Run.select(Run.id).where(Run.started_at < before, Run.ended_at.is_null(False)).limit(_AT_ONCE)
+    gone = Message.select(Message.id).where(Message.removed_at < before).limit(_AT_ONCE)
+    forgotten = 0
+    for model, query in ((Run, runs), (Message, gone)):
+        ids = [row_id for (row_id,) in tuples(query)]
+        forgotten += model.delete().where(model.id.in_(ids)).execute() if ids else 0
+    return forgotten
+
+
+def _is_time(now: datetime) -> bool:
+    """Whether it is this clock's turn, once an hour."""
+    Heartbeat.insert(name=_NAME, holder="", at=now - _EVERY).on_conflict_ignore().execute()
+    due = (Heartbeat.name == _NAME) & (Heartbeat.at <= now - _EVERY)
+    return bool(Heartbeat.update(at=now).where(due).execute())
