@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from portal import borrowing, certificates, device_sign_ins, giving_up, outcomes, refreshing, signing_in, token_configs
 from portal.adapters import tls
-from portal.errors import Refused
+from portal.errors import Refused, Unavailable
 from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, Token, TokenConfig
 from portal.sealing import Secret
 from tests.builders import fresh, make_config
@@ -209,8 +209,9 @@ def test_a_revoked_token_is_refused_by_the_provider(trusted: None, provider: Pro
     again = fresh(token)
     again.refresh_token = held
     again.overwrite()
-    with pytest.raises(Refused, match="invalid_grant"):
-        refreshing.refresh(token.id, actor="worker", now=now())
+    for minutes, kind in ((0, Unavailable), (1, Refused)):
+        with pytest.raises(kind, match="invalid_grant"):
+            refreshing.refresh(token.id, actor="worker", now=now() + timedelta(minutes=minutes))
 
 
 def test_the_discovery_document_names_the_endpoints(trusted: None, provider: Provider) -> None:

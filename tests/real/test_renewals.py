@@ -5,7 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,10 +134,13 @@ def kill_some(stage: Stage, dice: random.Random) -> int:
     """SIGKILL to one or two processes in the middle of a renewal; now and then to a worker with its job."""
     horses = stage.portal.horses()
     victims = dice.sample(horses, min(len(horses), dice.randint(1, 2)))
+    killed = 0
     for victim in victims:
-        parent = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
-        os.kill(parent if dice.random() < 0.15 else victim, signal.SIGKILL)
-    return len(victims)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended by itself
+            parent = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(parent if dice.random() < 0.15 else victim, signal.SIGKILL)
+            killed += 1
+    return killed
 
 
 def settle() -> None:
