@@ -20,7 +20,7 @@ PAGES = {
     "home": "/", "tokens": "/tokens", "token-new": "/tokens/new?template=microsoft-tenant", "token": "/tokens/1",
     "token-waiting": "/tokens/2", "token-app": "/tokens/new?template=microsoft-app", "paste": "/tokens/token/2/paste",
     "transfer": "/tokens/transfer", "mail-accounts": "/mail-accounts", "mail-account": "/mail-accounts/1",
-    "mail-account-new": "/mail-accounts/new", "destinations": "/destinations", "destination-new": "/destinations/new",
+    "mail-account-new": "/mail-accounts/new", "quarantine": "/mail-accounts/quarantine", "destinations": "/destinations", "destination-new": "/destinations/new",
     "runs": "/runs", "run": "/runs/1", "events": "/events", "settings": "/settings", "users": "/users",
     "user-new": "/users/new", "status": "/status", "not-found": "/nowhere",
 }  # fmt: skip
