@@ -13,7 +13,7 @@ from portal import audit, dispatching
 from portal.adapters import lmtp, maildir, program
 from portal.db import transaction
 from portal.errors import InUse, Invalid, Unavailable
-from portal.models import Destination, DestinationType, Message, text_problems
+from portal.models import HOST, Destination, DestinationType, Message, text_problems
 
 _NAME_TAKEN = "A destination with this name exists."
 
@@ -92,11 +92,16 @@ def _type_problems(entered: Fields) -> dict[str, str]:
     if entered.type is DestinationType.COMMAND:
         return _command_problems(entered.command)
     problems = {}
-    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", entered.recipient):
-        problems["recipient"] = "The address that the mail store knows the mailbox by."
+    if not (entered.recipient.isascii() and re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", entered.recipient)):
+        problems["recipient"] = "The address that the mail store knows the mailbox by, in ASCII."
     if bool(entered.path) == bool(entered.host):
         problems["path"] = "Either the path of a unix socket, or host and port."
-    elif entered.host and not 0 < (entered.port or 0) < 65536:
+    elif entered.path:
+        entered.port = None
+        problems |= {} if Path(entered.path).is_absolute() else {"path": "The full path, beginning with a slash."}
+    elif not re.fullmatch(HOST, entered.host):
+        problems["host"] = "A host name alone."
+    elif not 0 < (entered.port or 0) < 65536:
         problems["port"] = "A port from 1 to 65535."
     return problems
 

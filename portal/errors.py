@@ -54,6 +54,8 @@ class OutsideError(PortalError):
     """A failure of the other side: provider, mail server or destination."""
 
     def __init__(self, text: str, answer: Answer | None = None) -> None:
+        # PostgreSQL cannot store a NUL, and these words are kept.
+        text = text.replace("\0", "")
         super().__init__(text)
         self.answer = answer or Answer(description=text)
 

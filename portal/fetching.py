@@ -22,6 +22,7 @@ from portal.mailboxes import Mailbox
 from portal.models import (
     AfterFetch,
     Destination,
+    DestinationType,
     MailAccount,
     Message,
     Run,
@@ -33,6 +34,7 @@ from portal.models import (
 LEASE = timedelta(minutes=3)
 #: A run goes no longer than this; what is left is due again at once.
 RUN_LIMIT = timedelta(minutes=20)
+_LONGEST_DELIVERY = timedelta(minutes=20)
 _BATCH = 100
 _TREAT_AFTER = 50
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
@@ -141,13 +143,27 @@ class _Fetch:
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
             self.listed = set(uids)
+            rows.note_gone(uids, self.watch.clock())
             if account.after_fetch is not AfterFetch.KEEP:
-                self.to_treat = rows.left_over(uids)
+                self.to_treat = [row for row in rows.left_over(uids) if self._is_the_same(mailbox, rows, row)]
             waiting = rows.waiting(uids, self.largest, self.watch.clock())
             self.log.found = len(waiting)
             self.log.save()
             self._deliver_all(mailbox, rows, waiting)
             self._treat(mailbox)
+
+    def _is_the_same(self, mailbox: Mailbox, rows: Ledger, row: Message) -> bool:
+        """Whether what is there under this uid is still what was delivered: a UIDL may have been used again."""
+        if not mailbox.removes_at_end:
+            return True
+        self._hold()
+        with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
+            mailbox.download(row.uid, row.size, content, self._hold)
+            content.seek(0)
+            if hashlib.file_digest(content, "sha256").hexdigest() == row.digest:  # type: ignore[arg-type]
+                return True
+        rows.retire([row])
+        return False
 
     def _deliver_all(self, mailbox: Mailbox, rows: Ledger, waiting: list[str]) -> None:
         for start in range(0, len(waiting), _BATCH):
@@ -200,6 +216,7 @@ class _Fetch:
         self._hold()
         row = seen.row
         destination = self._destination_of(content)
+        self._hold_for_delivery(destination)
         if seen.is_new or not destinations.holds(destination, row):
             with headers.without(content, [] if self.account.trusted else self.untrusted) as passed:
                 destinations.deliver(destination, row, passed)
@@ -222,8 +239,16 @@ class _Fetch:
     def _treat(self, mailbox: Mailbox) -> None:
         """Do on the server what the account says of delivered messages, and note it once it is done."""
         rows, self.to_treat = self.to_treat, []
-        if not rows:
-            return
+        slices = (
+            [rows]
+            if mailbox.removes_at_end
+            else [rows[at : at + _TREAT_AFTER] for at in range(0, len(rows), _TREAT_AFTER)]
+        )
+        for some in slices:
+            if some:
+                self._treat_some(mailbox, some)
+
+    def _treat_some(self, mailbox: Mailbox, rows: list[Message]) -> None:
         self._hold()
         uids = [row.uid for row in rows]
         if isinstance(mailbox, ImapMailbox) and self.account.after_fetch is AfterFetch.SEEN:
@@ -248,6 +273,13 @@ class _Fetch:
         else:
             held = self.account.extend(until=now + LEASE)
         if not held:
+            raise LeaseLost
+
+    def _hold_for_delivery(self, destination: Destination) -> None:
+        """A mail store or a program may take its time, and cannot tell that it has a message already."""
+        if destination.type is not DestinationType.MAILDIR and not self.account.extend(
+            until=self.watch.clock() + _LONGEST_DELIVERY
+        ):
             raise LeaseLost
 
     def _go_on(self) -> bool:

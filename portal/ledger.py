@@ -14,7 +14,8 @@ from portal.models import AfterFetch, Destination, MailAccount, Message, Message
 
 def mailbox_key(account: MailAccount, generation: str) -> str:
     """Names a mailbox for ever: another host, login or folder is another mailbox, and so is a new UIDVALIDITY."""
-    where = "\0".join((account.host.lower(), account.login, account.folder))
+    folder = "INBOX" if account.type.is_pop3 else account.folder
+    where = "\0".join((account.host.lower(), account.login, folder))
     return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{generation}"
 
 
@@ -34,6 +35,12 @@ class Ledger:
         self._mailbox = mailbox
         self._here: Expression = (Message.mail_account == account.id) & (Message.mailbox == mailbox)
 
+    def note_gone(self, uids: list[str], now: datetime) -> None:
+        """Messages that are no longer on the server, whoever took them off: their uids may come to mean others."""
+        listed = set(uids)
+        there = Message.select(Message.id, Message.uid).where(self._here, Message.removed_at.is_null())
+        removed([row for row in there if row.uid not in listed], now)
+
     def waiting(self, uids: list[str], largest: int | None, now: datetime) -> list[str]:
         """Those of ``uids`` to be delivered now; what failed before comes last, so that it blocks nothing.
 
@@ -49,17 +56,18 @@ class Ledger:
         """The row of each message, in the order of ``sizes``; new ones are written in one transaction."""
         with transaction():
             known = {row.uid: row for row in Message.select().where(self._here, Message.uid.in_(list(sizes)))}
-            self._retire([row for row in known.values() if row.removed_at])
+            self.retire([row for row in known.values() if row.removed_at])
             known = {uid: row for uid, row in known.items() if row.removed_at is None}
             return {
                 uid: Seen(known[uid], is_new=False) if uid in known else Seen(self._new(uid, size, now), is_new=True)
                 for uid, size in sizes.items()
             }
 
-    def _retire(self, rows: list[Message]) -> None:
+    def retire(self, rows: list[Message]) -> None:
         """POP3 servers use a UIDL again once its message has gone: what comes under it now is another message."""
         for row in rows:
-            Message.update(uid=f"{row.uid[:80]}#{row.id}").where(Message.id == row.id).execute()
+            gone_at = row.removed_at or row.delivered_at
+            Message.update(uid=f"{row.uid[:80]}#{row.id}", removed_at=gone_at).where(Message.id == row.id).execute()
 
     def _new(self, uid: str, size: int, now: datetime) -> Message:
         return Message.create(
@@ -124,8 +132,15 @@ def too_large(row: Message) -> bool:
 
 
 def removed(rows: list[Message], now: datetime) -> None:
-    Message.update(removed_at=now).where(Message.id.in_([row.id for row in rows])).execute()
+    _note(rows, removed_at=now)
 
 
 def marked(rows: list[Message], now: datetime) -> None:
-    Message.update(marked_at=now).where(Message.id.in_([row.id for row in rows])).execute()
+    _note(rows, marked_at=now)
+
+
+def _note(rows: list[Message], **at: datetime) -> None:
+    """In slices: a statement takes only so many values."""
+    for start in range(0, len(rows), 500):
+        ids = [row.id for row in rows[start : start + 500]]
+        Message.update(**at).where(Message.id.in_(ids)).execute()

@@ -9,7 +9,7 @@ from peewee import IntegrityError
 from portal import audit, jobs, settings, status, token_facts
 from portal.db import transaction
 from portal.errors import Invalid
-from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity, text_problems
+from portal.models import HOST, AccountType, AfterFetch, Destination, MailAccount, Token, Validity, text_problems
 from portal.sealing import Secret
 
 _NAME_TAKEN = "A mail account with this name exists."
@@ -43,6 +43,7 @@ def _columns(entered: Fields) -> dict[str, object]:
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
     """Create an account; its first fetch is due at once. Invalid names each bad field."""
     check(entered, has_password=bool(password))
+    _check_password(password)
     try:
         with transaction():
             account = MailAccount.create(created_at=now, changed_at=now, look_at=now, **_columns(entered))
@@ -57,6 +58,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
     """Change an account and fetch it at once. ``password`` None keeps the one there is; a token takes its place."""
     check(entered, has_password=bool(password or account.password))
+    _check_password(password)
     changed = [name for name, value in _columns(entered).items() if getattr(account, name) != value]
     for name in changed:
         setattr(account, name, getattr(entered, name))
@@ -86,9 +88,14 @@ def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
     jobs.fetch_mail_account(account.id)
 
 
+def _check_password(password: Secret | None) -> None:
+    if password and not password.reveal().isprintable():
+        raise Invalid({"password": "It has a line break or a control character in it."})
+
+
 def check(entered: Fields, *, has_password: bool) -> None:
     problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
-    if entered.host and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+", entered.host):
+    if entered.host and not re.fullmatch(HOST, entered.host):
         problems["host"] = "A host name alone, for example outlook.office365.com."
     problems |= text_problems(MailAccount, _columns(entered))
     if not 0 < entered.port < 65536:
@@ -113,7 +120,7 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
         )
     if entered.type.is_pop3 and entered.after_fetch in (AfterFetch.SEEN, AfterFetch.MOVE):
         problems["after_fetch"] = "POP3 has neither marks nor folders: keep or delete."
-    if entered.after_fetch is AfterFetch.MOVE and entered.move_to in ("", entered.folder):
+    if entered.after_fetch is AfterFetch.MOVE and entered.move_to.casefold() in ("", entered.folder.casefold()):
         problems["move_to"] = "Another folder than the one that is fetched."
     if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
         problems["fetch_interval"] = "From 5 seconds to a day (86400); empty: as in the settings."

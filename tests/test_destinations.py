@@ -80,7 +80,7 @@ def test_the_mail_store_gets_every_byte(store: tuple[Store, int], content: bytes
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"), [("552 5.2.2 Mailbox full", Refused), ("452 4.2.2 Over quota for now", Unavailable)]
+    ("answer", "kind"), [("552 5.2.2 Mailbox full", Refused), ("452 4.2.2 Over quota for now", Refused)]
 )
 def test_what_the_mail_store_answers_decides(store: tuple[Store, int], answer: str, kind: type[Exception]) -> None:
     handler, port = store
@@ -101,6 +101,9 @@ def test_a_store_that_does_not_answer_is_told_when_it_is_entered() -> None:
     ("changes", "field"),
     [
         ({"recipient": "no address"}, "recipient"),
+        ({"recipient": "jörg@x.test"}, "recipient"),
+        ({"host": "", "path": "lmtp.sock"}, "path"),
+        ({"host": "a..b"}, "host"),
         ({"path": "/run/lmtp"}, "path"),
         ({"host": ""}, "path"),
         ({"port": None}, "port"),
@@ -139,11 +142,26 @@ def test_a_command_gets_the_message_and_nothing_else(script: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(75, Unavailable), (1, Unavailable), (70, Unavailable), (67, Refused), (65, Refused)]
+    ("code", "kind"), [(75, Unavailable), (71, Unavailable), (1, Refused), (255, Refused), (67, Refused)]
 )
 def test_the_exit_code_decides_as_sysexits_has_it(script: Path, code: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=f"ended with {code}. told so"):
         program.deliver([str(script), "x", str(code)], BytesIO(b""))
+
+
+def test_a_child_that_a_command_leaves_behind_holds_nothing_up(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "SECONDS", 5)
+    script.write_text("#!/bin/sh\nsleep 20 &\nexit 0\n")
+    program.deliver([str(script)], BytesIO(b"x"))
+
+
+def test_a_command_that_does_not_end_is_killed_and_its_message_waits(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "SECONDS", 0.2)
+    script.write_text("#!/bin/sh\nsleep 20\n")
+    with pytest.raises(Refused, match="did not end"):
+        program.deliver([str(script)], BytesIO(b"x"))
 
 
 def test_commands_are_off_unless_the_process_allows_them() -> None:

@@ -116,6 +116,35 @@ def test_a_uidl_that_is_used_again_is_another_message(
     assert sorted(delivered(inbox)) == sorted(TEN[:2])
 
 
+def test_a_uidl_that_is_used_again_after_a_cut_off_quit_costs_no_mail(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(TEN[0])
+    real = pop3.Pop3Mailbox.remove
+
+    def lose_the_answer(mailbox: pop3.Pop3Mailbox, uids: list[str]) -> None:
+        real(mailbox, uids)
+        raise Unavailable("the answer to QUIT is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pop3.Pop3Mailbox, "remove", lose_the_answer)
+        finished(account)
+    with store.database.connection_context():
+        store.Mail.create(user=USER, uid=1, content=TEN[1])
+    assert finished(account, 1).delivered == 1
+    assert sorted(delivered(inbox)) == sorted(TEN[:2])
+    assert mail_server.holds() == []
+
+
+def test_another_folder_means_nothing_over_pop3(mail_server: FakeMailServer, inbox: Destination) -> None:
+    mail_server.accepts()
+    account = pop3_account(inbox, make_token(), mail_server.pop3_port, AfterFetch.KEEP)
+    mail_server.receives(*TEN[:3])
+    finished(account)
+    MailAccount.update(folder="Elsewhere").execute()
+    assert finished(account, 1).delivered == 0
+
+
 def test_a_message_that_comes_back_with_the_same_bytes_is_not_delivered_twice(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:

@@ -64,13 +64,18 @@ class ImapMailbox:
     def _part(self, uid: str, asked: str, key: bytes, file: BinaryIO) -> int | None:
         with _told(self._host):
             try:
-                data = self._client.fetch([int(uid)], [asked]).get(int(uid), {}).get(key)
+                answer = self._client.fetch([int(uid)], [asked]).get(int(uid))
             except IMAP4.abort:
                 raise
             except IMAP4.error as error:
-                raise Refused(f"{self._host} does not hand it out: {_clean(error)}") from error
-        if data is None:
+                if _is_about_all(words := _clean(error)):
+                    raise
+                raise Refused(f"{self._host} does not hand it out: {words}") from error
+        if answer is None:
             return None
+        data = answer.get(key)
+        if data is None:
+            raise Refused(f"{self._host} lists it and gives nothing.")
         file.write(data)
         return len(data)
 
@@ -101,6 +106,11 @@ class ImapMailbox:
             else:
                 self._client.copy(numbers, folder)
                 self._remove(numbers)
+
+
+def _is_about_all(words: str) -> bool:
+    """Whether a refusal means everybody and not this one message (Microsoft's words)."""
+    return suggested_pause(words) is not None or "not connected" in words.lower()
 
 
 def _numbers(uids: list[str]) -> list[int]:

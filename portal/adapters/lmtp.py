@@ -8,21 +8,32 @@ from typing import BinaryIO
 from portal.errors import Refused, Unavailable
 
 SECONDS = 60
+#: RFC 5321 section 4.5.3.2.6: who hangs up earlier may have a message delivered twice.
+LAST_SECONDS = 600
 _LINE = 65536
 
 
 def deliver(address: tuple[str, int], recipient: str, content: BinaryIO) -> None:
     """Hand the message over, line by line; ``address`` is host and port, or the path of a unix socket and 0.
 
-    Refused: the store will never take it (5xx). Unavailable: not now (4xx, no connection).
+    Unavailable: the store takes nothing now. Refused: it did not take this one message, for now or for ever.
     """
     with _session(address) as client:
         _expect(250, client.mail("<>"))
-        _expect(250, client.rcpt(recipient))
-        _expect(354, client.docmd("DATA"))
-        for line in _stuffed(content):
-            client.send(line)
-        _expect(250, client.getreply())
+        try:
+            _expect(250, client.rcpt(recipient))
+            _expect(354, client.docmd("DATA"))
+            _send(client, content)
+            _expect(250, client.getreply())
+        except Unavailable as error:
+            raise Refused(str(error)) from error
+
+
+def _send(client: smtplib.LMTP, content: BinaryIO) -> None:
+    for line in _stuffed(content):
+        client.send(line)
+    assert client.sock is not None
+    client.sock.settimeout(LAST_SECONDS)
 
 
 def check(address: tuple[str, int]) -> None:
@@ -42,7 +53,7 @@ def _session(address: tuple[str, int]) -> Iterator[smtplib.LMTP]:
             yield client
         finally:
             client.close()
-    except (smtplib.SMTPException, EOFError) as error:
+    except (smtplib.SMTPException, EOFError, ValueError) as error:
         raise Unavailable(f"The mail store at {where} broke off: {error}") from error
     except OSError as error:
         raise Unavailable(f"No connection to the mail store at {where}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ Not poplib: that one refuses a line above 2,048 bytes and keeps a whole message 
 """
 
 import base64
+import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ class Pop3Mailbox:
 
     def uids(self) -> list[str]:
         """The UIDL of every message, oldest first."""
-        self._numbers = {uid: int(number) for number, uid in self._connection.table("UIDL")}
+        self._numbers = {_name(uid): int(number) for number, uid in self._connection.table("UIDL")}
         return list(self._numbers)
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
@@ -63,6 +64,13 @@ class Pop3Mailbox:
             for uid in uids:
                 self._connection.command(f"DELE {self._numbers[uid]}")
             self._connection.command("QUIT")
+
+
+def _name(uidl: str) -> str:
+    """A UIDL as it is (RFC 1939: up to 70 printable characters); what is none by its digest."""
+    if len(uidl) <= 70 and uidl.isprintable():
+        return uidl
+    return f"sha256-{hashlib.sha256(uidl.encode()).hexdigest()}"
 
 
 @contextmanager

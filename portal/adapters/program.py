@@ -1,16 +1,20 @@
 """A program that takes a message on its standard input: no shell, no secrets around it, an end in time."""
 
 import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from portal.errors import Refused, Unavailable
 
 SECONDS = 120
-#: Those of sysexits.h that mean: never (EX_USAGE, EX_DATAERR, EX_NOUSER, EX_NOHOST, EX_NOPERM).
-_NEVER = (64, 65, 67, 68, 77)
+#: Those of sysexits.h that mean: not now, whatever the message (EX_UNAVAILABLE, EX_OSERR, EX_IOERR, EX_TEMPFAIL).
+_LATER = (69, 71, 74, 75)
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+_WORDS = 4096
 
 _is_allowed = False
 
@@ -32,16 +36,29 @@ def check(arguments: Sequence[str]) -> None:
 def deliver(arguments: Sequence[str], content: BinaryIO) -> None:
     """Run it; exit code 0 means that it has the message. Refused or Unavailable tell by its code, with its words."""
     check(arguments)
+    # Files, not pipes: a child that it leaves behind would hold a pipe open.
+    with TemporaryFile() as message, TemporaryFile() as errors:
+        shutil.copyfileobj(content, message)
+        message.seek(0)
+        code = _run(arguments, message, errors)
+        errors.seek(0)
+        words = " ".join(errors.read(_WORDS).decode("utf-8", "replace").split())[:300]
+    if code:
+        kind = Unavailable if code in _LATER else Refused
+        raise kind(f"{arguments[0]} ended with {code}. {words}".strip())
+
+
+def _run(arguments: Sequence[str], message: BinaryIO, errors: BinaryIO) -> int:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     try:
-        done = subprocess.run(
-            arguments, input=content.read(), env=environment, capture_output=True, timeout=SECONDS, check=False
+        process = subprocess.Popen(
+            arguments, stdin=message, stdout=subprocess.DEVNULL, stderr=errors, env=environment, start_new_session=True
         )
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{arguments[0]} did not end within {SECONDS} seconds.") from error
     except OSError as error:
         raise Unavailable(f"{arguments[0]} could not be run: {error.strerror}") from error
-    if done.returncode:
-        words = " ".join(done.stderr.decode("utf-8", "replace").split())[:300]
-        kind = Refused if done.returncode in _NEVER else Unavailable
-        raise kind(f"{arguments[0]} ended with {done.returncode}. {words}".strip())
+    try:
+        return process.wait(SECONDS)
+    except subprocess.TimeoutExpired as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise Refused(f"{arguments[0]} did not end within {SECONDS} seconds.") from error

@@ -1,7 +1,7 @@
 """The rows, one file a word."""
 
 from portal.models.backlog import Backlog
-from portal.models.base import Leased, Row, text_problems, tuples
+from portal.models.base import HOST, Leased, Row, text_problems, tuples
 from portal.models.destination import Destination, DestinationType
 from portal.models.event import Event
 from portal.models.heartbeat import Heartbeat
@@ -24,6 +24,7 @@ from portal.models.token_config import ClientAuth, ClientSecret, Flow, TokenConf
 from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
 
 __all__ = [
+    "HOST",
     "AccountType",
     "AfterFetch",
     "Backlog",

@@ -16,6 +16,11 @@ def tuples(query: Any) -> list[tuple[Any, ...]]:
     return list(query.tuples())
 
 
+#: A host name or address, as it can be connected to.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST = rf"(?:{_LABEL}\.)*{_LABEL}\.?|[0-9a-fA-F:]+"
+
+
 def text_problems(model: type[Model], values: Mapping[str, object]) -> dict[str, str]:
     """What is wrong with texts: characters that nobody sees, or too many (which only PostgreSQL would refuse)."""
     problems = {}
