@@ -5,16 +5,14 @@ the server. A worker that dies between two of them leaves a row from which the n
 seen but not marked is looked for at its destination before it is delivered again.
 """
 
-import hashlib
-import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from portal import borrowing, destinations, dispatching, headers, ledger, mailboxes, schedule, settings
+from portal import borrowing, contents, destinations, dispatching, headers, ledger, mailboxes, schedule, settings
 from portal.adapters.imap import ImapMailbox
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.ledger import Ledger, Seen, mailbox_key
@@ -38,7 +36,6 @@ _LONGEST_DELIVERY = timedelta(minutes=20)
 _BATCH = 100
 _TREAT_AFTER = 50
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
-_HEADER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -159,8 +156,7 @@ class _Fetch:
         self._hold()
         with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
             mailbox.download(row.uid, row.size, content, self._hold)
-            content.seek(0)
-            if hashlib.file_digest(content, "sha256").hexdigest() == row.digest:  # type: ignore[arg-type]
+            if contents.digest(content) == row.digest:
                 return True
         rows.retire([row])
         return False
@@ -192,7 +188,7 @@ class _Fetch:
                 if not mailbox.download(uid, row.size, content, self._hold):
                     self._line(f"Message {uid} has gone from the server in the meantime.")
                     return
-                _describe(row, content)
+                contents.describe(row, content)
                 if not self._is_known(rows, row):
                     self._deliver(seen, content)
             except Refused as error:
@@ -229,7 +225,7 @@ class _Fetch:
         if not self.account.dispatch_by_address:
             return self.destination
         content.seek(0)
-        return dispatching.choose(content.read(_HEADER_BYTES), self.by_address, self.destination)
+        return dispatching.choose(content.read(contents.HEADER_BYTES), self.by_address, self.destination)
 
     def _quarantine(self, row: Message, error: Refused) -> None:
         ledger.failed(row, str(error), self.watch.clock())
@@ -328,22 +324,3 @@ class _Fetch:
 
 def _folder_of(account: MailAccount) -> str:
     return "" if account.type.is_pop3 else f", folder {account.folder}"
-
-
-def _describe(row: Message, content: Any) -> None:
-    """Note what the message is by itself, whatever the server says of it."""
-    content.seek(0)
-    row.digest = hashlib.file_digest(content, "sha256").hexdigest()
-    row.size = content.tell()
-    content.seek(0)
-    row.message_id = message_id(content.read(_HEADER_BYTES))
-    content.seek(0)
-
-
-def message_id(header: bytes) -> str | None:
-    """The Message-ID of a header block as it stands there; None when there is none. Never fails on hostile mail."""
-    block = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0]
-    found = re.search(rb"^message-id:[ \t\r\n]*(\S+)", block, re.IGNORECASE | re.MULTILINE)
-    if not found:
-        return None
-    return found.group(1).decode("ascii", "replace").replace("\x00", "")[:998]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import fetching
+from portal import contents, fetching
 from portal.adapters import maildir
 from portal.errors import Unavailable
 from portal.fetching import LEASE, Watch
@@ -22,9 +22,8 @@ from portal.models import (
     Token,
     Validity,
 )
-from tests.builders import NOW, make_account, make_config, make_token
+from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
-from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 
 pytestmark = pytest.mark.usefixtures("db")
 MINUTE = timedelta(minutes=1)
@@ -228,28 +227,6 @@ def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeM
     assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW + MINUTE, NOW + 2 * MINUTE, None)
 
 
-def test_a_token_that_the_mail_server_does_not_take_is_renewed_and_tried_again(
-    mail_server: FakeMailServer, inbox: Destination, provider: FakeProvider
-) -> None:
-    mail_server.accepts(NEW_ACCESS_TOKEN)
-    mail_server.receives(*TEN)
-    account = make_account(inbox, make_token(make_config(base=provider.url)), port=mail_server.port)
-    run = finished(account, NOW + MINUTE)
-    assert (run.outcome, run.delivered) == (RunOutcome.DONE, 10)
-    assert len(provider.requests) == 1
-    (line,) = RunLine.select().where(RunLine.level == "warning")
-    assert "Trying again with a new token" in line.text
-
-
-def test_a_mailbox_that_refuses_every_token_costs_one_renewal_and_no_more(
-    mail_server: FakeMailServer, inbox: Destination, provider: FakeProvider
-) -> None:
-    account = make_account(inbox, make_token(make_config(base=provider.url)), port=mail_server.port)
-    for minute in range(1, 6):
-        assert finished(account, NOW + minute * MINUTE).outcome is RunOutcome.FAILED
-    assert len(provider.requests) == 1
-
-
 def test_failures_are_tried_again_ever_later_and_forgotten_by_a_success(
     mail_server: FakeMailServer, inbox: Destination
 ) -> None:
@@ -401,4 +378,4 @@ def test_a_killed_workers_account_is_free_at_once(account: MailAccount) -> None:
     ],
 )
 def test_the_message_id_is_read_from_the_header_alone(header: bytes, found: str | None) -> None:
-    assert fetching.message_id(header) == found
+    assert contents.message_id(header) == found

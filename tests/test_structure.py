@@ -29,6 +29,7 @@ LAYERS = [
     ["portal.settings"],
     [
         "portal.audit",
+        "portal.contents",
         "portal.dispatching",
         "portal.headers",
         "portal.jobs",
