@@ -155,7 +155,11 @@ class _Fetch:
             return True
         self._hold()
         with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
-            mailbox.download(row.uid, row.size, content, self._hold)
+            try:
+                mailbox.download(row.uid, row.size, content, self._hold)
+            except Refused as error:
+                self._warn(f"Message {row.uid} cannot be looked at again, so it is not deleted: {error}")
+                return False
             if contents.digest(content) == row.digest:
                 return True
         rows.retire([row])

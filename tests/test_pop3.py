@@ -136,6 +136,32 @@ def test_a_uidl_that_is_used_again_after_a_cut_off_quit_costs_no_mail(
     assert mail_server.holds() == []
 
 
+def test_a_left_over_that_the_server_keeps_back_is_not_deleted_and_blocks_nothing(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(TEN[0])
+
+    def refuse(*_: object) -> None:
+        raise Refused("-ERR broken message")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pop3.Pop3Mailbox, "remove", refuse)
+        finished(account)
+    real = pop3.Pop3Mailbox.download
+
+    def keep_back(mailbox: pop3.Pop3Mailbox, uid: str, *rest: object) -> bool:
+        if uid == "1":
+            raise Refused("-ERR broken message")
+        return real(mailbox, uid, *rest)  # type: ignore[arg-type]
+
+    mail_server.receives(TEN[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(pop3.Pop3Mailbox, "download", keep_back)
+        run = finished(account, 1)
+    assert (run.outcome, run.delivered) == (RunOutcome.DONE, 1)
+    assert mail_server.holds() == [TEN[0]]
+
+
 def test_another_folder_means_nothing_over_pop3(mail_server: FakeMailServer, inbox: Destination) -> None:
     mail_server.accepts()
     account = pop3_account(inbox, make_token(), mail_server.pop3_port, AfterFetch.KEEP)
