@@ -138,16 +138,31 @@ def prepare(row: Destination) -> None:
         program.check(shlex.split(row.command))
 
 
-def holds(row: Destination, message: Message) -> bool:
-    """Whether an earlier try, cut off before it could say so, delivered this message; only a Maildir can tell."""
-    return row.type is DestinationType.MAILDIR and maildir.holds(Path(row.path), _file_name(message))
+#: A message on its way, its content at its beginning.
+Parcel = tuple[Message, BinaryIO]
 
 
-def deliver(row: Destination, message: Message, content: BinaryIO) -> None:
-    """Deliver durably, or raise Refused or Unavailable. Into a Maildir, doing so again changes nothing."""
-    if row.type is DestinationType.MAILDIR:
-        maildir.deliver(Path(row.path), _file_name(message), content)
-    elif row.type is DestinationType.LMTP:
+def takes_many(row: Destination) -> bool:
+    """Whether messages are delivered together, and again without harm; else one by one, each noted at once."""
+    return row.type is DestinationType.MAILDIR
+
+
+def settle(row: Destination, messages: list[Message]) -> set[int]:
+    """The ids of those that an earlier try, cut off before it could say so, has delivered; only a Maildir can tell."""
+    if row.type is not DestinationType.MAILDIR or not messages:
+        return set()
+    names = {_file_name(message): message.id for message in messages}
+    return {names[name] for name in maildir.settle(Path(row.path), names)}
+
+
+def deliver_together(row: Destination, parcels: list[Parcel]) -> None:
+    """Deliver durably where many are taken; doing so again changes nothing. Unavailable: none of them counts."""
+    maildir.deliver(Path(row.path), [(_file_name(message), content) for message, content in parcels])
+
+
+def deliver(row: Destination, content: BinaryIO) -> None:
+    """Deliver one message durably where they are taken one by one, or raise Refused or Unavailable."""
+    if row.type is DestinationType.LMTP:
         lmtp.deliver(_store(row), row.recipient, content)
     else:
         program.deliver(shlex.split(row.command), content)

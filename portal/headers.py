@@ -1,9 +1,11 @@
 """What is done to the header block of a message on its way: fields that only a trusted sender may set are taken off."""
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import cache
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
@@ -17,6 +19,10 @@ def without(content: BinaryIO, patterns: Sequence[str]) -> Iterator[BinaryIO]:
 
     It is ``content`` itself, at its beginning, when it has none of them.
     """
+    if _is_free_of(content, tuple(patterns)):
+        content.seek(0)
+        yield content
+        return
     content.seek(0)
     with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as kept:
         if _copy_header(content, kept, patterns):
@@ -24,6 +30,22 @@ def without(content: BinaryIO, patterns: Sequence[str]) -> Iterator[BinaryIO]:
             content = kept
         content.seek(0)
         yield content
+
+
+def _is_free_of(content: BinaryIO, patterns: tuple[str, ...]) -> bool:
+    """At one glance, for most mail: no line of it begins like one of them. False when it takes a closer look."""
+    content.seek(0)
+    start = content.read(_PART)
+    ends = [at for mark in (b"\n\r\n", b"\n\n") if (at := start.find(mark)) >= 0]
+    if not ends and len(start) == _PART:
+        return False
+    return not _beginnings(patterns).search(start, 0, min(ends, default=_PART))
+
+
+@cache
+def _beginnings(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
+    literal = "|".join(re.escape(pattern.rstrip("*")) for pattern in patterns)
+    return re.compile(rb"^(?:%b)" % literal.encode() if patterns else rb"(?!)", re.IGNORECASE | re.MULTILINE)
 
 
 def _copy_header(content: BinaryIO, kept: BinaryIO, patterns: Sequence[str]) -> int:

@@ -2,14 +2,19 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from peewee import Expression
+from peewee import Expression, Field
 
 from portal import schedule
-from portal.db import transaction
-from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState
+from portal.contents import Description
+from portal.db import database, transaction
+from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, tuples
+
+#: A statement takes only so many values.
+_SLICE = 500
 
 
 def mailbox_key(account: MailAccount, generation: str) -> str:
@@ -27,6 +32,16 @@ class Seen:
     is_new: bool
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """What is known of a message that is still on its server."""
+
+    id: int
+    state: MessageState
+    size: int
+    try_at: datetime | None
+
+
 class Ledger:
     """The rows of one account in one mailbox."""
 
@@ -34,64 +49,93 @@ class Ledger:
         self._account = account
         self._mailbox = mailbox
         self._here: Expression = (Message.mail_account == account.id) & (Message.mailbox == mailbox)
+        columns = Message.uid, Message.id, Message.state, Message.size, Message.try_at
+        there = Message.select(*columns).where(self._here, Message.removed_at.is_null())
+        self._noted = {uid: _Noted(*facts) for uid, *facts in tuples(there)}
 
     def note_gone(self, uids: list[str], now: datetime) -> None:
         """Messages that are no longer on the server, whoever took them off: their uids may come to mean others."""
         listed = set(uids)
-        there = Message.select(Message.id, Message.uid).where(self._here, Message.removed_at.is_null())
-        removed([row for row in there if row.uid not in listed], now)
+        _note([noted.id for uid, noted in self._noted.items() if uid not in listed], removed_at=now)
 
     def waiting(self, uids: list[str], largest: int | None, now: datetime) -> list[str]:
         """Those of ``uids`` to be delivered now; what failed before comes last, so that it blocks nothing.
 
         ``largest``: bytes up to which a message is taken, None: any size.
         """
-        rows = Message.select().where(self._here, Message.removed_at.is_null(), Message.state != MessageState.SEEN)
-        noted = {row.uid: row for row in rows}
-        again = [uid for uid, row in noted.items() if _is_to_be_tried_again(row, largest, now)]
-        listed = set(uids)
-        return [uid for uid in uids if uid not in noted] + [uid for uid in again if uid in listed]
+        new = [uid for uid in uids if uid not in self._noted or self._noted[uid].state is MessageState.SEEN]
+        again = [uid for uid in uids if uid in self._noted and _is_to_be_tried_again(self._noted[uid], largest, now)]
+        return new + again
 
-    def see(self, sizes: dict[str, int], now: datetime) -> dict[str, Seen]:
-        """The row of each message, in the order of ``sizes``; new ones are written in one transaction."""
+    def see(self, found: Mapping[str, Description], now: datetime) -> dict[str, Seen]:
+        """The row of each message; new ones are written in one transaction."""
         with transaction():
-            known = {row.uid: row for row in Message.select().where(self._here, Message.uid.in_(list(sizes)))}
-            self.retire([row for row in known.values() if row.removed_at])
-            known = {uid: row for uid, row in known.items() if row.removed_at is None}
-            return {
-                uid: Seen(known[uid], is_new=False) if uid in known else Seen(self._new(uid, size, now), is_new=True)
-                for uid, size in sizes.items()
-            }
+            noted = self._rows(list(found))
+            self.retire([row for row in noted if row.removed_at])
+            known = {row.uid: row for row in noted if row.removed_at is None}
+            for uid, row in known.items():
+                _describe(row, found[uid])
+            new = {uid: self._new(uid, about, now) for uid, about in found.items() if uid not in known}
+            self._insert(list(new.values()))
+        rows = known | new
+        return {uid: Seen(rows[uid], is_new=uid in new) for uid in found}
+
+    def _rows(self, uids: list[str]) -> list[Message]:
+        return list(Message.select().where(self._here, Message.uid.in_(uids)))
+
+    def _new(self, uid: str, about: Description, now: datetime) -> Message:
+        row = Message(
+            mail_account=self._account.id,
+            mailbox=self._mailbox,
+            uid=uid,
+            delivery_key=secrets.token_hex(12),
+            seen_at=now,
+        )
+        _set(row, about)
+        return row
+
+    def _insert(self, rows: list[Message]) -> None:
+        """Each row knows its id afterwards.
+
+        One statement that is made once: to make it anew for each of thousands costs as much as all the rest.
+        """
+        if not rows:
+            return
+        statement, _ = Message.insert_many([[None] * len(_NEW)], fields=_NEW).sql()
+        first = rows[0].__data__
+        # Alike in all rows, and not stored as they are.
+        alike = {column.name: column.db_value(first[column.name]) for column in (Message.seen_at, Message.state)}
+        names = [column.name for column in _NEW]
+        values = [[alike.get(name, row.__data__[name]) for name in names] for row in rows]
+        database.cursor().executemany(statement, values)
+        written = Message.select(Message.uid, Message.id).where(self._here, Message.uid.in_([row.uid for row in rows]))
+        ids = dict(tuples(written))
+        for row in rows:
+            row.id = ids[row.uid]
+            row._dirty.clear()
 
     def retire(self, rows: list[Message]) -> None:
         """POP3 servers use a UIDL again once its message has gone: what comes under it now is another message."""
         for row in rows:
+            self._noted.pop(row.uid, None)
             gone_at = row.removed_at or row.delivered_at
             Message.update(uid=f"{row.uid[:80]}#{row.id}", removed_at=gone_at).where(Message.id == row.id).execute()
 
-    def _new(self, uid: str, size: int, now: datetime) -> Message:
-        return Message.create(
-            mail_account=self._account,
-            mailbox=self._mailbox,
-            uid=uid,
-            delivery_key=secrets.token_hex(12),
-            size=size,
-            seen_at=now,
-        )
-
-    def twin(self, row: Message, listed: set[str]) -> Message | None:
-        """An earlier delivery of the very same bytes whose place on the server is no more.
+    def twins(self, rows: Iterable[Message], listed: set[str]) -> dict[int, Message]:
+        """By row, an earlier delivery of the very same bytes whose place on the server is no more.
 
         After a new UIDVALIDITY, a restored backup or a re-upload it is the same message; two that lie side by side in
         one mailbox are two.
         """
-        same = (Message.mail_account == self._account.id) & (Message.digest == row.digest) & (Message.id != row.id)
+        by_digest = {row.digest: row for row in rows}
+        same = (Message.mail_account == self._account.id) & Message.digest.in_(list(by_digest))
         place = self._mailbox.rpartition(";")[0]
+        found = {}
         for other in Message.select().where(same, Message.state == MessageState.DELIVERED):
             is_gone = other.mailbox != self._mailbox or other.uid not in listed
             if is_gone and other.mailbox.startswith(f"{place};"):
-                return other
-        return None
+                found[other.digest] = other
+        return {row.id: found[row.digest] for row in rows if row.digest in found and found[row.digest].id != row.id}
 
     def left_over(self, uids: list[str]) -> list[Message]:
         """Delivered, and not yet treated on the server as the account says: a run was cut off before it could."""
@@ -103,44 +147,70 @@ class Ledger:
         return [row for row in delivered if row.uid in there]
 
 
-def _is_to_be_tried_again(row: Message, largest: int | None, now: datetime) -> bool:
-    if row.state is MessageState.TOO_LARGE:
-        return largest is None or row.size <= largest
-    return row.state is MessageState.FAILED and (row.try_at is None or row.try_at <= now)
+#: What a new row has; the other columns are NULL.
+_NEW: list[Field] = [
+    Message.mail_account, Message.mailbox, Message.uid, Message.delivery_key, Message.seen_at, Message.state,
+    Message.tries, Message.size, Message.digest, Message.message_id, Message.sender, Message.subject,
+]  # fmt: skip
 
 
-def delivered(row: Message, destination: Destination | None, now: datetime) -> None:
-    """Written after the destination has it for good, and before the server is told to remove it."""
-    row.state, row.delivered_at, row.failure, row.try_at = MessageState.DELIVERED, now, None, None
-    row.destination = destination
+def _set(row: Message, about: Description) -> None:
+    row.size, row.digest, row.message_id = about.size, about.digest, about.message_id
+    row.sender, row.subject = about.sender, about.subject
+
+
+def _describe(row: Message, about: Description) -> None:
+    _set(row, about)
     row.save()
 
 
-def failed(row: Message, reason: str, now: datetime) -> None:
+def _is_to_be_tried_again(noted: _Noted, largest: int | None, now: datetime) -> bool:
+    if noted.state is MessageState.TOO_LARGE:
+        return largest is None or noted.size <= largest
+    return noted.state is MessageState.FAILED and (noted.try_at is None or noted.try_at <= now)
+
+
+def delivered(rows: list[Message], destination: Destination | None, run: Run, now: datetime) -> None:
+    """Written after the destination has them for good, and before the server is told to remove them."""
+    _note(
+        [row.id for row in rows],
+        state=MessageState.DELIVERED,
+        delivered_at=now,
+        destination=destination,
+        run=run,
+        failure=None,
+        try_at=None,
+    )
+
+
+def failed(row: Message, reason: str, run: Run, now: datetime) -> None:
     """Into quarantine; tried again by itself, ever less often."""
     row.tries += 1
     row.state, row.failure, row.try_at = MessageState.FAILED, reason, schedule.retry_at(now, row.tries)
+    row.run = run
     row.save()
 
 
-def too_large(row: Message) -> bool:
-    """Note it; whether that is news."""
-    is_news = row.state is not MessageState.TOO_LARGE
+def too_large(row: Message) -> None:
+    """It is not fetched again unless the limit is raised."""
     row.state = MessageState.TOO_LARGE
     row.save()
-    return is_news
+
+
+def announced(row: Message, destination: Destination, run: Run, now: datetime) -> None:
+    """The headers of a message that is too large were delivered in its place."""
+    row.delivered_at, row.destination, row.run = now, destination, run
+    row.save()
 
 
 def removed(rows: list[Message], now: datetime) -> None:
-    _note(rows, removed_at=now)
+    _note([row.id for row in rows], removed_at=now)
 
 
 def marked(rows: list[Message], now: datetime) -> None:
-    _note(rows, marked_at=now)
+    _note([row.id for row in rows], marked_at=now)
 
 
-def _note(rows: list[Message], **at: datetime) -> None:
-    """In slices: a statement takes only so many values."""
-    for start in range(0, len(rows), 500):
-        ids = [row.id for row in rows[start : start + 500]]
-        Message.update(**at).where(Message.id.in_(ids)).execute()
+def _note(ids: list[int], **facts: object) -> None:
+    for start in range(0, len(ids), _SLICE):
+        Message.update(**facts).where(Message.id.in_(ids[start : start + _SLICE])).execute()

@@ -30,9 +30,16 @@ class Mailbox(Protocol):
     @property
     def removes_at_end(self) -> bool: ...
 
+    #: The version of TLS, or that there is none.
+    @property
+    def secured_by(self) -> str: ...
+
     def uids(self) -> list[str]: ...
     def sizes(self, uids: list[str]) -> dict[str, int]: ...
-    def download(self, uid: str, size: int, file: BinaryIO, pulse: Callable[[], None]) -> bool: ...
+    def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]: ...
+    def header(self, uid: str, file: BinaryIO) -> bool: ...
+    def download(self, uid: str, size: int, file: BinaryIO) -> bool: ...
+    def break_off(self) -> None: ...
     def remove(self, uids: list[str]) -> None: ...
 
 
@@ -99,7 +106,14 @@ def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[
 
 def server(account: MailAccount) -> Server:
     splits = account.host.lower() in settings.pop3_split_hosts()
-    return Server(account.host, account.port, SECURITY[account.type], splits_token=splits)
+    return Server(
+        account.host,
+        account.port,
+        SECURITY[account.type],
+        splits_token=splits,
+        ca=account.ca,
+        fingerprint=account.fingerprint,
+    )
 
 
 def credential(account: MailAccount, token: Token | None) -> Credential:

@@ -1,6 +1,6 @@
 """When a row next needs attention: pure functions of facts, the same for every worker."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from random import Random
 
 #: A quarter of the life is left at the latest, however short the life.
@@ -34,6 +34,19 @@ def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
     """After failure number ``tries``: 1, 2, 4 … 60 minutes, or the ``asked`` seconds if they are longer."""
     pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
     return now + max(pause, timedelta(seconds=asked or 0))
+
+
+def times_of_day(text: str) -> list[time]:
+    """``06:00, 18:30`` as times, the earliest first; ValueError when it is nothing of the kind."""
+    return sorted(time.fromisoformat(part.strip()) for part in text.split(","))
+
+
+def next_time_of_day(now: datetime, text: str, zone: tzinfo) -> datetime:
+    """The next of these times of day as the clocks of the zone show it."""
+    here = now.astimezone(zone)
+    days = [here.date() + timedelta(days=days) for days in (0, 1)]
+    moments = [datetime.combine(day, at, zone).astimezone(UTC) for day in days for at in times_of_day(text)]
+    return min(moment for moment in moments if moment > now)
 
 
 def confirm_at(doubted_at: datetime) -> datetime:

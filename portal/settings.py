@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 from portal import audit
 from portal.db import transaction
@@ -83,6 +84,12 @@ def _headers(text: str) -> str:
     return ", ".join(names)
 
 
+def _time_zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("A name of the tz database, such as Europe/Berlin or UTC.")
+    return text
+
+
 #: Znuny's name.
 POP3_SPLIT_HOSTS = "MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts"
 KNOWN = {
@@ -121,6 +128,12 @@ KNOWN = {
             "X-OTRS-*, X-Znuny-*",
             "Header fields taken off the mail of accounts that are not trusted; * stands for any characters.",
             _headers,
+        ),
+        Known(
+            "TimeZone",
+            "UTC",
+            "The zone of times of day that are entered, for example Europe/Berlin.",
+            _time_zone,
         ),
         Known("Retention", "90", "Days that runs and messages off their server are remembered.", _between(1, 3650)),
         Known("ProviderRequests", "4", "Token requests under way at once at one provider host.", _between(1, 100)),
@@ -202,6 +215,10 @@ def largest_message() -> int | None:
 def untrusted_headers() -> list[str]:
     """Patterns in lower case."""
     return [name for name in get("UntrustedHeaders").lower().split(", ") if name]
+
+
+def time_zone() -> ZoneInfo:
+    return ZoneInfo(get("TimeZone"))
 
 
 def retention() -> timedelta:

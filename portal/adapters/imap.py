@@ -1,10 +1,10 @@
 """IMAP4rev1 (RFC 3501) over TLS or STARTTLS, with XOAUTH2, OAUTHBEARER or a password. One mailbox at a time."""
 
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from imaplib import IMAP4
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from imapclient import IMAPClient, SocketTimeout
@@ -12,14 +12,16 @@ from imapclient.exceptions import LoginError, ProtocolError
 
 from portal.adapters import sasl, server
 from portal.adapters.sasl import Credential
-from portal.adapters.server import Security, Server, has_more, suggested_pause
+from portal.adapters.server import Plain, Secured, Security, Server, has_more, suggested_pause
 from portal.errors import Answer, Refused, Unavailable
 
-CONNECT_SECONDS = 10
-READ_SECONDS = 60
 #: Larger messages come in parts of this size, straight to the file: one literal would be held in memory three times.
 PART_BYTES = 2 * 1024 * 1024
 WHOLE_UP_TO_BYTES = 4 * 1024 * 1024
+#: What a list of folders or of a hundred thousand messages may take.
+_LISTING_BYTES = 1024 * 1024
+#: A header block beyond this is cut.
+_HEADER_BYTES = 4 * 1024 * 1024
 
 
 class ImapMailbox:
@@ -27,42 +29,93 @@ class ImapMailbox:
 
     removes_at_end = False
 
-    def __init__(self, client: IMAPClient, folder: str, host: str) -> None:
+    def __init__(self, client: "_Client", folder: str) -> None:
         self._client = client
-        self._host = host
+        self._host = client.host
+        client.allow()
         self.generation = str(int(client.select_folder(folder)[b"UIDVALIDITY"]))
+
+    @property
+    def secured_by(self) -> str:
+        return self._client.connection.secured_by
+
+    def break_off(self) -> None:
+        """End whatever another thread is waiting for on this connection."""
+        self._client.connection.break_off()
 
     def uids(self) -> list[str]:
         """All messages, read or unread, oldest first; those already marked as deleted are somebody else's affair."""
-        with _told(self._host):
+        with self._exchange(_LISTING_BYTES):
             return [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
         """Bytes by UID; a message that has gone in the meantime is missing from it."""
-        with _told(self._host):
+        with self._exchange():
             answers = self._client.fetch(_numbers(uids), ["RFC822.SIZE"])
         return {str(uid): int(data[b"RFC822.SIZE"]) for uid, data in answers.items() if b"RFC822.SIZE" in data}
 
-    def download(self, uid: str, size: int, file: BinaryIO, pulse: Callable[[], None]) -> bool:
+    def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
+        """Small messages, all in one exchange; what has gone in the meantime is missing.
+
+        When the server refuses them together, each is asked for by itself: one that it cannot hand out spoils no other.
+        """
+        try:
+            with self._exchange(sum(sizes.values())):
+                answers = self._client.fetch(_numbers(list(sizes)), ["BODY.PEEK[]"])
+        except Unavailable as error:
+            if not isinstance(error.__cause__, IMAP4.error) or isinstance(error.__cause__, IMAP4.abort):
+                raise
+            return self._fetch_singly(sizes)
+        return {
+            str(uid): data[b"BODY[]"] if data.get(b"BODY[]") is not None else self._nothing()
+            for uid, data in answers.items()
+        }
+
+    def _fetch_singly(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
+        found: dict[str, bytes | Refused] = {}
+        for uid, size in sizes.items():
+            with BytesIO() as file:
+                try:
+                    if self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None:
+                        found[uid] = file.getvalue()
+                except Refused as error:
+                    found[uid] = error
+        return found
+
+    def header(self, uid: str, file: BinaryIO) -> bool:
+        """Write the header block, as far as it is of a bearable size; False when the message has gone."""
+        asked, key = f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>"
+        return self._part(uid, asked, key, file, _HEADER_BYTES) is not None
+
+    def download(self, uid: str, size: int, file: BinaryIO) -> bool:
         """Write the message, byte for byte, to ``file``; False when it has gone in the meantime.
 
-        ``pulse`` is called after each part of a large one. Refused: the server will not hand out this one message.
+        Refused: the server will not hand out this one message.
         """
         if size <= WHOLE_UP_TO_BYTES:
-            return self._part(uid, "BODY.PEEK[]", b"BODY[]", file) is not None
+            return self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None
         offset = 0
         while True:
             asked = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
-            got = self._part(uid, asked, b"BODY[]<%d>" % offset, file)
+            got = self._part(uid, asked, b"BODY[]<%d>" % offset, file, PART_BYTES)
             if got is None:
                 return False
             offset += got
             if got < PART_BYTES:
                 return True
-            pulse()
 
-    def _part(self, uid: str, asked: str, key: bytes, file: BinaryIO) -> int | None:
+    def _nothing(self) -> Refused:
+        return Refused(f"{self._host} lists it and gives nothing.")
+
+    @contextmanager
+    def _exchange(self, size: int = 0) -> Iterator[None]:
+        """A command whose answer is about so many bytes long."""
+        self._client.allow(size)
         with _told(self._host):
+            yield
+
+    def _part(self, uid: str, asked: str, key: bytes, file: BinaryIO, size: int) -> int | None:
+        with self._exchange(size):
             try:
                 answer = self._client.fetch([int(uid)], [asked]).get(int(uid))
             except IMAP4.abort:
@@ -75,13 +128,13 @@ class ImapMailbox:
             return None
         data = answer.get(key)
         if data is None:
-            raise Refused(f"{self._host} lists it and gives nothing.")
+            raise self._nothing()
         file.write(data)
         return len(data)
 
     def remove(self, uids: list[str]) -> None:
         """Take exactly these off the server, for good."""
-        with _told(self._host):
+        with self._exchange(_LISTING_BYTES):
             self._remove(_numbers(uids))
 
     def _remove(self, numbers: list[int]) -> None:
@@ -92,13 +145,13 @@ class ImapMailbox:
             self._client.expunge()
 
     def mark_read(self, uids: list[str]) -> None:
-        with _told(self._host):
+        with self._exchange():
             self._client.add_flags(_numbers(uids), [b"\\Seen"], silent=True)
 
     def move(self, uids: list[str], folder: str) -> None:
         """Move exactly these to a folder, which is made if it is missing; by MOVE (RFC 6851) if the server has it."""
         numbers = _numbers(uids)
-        with _told(self._host):
+        with self._exchange():
             if not self._client.folder_exists(folder):
                 self._client.create_folder(folder)
             if self._client.has_capability("MOVE"):
@@ -122,27 +175,22 @@ def mailbox(at: Server, credential: Credential, folder: str) -> Iterator[ImapMai
     """Connect, sign in, select; log out in the end, whatever happens."""
     with signed_in(at, credential) as client:
         with _told(at.host):
-            opened = ImapMailbox(client, folder, at.host)
+            opened = ImapMailbox(client, folder)
         yield opened
 
 
 def folders(at: Server, credential: Credential) -> list[str]:
     """The names of the folders that can be selected, as people write them."""
     with signed_in(at, credential) as client, _told(at.host):
+        client.allow(_LISTING_BYTES)
         listed = client.list_folders()
     return sorted(str(name) for flags, _, name in listed if b"\\Noselect" not in flags)
 
 
 @contextmanager
-def signed_in(at: Server, credential: Credential) -> Iterator[IMAPClient]:
+def signed_in(at: Server, credential: Credential) -> "Iterator[_Client]":
     with _told(at.host):
-        client = IMAPClient(
-            at.host,
-            at.port,
-            ssl=at.security is Security.TLS,
-            ssl_context=at.context() if at.security is Security.TLS else None,
-            timeout=SocketTimeout(CONNECT_SECONDS, READ_SECONDS),
-        )
+        client = _Client(at)
     try:
         with _told(at.host):
             if at.security is Security.STARTTLS:
@@ -153,22 +201,63 @@ def signed_in(at: Server, credential: Credential) -> Iterator[IMAPClient]:
         _log_out(client)
 
 
+class _Imap4(IMAP4):
+    """imaplib over a connection of ours, which believes no size that nobody asked for."""
+
+    def __init__(self, at: Server) -> None:
+        self._at = at
+        super().__init__(at.host, at.port)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return server.connect(self._at)
+
+    def read(self, size: int) -> bytes:
+        assert isinstance(self.sock, Plain | Secured)
+        if size > self.sock.bytes_left:
+            raise OverflowError
+        return super().read(size)
+
+
+class _Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
+    """IMAPClient over a connection of ours."""
+
+    def __init__(self, at: Server) -> None:
+        self._at = at
+        timeout = SocketTimeout(server.CONNECT_SECONDS, server.READ_SECONDS)
+        super().__init__(at.host, at.port, ssl=at.security is Security.TLS, timeout=timeout)
+        # IMAPClient turns on a log that formats every message and every token, even when nobody listens.
+        self._imap.debug = 0
+
+    def _create_IMAP4(self) -> IMAP4:  # noqa: N802 - its name there
+        return _Imap4(self._at)
+
+    @property
+    def connection(self) -> Plain | Secured:
+        connection = self.socket()
+        assert isinstance(connection, Plain | Secured)
+        return connection
+
+    def allow(self, size: int = 0) -> None:
+        """The next answer is about ``size`` bytes long."""
+        self.connection.allow(size)
+
+
 class _Careful:
     """Wraps the socket like the context it stands for, but not when something came in the clear before TLS."""
 
-    def __init__(self, client: IMAPClient, at: Server) -> None:
+    def __init__(self, client: _Client, at: Server) -> None:
         self._client, self._at = client, at
 
-    def wrap_socket(self, plain: socket.socket, **options: Any) -> ssl.SSLSocket:
+    def wrap_socket(self, plain: socket.socket, **options: Any) -> Secured:
         inner = self._client._imap
         # Python 3.14 renamed the reader.
         reader = inner._file if hasattr(inner, "_file") else inner.file
         if has_more(reader, plain):
             raise Unavailable(f"{self._at.host} or somebody between sent data before TLS had begun.")
-        return self._at.context().wrap_socket(plain, **options)
+        return server.secure(plain, self._at)
 
 
-def _sign_in(client: IMAPClient, at: Server, credential: Credential) -> None:
+def _sign_in(client: _Client, at: Server, credential: Credential) -> None:
     challenges: list[bytes] = []
     offered = [
         name.decode().upper().removeprefix("AUTH=") for name in client.capabilities() if name.startswith(b"AUTH=")
@@ -187,7 +276,7 @@ def _sign_in(client: IMAPClient, at: Server, credential: Credential) -> None:
         raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
 
 
-def _log_in(client: IMAPClient, credential: Credential) -> None:
+def _log_in(client: _Client, credential: Credential) -> None:
     """LOGIN can carry neither blanks nor umlauts unharmed; where the server has PLAIN, that is taken instead."""
     assert credential.password is not None
     quoted = credential.login.replace("\\", "\\\\").replace('"', '\\"')
@@ -205,10 +294,11 @@ def _responses(chosen: str, credential: Credential, at: Server, challenges: list
     return respond
 
 
-def _log_out(client: IMAPClient) -> None:
+def _log_out(client: _Client) -> None:
+    client.allow()
     try:
         client.logout()
-    except (IMAP4.error, OSError, ValueError, AssertionError):
+    except (IMAP4.error, OSError, ValueError, AssertionError, OverflowError):
         client.shutdown()
 
 

@@ -5,23 +5,24 @@ Not poplib: that one refuses a line above 2,048 bytes and keeps a whole message 
 
 import base64
 import hashlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from io import BufferedReader, BytesIO
+from typing import BinaryIO, cast
 
 from portal.adapters import sasl
+from portal.adapters import server as servers
 from portal.adapters.sasl import Credential
-from portal.adapters.server import Security, Server, has_more, told
+from portal.adapters.server import Plain, Secured, Security, Server, has_more, told
 from portal.errors import Answer, Refused, Unavailable
 
-CONNECT_SECONDS = 10
-READ_SECONDS = 60
 #: A status line is short (RFC 1939: 512 octets); Google's and Microsoft's challenges are longer.
 _LONGEST_LINE = 8192
 #: RFC 5034 section 4: a command of more than 255 octets may be refused; the token then goes into a second line.
 _LONGEST_COMMAND = 255
 _CHUNK = 65536
+#: What a list of a hundred thousand messages may take.
+_LISTING_BYTES = 1024 * 1024
 
 
 class Pop3Mailbox:
@@ -35,6 +36,14 @@ class Pop3Mailbox:
         self._connection = connection
         self._numbers: dict[str, int] = {}
 
+    @property
+    def secured_by(self) -> str:
+        return self._connection.socket.secured_by
+
+    def break_off(self) -> None:
+        """End whatever another thread is waiting for on this connection."""
+        self._connection.socket.break_off()
+
     def uids(self) -> list[str]:
         """The UIDL of every message, oldest first."""
         self._numbers = {_name(uid): int(number) for number, uid in self._connection.table("UIDL")}
@@ -45,17 +54,26 @@ class Pop3Mailbox:
         by_number = {int(number): int(size) for number, size in self._connection.table("LIST")}
         return {uid: by_number[self._numbers[uid]] for uid in uids if self._numbers.get(uid) in by_number}
 
-    def download(self, uid: str, size: int, file: BinaryIO, pulse: Callable[[], None]) -> bool:
-        """Write the message, byte for byte, to ``file``; False when it has gone. ``pulse`` is called now and then.
+    def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
+        """Small messages, asked for all at once where the server has PIPELINING (RFC 2449 section 6.6)."""
+        commands = [f"RETR {self._numbers[uid]}" for uid in sizes]
+        with told(self._connection.host):
+            self._connection.socket.allow(sum(sizes.values()))
+            return dict(zip(sizes, self._connection.bodies(commands), strict=True))
+
+    def header(self, uid: str, file: BinaryIO) -> bool:
+        """Write the header block, which TOP gives without a line of the rest."""
+        with told(self._connection.host):
+            self._connection.retrieve(f"TOP {self._numbers[uid]} 0", file, 0)
+        return True
+
+    def download(self, uid: str, size: int, file: BinaryIO) -> bool:
+        """Write the message, byte for byte, to ``file``; False when it has gone.
 
         Refused: the server will not hand out this one message.
         """
         with told(self._connection.host):
-            self._connection.command(f"RETR {self._numbers[uid]}")
-            for number, line in enumerate(self._connection.body()):
-                file.write(line)
-                if number % 10_000 == 9_999:
-                    pulse()
+            self._connection.retrieve(f"RETR {self._numbers[uid]}", file, size)
         return True
 
     def remove(self, uids: list[str]) -> None:
@@ -88,6 +106,7 @@ def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
 
 def _sign_in(connection: "_Connection", server: Server, credential: Credential) -> None:
     capabilities = connection.capabilities()
+    connection.is_pipelining = "PIPELINING" in capabilities
     chosen = sasl.mechanism(credential, capabilities.get("SASL", []))
     try:
         if chosen is None:
@@ -126,12 +145,10 @@ class _Connection:
 
     def __init__(self, server: Server) -> None:
         self.host = server.host
-        self._socket = socket.create_connection((server.host, server.port), CONNECT_SECONDS)
+        self.is_pipelining = False
+        self.socket: Plain | Secured = servers.connect(server)
         try:
-            self._socket.settimeout(READ_SECONDS)
-            if server.security is Security.TLS:
-                self._secure(server)
-            self._file = self._socket.makefile("rb")
+            self._file = cast(BufferedReader, self.socket.makefile("rb", _CHUNK))
             self._status()
             if server.security is Security.STARTTLS:
                 self._start_tls(server)
@@ -139,20 +156,17 @@ class _Connection:
             self.hang_up()
             raise
 
-    def _secure(self, server: Server) -> None:
-        self._socket = server.context().wrap_socket(self._socket, server_hostname=server.host)
-
     def _start_tls(self, server: Server) -> None:
         """STLS (RFC 2595). Whatever came in the clear behind the answer was put there by somebody else."""
         try:
             self.command("STLS")
         except Refused as error:
             raise Unavailable(f"{server.host} does not start TLS: {error.answer.description}") from error
-        if has_more(self._file, self._socket):
+        if has_more(self._file, self.socket):
             raise Unavailable(f"{server.host} or somebody between sent data before TLS had begun.")
         self._file.close()
-        self._secure(server)
-        self._file = self._socket.makefile("rb")
+        self.socket = servers.secure(self.socket, server)
+        self._file = cast(BufferedReader, self.socket.makefile("rb", _CHUNK))
 
     def capabilities(self) -> dict[str, list[str]]:
         """What CAPA says, in upper case; empty for a server that does not know the command."""
@@ -171,8 +185,35 @@ class _Connection:
         return status
 
     def exchange(self, line: str) -> bytes:
-        self._socket.sendall(f"{line}\r\n".encode())
+        self.socket.allow()
+        self._send([line])
         return self._status()
+
+    def _send(self, lines: list[str]) -> None:
+        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
+
+    def retrieve(self, command: str, file: BinaryIO, size: int) -> None:
+        """Write a message of about ``size`` bytes to the file; Refused when the server keeps it back."""
+        self.socket.allow(size)
+        self._send([command])
+        self._status()
+        file.writelines(self.body())
+
+    def bodies(self, commands: list[str]) -> Iterator[bytes | Refused]:
+        """What the server gives for each command, in their order."""
+        if self.is_pipelining:
+            self._send(commands)
+        for command in commands:
+            if not self.is_pipelining:
+                self._send([command])
+            with BytesIO() as file:
+                try:
+                    self._status()
+                except Refused as error:
+                    yield error
+                else:
+                    file.writelines(self.body())
+                    yield file.getvalue()
 
     def _status(self) -> bytes:
         line = self._file.readline(_LONGEST_LINE)
@@ -201,10 +242,11 @@ class _Connection:
         """An answer whose lines have two words."""
         with told(self.host):
             self.command(command)
+            self.socket.allow(_LISTING_BYTES)
             words = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]
             return [(number, value.strip()) for number, value in words]
 
     def hang_up(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
-        self._socket.close()
+        self.socket.close()

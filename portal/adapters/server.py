@@ -1,16 +1,28 @@
-"""A mail server to connect to, and how what happens on the wire is told in one sentence."""
+"""A mail server: how it is connected to, how long it is waited for, and how its faults are told in one sentence."""
 
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedReader
+from typing import TYPE_CHECKING, Any
 
 from portal.adapters import tls
 from portal.errors import Unavailable
+
+CONNECT_SECONDS = 10
+#: Silence that is borne.
+READ_SECONDS = 60
+#: One exchange takes no longer, however steadily it drips …
+EXCHANGE_SECONDS = 60
+#: … but for what is known to be large: the rate, in bytes a second, below which a server is given up.
+SLOWEST = 20_000
+#: More than this beside what was asked for is no answer.
+_CHATTER_BYTES = 16 * 1024 * 1024
 
 
 class Security(StrEnum):
@@ -29,10 +41,86 @@ class Server:
     security: Security = Security.TLS
     #: POP3: method and token go in two lines, as Microsoft wants it.
     splits_token: bool = False
+    #: Certificates in PEM form, trusted beside the usual ones: a private CA.
+    ca: str = ""
+    #: SHA-256 of the one certificate that is accepted, whoever signed it; empty: any that verifies.
+    fingerprint: str = ""
 
-    def context(self) -> ssl.SSLContext:
-        """How its certificate is verified."""
-        return tls.client_context()
+
+if TYPE_CHECKING:
+    _Socket = socket.socket
+else:
+    _Socket = object
+
+
+class _Patient(_Socket):
+    """A connection that is read until an exchange's time is up, and no more than it can hold."""
+
+    ends_at = float("inf")
+    bytes_left = float("inf")
+
+    def allow(self, size: int = 0) -> None:
+        """A new exchange begins, whose answer is about ``size`` bytes long."""
+        self.ends_at = time.monotonic() + EXCHANGE_SECONDS + size / SLOWEST
+        self.bytes_left = 2 * size + _CHATTER_BYTES
+
+    def break_off(self) -> None:
+        """End whatever another thread is waiting for on this connection."""
+        with suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+
+    def recv_into(self, *arguments: Any) -> int:
+        if self.gettimeout() != 0:
+            left = self.ends_at - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.settimeout(min(left, READ_SECONDS))
+        got = super().recv_into(*arguments)
+        self.bytes_left -= got
+        if self.bytes_left < 0:
+            raise OverflowError
+        return got
+
+
+class Plain(_Patient, socket.socket):
+    """A connection in the clear."""
+
+    secured_by = "in the clear"
+
+
+class Secured(_Patient, ssl.SSLSocket):
+    """A connection over TLS."""
+
+    @property
+    def secured_by(self) -> str:
+        return self.version() or "TLS"
+
+
+def connect(at: Server) -> "Plain | Secured":
+    """A connection, secured at once if that is how the server is to be spoken to."""
+    opened = socket.create_connection((at.host, at.port), CONNECT_SECONDS)
+    plain = Plain(fileno=opened.detach())
+    plain.settimeout(CONNECT_SECONDS)
+    try:
+        connection = secure(plain, at) if at.security is Security.TLS else plain
+    except BaseException:
+        plain.close()
+        raise
+    connection.allow()
+    return connection
+
+
+def secure(plain: socket.socket, at: Server) -> Secured:
+    """TLS from here on; Unavailable when the certificate is not the one that the account wants."""
+    context = tls.client_context(at.ca, pinned=bool(at.fingerprint), sockets=Secured)
+    secured = context.wrap_socket(plain, server_hostname=at.host)
+    assert isinstance(secured, Secured)
+    shown = tls.fingerprint(secured)
+    if at.fingerprint and shown != at.fingerprint:
+        secured.close()
+        raise Unavailable(f"{at.host} shows another certificate than the pinned one; its SHA-256 is {shown}.")
+    secured.allow()
+    return secured
 
 
 def has_more(file: BufferedReader, connection: socket.socket) -> bool:
@@ -65,6 +153,8 @@ def told(host: str) -> Iterator[None]:
         raise Unavailable(f"No secure connection to {host}: {tls.explain(error)}") from error
     except TimeoutError as error:
         raise Unavailable(f"{host} did not answer in time.") from error
+    except OverflowError as error:
+        raise Unavailable(f"{host} talks without end.") from error
     except OSError as error:
         raise Unavailable(f"No connection to {host}: {error.strerror or error}") from error
     except (ValueError, KeyError, IndexError) as error:

@@ -1,5 +1,6 @@
 """Whom this process trusts: the machine's CAs and the one file that PORTAL_CA_FILE names, for every protocol alike."""
 
+import hashlib
 import ssl
 from functools import cache
 from pathlib import Path
@@ -19,9 +20,17 @@ def trust(ca_file: Path | None) -> None:
 
 
 @cache
-def client_context() -> ssl.SSLContext:
-    """A context that verifies certificate and host name, TLS 1.2 or newer."""
+def client_context(
+    ca: str = "", *, pinned: bool = False, sockets: type[ssl.SSLSocket] = ssl.SSLSocket
+) -> ssl.SSLContext:
+    """A context that verifies certificate and host name, TLS 1.2 or newer.
+
+    ``ca``: certificates in PEM form that are trusted as well. ``pinned``: whoever uses it compares the certificate
+    itself, by ``fingerprint``, before anything is sent; neither its issuer nor its name counts then. ``sockets``: what
+    the context makes.
+    """
     context = ssl.create_default_context()
+    context.sslsocket_class = sockets
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(certifi.where())
     if _extra_ca_file:
@@ -29,7 +38,26 @@ def client_context() -> ssl.SSLContext:
             context.load_verify_locations(_extra_ca_file)
         except ssl.SSLError as error:
             raise ConfigError(f"PORTAL_CA_FILE: {_extra_ca_file} holds no certificate in PEM form") from error
+    if ca:
+        context.load_verify_locations(cadata=ca)
+    if pinned:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def is_pem(text: str) -> bool:
+    """Whether the text holds certificates in PEM form."""
+    try:
+        ssl.create_default_context().load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def fingerprint(connection: ssl.SSLSocket) -> str:
+    """SHA-256 of the certificate that the other side has shown, in hexadecimal."""
+    return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
 
 
 def explain(error: ssl.SSLError) -> str:

@@ -8,6 +8,7 @@ from portal.models.heartbeat import Heartbeat
 from portal.models.mail_account import (
     AccountType,
     AfterFetch,
+    LargeMessages,
     MailAccount,
     Message,
     MessageState,
@@ -37,6 +38,7 @@ __all__ = [
     "Flow",
     "Heartbeat",
     "ImportDraft",
+    "LargeMessages",
     "Leased",
     "LoginFailures",
     "LoginSession",

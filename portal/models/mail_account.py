@@ -41,6 +41,16 @@ class AfterFetch(StrEnum):
     MOVE = "move"
 
 
+class LargeMessages(StrEnum):
+    """What becomes of a message larger than PostMasterMaxEmailSize; it is named once in any case."""
+
+    KEEP = "keep"
+    #: To a folder of the server, unread.
+    MOVE = "move"
+    #: It stays, and its headers are delivered with a note.
+    HEADERS = "headers"
+
+
 class MailAccount(Leased):
     kind = "mail account"
 
@@ -62,8 +72,21 @@ class MailAccount(Leased):
     move_to = CharField(max_length=500, default="")
     #: Whether headers that command a ticket system may pass.
     trusted = BooleanField(default=False)
+    large_messages = EnumField(LargeMessages, default=LargeMessages.KEEP)
+    #: The folder that they are moved to; empty unless they are.
+    move_large_to = CharField(max_length=500, default="")
+    #: Certificates in PEM form, trusted for this server beside the usual ones.
+    ca = TextField(default="")
+    #: SHA-256 of the one certificate that is accepted, whoever signed it; empty: any that verifies.
+    fingerprint = CharField(max_length=64, default="")
     #: Seconds between two fetches. NULL: the portal's FetchInterval.
     fetch_interval = IntegerField(null=True)
+    #: Times of day, such as ``06:00, 18:30``, at which it is fetched instead; empty: by the interval.
+    fetch_times = CharField(max_length=200, default="")
+    #: Whether the server is asked to tell of new mail at once (IMAP IDLE); fetched by the interval all the same.
+    push = BooleanField(default=False)
+    #: Since when its server is listened to. NULL: it is not.
+    listening_since = UtcField(null=True)
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
     #: The last run that ended well. NULL: none has.
@@ -105,6 +128,11 @@ class Run(Row):
     failed = IntegerField(default=0)
     removed = IntegerField(default=0)
     size = BigIntegerField(default=0)
+    #: Who asked it to stop. NULL: nobody.
+    cancelled_by = CharField(max_length=200, null=True)
+
+    class Meta:
+        indexes = ((("mail_account", "started_at"), False),)
 
 
 class RunLine(Row):
@@ -148,6 +176,11 @@ class Message(Row):
     #: SHA-256 of the message as fetched. NULL: not fetched yet.
     digest = CharField(max_length=64, null=True)
     size = BigIntegerField()
+    #: From and Subject as far as they can be read and shown.
+    sender = CharField(max_length=200, default="")
+    subject = CharField(max_length=200, default="")
+    #: The run that delivered it. NULL: none has, or the log has forgotten it.
+    run = ForeignKeyField(Run, backref="messages", null=True, on_delete="SET NULL")
     state = EnumField(MessageState, default=MessageState.SEEN)
     seen_at = UtcField()
     #: NULL: not delivered yet.

@@ -1,0 +1,32 @@
+"""What is delivered in place of a message that is too large: its header block, and a note that says so."""
+
+import re
+from io import BytesIO
+from typing import BinaryIO
+
+_NOTE = """\
+This message of {size:,} KB is larger than the portal takes ({limit:,} KB).
+
+It stays in the mailbox {login}{folder}; open it there.
+An admin of the portal can take larger ones: Settings, PostMasterMaxEmailSize.
+"""
+#: They describe a body that is not there.
+_ABOUT_THE_BODY = (b"content-", b"mime-version:")
+
+
+def announcement(header: BinaryIO, *, size: int, limit: int, login: str, folder: str) -> BinaryIO:
+    """A message of text alone under the headers of the large one."""
+    header.seek(0)
+    end = b"\r\n" if b"\r\n" in (block := header.read()) else b"\n"
+    kept = _without_body_fields(block.rstrip(b"\r\n"))
+    about = b"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"
+    in_folder = f", folder {folder}" if folder else ""
+    note = _NOTE.format(size=size // 1024, limit=limit // 1024, login=login, folder=in_folder)
+    return BytesIO(kept + end + (about + note.encode()).replace(b"\n", end))
+
+
+def _without_body_fields(block: bytes) -> bytes:
+    """Field by field, each with its continuation lines."""
+    fields = re.split(rb"\r?\n(?![ \t])", block)
+    end = b"\r\n" if b"\r\n" in block else b"\n"
+    return end.join(field for field in fields if not field.lower().startswith(_ABOUT_THE_BODY))
