@@ -292,6 +292,7 @@ class _Fetch:
         with transaction():
             if self.account.give_back():
                 log.outcome, log.ended_at = outcome, self.watch.clock()
+                log.seconds = (log.ended_at - log.started_at).total_seconds()
                 self._say(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
                 self._write()
 

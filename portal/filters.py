@@ -50,10 +50,18 @@ def kilobytes(size: int) -> str:
     return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
+def amount(value: float | None) -> str:
+    """A number as people write it: whole from ten on, else with one decimal."""
+    if value is None:
+        return "0"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}"
+
+
 def init_app(app: Flask) -> None:
     app.add_template_filter(moment)
     app.add_template_filter(point)
     app.add_template_filter(kilobytes)
+    app.add_template_filter(amount)
 
     @app.template_global()
     def static(path: str) -> str:

@@ -7,8 +7,8 @@ from portal import jobs, provider_hosts, status
 from portal.models import Heartbeat, MailAccount, Token
 from portal.status import State, Tone
 
-CLOCK = "clock"
-#: The clock ticks every few seconds; after this it is silent.
+CLOCK, PUSH = "clock", "push"
+#: Both give a sign of life every few seconds; after this it is silent.
 _SILENT = timedelta(seconds=60)
 
 
@@ -21,7 +21,7 @@ class Part:
 
 def parts(now: datetime) -> list[Part]:
     """Clock, Redis and workers, each with its state; the database answered, or this could not be told."""
-    found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now), *_providers()]
+    found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now), *_listener(now), *_providers()]
     workers = jobs.workers(now)
     if workers is None:
         gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
@@ -39,16 +39,23 @@ def _providers() -> list[Part]:
 
 
 def clock(now: datetime) -> Part:
-    beat = Heartbeat.get_or_none(Heartbeat.name == CLOCK)
+    return _beating("Clock", CLOCK, "clock", now)
+
+
+def _listener(now: datetime) -> list[Part]:
+    """Only when somebody wants it."""
+    wanted = MailAccount.select().where(MailAccount.push).exists()
+    return [_beating("Listener", PUSH, "push", now)] if wanted else []
+
+
+def _beating(title: str, name: str, command: str, now: datetime) -> Part:
+    beat = Heartbeat.get_or_none(Heartbeat.name == name)
+    remedy = f"Start it: python -m portal {command}"
     if beat is None:
-        return Part(
-            "Clock", State("broken", Tone.BROKEN, "has never ticked", remedy="Start it: python -m portal clock")
-        )
+        return Part(title, State("broken", Tone.BROKEN, "has given no sign of life", remedy=remedy))
     if now - beat.at > _SILENT:
-        return Part(
-            "Clock", State("broken", Tone.BROKEN, "silent since", beat.at, remedy="Start it: python -m portal clock")
-        )
-    return Part("Clock", State("good", Tone.GOOD, "last tick", beat.at), beat.holder)
+        return Part(title, State("broken", Tone.BROKEN, "silent since", beat.at, remedy=remedy))
+    return Part(title, State("good", Tone.GOOD, "last sign of life", beat.at), beat.holder)
 
 
 def _workers(queue: str, names: list[str]) -> Part:

@@ -1,15 +1,31 @@
 """Mailboxes to fetch from: add, change, ask for a fetch."""
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
 
 from peewee import IntegrityError
 
-from portal import audit, jobs, settings, status, token_facts
+from portal import audit, borrowing, jobs, mailboxes, providers, schedule, settings, status, token_facts
+from portal.adapters import imap, tls
+from portal.adapters.sasl import Credential
 from portal.db import transaction
 from portal.errors import Invalid
-from portal.models import HOST, AccountType, AfterFetch, Destination, MailAccount, Token, Validity, text_problems
+from portal.models import (
+    HOST,
+    AccountType,
+    AfterFetch,
+    Destination,
+    LargeMessages,
+    MailAccount,
+    Run,
+    RunOutcome,
+    Token,
+    Validity,
+    text_problems,
+)
 from portal.sealing import Secret
 
 _NAME_TAKEN = "A mail account with this name exists."
@@ -17,7 +33,10 @@ _NAME_TAKEN = "A mail account with this name exists."
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns. ``token`` None: signs in by password."""
+    """What an admin enters; the names are those of the columns. ``token`` None: signs in by password.
+
+    An empty ``host`` becomes the one of the token's provider, port 0 the usual one of the type.
+    """
 
     name: str
     type: AccountType
@@ -30,10 +49,27 @@ class Fields:
     dispatch_by_address: bool = False
     after_fetch: AfterFetch = AfterFetch.KEEP
     move_to: str = ""
+    large_messages: LargeMessages = LargeMessages.KEEP
+    move_large_to: str = ""
+    ca: str = ""
+    fingerprint: str = ""
     trusted: bool = False
     fetch_interval: int | None = None
+    fetch_times: str = ""
+    push: bool = False
     validity: Validity = Validity.VALID
     comment: str = ""
+
+
+def complete(entered: Fields) -> None:
+    """Fill in what was left to the presets, and bring the rest to the form in which it is stored."""
+    if not entered.host and entered.token:
+        entered.host = providers.of(entered.token.token_config.template).host_for(pop3=entered.type.is_pop3)
+    entered.port = entered.port or mailboxes.DEFAULT_PORTS[entered.type]
+    entered.fingerprint = re.sub(r"[\s:]", "", entered.fingerprint).lower()
+    entered.ca = entered.ca.strip()
+    with suppress(ValueError):
+        entered.fetch_times = schedule.times_text(entered.fetch_times)
 
 
 def _columns(entered: Fields) -> dict[str, object]:
@@ -42,6 +78,7 @@ def _columns(entered: Fields) -> dict[str, object]:
 
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
     """Create an account; its first fetch is due at once. Invalid names each bad field."""
+    complete(entered)
     check(entered, has_password=bool(password))
     _check_password(password)
     try:
@@ -57,6 +94,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
     """Change an account and fetch it at once. ``password`` None keeps the one there is; a token takes its place."""
+    complete(entered)
     check(entered, has_password=bool(password or account.password))
     _check_password(password)
     changed = [name for name, value in _columns(entered).items() if getattr(account, name) != value]
@@ -88,6 +126,49 @@ def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
     jobs.fetch_mail_account(account.id)
 
 
+def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Fetch it no more until somebody resumes it; a run under way comes to its safe end."""
+    _set_validity(account, Validity.INVALID_TEMPORARILY, "paused", actor, now)
+
+
+def resume(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Fetch it at once, and go on with it."""
+    _set_validity(account, Validity.VALID, "resumed", actor, now)
+    jobs.fetch_mail_account(account.id)
+
+
+def _set_validity(account: MailAccount, validity: Validity, act: str, actor: str, now: datetime) -> None:
+    with transaction():
+        account.validity, account.look_at = validity, now
+        account.overwrite()
+        audit.about(account, actor, act, "", now)
+
+
+def cancel(run: Run, *, actor: str, now: datetime) -> None:
+    """Let a run come to its safe end; the account is fetched again when it is due next. Nothing, when it has ended."""
+    with transaction():
+        going = (Run.id == run.id) & (Run.outcome == RunOutcome.RUNNING) & Run.cancelled_by.is_null()
+        if Run.update(cancelled_by=actor).where(going).execute():
+            audit.about(run.mail_account, actor, "run-cancelled", f"run {run.id}", now)
+
+
+def going(account: MailAccount) -> Run | None:
+    """The run that is under way."""
+    run: Run | None = Run.get_or_none(Run.mail_account == account.id, Run.outcome == RunOutcome.RUNNING)
+    return run
+
+
+def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Callable[[], datetime]) -> list[str]:
+    """The folders that the server has for this account as it is entered. OutsideError with the reason."""
+    complete(entered)
+    check(entered, has_password=bool(password))
+    account = MailAccount(**_columns(entered))
+    if entered.token is None:
+        return imap.folders(mailboxes.server(account), Credential(entered.login, password=password))
+    token = borrowing.usable_access_token(entered.token.id, min_life=mailboxes.TOKEN_MIN_LIFE, actor=actor, clock=clock)
+    return imap.folders(mailboxes.server(account), Credential(entered.login, token=token.access_token))
+
+
 def _check_password(password: Secret | None) -> None:
     if password and not password.reveal().isprintable():
         raise Invalid({"password": "It has a line break or a control character in it."})
@@ -97,12 +178,12 @@ def check(entered: Fields, *, has_password: bool) -> None:
     problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
         problems["host"] = "A host name alone, for example outlook.office365.com."
-    problems |= text_problems(MailAccount, _columns(entered))
+    problems |= text_problems(MailAccount, {**_columns(entered), "ca": ""})
     if not 0 < entered.port < 65536:
         problems["port"] = "A port from 1 to 65535."
     if entered.token is None and not has_password:
         problems["password"] = "A password, or choose a token."
-    problems |= _protocol_problems(entered)
+    problems |= _protocol_problems(entered) | _certificate_problems(entered) | _time_problems(entered)
     if problems:
         raise Invalid(problems)
 
@@ -122,8 +203,33 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
         problems["after_fetch"] = "POP3 has neither marks nor folders: keep or delete."
     if entered.after_fetch is AfterFetch.MOVE and entered.move_to.casefold() in ("", entered.folder.casefold()):
         problems["move_to"] = "Another folder than the one that is fetched."
+    if entered.type.is_pop3 and entered.large_messages is LargeMessages.MOVE:
+        problems["large_messages"] = "POP3 has no folders: leave them, or deliver their headers."
+    moves_large = entered.large_messages is LargeMessages.MOVE
+    if moves_large and entered.move_large_to.casefold() in ("", entered.folder.casefold()):
+        problems["move_large_to"] = "Another folder than the one that is fetched."
+    if entered.type.is_pop3 and entered.push:
+        problems["push"] = "POP3 tells nothing by itself; choose an IMAP type, or do without."
+    return problems
+
+
+def _certificate_problems(entered: Fields) -> dict[str, str]:
+    problems = {}
+    if entered.ca and not tls.is_pem(entered.ca):
+        problems["ca"] = "Certificates in PEM form, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----."
+    if entered.fingerprint and not re.fullmatch(r"[0-9a-f]{64}", entered.fingerprint):
+        problems["fingerprint"] = "The SHA-256 of a certificate: 64 hexadecimal digits, with colons or without."
+    return problems
+
+
+def _time_problems(entered: Fields) -> dict[str, str]:
+    problems = {}
     if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
         problems["fetch_interval"] = "From 5 seconds to a day (86400); empty: as in the settings."
+    try:
+        schedule.times_text(entered.fetch_times)
+    except ValueError:
+        problems["fetch_times"] = "Times of day separated by commas, such as 06:00, 18:30."
     return problems
 
 
@@ -132,6 +238,7 @@ def state(account: MailAccount, now: datetime) -> status.State:
     token = account.token
     facts = status.AccountFacts(
         valid=account.is_valid,
+        paused=account.validity is Validity.INVALID_TEMPORARILY,
         token=status.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
         fetched_at=account.fetched_at,
         failing_since=account.failing_since,

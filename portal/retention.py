@@ -3,23 +3,27 @@
 from datetime import datetime, timedelta
 
 from portal import settings
-from portal.models import Heartbeat, Message, Run, tuples
+from portal.models import Heartbeat, Message, Run, RunOutcome, tuples
 
 _NAME = "retention"
 _EVERY = timedelta(hours=1)
+#: A fetch that found nothing is of no interest after this: they are nearly all of them.
+_QUIET = timedelta(days=2)
 #: As many rows of a kind at a time: nobody is to wait for a purge.
 _AT_ONCE = 2000
 
 
 def purge(now: datetime) -> int:
-    """Once an hour, forget runs, and messages that are off their server, older than Retention; how many rows it was.
+    """Once an hour, forget what is older than Retention: runs, and messages that are off their server; how many rows.
 
     Messages still on the server stay in the ledger however old they are: without their row they would come again.
     """
     if not _is_time(now):
         return 0
     before = now - settings.retention()
-    runs = Run.select(Run.id).where(Run.started_at < before, Run.ended_at.is_null(False)).limit(_AT_ONCE)
+    ended = Run.ended_at.is_null(False)
+    quiet = (Run.started_at < now - _QUIET) & (Run.outcome == RunOutcome.DONE) & (Run.found == 0)
+    runs = Run.select(Run.id).where(ended, (Run.started_at < before) | quiet).limit(_AT_ONCE)
     gone = Message.select(Message.id).where(Message.removed_at < before).limit(_AT_ONCE)
     forgotten = 0
     for model, query in ((Run, runs), (Message, gone)):

@@ -38,7 +38,12 @@ def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
 
 def times_of_day(text: str) -> list[time]:
     """``06:00, 18:30`` as times, the earliest first; ValueError when it is nothing of the kind."""
-    return sorted(time.fromisoformat(part.strip()) for part in text.split(","))
+    return sorted({datetime.strptime(part.strip(), "%H:%M").time() for part in text.split(",") if part.strip()})  # noqa: DTZ007 - a time of day has no zone of its own
+
+
+def times_text(text: str) -> str:
+    """The same times as they are stored."""
+    return ", ".join(f"{at:%H:%M}" for at in times_of_day(text))
 
 
 def next_time_of_day(now: datetime, text: str, zone: tzinfo) -> datetime:

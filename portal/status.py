@@ -251,6 +251,7 @@ class AccountFacts:
     """What is known of a mail account; ``token`` is None when it signs in by password."""
 
     valid: bool
+    paused: bool
     token: State | None
     fetched_at: datetime | None
     failing_since: datetime | None
@@ -270,10 +271,12 @@ def token_stands_still(token: State) -> bool:
 
 def mail_account(facts: AccountFacts) -> State:
     """The state of a mail account; the first that holds."""
-    if not facts.valid:
-        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
     if facts.running:
         return State("running", Tone.GOOD, "being fetched now")
+    if facts.paused:
+        return State("paused", Tone.IDLE, "paused", remedy="Resume it.")
+    if not facts.valid:
+        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
     if facts.token and token_stands_still(facts.token):
         tone = Tone.IDLE if facts.token.name == "never requested" else Tone.BROKEN
         return State(

@@ -28,6 +28,19 @@ for (const choice of document.querySelectorAll("[data-shows]")) {
   show();
 }
 
+// A fetch under way: its progress comes by itself; once it is over, the page does.
+const live = document.querySelector("[data-live]");
+if (live) {
+  const look = async () => {
+    const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+    const fresh = page.getElementById(live.id);
+    if (!fresh) { location.reload(); return; }
+    live.querySelector(".note__body").replaceWith(fresh.querySelector(".note__body"));
+    setTimeout(look, 1500);
+  };
+  setTimeout(look, 1000);
+}
+
 // The redirect URI as the settings on the screen would make it.
 const shown = document.querySelector("[data-redirect-preview]");
 if (shown) {

@@ -112,7 +112,14 @@ def test_what_is_announced(facts: TokenFacts, switches: Switches, announced: str
 
 def account(**changes: object) -> AccountFacts:
     facts = AccountFacts(
-        valid=True, token=None, fetched_at=NOW, failing_since=None, failure=None, look_at=NOW + HOUR, running=False
+        paused=False,
+        valid=True,
+        token=None,
+        fetched_at=NOW,
+        failing_since=None,
+        failure=None,
+        look_at=NOW + HOUR,
+        running=False,
     )
     return replace(facts, **changes)  # type: ignore[arg-type]
 

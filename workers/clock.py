@@ -3,19 +3,17 @@
 import logging
 import os
 import socket
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from peewee import DatabaseError
 
-from portal import health, jobs, renewals, retention, startup
+from portal import health, jobs, leading, renewals, retention, startup
 from portal.config import Config
 from portal.db import connected
-from portal.models import DeviceSignIn, Heartbeat, MailAccount
+from portal.models import DeviceSignIn, MailAccount
 from workers import stopping
 
 TICK_SECONDS = 2
-#: Another clock takes over when the leading one has been silent for this long.
-_TAKE_OVER = timedelta(seconds=5 * TICK_SECONDS)
 _AT_ONCE = 500
 
 logger = logging.getLogger(__name__)
@@ -23,21 +21,13 @@ logger = logging.getLogger(__name__)
 
 def tick(holder: str, *, now: datetime) -> int:
     """Enqueue what is due and return how much; 0 when another clock leads."""
-    if not _lead(holder, now):
+    if not leading.lead(health.CLOCK, holder, now):
         return 0
     retention.purge(now)
     renewals.note_backlog(now)
     enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
     enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
     return enqueued + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
-
-
-def _lead(holder: str, now: datetime) -> bool:
-    """Write the sign of life, if this clock leads or the leading one is silent."""
-    Heartbeat.insert(name=health.CLOCK, holder=holder, at=now).on_conflict_ignore().execute()
-    free = (Heartbeat.holder == holder) | (Heartbeat.at < now - _TAKE_OVER)
-    written = Heartbeat.update(holder=holder, at=now).where(Heartbeat.name == health.CLOCK, free).execute()
-    return bool(written)
 
 
 def main(config: Config) -> None:

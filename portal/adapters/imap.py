@@ -179,6 +179,55 @@ def mailbox(at: Server, credential: Credential, folder: str) -> Iterator[ImapMai
         yield opened
 
 
+class Listening:
+    """A folder whose server tells of changes by itself (RFC 2177). Usable with ``select``."""
+
+    def __init__(self, client: "_Client", folder: str) -> None:
+        if not client.has_capability("IDLE"):
+            raise Refused(f"{client.host} does not tell of new mail: it has no IDLE.")
+        self._client = client
+        client.select_folder(folder, readonly=True)
+        client.idle()
+
+    def fileno(self) -> int:
+        return self._client.connection.fileno()
+
+    def news(self) -> bool:
+        """Read what has come, without waiting; whether a message is among it. Unavailable: the server has hung up."""
+        self._client.allow(_LISTING_BYTES)
+        with _told(self._client.host):
+            told = self._client.idle_check(timeout=0)
+            if not told and self._client.connection.has_hung_up():
+                raise Unavailable(f"{self._client.host} hung up.")
+        return _tells_of_a_message(told)
+
+    def renew(self) -> bool:
+        """End the command and begin it again; whether a message came meanwhile."""
+        self._client.allow(_LISTING_BYTES)
+        with _told(self._client.host):
+            _, told = self._client.idle_done()
+            self._client.idle()
+        return _tells_of_a_message(told)
+
+    def drop(self) -> None:
+        """Leave without a word: a server that has gone is not waited for."""
+        self._client.connection.break_off()
+
+
+def _tells_of_a_message(told: list[Any]) -> bool:
+    return any(len(one) > 1 and one[1] == b"EXISTS" for one in told)
+
+
+@contextmanager
+def listening(at: Server, credential: Credential, folder: str) -> Iterator[Listening]:
+    """Connect, sign in, select, begin to listen."""
+    with signed_in(at, credential) as client:
+        client.allow()
+        with _told(at.host):
+            opened = Listening(client, folder)
+        yield opened
+
+
 def folders(at: Server, credential: Credential) -> list[str]:
     """The names of the folders that can be selected, as people write them."""
     with signed_in(at, credential) as client, _told(at.host):

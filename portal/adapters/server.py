@@ -69,6 +69,17 @@ class _Patient(_Socket):
         with suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
 
+    def has_hung_up(self) -> bool:
+        """Whether nothing will come any more; asked when something was to be read and there was nothing."""
+        self.settimeout(0)
+        try:
+            # Of the connection itself, below TLS.
+            return socket.socket.recv(self, 1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def recv_into(self, *arguments: Any) -> int:
         if self.gettimeout() != 0:
             left = self.ends_at - time.monotonic()

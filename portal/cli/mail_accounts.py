@@ -1,18 +1,29 @@
 """``mail-account``: mailboxes to fetch from."""
 
+import signal
 import sys
 from typing import Any
 
 import click
 
-from portal import fetching, mail_accounts, mailboxes, token_configs
+from portal import fetching, mail_accounts, progress, token_configs
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
 from portal.errors import PortalError
-from portal.models import AccountType, AfterFetch, Destination, MailAccount, Run, RunLine, RunOutcome, Validity
+from portal.models import (
+    AccountType,
+    AfterFetch,
+    Destination,
+    LargeMessages,
+    MailAccount,
+    Run,
+    RunLine,
+    RunOutcome,
+    Validity,
+)
 
-_SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "move_to",
-          "trusted", "fetch_interval", "validity", "comment", "fetched_at",
-          "failing_since", "failure", "look_at")  # fmt: skip
+_SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "move_to", "large_messages",
+          "move_large_to", "trusted", "fetch_interval", "fetch_times", "push", "listening_since", "fingerprint",
+          "validity", "comment", "fetched_at", "failing_since", "failure", "look_at")  # fmt: skip
 
 
 @click.group("mail-account")
@@ -68,9 +79,19 @@ def _after_fetch(context: click.Context, option: click.Parameter, value: str | N
     return AfterFetch(name), folder
 
 
+def _large(context: click.Context, option: click.Parameter, value: str | None) -> tuple[LargeMessages, str] | None:
+    """What becomes of a message that is too large, and the folder that it is moved to."""
+    if value is None:
+        return None
+    name, colon, folder = value.partition(":")
+    if name not in [large.value for large in LargeMessages] or bool(colon) != (name == LargeMessages.MOVE.value):
+        raise click.BadParameter("one of keep, headers, move:FOLDER")
+    return LargeMessages(name), folder
+
+
 def _options(command: Any) -> Any:
     for option in reversed((
-        click.option("--host"),
+        click.option("--host", help="Default: the one of the token's provider."),
         click.option("--port", type=click.IntRange(1, 65535), help="Default: the usual one of the type."),
         click.option("--login"),
         click.option("--token", metavar="CONFIG[/OWNER]"),
@@ -80,6 +101,12 @@ def _options(command: Any) -> Any:
         click.option("--dispatch-by-address/--dispatch-to-destination", "by_address", default=None,
                      help="Whether a message's addresses decide, and --destination only when they say nothing."),
         click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch),
+        click.option("--large-messages", "large", metavar="keep|headers|move:FOLDER", callback=_large,
+                     help="What becomes of those above PostMasterMaxEmailSize."),
+        click.option("--ca", type=click.File(), help="A file of certificates, PEM, to trust for this server."),
+        click.option("--fingerprint", help="SHA-256 of the one certificate to accept; empty: any that verifies."),
+        click.option("--fetch-times", help="Times of day, such as 06:00,18:30, instead of an interval; empty: none."),
+        click.option("--push/--no-push", default=None, help="Whether the server tells of new mail (IMAP IDLE)."),
         click.option("--trusted/--untrusted", default=None, help="Whether headers that command a ticket system pass."),
         click.option("--fetch-interval", type=int, help="Seconds; 0: as in the settings."),
         click.option("--comment"),
@@ -97,15 +124,15 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
     """Add a mail account; it is fetched from then on."""
     if bool(token) == password_stdin:
         raise click.UsageError("Either --token or --password-stdin.")
-    if destination is None or not given["host"] or not given["login"]:
+    if destination is None or not given["login"] or not (given["host"] or token):
         raise click.UsageError("--host, --login and --destination are needed.")
-    account_type = AccountType(kind)
     after_fetch, move_to = given["after_fetch"] or (AfterFetch.KEEP, "")
+    large_messages, move_large_to = given["large"] or (LargeMessages.KEEP, "")
     entered = mail_accounts.Fields(
         name=name,
-        type=account_type,
-        host=given["host"],
-        port=given["port"] or mailboxes.DEFAULT_PORTS[account_type],
+        type=AccountType(kind),
+        host=given["host"] or "",
+        port=given["port"] or 0,
         login=given["login"],
         token=token_configs.find(token) if token else None,
         destination=Destination.named(destination),
@@ -113,6 +140,12 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
         after_fetch=after_fetch,
         move_to=move_to,
         dispatch_by_address=bool(given["by_address"]),
+        large_messages=large_messages,
+        move_large_to=move_large_to,
+        ca=given["ca"].read() if given["ca"] else "",
+        fingerprint=given["fingerprint"] or "",
+        fetch_times=given["fetch_times"] or "",
+        push=bool(given["push"]),
         trusted=bool(given["trusted"]),
         fetch_interval=given["fetch_interval"] or None,
         comment=given["comment"] or "",
@@ -135,6 +168,10 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
     given["dispatch_by_address"] = given.pop("by_address")
     if after_fetch := given.pop("after_fetch"):
         values["after_fetch"], values["move_to"] = after_fetch
+    if large := given.pop("large"):
+        values["large_messages"], values["move_large_to"] = large
+    if given["ca"]:
+        given["ca"] = given["ca"].read()
     values |= {name: value for name, value in given.items() if value is not None}
     values["validity"], values["type"] = Validity(values["validity"]), AccountType(values["type"])
     values["fetch_interval"] = values["fetch_interval"] or None
@@ -152,6 +189,22 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
 def delete(name: str) -> None:
     """Delete a mail account with its ledger and log; mail on the server and mail delivered stay."""
     mail_accounts.delete(MailAccount.named(name), actor=actor(), now=now())
+
+
+@mail_account.command()
+@click.argument("name")
+@with_portal
+def pause(name: str) -> None:
+    """Fetch it no more until it is resumed."""
+    mail_accounts.pause(MailAccount.named(name), actor=actor(), now=now())
+
+
+@mail_account.command()
+@click.argument("name")
+@with_portal
+def resume(name: str) -> None:
+    """Go on with a paused mail account, at once."""
+    mail_accounts.resume(MailAccount.named(name), actor=actor(), now=now())
 
 
 @mail_account.command()
@@ -176,8 +229,13 @@ def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
 
 
 def _fetched(account: MailAccount) -> bool:
-    """Fetch here and now; whether it went well."""
-    run = fetching.fetch(account.id, fetching.Watch(clock=now, progress=_progress))
+    """Fetch here and now; whether it went well. Ctrl-C lets it come to its safe end."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        run = fetching.fetch(account.id, fetching.Watch(clock=now, keep_going=lambda: not asked, progress=_progress))
+    finally:
+        signal.signal(signal.SIGINT, before)
     if run is None:
         state = mail_accounts.state(MailAccount.get_by_id(account.id), now())
         click.echo(f"{account.name}: {state.word}. {state.why} {state.remedy}".rstrip(), err=True)
@@ -192,4 +250,5 @@ def _fetched(account: MailAccount) -> bool:
 
 def _progress(run: Run) -> None:
     if sys.stderr.isatty():
-        click.echo(f"\r{run.delivered} of {run.found}", nl=run.delivered == run.found, err=True)
+        there = progress.of(run, now())
+        click.echo(f"\r\033[K{there}", nl=there.done == there.of, err=True)

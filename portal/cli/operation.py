@@ -20,7 +20,7 @@ from portal.supervisor import Part, listen, only_one, supervise
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="How many mailboxes at once.")
 @click.option("--sandbox", is_flag=True, help="With a provider, a mail server and example data to try the portal out.")
 def run(bind: str | None, workers: int, sandbox: bool) -> None:
-    """Start everything: embedded Redis, web server, workers, clock."""
+    """Start everything: embedded Redis, web server, workers, listener, clock."""
     config = from_environment(_with_bind(bind))
     log.set_up(config.log_format)
     startup.make_data_folder(config.data_dir)
@@ -65,7 +65,8 @@ def _web(handle: int) -> Part:
 def _background(workers: int) -> list[Part]:
     """One worker for tokens alone: however long the mailboxes take, renewals do not wait."""
     mail = [Part(f"worker-{number}", _portal("worker")) for number in range(1, workers + 1)]
-    return [Part("worker-tokens", _portal("worker", "--queue", TOKENS)), *mail, Part("clock", _portal("clock"))]
+    tokens = Part("worker-tokens", _portal("worker", "--queue", TOKENS))
+    return [tokens, *mail, Part("push", _portal("push")), Part("clock", _portal("clock"))]
 
 
 def _portal(*arguments: str) -> list[str]:
@@ -124,6 +125,14 @@ def clock() -> None:
 
 
 @click.command()
+def push() -> None:
+    """Start the listener for accounts with push alone."""
+    from workers import push as background
+
+    background.main(from_environment())
+
+
+@click.command()
 def upgrade() -> None:
     """Make database and keys ready for this version."""
     applied = startup.upgrade(from_environment(), now=now())
@@ -145,4 +154,4 @@ def check() -> None:
         raise ConfigError(f"not in good order: {', '.join(broken)}")
 
 
-commands = (run, web, worker, clock, upgrade, check)
+commands = (run, web, worker, clock, push, upgrade, check)

@@ -2,14 +2,22 @@
 
 from typing import Any
 
-from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField, SubmitField, TextAreaField
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from portal import destinations
 from portal.forms import Form, choices, chosen, text
 from portal.mail_accounts import Fields
-from portal.mailboxes import DEFAULT_PORTS
-from portal.models import AccountType, AfterFetch, Destination, DestinationType, MailAccount, Token, Validity
+from portal.models import (
+    AccountType,
+    AfterFetch,
+    Destination,
+    DestinationType,
+    LargeMessages,
+    MailAccount,
+    Token,
+    Validity,
+)
 from portal.sealing import Secret
 
 _REQUIRED = InputRequired("This field is required.")
@@ -21,7 +29,9 @@ class MailAccountForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     type = SelectField("Type", choices=choices((kind.value, kind.value) for kind in AccountType))
     host = StringField(
-        "Host", [_REQUIRED], description="For example outlook.office365.com or imap.gmail.com.", render_kw=_OFF
+        "Host",
+        description="Empty: the one of the token's provider, outlook.office365.com or imap.gmail.com.",
+        render_kw=_OFF,
     )
     port = IntegerField(
         "Port",
@@ -36,7 +46,10 @@ class MailAccountForm(Form):
     )
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
-    folder = StringField("IMAP folder", default="INBOX", description="POP3 has but one.", render_kw=_OFF)
+    folder = StringField(
+        "IMAP folder", default="INBOX", description="POP3 has but one.", render_kw={**_OFF, "list": "folders"}
+    )
+    list_folders = SubmitField("List folders", render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
     dispatching = SelectField(
         "Dispatching",
         validate_choice=False,
@@ -57,8 +70,42 @@ class MailAccountForm(Form):
         ),
     )
     move_to = StringField("Folder to move to", [Length(max=500)], description="Made if it is missing.", render_kw=_OFF)
+    large_messages = SelectField(
+        "Messages larger than PostMasterMaxEmailSize",
+        validate_choice=False,
+        choices=choices(
+            [
+                (LargeMessages.KEEP.value, "leave them on the server"),
+                (LargeMessages.MOVE.value, "move them to a folder of the server"),
+                (LargeMessages.HEADERS.value, "leave them, and deliver their headers with a note"),
+            ]
+        ),
+    )
+    move_large_to = StringField(
+        "Folder for large messages", [Length(max=500)], description="Made if it is missing.", render_kw=_OFF
+    )
     fetch_interval = IntegerField(
         "Seconds between two fetches", [Optional()], description="Empty: FetchInterval of the settings."
+    )
+    fetch_times = StringField(
+        "Times of day",
+        [Length(max=200)],
+        description="For example 06:00, 18:30 (TimeZone of the settings): it is fetched then, and not by the interval.",
+        render_kw=_OFF,
+    )
+    push = BooleanField(
+        "Push",
+        description="The server tells of new mail at once (IMAP IDLE); fetched by the interval all the same.",
+    )
+    ca = TextAreaField(
+        "Private CA",
+        description="Certificates in PEM form, trusted for this server beside the usual ones.",
+        render_kw={**_OFF, "rows": 3},
+    )
+    fingerprint = StringField(
+        "Pinned certificate",
+        description="SHA-256 of the one certificate to accept, whoever signed it. Empty: any that verifies.",
+        render_kw=_OFF,
     )
     trusted = BooleanField(
         "Trusted",
@@ -66,6 +113,9 @@ class MailAccountForm(Form):
     )
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
     comment = StringField("Comment", [Length(max=250)])
+
+    #: What the server has, once it was asked.
+    folders: tuple[str, ...] = ()
 
     def offer(self, tokens: list[Token], destinations: list[Destination]) -> None:
         self.token.choices = choices([("", "–"), *((str(token.id), token.name) for token in tokens)])
@@ -82,7 +132,13 @@ class MailAccountForm(Form):
             "folder",
             "after_fetch",
             "move_to",
+            "large_messages",
+            "move_large_to",
             "fetch_interval",
+            "fetch_times",
+            "push",
+            "ca",
+            "fingerprint",
             "trusted",
             "validity",
             "comment",
@@ -107,7 +163,7 @@ class MailAccountForm(Form):
             name=text(self.name.data),
             type=AccountType(self.type.data),
             host=text(self.host.data),
-            port=self.port.data or DEFAULT_PORTS[AccountType(self.type.data)],
+            port=self.port.data or 0,
             login=text(self.login.data),
             token=chosen(Token, "token", self.token.data) if by_token else None,
             destination=chosen(Destination, "destination", self.destination.data),
@@ -115,7 +171,13 @@ class MailAccountForm(Form):
             dispatch_by_address=self.dispatching.data == "address",
             after_fetch=AfterFetch(self.after_fetch.data),
             move_to=text(self.move_to.data),
+            large_messages=LargeMessages(self.large_messages.data or LargeMessages.KEEP),
+            move_large_to=text(self.move_large_to.data),
+            ca=(self.ca.data or "").replace("\r\n", "\n"),
+            fingerprint=text(self.fingerprint.data),
             fetch_interval=self.fetch_interval.data,
+            fetch_times=text(self.fetch_times.data),
+            push=bool(self.push.data),
             trusted=bool(self.trusted.data),
             validity=Validity(self.validity.data),
             comment=text(self.comment.data),

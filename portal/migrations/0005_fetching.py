@@ -1,5 +1,5 @@
 """Large messages, own certificates, times of day, push, and what a message is called."""
-# Generated from a schema diff on 2026-11-21 15:13.
+# Generated from a schema diff on 2026-11-21 15:44.
 from peewee import *
 
 def up(migrator, db):
@@ -15,6 +15,8 @@ def up(migrator, db):
     migrator.migrate(migrator.add_column('mail_account', 'fetch_times', CharField(max_length=200, default='')))
     migrator.migrate(migrator.add_column('mail_account', 'push', BooleanField(default=False)))
     migrator.migrate(migrator.add_column('mail_account', 'listening_since', DateTimeField(null=True)))
+    migrator.migrate(migrator.add_column('mail_account', 'push_failure', TextField(null=True)))
+    migrator.migrate(migrator.add_column('run', 'seconds', FloatField(null=True)))
     migrator.migrate(migrator.add_column('run', 'cancelled_by', CharField(null=True, max_length=200)))
     migrator.migrate(migrator.add_column('message', 'sender', CharField(max_length=200, default='')))
     migrator.migrate(migrator.add_column('message', 'subject', CharField(max_length=200, default='')))
@@ -29,6 +31,8 @@ def down(migrator, db):
     migrator.migrate(migrator.drop_column('message', 'subject'))
     migrator.migrate(migrator.drop_column('message', 'sender'))
     migrator.migrate(migrator.drop_column('run', 'cancelled_by'))
+    migrator.migrate(migrator.drop_column('run', 'seconds'))
+    migrator.migrate(migrator.drop_column('mail_account', 'push_failure'))
     migrator.migrate(migrator.drop_column('mail_account', 'listening_since'))
     migrator.migrate(migrator.drop_column('mail_account', 'push'))
     migrator.migrate(migrator.drop_column('mail_account', 'fetch_times'))

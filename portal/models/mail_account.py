@@ -2,7 +2,16 @@
 
 from enum import StrEnum
 
-from peewee import BigIntegerField, BooleanField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
+from peewee import (
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    FloatField,
+    ForeignKeyField,
+    IntegerField,
+    ModelSelect,
+    TextField,
+)
 from playhouse.fields import EnumField
 
 from portal.fields import SealedField, UtcField
@@ -87,6 +96,8 @@ class MailAccount(Leased):
     push = BooleanField(default=False)
     #: Since when its server is listened to. NULL: it is not.
     listening_since = UtcField(null=True)
+    #: Why it is not, in the other side's words. NULL: it is, or is not asked to.
+    push_failure = TextField(null=True)
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
     #: The last run that ended well. NULL: none has.
@@ -116,11 +127,14 @@ class Run(Row):
 
     kind = "run"
     lines: "ModelSelect[RunLine]"
+    messages: "ModelSelect[Message]"
 
     mail_account = ForeignKeyField(MailAccount, backref="runs", on_delete="CASCADE")
     started_at = UtcField(index=True)
     #: NULL: still running, or its worker died.
     ended_at = UtcField(null=True)
+    #: How long it took, for averages. NULL: as above.
+    seconds = FloatField(null=True)
     outcome = EnumField(RunOutcome, default=RunOutcome.RUNNING)
     #: Messages that were waiting at the start of the run. NULL: it never came so far.
     found = IntegerField(null=True)

@@ -51,7 +51,13 @@ class Template:
     notify_expired_token: bool = False
     notify_expired_refresh_token: bool = True
     imap_host: str = ""
+    #: Empty: the same as for IMAP.
+    pop3_host: str = ""
     guide: list[str] = field(default_factory=list)
+
+    def host_for(self, *, pop3: bool) -> str:
+        """The mail server of the provider; empty where there is none that all its customers have."""
+        return (self.pop3_host if pop3 else "") or self.imap_host
 
     @property
     def refresh_token_idle_life(self) -> timedelta | None:
@@ -81,6 +87,7 @@ _OPTIONAL = {
     "authorize_parameters": dict,
     "refresh_token_idle_days": int,
     "imap_host": str,
+    "pop3_host": str,
 }
 
 

@@ -1,15 +1,19 @@
 """Mail accounts."""
 
+from datetime import UTC, datetime, timedelta
+
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal import access, mail_accounts, quarantine
-from portal.errors import Invalid, NotFound
+from portal import access, mail_accounts, progress, quarantine, run_log
+from portal.errors import Invalid, NotFound, OutsideError
 from portal.forms.mail import MailAccountForm
 from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig
+from portal.run_log import Wanted
 
 bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
 _SHOWN = 20
+_PLOTTED = timedelta(days=1)
 
 
 @bp.get("")
@@ -29,7 +33,9 @@ def index() -> str:
 @access.needs(Role.ADMIN)
 def new() -> str | Response:
     form = _form()
-    if form.validate_on_submit():
+    if form.list_folders.data:
+        _list_folders(form, None)
+    elif form.validate_on_submit():
         try:
             account = mail_accounts.add(form.entered(), form.typed_password(), actor=access.actor(), now=g.now)
         except Invalid as error:
@@ -45,8 +51,18 @@ def show(account_id: int) -> str:
     account = _account(account_id)
     messages = Message.select().where(Message.mail_account == account.id).order_by(Message.id.desc()).limit(_SHOWN)
     runs = Run.select().where(Run.mail_account == account.id).order_by(Run.id.desc()).limit(_SHOWN)
-    state = mail_accounts.state(account, g.now)
-    return render_template("mail_accounts/show.html", account=account, state_now=state, messages=messages, runs=runs)
+    state, going = mail_accounts.state(account, g.now), mail_accounts.going(account)
+    wanted = Wanted(g.now - _PLOTTED, account.id)
+    return render_template(
+        "mail_accounts/show.html",
+        account=account,
+        state_now=state,
+        messages=messages,
+        runs=runs,
+        going=going,
+        progress=going and progress.of(going, g.now),
+        bars=run_log.bars(wanted, g.now),
+    )
 
 
 @bp.route("/<int:account_id>/edit", methods=["GET", "POST"])
@@ -54,7 +70,9 @@ def show(account_id: int) -> str:
 def edit(account_id: int) -> str | Response:
     account = _account(account_id)
     form = _form()
-    if form.validate_on_submit():
+    if form.list_folders.data:
+        _list_folders(form, account)
+    elif form.validate_on_submit():
         try:
             mail_accounts.edit(account, form.entered(), form.typed_password(), actor=access.actor(), now=g.now)
         except Invalid as error:
@@ -76,7 +94,25 @@ def fetch(account_id: int) -> Response:
     if state.remedy:
         flash(f"{account.name} cannot be fetched: {state.word}. {state.remedy}", "warning")
     else:
-        flash(f"{account.name} is being fetched. Reload this page to see how far it is.", "info")
+        flash(f"{account.name} is being fetched.", "info")
+    return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+
+
+@bp.post("/<int:account_id>/pause")
+@access.needs(Role.OPERATOR)
+def pause(account_id: int) -> Response:
+    account = _account(account_id)
+    mail_accounts.pause(account, actor=access.actor(), now=g.now)
+    flash(f"{account.name} is paused. Its mail stays on the server.", "success")
+    return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+
+
+@bp.post("/<int:account_id>/resume")
+@access.needs(Role.OPERATOR)
+def resume(account_id: int) -> Response:
+    account = _account(account_id)
+    mail_accounts.resume(account, actor=access.actor(), now=g.now)
+    flash(f"{account.name} goes on.", "success")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 
@@ -87,6 +123,20 @@ def delete(account_id: int) -> Response:
     mail_accounts.delete(account, actor=access.actor(), now=g.now)
     flash(f"{account.name} is deleted. What was delivered stays.", "success")
     return redirect(url_for("mail_accounts.index"), 303)
+
+
+def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
+    """Ask the server for its folders with what was entered; nothing is stored."""
+    password = form.typed_password() or (account.password if account else None)
+    try:
+        found = mail_accounts.folders(form.entered(), password, actor=access.actor(), clock=lambda: datetime.now(UTC))
+    except Invalid as error:
+        form.refuse(error)
+    except (OutsideError, ValueError) as error:
+        form.folder.errors = [str(error)]
+    else:
+        form.folders = tuple(found)
+        flash(f"The server has {len(found)} folders; the field IMAP folder offers them.", "info")
 
 
 def _form() -> MailAccountForm:

@@ -1,30 +1,78 @@
 """The communication log."""
 
-from flask import Blueprint, render_template, request
+from datetime import timedelta
 
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import access, mail_accounts, progress, run_log
 from portal.errors import NotFound
-from portal.models import MailAccount, Run, RunLine, RunOutcome
+from portal.models import MailAccount, Message, Role, Run, RunLine, RunOutcome
+from portal.run_log import Wanted
 
 bp = Blueprint("runs", __name__, url_prefix="/runs")
-_PAGE = 50
+_PAGE, _MESSAGES = 50, 200
+#: What is looked back on, in hours.
+_RANGES = {1: "an hour", 24: "a day", 168: "a week", 720: "30 days", 8760: "a year"}
+_USUAL_RANGE = 24
 
 
 @bp.get("")
 def index() -> str:
-    runs = Run.select(Run, MailAccount).join(MailAccount).order_by(Run.id.desc())
-    only = request.args.get("outcome", "")
-    if only in set(RunOutcome):
-        runs = runs.where(Run.outcome == only)
+    wanted, hours = _wanted()
     page = max(request.args.get("page", 1, type=int), 1)
-    rows = list(runs.paginate(page, _PAGE + 1))
+    rows = list(run_log.runs(wanted).paginate(page, _PAGE + 1))
     return render_template(
-        "runs/index.html", rows=rows[:_PAGE], page=page, more=len(rows) > _PAGE, outcomes=list(RunOutcome), only=only
+        "runs/index.html",
+        rows=rows[:_PAGE],
+        page=page,
+        more=len(rows) > _PAGE,
+        overview=run_log.overview(wanted),
+        bars=run_log.bars(wanted, g.now),
+        wanted=wanted,
+        hours=hours,
+        ranges=_RANGES,
+        outcomes=list(RunOutcome),
+        accounts=MailAccount.select(MailAccount.id, MailAccount.name).order_by(MailAccount.name),
     )
+
+
+def _wanted() -> tuple[Wanted, int]:
+    hours = request.args.get("hours", _USUAL_RANGE, type=int)
+    hours = hours if hours in _RANGES else _USUAL_RANGE
+    since, asked = g.now - timedelta(hours=hours), request.args
+    words = asked.get("words", "").replace("\0", "").strip()
+    return Wanted(since, asked.get("account", None, type=int), asked.get("outcome", ""), words), hours
 
 
 @bp.get("/<int:run_id>")
 def show(run_id: int) -> str:
-    run = Run.get_or_none(Run.id == run_id)
+    run = _run(run_id)
+    messages = run.messages.order_by(Message.id)
+    page = max(request.args.get("page", 1, type=int), 1)
+    rows = list(messages.paginate(page, _MESSAGES + 1))
+    return render_template(
+        "runs/show.html",
+        run=run,
+        progress=progress.of(run, g.now),
+        lines=run.lines.order_by(RunLine.id),
+        messages=rows[:_MESSAGES],
+        page=page,
+        more=len(rows) > _MESSAGES,
+    )
+
+
+@bp.post("/<int:run_id>/cancel")
+@access.needs(Role.OPERATOR)
+def cancel(run_id: int) -> Response:
+    run = _run(run_id)
+    mail_accounts.cancel(run, actor=access.actor(), now=g.now)
+    flash("The fetch stops after the messages that it is at; nothing is lost.", "info")
+    return redirect(url_for("runs.show", run_id=run.id), 303)
+
+
+def _run(run_id: int) -> Run:
+    run: Run | None = Run.get_or_none(Run.id == run_id)
     if run is None:
-        raise NotFound("There is no such run.")
-    return render_template("runs/show.html", run=run, lines=run.lines.order_by(RunLine.id))
+        raise NotFound("There is no such run; the log may have forgotten it.")
+    return run

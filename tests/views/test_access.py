@@ -25,6 +25,7 @@ ADMIN_PAGES = {
 #: Changes that an operator may make.
 OPERATOR_ACTS = {
     "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
+    "mail_accounts.pause", "mail_accounts.resume", "runs.cancel",
     "quarantine.try_again", "quarantine.skip",
 }  # fmt: skip
 #: Pages for operators and admins.

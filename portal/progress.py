@@ -1,0 +1,32 @@
+"""How far a run is: a pure function of its row and the moment."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from portal.models import Run
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``of`` None: not known yet. ``rate``: messages a second so far. ``left`` None: cannot be told."""
+
+    done: int
+    of: int | None
+    rate: float
+    left: timedelta | None
+
+    def __str__(self) -> str:
+        if self.of is None:
+            return "connecting"
+        text = f"{self.done:,} of {self.of:,}"
+        if self.left is None:
+            return text
+        return f"{text}, {self.rate:,.0f}/s, {max(round(self.left.total_seconds()), 1):,} s left"
+
+
+def of(run: Run, now: datetime) -> Progress:
+    """As the run's row has it; what it failed to deliver counts as done."""
+    done, seconds = run.delivered + run.failed, (now - run.started_at).total_seconds()
+    rate = done / seconds if seconds > 0 else 0.0
+    waiting = max((run.found or 0) - done, 0)
+    return Progress(done, run.found, rate, timedelta(seconds=waiting / rate) if rate and waiting else None)

@@ -1,0 +1,134 @@
+"""The communication log as people ask for it: what went well where, since when, and the runs behind it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from peewee import Case, Expression, ModelSelect, fn
+
+from portal.models import MailAccount, Message, Run, RunLine, RunOutcome, Validity, tuples
+
+
+class Activity(StrEnum):
+    """How an account fared over a time."""
+
+    #: Its latest run failed.
+    FAILING = "failing"
+    #: The latest went well; an earlier one, or a message, failed.
+    TROUBLED = "troubled"
+    GOOD = "good"
+    NONE = "no activity"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs are asked for; ``outcome`` and ``words`` empty and ``account_id`` None mean all."""
+
+    since: datetime
+    account_id: int | None = None
+    outcome: str = ""
+    words: str = ""
+
+    @property
+    def condition(self) -> Expression:
+        found: Expression = Run.started_at >= self.since
+        if self.account_id:
+            found &= Run.mail_account == self.account_id
+        return found
+
+
+def runs(wanted: Wanted) -> "ModelSelect[Run]":
+    """The runs, the latest first, each with its account."""
+    query = Run.select(Run, MailAccount).join(MailAccount).where(wanted.condition).order_by(Run.id.desc())
+    if wanted.outcome in set(RunOutcome):
+        query = query.where(Run.outcome == wanted.outcome)
+    return query.where(_say(wanted.words)) if wanted.words else query
+
+
+def _say(words: str) -> Expression:
+    """Whether a line, a message or the account of a run has these words in it."""
+    lines = RunLine.select(RunLine.run).where(RunLine.text.contains(words))
+    about = Message.subject.contains(words) | Message.sender.contains(words) | Message.message_id.contains(words)
+    messages = Message.select(Message.run).where(about, Message.run.is_null(False))
+    return MailAccount.name.contains(words) | Run.id.in_(lines) | Run.id.in_(messages)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """``accounts``: how many fared how. The averages are those of runs that ended; None: there was none."""
+
+    accounts: dict[Activity, int]
+    runs: int
+    delivered: int
+    size: int
+    seconds: float | None
+    messages: float | None
+
+
+def overview(wanted: Wanted) -> Overview:
+    condition = wanted.condition
+    totals = Run.select(
+        fn.COUNT(Run.id), fn.SUM(Run.delivered), fn.SUM(Run.size), fn.AVG(Run.seconds), fn.AVG(Run.delivered * 1.0)
+    )
+    ((count, delivered, size, seconds, messages),) = tuples(totals.where(condition))
+    return Overview(
+        _activities(condition, wanted.account_id),
+        count,
+        int(delivered or 0),
+        int(size or 0),
+        None if seconds is None else float(seconds),
+        None if messages is None else float(messages),
+    )
+
+
+def _activities(condition: Expression, account_id: int | None) -> dict[Activity, int]:
+    failed = fn.SUM(Case(None, [(Run.outcome == RunOutcome.FAILED, 1)], 0) + Run.failed)
+    seen = tuples(Run.select(Run.mail_account, fn.MAX(Run.id), failed).where(condition).group_by(Run.mail_account))
+    latest = Run.select(Run.id).where(Run.outcome == RunOutcome.FAILED, condition)
+    failing = {run_id for (run_id,) in tuples(latest)}
+    found = Counter(_activity(latest in failing, trouble) for _, latest, trouble in seen)
+    accounts = MailAccount.select().where(MailAccount.validity == Validity.VALID)
+    if account_id:
+        accounts = accounts.where(MailAccount.id == account_id)
+    idle = accounts.where(MailAccount.id.not_in([account for account, *_ in seen] or [0])).count()
+    return {activity: found[activity] + (idle if activity is Activity.NONE else 0) for activity in Activity}
+
+
+def _activity(is_failing: bool, trouble: int) -> Activity:
+    if is_failing:
+        return Activity.FAILING
+    return Activity.TROUBLED if trouble else Activity.GOOD
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One hour or one day; ``seconds`` None: no run ended in it."""
+
+    at: datetime
+    delivered: int
+    seconds: float | None
+
+
+def bars(wanted: Wanted, now: datetime) -> Sequence[Bar]:
+    """Messages delivered, and how long a fetch took on average: by the hour, or by the day beyond two of them."""
+    step, name = (timedelta(hours=1), "hour") if now - wanted.since <= timedelta(days=2) else (timedelta(days=1), "day")
+    part = Run.started_at.truncate(name)  # type: ignore[no-untyped-call]
+    query = Run.select(part, fn.SUM(Run.delivered), fn.AVG(Run.seconds)).where(wanted.condition).group_by(part)
+    found = {_moment(at): (int(delivered), seconds) for at, delivered, seconds in tuples(query)}
+    first = _floor(wanted.since, step)
+    moments = [first + step * number for number in range(int((now - first) / step) + 1)]
+    return [Bar(at, *found.get(at, (0, None))) for at in moments]
+
+
+def _moment(value: Any) -> datetime:
+    """SQLite gives text."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC)
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    whole = moment.replace(minute=0, second=0, microsecond=0)
+    return whole if step < timedelta(days=1) else whole.replace(hour=0)
