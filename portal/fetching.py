@@ -50,14 +50,15 @@ def fetch(account_id: int, watch: Watch) -> Run | None:
     only a person can get going.
     """
     now = watch.clock()
-    found = MailAccount.get_or_none(MailAccount.id == account_id)
-    if found is None or not _can_start(found, now):
+    account = MailAccount.get_or_none(MailAccount.id == account_id)
+    if account is None or not _can_start(account, now):
         return None
+    was_left = account.leased_until is not None
     with transaction():
-        account = MailAccount.claim(account_id, now=now, until=now + LEASE)
-        if account is None:
+        if not account.take(now=now, until=now + LEASE):
             return None
-        _close_abandoned(account, now)
+        if was_left:
+            _close_abandoned(account.id, now)
         log = Run.create(mail_account=account, started_at=now)
     return _Fetch(account, log, watch).run()
 
@@ -79,17 +80,19 @@ def _can_start(account: MailAccount, now: datetime) -> bool:
     return False
 
 
-def _close_abandoned(account: MailAccount, now: datetime) -> None:
+def _close_abandoned(account_id: int, now: datetime) -> None:
     """Runs that nobody ended: their worker died."""
-    left = (Run.mail_account == account.id) & Run.ended_at.is_null()
+    left = (Run.mail_account == account_id) & Run.ended_at.is_null()
     Run.update(ended_at=now, outcome=RunOutcome.STOPPED).where(left).execute()
 
 
 def release(account_id: int, *, now: datetime) -> None:
     """The worker that held this account is known to be dead: another may go on at once."""
-    MailAccount.update(leased_until=None, look_at=now, version=MailAccount.version + 1).where(
-        MailAccount.id == account_id, MailAccount.leased_until.is_null(False)
-    ).execute()
+    freed = {"leased_until": None, "look_at": now, "version": MailAccount.version + 1}
+    held = (MailAccount.id == account_id) & MailAccount.leased_until.is_null(False)
+    with transaction():
+        MailAccount.update(**freed).where(held).execute()
+        _close_abandoned(account_id, now)
 
 
 class _Fetch:
@@ -130,12 +133,16 @@ class _Fetch:
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
             rows.note_gone(uids, self.watch.clock())
+            if not uids:
+                self._found(0, 0)
+                return
             work = opened.enter_context(Deliveries(account, self.log, rows, set(uids), self._conduct()))
             if account.after_fetch is not AfterFetch.KEEP:
                 work.to_treat = [row for row in rows.left_over(uids) if self._is_the_same(mailbox, rows, row)]
             waiting = rows.waiting(uids, work.limits.largest, self.watch.clock())
             self._found(len(uids), len(waiting))
-            self._deliver_all(mailbox, work, waiting)
+            if waiting:
+                self._deliver_all(mailbox, work, waiting)
             self._treat(mailbox, work)
 
     def _conduct(self) -> Conduct:
@@ -146,6 +153,7 @@ class _Fetch:
         self.log.found = waiting
         if waiting:
             self._write()
+            self.watch.progress(self.log)
 
     def _is_the_same(self, mailbox: Mailbox, rows: Ledger, row: Message) -> bool:
         """Whether what is there under this uid is still what was delivered: a UIDL may have been used again."""
@@ -235,8 +243,11 @@ class _Fetch:
         return self.watch.keep_going() and self.watch.clock() < self.ends_at and not self._is_cancelled()
 
     def _is_cancelled(self) -> bool:
-        asked = (Run.id == self.log.id) & Run.cancelled_by.is_null(False)
-        return bool(self.log.cancelled_by or Run.select().where(asked).exists())
+        """Asked of the database; a run that found nothing is over before anybody could."""
+        if self.log.found and not self.log.cancelled_by:
+            row = Run.select(Run.cancelled_by).where(Run.id == self.log.id).first()
+            self.log.__data__["cancelled_by"] = row.cancelled_by if row else None
+        return self.log.cancelled_by is not None
 
     def _say(self, text: str, level: str = "info") -> None:
         self.lines.append({"run": self.log.id, "at": self.watch.clock(), "level": level, "text": text})
@@ -246,14 +257,16 @@ class _Fetch:
 
     def _write(self) -> None:
         with transaction():
-            self.log.save()
-            if self.lines:
-                RunLine.insert_many(self.lines).execute()
+            self._save()
+
+    def _save(self) -> None:
+        self.log.save()
+        if self.lines:
+            RunLine.insert_many(self.lines).execute()
         self.lines = []
 
     def _succeed(self) -> None:
         now, account = self.watch.clock(), self.account
-        self.log.cancelled_by = Run.get_by_id(self.log.id).cancelled_by
         stopped = not self._go_on()
         account.fetched_at = now
         account.failing_since = account.failure = None
@@ -294,7 +307,7 @@ class _Fetch:
                 log.outcome, log.ended_at = outcome, self.watch.clock()
                 log.seconds = (log.ended_at - log.started_at).total_seconds()
                 self._say(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
-                self._write()
+                self._save()
 
 
 def _sliced(rows: list[Message]) -> list[list[Message]]:

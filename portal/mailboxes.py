@@ -105,7 +105,7 @@ def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[
 
 
 def server(account: MailAccount) -> Server:
-    splits = account.host.lower() in settings.pop3_split_hosts()
+    splits = account.type.is_pop3 and account.host.lower() in settings.pop3_split_hosts()
     return Server(
         account.host,
         account.port,

@@ -343,7 +343,11 @@ def test_an_account_that_is_deleted_in_mid_run_is_left_at_once(
     assert mail_server.holds() == TEN
 
 
-def test_a_fault_inside_is_shown_and_tried_again_later(account: MailAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_inside_is_shown_and_tried_again_later(
+    account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(TEN[0])
+
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 

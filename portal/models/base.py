@@ -102,9 +102,12 @@ class Leased(Row):
     def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:
         """The row as it is under a fresh lease, or None when another holds it or it is gone."""
         row: Self | None = cls.get_or_none(cls.id == row_id)
-        if row is None or not (row.leased_until is None or _is_over(row.leased_until, now)):
-            return None
-        return row if row._swap({"leased_until": until}) else None
+        return row if row is not None and row.take(now=now, until=until) else None
+
+    def take(self, *, now: datetime, until: datetime) -> bool:
+        """Lease the row as it was read; False when another holds it, or has changed it since."""
+        is_free = self.leased_until is None or _is_over(self.leased_until, now)
+        return is_free and self._swap({"leased_until": until})
 
     def extend(self, *, until: datetime) -> bool:
         """Hold the row for longer; False when the lease went to another in the meantime."""

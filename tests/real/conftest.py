@@ -15,7 +15,10 @@ _PROVIDER = Path(__file__).parent / "provider" / "node_modules"
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "node": (partial(shutil.which, "node"), "nodejs and npm"),
     "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/real/provider"),
-    "dovecot": (Path("/usr/lib/dovecot/pop3").exists, "dovecot-imapd and dovecot-pop3d"),
+    "dovecot": (
+        lambda: all(Path("/usr/lib/dovecot", part).exists() for part in ("imap", "pop3", "lmtp")),
+        "dovecot-imapd, dovecot-pop3d and dovecot-lmtpd",
+    ),
     "postgresql": (programs, "postgresql"),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }

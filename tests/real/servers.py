@@ -91,7 +91,7 @@ _CONFIGURATION = """
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
-protocols = imap pop3
+protocols = imap pop3 lmtp
 mail_max_userip_connections = 50
 disable_plaintext_auth = no
 default_internal_user = {user}
@@ -122,6 +122,9 @@ service anvil {{
 }}
 service imap-login {{
   chroot =
+  service_count = 0
+  client_limit = 2000
+  process_min_avail = 2
   inet_listener imap {{
     address = 127.0.0.1
     port = {plain_port}
@@ -130,6 +133,13 @@ service imap-login {{
     address = 127.0.0.1
     port = {port}
     ssl = yes
+  }}
+}}
+service lmtp {{
+  chroot =
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp_port}
   }}
 }}
 service pop3-login {{
@@ -168,17 +178,18 @@ class Dovecot:
     plain_port: int
     pop3_port: int
     pop3s_port: int
+    lmtp_port: int
 
     @classmethod
-    def start(cls, folder: Path, certificates: Path, provider: Provider) -> "Dovecot":
-        ports = {name: free_port() for name in ("port", "plain_port", "pop3_port", "pop3s_port")}
+    def start(cls, folder: Path, certificates: Path, provider_port: int) -> "Dovecot":
+        ports = {name: free_port() for name in ("port", "plain_port", "pop3_port", "pop3s_port", "lmtp_port")}
         user = pwd.getpwnam("dovecot") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         values: dict[str, Any] = {
             "folder": folder, "certificates": certificates, "user": user.pw_name, "uid": user.pw_uid,
             "gid": user.pw_gid, "group": _group(user.pw_gid), "password": MAIL_PASSWORD, **ports,
         }  # fmt: skip
         (folder / "dovecot.conf").write_text(_CONFIGURATION.format(**values))
-        oauth2 = {"client": CLIENT_ID, "secret": CLIENT_SECRET, "provider_port": provider.port}
+        oauth2 = {"client": CLIENT_ID, "secret": CLIENT_SECRET, "provider_port": provider_port}
         (folder / "oauth2.conf").write_text(_OAUTH2.format(certificates=certificates, **oauth2))
         (folder / "mail").mkdir()
         _open_to(user, folder, certificates)

@@ -47,7 +47,7 @@ def mail(certificate_folder: Path) -> Iterator[Mail]:
         provider = Provider.start(certificate_folder, "http://127.0.0.1/callback", access_token_seconds=3600)
         started.callback(provider.stop)
         (folder / "dovecot").mkdir(mode=0o711)
-        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider)
+        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider.port)
         started.callback(dovecot.stop)
         yield Mail(provider, dovecot, certificate_folder / "ca.pem")
 

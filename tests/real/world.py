@@ -77,7 +77,7 @@ def world(certificates: Path, environment: dict[str, str]) -> Iterator[World]:
         provider = Provider.start(certificates, redirect_uri)
         started.callback(provider.stop)
         (folder / "dovecot").mkdir(mode=0o711)
-        dovecot = Dovecot.start(folder / "dovecot", certificates, provider)
+        dovecot = Dovecot.start(folder / "dovecot", certificates, provider.port)
         started.callback(dovecot.stop)
         portal.start()
         started.callback(portal.stop)

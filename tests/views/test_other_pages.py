@@ -82,10 +82,10 @@ def test_the_audit_trail_tells_who_did_what(alice: PageClient, tmp_path: Path) -
 
 def test_the_status_page_says_what_is_silent_and_what_to_do(charlie: PageClient) -> None:
     page = charlie.get("/status")
-    assert "has never ticked" in page.text
+    assert "has given no sign of life" in page.text
     assert "python -m portal run" in page.text
     Heartbeat.create(name=health.CLOCK, holder="here-1", at=datetime.now(UTC))
-    assert "last tick" in charlie.get("/status").text
+    assert "last sign of life" in charlie.get("/status").text
 
 
 def test_health_is_told_without_a_login(db: None, visit: Callable[[None], PageClient]) -> None:

@@ -1,0 +1,29 @@
+"""Fetch one account in a process of its own, and print what it holds before, and at its peak, in kB."""
+
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from portal import fetching, startup
+from portal.config import from_environment
+from portal.db import connected
+from portal.models import RunOutcome
+from workers import worker  # noqa: F401 - as much is imported as in a worker
+
+
+def memory(name: str) -> str:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found
+    return found[1]
+
+
+if __name__ == "__main__":
+    data, ca_file, account_id = sys.argv[1:]
+    startup.start(from_environment({"PORTAL_DATA": data, "PORTAL_CA_FILE": ca_file, "PORTAL_LOG_FORMAT": "text"}))
+    with connected():
+        idle = memory("VmRSS")
+        run = fetching.fetch(int(account_id), fetching.Watch(clock=lambda: datetime.now(UTC)))
+    assert run is not None
+    assert (run.outcome, run.delivered) == (RunOutcome.DONE, 1), [line.text for line in run.lines]
+    print(idle, memory("VmHWM"))
