@@ -132,6 +132,7 @@ class _Fetch:
             self._say(f"Connected to {account.host} ({mailbox.secured_by}) as {account.login}{_folder_of(account)}.")
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
+            self._end_removals(mailbox, rows, uids)
             rows.note_gone(uids, self.watch.clock())
             if not uids:
                 self._found(0, 0)
@@ -147,6 +148,15 @@ class _Fetch:
 
     def _conduct(self) -> Conduct:
         return Conduct(clock=self.watch.clock, hold=self._hold, go_on=self._go_on, say=self._say)
+
+    def _end_removals(self, mailbox: Mailbox, rows: Ledger, uids: list[str]) -> None:
+        """Take off for good what a run that was cut off had only marked as deleted."""
+        takes_off = self.account.after_fetch in (AfterFetch.DELETE, AfterFetch.MOVE)
+        if not (takes_off and isinstance(mailbox, ImapMailbox)):
+            return
+        if unlisted := rows.unlisted(uids):
+            marked = set(mailbox.marked_as_deleted())
+            self._treated([row for row in unlisted if row.uid in marked], mailbox.remove)
 
     def _found(self, there: int, waiting: int) -> None:
         self._say(f"{there:,} message{'' if there == 1 else 's'} there, {waiting:,} to fetch.")

@@ -53,6 +53,16 @@ class Ledger:
         there = Message.select(*columns).where(self._here, Message.removed_at.is_null())
         self._noted = {uid: _Noted(*facts) for uid, *facts in tuples(there)}
 
+    def unlisted(self, uids: list[str]) -> list[Message]:
+        """Delivered and, as far as we know, on the server, which does not list them."""
+        listed = set(uids)
+        ids = [
+            noted.id
+            for uid, noted in self._noted.items()
+            if noted.state is MessageState.DELIVERED and uid not in listed
+        ]
+        return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
+
     def note_gone(self, uids: list[str], now: datetime) -> None:
         """Messages that are no longer on the server, whoever took them off: their uids may come to mean others."""
         listed = set(uids)

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from imaplib import IMAP4
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -18,6 +18,8 @@ from portal.errors import Answer, Refused, Unavailable
 #: Larger messages come in parts of this size, straight to the file: one literal would be held in memory three times.
 PART_BYTES = 2 * 1024 * 1024
 WHOLE_UP_TO_BYTES = 4 * 1024 * 1024
+#: Good manners, and no more: the work is done, or the server is past listening.
+LOGOUT_SECONDS = 5
 #: What a list of folders or of a hundred thousand messages may take.
 _LISTING_BYTES = 1024 * 1024
 #: A header block beyond this is cut.
@@ -47,6 +49,11 @@ class ImapMailbox:
         """All messages, read or unread, oldest first; those already marked as deleted are somebody else's affair."""
         with self._exchange(_LISTING_BYTES):
             return [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
+
+    def marked_as_deleted(self) -> list[str]:
+        """Those that ``uids`` leaves out."""
+        with self._exchange(_LISTING_BYTES):
+            return [str(uid) for uid in self._client.search(["DELETED"])]
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
         """Bytes by UID; a message that has gone in the meantime is missing from it."""
@@ -344,11 +351,12 @@ def _responses(chosen: str, credential: Credential, at: Server, challenges: list
 
 
 def _log_out(client: _Client) -> None:
-    client.allow()
+    client.connection.allow(seconds=LOGOUT_SECONDS)
     try:
         client.logout()
     except (IMAP4.error, OSError, ValueError, AssertionError, OverflowError):
-        client.shutdown()
+        with suppress(OSError):
+            client.shutdown()
 
 
 @contextmanager

@@ -46,12 +46,13 @@ class Pop3Mailbox:
 
     def uids(self) -> list[str]:
         """The UIDL of every message, oldest first."""
-        self._numbers = {_name(uid): int(number) for number, uid in self._connection.table("UIDL")}
+        self._numbers = {_name(uid): number for number, uid in self._connection.table("UIDL")}
         return list(self._numbers)
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
         """Bytes by UIDL."""
-        by_number = {int(number): int(size) for number, size in self._connection.table("LIST")}
+        with told(self._connection.host):
+            by_number = {number: int(size) for number, size in self._connection.table("LIST")}
         return {uid: by_number[self._numbers[uid]] for uid in uids if self._numbers.get(uid) in by_number}
 
     def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
@@ -238,13 +239,13 @@ class _Connection:
             yield part[1:] if begins and part.startswith(b".") else part
             begins = part.endswith(b"\n")
 
-    def table(self, command: str) -> list[tuple[str, str]]:
-        """An answer whose lines have two words."""
+    def table(self, command: str) -> list[tuple[int, str]]:
+        """An answer whose lines have a number and a word."""
         with told(self.host):
             self.command(command)
             self.socket.allow(_LISTING_BYTES)
             words = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]
-            return [(number, value.strip()) for number, value in words]
+            return [(int(number), value.strip()) for number, value in words]
 
     def hang_up(self) -> None:
         if hasattr(self, "_file"):

@@ -59,9 +59,10 @@ class _Patient(_Socket):
     ends_at = float("inf")
     bytes_left = float("inf")
 
-    def allow(self, size: int = 0) -> None:
-        """A new exchange begins, whose answer is about ``size`` bytes long."""
-        self.ends_at = time.monotonic() + EXCHANGE_SECONDS + size / SLOWEST
+    def allow(self, size: int = 0, seconds: float | None = None) -> None:
+        """A new exchange begins, whose answer is about ``size`` bytes long; ``seconds`` None: the usual ones."""
+        usual = EXCHANGE_SECONDS if seconds is None else seconds
+        self.ends_at = time.monotonic() + usual + size / SLOWEST
         self.bytes_left = 2 * size + _CHATTER_BYTES
 
     def break_off(self) -> None:
