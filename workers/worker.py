@@ -6,6 +6,7 @@ import socket
 import sys
 from typing import Any
 
+from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job
 
@@ -70,12 +71,35 @@ def release_after_kill(job: Job, pid: int | None, status: int | None, usage: obj
         mail_accounts.release(int(row_id))
 
 
+def forget_dead(connection: Redis) -> None:
+    """Workers of this machine that were killed: their jobs would keep their rows waiting for minutes."""
+    for worker in Worker.all(connection=connection, job_class=ListedJob, serializer="json"):
+        if worker.hostname != socket.gethostname() or worker.pid is None or _is_alive(worker.pid):
+            continue
+        job = worker.get_current_job()
+        worker.register_death()  # type: ignore[no-untyped-call]
+        if job is not None:
+            job.delete()
+            release_after_kill(job, None, None, None)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def main(config: Config, queues: list[str]) -> None:
     """Work until told to stop."""
     startup.start(config)
     database.obj.dispose()
     connection = startup.redis(config)
     startup.wait_for_redis(connection)
+    forget_dead(connection)
     worker = PortalWorker(
         queues,
         name=f"{socket.gethostname()}-{os.getpid()}-{'-'.join(queues)}",

@@ -157,16 +157,19 @@ class ImapHandler(_Lines):
 
     def fetch(self, arguments: str) -> None:
         uids, _, items = arguments.partition(" ")
-        part = re.search(r"BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?", items, re.IGNORECASE)
+        part = re.search(r"BODY\.PEEK\[(HEADER)?\](?:<(\d+)\.(\d+)>)?", items, re.IGNORECASE)
         for number, entry in enumerate(self.entries(), 1):
             if not _among(entry.uid, uids):
                 continue
             if part is None:
                 self.say(f"* {number} FETCH (UID {entry.uid} RFC822.SIZE {entry.size})")
                 continue
-            start, length = (int(part[1]), int(part[2])) if part[1] else (0, entry.size)
-            cut, mark = store.content(self.mailbox, entry.uid)[start : start + length], f"<{start}>" if part[1] else ""
-            head = f"* {number} FETCH (UID {entry.uid} BODY[]{mark} {{{len(cut)}}}\r\n"
+            content, section = store.content(self.mailbox, entry.uid), part[1] or ""
+            if section:
+                content = _header(content)
+            start, length = (int(part[2]), int(part[3])) if part[2] else (0, entry.size)
+            cut, mark = content[start : start + length], f"<{start}>" if part[2] else ""
+            head = f"* {number} FETCH (UID {entry.uid} BODY[{section}]{mark} {{{len(cut)}}}\r\n"
             self.wfile.write(head.encode() + cut + b")\r\n")
 
     def mark(self, arguments: str) -> None:
@@ -178,6 +181,12 @@ class ImapHandler(_Lines):
             entry.uid for entry in self.entries() if entry.deleted and (not arguments or _among(entry.uid, arguments))
         ]
         store.remove_mail(self.mailbox, gone)
+
+
+def _header(content: bytes) -> bytes:
+    """Up to and with the empty line."""
+    head, empty, _ = content.partition(b"\r\n\r\n")
+    return head + empty
 
 
 def _among(uid: int, sequence: str) -> bool:
@@ -207,7 +216,7 @@ class Pop3Handler(_Lines):
             self.say("+OK\r\nSASL XOAUTH2\r\nUIDL\r\nUSER\r\n.")
         elif name == "AUTH" and self.user is None:
             self.authenticate(argument)
-        elif name in ("STAT", "LIST", "UIDL", "RETR", "DELE", "NOOP") and self.user:
+        elif name in ("STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "NOOP") and self.user:
             self.transact(name, argument)
         else:
             self.say("-ERR Unknown or not allowed now")
@@ -239,6 +248,10 @@ class Pop3Handler(_Lines):
             self.say("+OK")
             for number, mail in left.items():
                 self.say(f"{number} {len(mail.content) if name == 'LIST' else f'{mail.uid}'}")
+            self.say(".")
+        elif name == "TOP":
+            self.say("+OK")
+            self.wfile.write(_header(bytes(left[int(argument.split(maxsplit=1)[0])].content)))
             self.say(".")
         elif not argument.isdigit() or int(argument) not in left:
             self.say("-ERR No such message")

@@ -20,6 +20,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         "dovecot-imapd, dovecot-pop3d and dovecot-lmtpd",
     ),
     "postgresql": (programs, "postgresql"),
+    "tmpfs": (lambda: os.getuid() == 0 and shutil.which("mount"), "the right to mount a small disk"),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }
 

@@ -4,10 +4,12 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import ssl
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,11 +195,21 @@ class Dovecot:
         (folder / "oauth2.conf").write_text(_OAUTH2.format(certificates=certificates, **oauth2))
         (folder / "mail").mkdir()
         _open_to(user, folder, certificates)
-        command = [_program(), "-F", "-c", str(folder / "dovecot.conf")]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        started = cls(process, folder, **ports)
+        started = cls(_run(folder), folder, **ports)
         started._wait()
         return started
+
+    def kill(self) -> None:
+        """All of it, at once, as the end of a machine would."""
+        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
+        for pid in [self.process.pid, *map(int, children.stdout.split())]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def start_again(self) -> None:
+        self.process = _run(self.folder)
+        self._wait()
 
     def receives(self, user: str, messages: list[bytes]) -> None:
         """Put mail into a mailbox, as a delivery would."""
@@ -237,6 +249,11 @@ class Dovecot:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(10)
+
+
+def _run(folder: Path) -> "subprocess.Popen[bytes]":
+    command = [_program(), "-F", "-c", str(folder / "dovecot.conf")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _program() -> str:

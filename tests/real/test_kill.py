@@ -1,61 +1,142 @@
-"""A worker that is killed in mid-fetch, again and again: nothing lost, nothing twice."""
+"""Worker, Redis and mail server are killed, and the disk fills up, in mid-fetch: nothing lost, nothing twice."""
 
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.real.conftest import need
-from tests.real.portal_process import wait_for
-from tests.real.world import USER, World, browser_page, chromium, messages, sign_in_to_portal, sign_mailbox_in, world
+from tests.real.portal_process import Portal, wait_for
+from tests.real.postgresql import new_folder
+from tests.real.servers import MAIL_PASSWORD, Dovecot
+from tests.real.world import messages
 
 pytestmark = pytest.mark.real
-KILLS, PER_KILL = 20, 120
+KILLS, AT_LEAST, AT_ONCE = 50, 2000, 400
+USER = "kill@x.test"
+_DISK = "64m"
+
+
+@dataclass
+class Stage:
+    portal: Portal
+    dovecot: Dovecot
+    inbox: Path
+    dice: random.Random = field(default_factory=lambda: random.Random(50))
+    sent: list[bytes] = field(default_factory=list)
+    acts: "Counter[str]" = field(default_factory=Counter)
+
+    def delivered(self) -> list[bytes]:
+        return [path.read_bytes() for path in (self.inbox / "new").iterdir()]
+
+    def count(self) -> int:
+        return sum(1 for _ in (self.inbox / "new").iterdir()) if (self.inbox / "new").exists() else 0
+
+    def send(self) -> None:
+        batch = messages(AT_ONCE, f"kill-{len(self.sent)}-")
+        self.sent += batch
+        self.dovecot.receives(USER, batch)
+
+    def ask(self) -> None:
+        """A person presses Fetch now, where the portal would wait for a minute after a failure."""
+        self.portal.cli("mail-account", "fetch", "Kill", "--background")
+
+    def told(self) -> str:
+        return f"{self.acts}\n{self.portal.log()[-3000:]}"
 
 
 @pytest.fixture(scope="module")
-def stage(certificate_folder: Path) -> Iterator[World]:
-    need("node", "oidc-provider", "dovecot", "chromium")
-    with world(certificate_folder, {}) as made:
+def stage(certificate_folder: Path) -> Iterator[Stage]:
+    need("dovecot", "tmpfs")
+    folder = new_folder()
+    with ExitStack() as started:
+        started.callback(shutil.rmtree, folder, ignore_errors=True)
+        disk = folder / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(disk)], check=True)
+        started.callback(subprocess.run, ["umount", "-l", str(disk)], check=True)
+        (folder / "dovecot").mkdir(mode=0o711)
+        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider_port=1)
+        started.callback(dovecot.stop)
+        portal = Portal(folder, {"PORTAL_CA_FILE": str(certificate_folder / "ca.pem")})
+        portal.start()
+        started.callback(portal.stop)
+        made = Stage(portal, dovecot, disk / "inbox")
+        portal.cli("destination", "add", "--name", "Inbox", "--type", "maildir", "--path", str(made.inbox))
+        portal.cli("settings", "set", "FetchInterval", "5")
+        made.dovecot.receives(USER, [])
+        server = ("--type", "IMAPS", "--host", "localhost", "--port", str(dovecot.port), "--login", USER)
+        add = ("mail-account", "add", "--name", "Kill", *server, "--destination", "Inbox", "--after-fetch", "delete")
+        portal.cli(*add, "--password-stdin", stdin=f"{MAIL_PASSWORD}\n")
         yield made
 
 
-def test_twenty_kills_in_mid_fetch_lose_nothing_and_double_nothing(stage: World) -> None:
-    with chromium() as browser:
-        page = browser_page(browser)
-        sign_in_to_portal(page, stage.portal.url)
-        sign_mailbox_in(page, stage.portal.url)
-    sent: list[bytes] = []
-    kills = 0
-    dice = random.Random(20)
-    while kills < KILLS:
-        batch = messages(PER_KILL, f"kill-{len(sent)}-")
-        sent += batch
-        before = len(stage.delivered())
-        stage.dovecot.receives(USER, batch)
-        # A killed worker leaves its job marked as started; Redis's housekeeping takes up to two minutes to see that.
-        wait_for(lambda before=before: len(stage.delivered()) > before, 150, stage.told, step=0.005)  # type: ignore[misc]
-        time.sleep(dice.uniform(0, 0.15))
-        kills += kill_one(stage, with_its_worker=kills % 7 == 6)
-    wait_for(lambda: len(stage.delivered()) >= len(sent), 120, stage.told)
+def test_fifty_kills_in_mid_fetch_lose_nothing_and_double_nothing(stage: Stage) -> None:
+    acts = {"horse": kill_horse, "worker": kill_worker, "Redis": kill_redis, "Dovecot": kill_dovecot, "disk": fill_disk}
+    while stage.acts.total() < KILLS or len(stage.sent) < AT_LEAST:
+        before = stage.count()
+        if len(stage.sent) - before < AT_ONCE:
+            stage.send()
+        wait_for(lambda before=before: stage.count() > before, 100, stage.told, step=0.002)  # type: ignore[misc]
+        time.sleep(stage.dice.uniform(0, 0.1))
+        name = stage.dice.choice([*acts, "horse", "worker"])
+        stage.acts[name] += acts[name](stage)
+    wait_for(lambda: stage.count() >= len(stage.sent), 120, stage.told)
     wait_for(lambda: stage.dovecot.left(USER) == 0, 60, stage.told)
     delivered = Counter(stage.delivered())
-    lost, doubled = set(sent) - delivered.keys(), {one for one, times in delivered.items() if times > 1}
-    print(f"{kills} kills in mid-fetch; {len(sent)} sent, {len(lost)} lost, {len(doubled)} twice")
+    lost, doubled = set(stage.sent) - delivered.keys(), {one for one, times in delivered.items() if times > 1}
+    print(f"{dict(stage.acts)}; {len(stage.sent)} sent, {len(lost)} lost, {len(doubled)} twice")
     assert (len(lost), len(doubled)) == (0, 0)
 
 
-def kill_one(stage: World, *, with_its_worker: bool) -> bool:
-    """SIGKILL to the process that fetches, or to the worker that watches it; whether there was one."""
+def kill_horse(stage: Stage) -> bool:
+    """The process that fetches; whether there was one."""
     horses = stage.portal.horses()
     for horse in horses:
-        parent = (
-            int(Path(f"/proc/{horse}/stat").read_text().rpartition(")")[2].split()[1]) if with_its_worker else horse
-        )
-        os.kill(parent, signal.SIGKILL)
+        os.kill(horse, signal.SIGKILL)
     return bool(horses)
+
+
+def kill_worker(stage: Stage) -> bool:
+    """The process that watches it."""
+    horses = stage.portal.horses()
+    for horse in horses:
+        os.kill(int(Path(f"/proc/{horse}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    return bool(horses)
+
+
+def kill_redis(stage: Stage) -> bool:
+    for pid, title in stage.portal.pids().items():
+        if "redis" in title or "valkey" in title:
+            os.kill(pid, signal.SIGKILL)
+            return True
+    raise AssertionError(stage.portal.pids())
+
+
+def kill_dovecot(stage: Stage) -> bool:
+    stage.dovecot.kill()
+    stage.dovecot.start_again()
+    stage.ask()
+    return True
+
+
+def fill_disk(stage: Stage) -> bool:
+    ballast = stage.inbox.parent / "ballast"
+    with open(ballast, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(65536)):
+                pass
+        except OSError:
+            time.sleep(stage.dice.uniform(0.1, 0.5))
+    ballast.unlink()
+    stage.ask()
+    return True

@@ -6,6 +6,7 @@ import pytest
 from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome
 from portal.sealing import Secret
 from tests.builders import NOW, PASSWORD, make_account, make_config, make_destination, make_token
+from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
 
 
@@ -134,3 +135,59 @@ def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> No
     page = alice.get("/")
     assert "NO AUTHENTICATE failed." in page.text
     assert f"/mail-accounts/{account.id}" in page.html
+
+
+def test_pause_resume_and_cancel_are_buttons(bob: PageClient, tmp_path: Path) -> None:
+    account = make_account(make_destination(tmp_path), make_token(signed_in_at=datetime.now(UTC)), name="Support")
+    assert "is paused" in bob.submit(f"/mail-accounts/{account.id}/pause", {}).text
+    assert "Resume" in bob.get(f"/mail-accounts/{account.id}").text
+    assert "goes on" in bob.submit(f"/mail-accounts/{account.id}/resume", {}).text
+    run = Run.create(mail_account=account, started_at=datetime.now(UTC), found=100, delivered=20)
+    page = bob.get(f"/mail-accounts/{account.id}")
+    assert "Being fetched: 20 of 100" in page.text
+    assert "nothing is lost" in bob.submit(f"/runs/{run.id}/cancel", {}).text
+    assert Run.get_by_id(run.id).cancelled_by == "Bob"
+    assert "Bob asked for it" in bob.get(f"/runs/{run.id}").text
+
+
+def test_the_form_lists_the_folders_of_the_server(
+    alice: PageClient, mail_server: FakeMailServer, tmp_path: Path
+) -> None:
+    mail_server.accepts()
+    token, inbox = make_token(signed_in_at=datetime.now(UTC)), make_destination(tmp_path)
+    where = {"host": "127.0.0.1", "port": mail_server.port, "login": "helpdesk@sandbox.test"}
+    entered = form(token=token.id, destination=inbox.id, list_folders="List folders", **where)
+    page = alice.post("/mail-accounts/new", entered, status=200)
+    assert '<option value="INBOX">' in page.text
+    assert 'value="Support"' in page.text
+    assert MailAccount.select().count() == 0
+    failed = alice.post("/mail-accounts/new", {**entered, "port": "1"}, status=200)
+    assert "Connection refused" in failed.text
+
+
+def test_every_option_of_the_form_is_stored_and_shown_again(alice: PageClient, tmp_path: Path) -> None:
+    token, inbox = make_token(), make_destination(tmp_path)
+    more = {
+        "large_messages": "move", "move_large_to": "Large", "fetch_times": "6:00", "push": "y",
+        "fingerprint": "AB" * 32, "after_fetch": "move", "move_to": "Done", "fetch_interval": "60",
+    }  # fmt: skip
+    alice.submit("/mail-accounts/new", form(token=token.id, destination=inbox.id, **more))
+    account = MailAccount.named("Support")
+    page = alice.get(f"/mail-accounts/{account.id}/edit")
+    shown = {name: page.field(name) for name in ("move_large_to", "fetch_times", "fingerprint", "move_to")}
+    assert shown == {"move_large_to": "Large", "fetch_times": "06:00", "fingerprint": "ab" * 32, "move_to": "Done"}
+    text = alice.get(f"/mail-accounts/{account.id}").text
+    assert "are moved to Large" in text
+    assert "not listening now" in text
+
+
+def test_the_log_is_filtered_by_time_account_and_words(charlie: PageClient, tmp_path: Path) -> None:
+    account = make_account(make_destination(tmp_path), make_token(), name="Support")
+    now = datetime.now(UTC)
+    run = Run.create(mail_account=account, started_at=now, ended_at=now, seconds=2.5, delivered=7, outcome="done")
+    RunLine.create(run=run, at=now, level="info", text="Connected to imap.x.test (TLSv1.3).")
+    page = charlie.get(f"/runs?hours=1&account={account.id}&words=TLSv1.3")
+    assert "2.5 s a fetch on average" in page.text
+    assert f"/runs/{run.id}" in page.html
+    assert "No fetch to show" in charlie.get("/runs?words=nowhere").text
+    assert "No fetch to show" in charlie.get("/runs?account=999&hours=x&page=0").text
