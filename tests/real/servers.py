@@ -95,6 +95,8 @@ state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 protocols = imap pop3 lmtp
 mail_max_userip_connections = 50
+postmaster_address = postmaster@x.test
+hostname = x.test
 disable_plaintext_auth = no
 default_internal_user = {user}
 default_login_user = {user}
@@ -117,7 +119,7 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid={uid} gid={gid} home={folder}/mail/%u
+  args = uid={uid} gid={gid} home={folder}/mail/%u allow_all_users=yes
 }}
 service anvil {{
   chroot =
@@ -162,7 +164,7 @@ _OAUTH2 = """
 introspection_mode = post
 introspection_url = https://{client}:{secret}@127.0.0.1:{provider_port}/token/introspection
 tls_ca_cert_file = {certificates}/ca.pem
-username_attribute = sub
+username_attribute = {username_attribute}
 active_attribute = active
 active_value = true
 """
@@ -183,7 +185,8 @@ class Dovecot:
     lmtp_port: int
 
     @classmethod
-    def start(cls, folder: Path, certificates: Path, provider_port: int) -> "Dovecot":
+    def start(cls, folder: Path, certificates: Path, provider_port: int, username_attribute: str = "sub") -> "Dovecot":
+        """``username_attribute``: what of the provider's answer names the mailbox that a token opens."""
         ports = {name: free_port() for name in ("port", "plain_port", "pop3_port", "pop3s_port", "lmtp_port")}
         user = pwd.getpwnam("dovecot") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         values: dict[str, Any] = {
@@ -192,6 +195,7 @@ class Dovecot:
         }  # fmt: skip
         (folder / "dovecot.conf").write_text(_CONFIGURATION.format(**values))
         oauth2 = {"client": CLIENT_ID, "secret": CLIENT_SECRET, "provider_port": provider_port}
+        oauth2["username_attribute"] = username_attribute
         (folder / "oauth2.conf").write_text(_OAUTH2.format(certificates=certificates, **oauth2))
         (folder / "mail").mkdir()
         _open_to(user, folder, certificates)

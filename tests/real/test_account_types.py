@@ -9,11 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from portal import fetching, mail_accounts, mailboxes, refreshing
+from portal import destinations, fetching, mail_accounts, mailboxes, refreshing, settings
 from portal.adapters import imap, tls
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
-from portal.models import AccountType, AfterFetch, Destination, MailAccount, Run, RunOutcome, Token, TokenConfig
+from portal.models import (
+    AccountType,
+    AfterFetch,
+    Destination,
+    DestinationType,
+    LargeMessages,
+    MailAccount,
+    Run,
+    RunOutcome,
+    Token,
+    TokenConfig,
+)
 from portal.sealing import Secret
 from tests.builders import fresh, make_account, make_config
 from tests.real.conftest import need
@@ -71,7 +82,7 @@ def token(mail: Mail) -> Token:
 def fetch(account: MailAccount) -> Run:
     run = fetching.fetch(account.id, fetching.Watch(clock=lambda: datetime.now(UTC)))
     assert run is not None
-    assert run.outcome is RunOutcome.DONE, [line.text for line in run.lines]
+    assert (run.outcome, run.failed) == (RunOutcome.DONE, 0), [line.text for line in run.lines]
     return run
 
 
@@ -145,6 +156,77 @@ def test_messages_are_moved_to_a_folder_that_is_made_if_it_is_missing(
     second = account_of(mail, token, inbox, AccountType.IMAPS, folder=FOLDER)
     assert fetch(second).delivered == 5
     assert len(delivered(inbox)) == 10
+
+
+def test_large_messages_are_moved_to_a_folder_that_is_made_if_it_is_missing(
+    mail: Mail, token: Token, inbox: Destination
+) -> None:
+    assert token.owner
+    settings.change({"PostMasterMaxEmailSize": "10"}, actor="test", now=datetime.now(UTC))
+    large = b"Subject: large\r\n\r\n" + b"x" * 70 * 500 + b"\r\n"
+    mail.dovecot.receives(token.owner, [large, *messages(2, "small-")])
+    account = account_of(mail, token, inbox, AccountType.IMAPS)
+    MailAccount.update(large_messages=LargeMessages.MOVE, move_large_to="Größe").execute()
+    assert fetch(account).delivered == 2
+    assert mail.dovecot.left(token.owner) == 2
+    settings.change({"PostMasterMaxEmailSize": "0"}, actor="test", now=datetime.now(UTC))
+    assert fetch(account_of(mail, token, inbox, AccountType.IMAPS, folder="Größe")).delivered == 1
+    assert large in delivered(inbox)
+
+
+@pytest.mark.parametrize("kind", [AccountType.IMAPS, AccountType.POP3S])
+def test_a_message_of_fifty_megabytes_arrives_byte_for_byte(
+    mail: Mail, token: Token, inbox: Destination, kind: AccountType
+) -> None:
+    assert token.owner
+    settings.change({"PostMasterMaxEmailSize": "0"}, actor="test", now=datetime.now(UTC))
+    large = b"Subject: large\r\n\r\n" + (b".odd line\r\n" + b"y" * 76 + b"\r\n") * 580_000
+    mail.dovecot.receives(token.owner, [large])
+    run = fetch(account_of(mail, token, inbox, kind, after_fetch=AfterFetch.DELETE))
+    assert (run.delivered, run.removed, run.size) == (1, 1, len(large))
+    assert delivered(inbox) == [large]
+
+
+def test_a_shared_mailbox_is_opened_with_the_token_of_one_who_may(
+    mail: Mail, token: Token, inbox: Destination, certificate_folder: Path
+) -> None:
+    """The login is the mailbox, the token somebody else's; the server knows who may."""
+    shared = "shared@x.test"
+    folder = new_folder()
+    (folder / "dovecot").mkdir(mode=0o711)
+    dovecot = Dovecot.start(folder / "dovecot", certificate_folder, mail.provider.port, username_attribute="mailbox")
+    try:
+        dovecot.receives(shared, messages(3, "shared-"))
+        account = make_account(inbox, token, port=dovecot.port, login=shared)
+        assert fetch(account).delivered == 3
+        refused = make_account(inbox, token, port=dovecot.port, login="other@x.test")
+        run = fetching.fetch(refused.id, fetching.Watch(clock=lambda: datetime.now(UTC)))
+        assert run is not None
+        assert run.outcome is RunOutcome.FAILED
+    finally:
+        dovecot.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_mail_goes_by_lmtp_into_dovecot_and_back_out(
+    mail: Mail, token: Token, inbox: Destination, certificate_folder: Path
+) -> None:
+    assert token.owner
+    sent = messages(10, "lmtp-")
+    mail.dovecot.receives(token.owner, sent)
+    entered = destinations.Fields(
+        "Store", DestinationType.LMTP, host="127.0.0.1", port=mail.dovecot.lmtp_port, recipient="store@x.test"
+    )
+    store = destinations.add(entered, actor="test", now=datetime.now(UTC))
+    assert fetch(account_of(mail, token, store, AccountType.IMAPS, after_fetch=AfterFetch.DELETE)).delivered == 10
+    back = make_account(inbox, login="store@x.test", port=mail.dovecot.port, after_fetch=AfterFetch.DELETE)
+    back.password = Secret(MAIL_PASSWORD)
+    back.save()
+    assert fetch(MailAccount.get_by_id(back.id)).delivered == 10
+    # The store adds its own trace fields in front, and takes nothing away.
+    assert sorted(one.split(b"From: ada", 1)[1] for one in delivered(inbox)) == sorted(
+        one.split(b"From: ada", 1)[1] for one in sent
+    )
 
 
 def _door(mail: Mail, token: Token) -> tuple[Server, Credential]:

@@ -23,7 +23,7 @@ from tests.real.world import messages
 pytestmark = pytest.mark.real
 KILLS, AT_LEAST, AT_ONCE = 50, 2000, 400
 USER = "kill@x.test"
-_DISK = "64m"
+_DISK = "256m"
 
 
 @dataclass
@@ -86,6 +86,7 @@ def test_fifty_kills_in_mid_fetch_lose_nothing_and_double_nothing(stage: Stage) 
         before = stage.count()
         if len(stage.sent) - before < AT_ONCE:
             stage.send()
+            stage.ask()
         wait_for(lambda before=before: stage.count() > before, 100, stage.told, step=0.002)  # type: ignore[misc]
         time.sleep(stage.dice.uniform(0, 0.1))
         name = stage.dice.choice([*acts, "horse", "worker"])

@@ -80,6 +80,8 @@ server.listen(wanted.port ?? 0, "127.0.0.1", () => {
       clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
     pkce: { required: () => true },
     rotateRefreshToken: true,
+    // Who may open a shared mailbox is the mail server's affair; here its answer comes with the token.
+    extraTokenClaims: () => ({ mailbox: "shared@x.test" }),
     ttl: { AccessToken: wanted.accessTokenSeconds, RefreshToken: 86400, Grant: 86400, Session: 86400, IdToken: 600, Interaction: 600 },
   });
   const note = (ctx, error) => {
