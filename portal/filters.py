@@ -45,9 +45,11 @@ def _time(value: datetime, words: str) -> str:
 
 
 def kilobytes(size: int) -> str:
+    """With a blank that does not break."""
     if size < 1000:
-        return f"{size} bytes"
-    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+        return f"{size}\N{NO-BREAK SPACE}bytes"
+    value, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
+    return f"{value:.1f}\N{NO-BREAK SPACE}{unit}"
 
 
 def amount(value: float | None) -> str:

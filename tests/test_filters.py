@@ -23,6 +23,6 @@ def test_relative_times_promise_nothing_too_early(distance: timedelta, words: st
     assert relative(NOW + distance, NOW) == words
 
 
-@pytest.mark.parametrize(("size", "words"), [(0, "0 bytes"), (6100, "6.1 kB"), (52_000_000, "52.0 MB")])
+@pytest.mark.parametrize(("size", "words"), [(0, "0\xa0bytes"), (6100, "6.1\xa0kB"), (52_000_000, "52.0\xa0MB")])
 def test_sizes_are_short(size: int, words: str) -> None:
     assert kilobytes(size) == words
