@@ -19,6 +19,8 @@ from portal.mailboxes import Mailbox
 BATCH, BATCH_BYTES = 200, 2 * 1024 * 1024
 #: Sizes are asked for so many at a time: command lines stay short (RFC 7162 section 4: 8,192 octets).
 _SIZES = 500
+#: An empty answer is not believed: what it stands for would be deleted.
+NOTHING = "The server announces it and gives nothing."
 #: While a batch is waited for, the account is held on to this often.
 _PULSE_SECONDS = 30
 
@@ -83,6 +85,8 @@ def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[Ar
 
 
 def _small(uid: str, size: int, found: bytes | Refused) -> Arrival:
+    if not isinstance(found, Refused) and size and not found:
+        found = Refused(NOTHING)
     if isinstance(found, Refused):
         return Arrival(uid, Description(size), refused=found)
     content = BytesIO(found)
@@ -96,6 +100,8 @@ def _large(mailbox: Mailbox, uid: str, size: int) -> list[Arrival]:
         try:
             if not mailbox.download(uid, size, content):
                 return []
+            if not content.tell():
+                raise Refused(NOTHING)
         except Refused as error:
             return [Arrival(uid, Description(size), refused=error)]
         opened.pop_all()

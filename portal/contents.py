@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import BinaryIO
 
@@ -65,7 +65,7 @@ def _decoded(value: str) -> str:
     """With its encoded words (RFC 2047) read; as it stands when they are broken."""
     try:
         return str(make_header(decode_header(value)))
-    except (HeaderParseError, ValueError, LookupError):
+    except (MessageError, ValueError, LookupError):
         return value
 
 

@@ -5,11 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from portal import contents, destinations, dispatching, headers, large_messages, ledger, settings
-from portal.arrivals import BATCH_BYTES, Arrival, Limits
+from portal.arrivals import Arrival, Limits
 from portal.db import transaction
 from portal.destinations import Parcel
 from portal.errors import Refused
@@ -102,7 +103,8 @@ class Deliveries:
             grouped.setdefault(destination.id, []).append((seen, content))
         for key, some in grouped.items():
             self._deliver_to(found[key], some)
-        if any(seen.row.size > BATCH_BYTES for seen, _ in wanted):
+        if any(not isinstance(content, BytesIO) for _, content in wanted):
+            # What is on the disk is let go of with its batch.
             self.finish()
 
     def _destination_of(self, content: BinaryIO) -> Destination:
@@ -184,7 +186,7 @@ class Deliveries:
     def _fate(self) -> str:
         return {
             LargeMessages.KEEP: "it stays there",
-            LargeMessages.MOVE: f"it is moved to {self.account.move_large_to}",
+            LargeMessages.MOVE: f"it is to be moved to {self.account.move_large_to}",
             LargeMessages.HEADERS: "it stays there, its headers are delivered",
         }[self.account.large_messages]
 

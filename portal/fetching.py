@@ -20,13 +20,14 @@ from portal.deliveries import Conduct, Deliveries
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.ledger import Ledger, mailbox_key
 from portal.mailboxes import Mailbox
-from portal.models import AfterFetch, LargeMessages, MailAccount, Message, Run, RunLine, RunOutcome
+from portal.models import AfterFetch, LargeMessages, MailAccount, Message, Run, RunLine, RunOutcome, tuples
 
 #: Held while a run makes progress, renewed with each batch: a dead worker is followed by another after it.
 LEASE = timedelta(minutes=3)
 #: A run goes no longer than this; what is left is due again at once.
 RUN_LIMIT = timedelta(minutes=20)
 _LONGEST_DELIVERY = timedelta(minutes=20)
+_LOOKING_BACK = timedelta(minutes=5)
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 
@@ -53,12 +54,10 @@ def fetch(account_id: int, watch: Watch) -> Run | None:
     account = MailAccount.get_or_none(MailAccount.id == account_id)
     if account is None or not _can_start(account, now):
         return None
-    was_left = account.leased_until is not None
     with transaction():
         if not account.take(now=now, until=now + LEASE):
             return None
-        if was_left:
-            _close_abandoned(account.id, now)
+        _close_abandoned(account.id, now)
         log = Run.create(mail_account=account, started_at=now)
     return _Fetch(account, log, watch).run()
 
@@ -103,6 +102,7 @@ class _Fetch:
         self.watch = watch
         self.ends_at = watch.clock() + RUN_LIMIT
         self.log = log
+        self.was_due_at = account.look_at
         #: Written with the next change of the run: a commit for each line would cost more than its message.
         self.lines: list[dict[str, Any]] = []
 
@@ -139,7 +139,9 @@ class _Fetch:
                 return
             work = opened.enter_context(Deliveries(account, self.log, rows, set(uids), self._conduct()))
             if account.after_fetch is not AfterFetch.KEEP:
-                work.to_treat = [row for row in rows.left_over(uids) if self._is_the_same(mailbox, rows, row)]
+                work.to_treat = self._left_over(mailbox, rows, uids)
+            if account.large_messages is LargeMessages.MOVE:
+                work.to_move = rows.still_too_large(uids, work.limits.largest)
             waiting = rows.waiting(uids, work.limits.largest, self.watch.clock())
             self._found(len(uids), len(waiting))
             if waiting:
@@ -164,6 +166,17 @@ class _Fetch:
         if waiting:
             self._write()
             self.watch.progress(self.log)
+
+    def _left_over(self, mailbox: Mailbox, rows: Ledger, uids: list[str]) -> list[Message]:
+        """Delivered by an earlier run; as many of them as can be looked at in a part of the time."""
+        until = self.watch.clock() + _LOOKING_BACK
+        same = []
+        for row in rows.left_over(uids):
+            if not self._go_on() or self.watch.clock() > until:
+                break
+            if self._is_the_same(mailbox, rows, row):
+                same.append(row)
+        return same
 
     def _is_the_same(self, mailbox: Mailbox, rows: Ledger, row: Message) -> bool:
         """Whether what is there under this uid is still what was delivered: a UIDL may have been used again."""
@@ -204,13 +217,20 @@ class _Fetch:
     def _treat(self, mailbox: Mailbox, work: Deliveries) -> None:
         """Do on the server what the account says of delivered messages, and note it once it is done."""
         if self.account.large_messages is LargeMessages.MOVE and isinstance(mailbox, ImapMailbox):
-            self._treated(work.to_move, lambda uids: mailbox.move(uids, self.account.move_large_to))
-            work.to_move = []
+            self._move_large(mailbox, work)
         rows, work.to_treat = work.to_treat, []
         if self.account.after_fetch is AfterFetch.KEEP:
             return
         for some in [rows] if mailbox.removes_at_end else _sliced(rows):
             self._treat_some(mailbox, some)
+
+    def _move_large(self, mailbox: ImapMailbox, work: Deliveries) -> None:
+        """A folder that takes them not is no reason to stop; the next run tries again."""
+        rows, work.to_move = work.to_move, []
+        try:
+            self._treated(rows, lambda uids: mailbox.move(uids, self.account.move_large_to))
+        except OutsideError as error:
+            self._warn(f"Large messages were not moved to {self.account.move_large_to}: {error}")
 
     def _treat_some(self, mailbox: Mailbox, rows: list[Message]) -> None:
         if isinstance(mailbox, ImapMailbox) and self.account.after_fetch is AfterFetch.SEEN:
@@ -278,14 +298,23 @@ class _Fetch:
     def _succeed(self) -> None:
         now, account = self.watch.clock(), self.account
         stopped = not self._go_on()
-        account.fetched_at = now
+        if not self.log.cancelled_by:
+            account.fetched_at = now
         account.failing_since = account.failure = None
         account.tries = 0
-        account.look_at = now if stopped and not self.log.cancelled_by else self._next(now)
+        goes_on_at_once = (stopped and not self.log.cancelled_by) or self._was_asked_for()
+        account.look_at = now if goes_on_at_once else self._next(now)
         text = "Finished."
         if stopped:
             text = f"Cancelled by {self.log.cancelled_by}." if self.log.cancelled_by else "Stopped; goes on later."
         self._end(RunOutcome.STOPPED if stopped else RunOutcome.DONE, text)
+
+    def _was_asked_for(self) -> bool:
+        """Whether somebody asked for a fetch while this one went on, which may have looked before."""
+        ((look_at,),) = tuples(MailAccount.select(MailAccount.look_at).where(MailAccount.id == self.account.id)) or [
+            (None,)
+        ]
+        return look_at is not None and look_at != self.was_due_at
 
     def _next(self, now: datetime) -> datetime:
         account = self.account
@@ -313,7 +342,9 @@ class _Fetch:
         """Give the account back, and close the log; all of it or, when the account is no longer ours, nothing."""
         log = self.log
         with transaction():
-            if self.account.give_back():
+            if not self.account.give_back():
+                self._leave()
+            else:
                 log.outcome, log.ended_at = outcome, self.watch.clock()
                 log.seconds = (log.ended_at - log.started_at).total_seconds()
                 self._say(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")

@@ -1,10 +1,10 @@
 """Whether the parts of the portal are alive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from portal import jobs, provider_hosts, status
-from portal.models import Heartbeat, MailAccount, Token
+from portal.models import Heartbeat, MailAccount, Token, Validity
 from portal.status import State, Tone
 
 CLOCK, PUSH = "clock", "push"
@@ -45,7 +45,14 @@ def clock(now: datetime) -> Part:
 def _listener(now: datetime) -> list[Part]:
     """Only when somebody wants it."""
     wanted = MailAccount.select().where(MailAccount.push).exists()
-    return [_beating("Listener", PUSH, "push", now)] if wanted else []
+    if not wanted:
+        return []
+    part = _beating("Listener", PUSH, "push", now)
+    asked = MailAccount.push & (MailAccount.validity == Validity.VALID)
+    listening = MailAccount.select().where(asked, MailAccount.listening_since.is_null(False)).count()
+    return [
+        replace(part, detail=f"listens to {listening} of {MailAccount.select().where(asked).count()} mail accounts")
+    ]
 
 
 def _beating(title: str, name: str, command: str, now: datetime) -> Part:

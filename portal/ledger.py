@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from peewee import Expression, Field
 
@@ -19,8 +19,10 @@ _SLICE = 500
 
 def mailbox_key(account: MailAccount, generation: str) -> str:
     """Names a mailbox for ever: another host, login or folder is another mailbox, and so is a new UIDVALIDITY."""
-    folder = "INBOX" if account.type.is_pop3 else account.folder
-    where = "\0".join((account.host.lower(), account.login, folder))
+    # RFC 3501 section 5.1: INBOX is the same in any case.
+    is_inbox = account.type.is_pop3 or account.folder.upper() == "INBOX"
+    folder = "INBOX" if is_inbox else account.folder
+    where = "\0".join((account.host.lower().rstrip("."), account.login, folder))
     return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{generation}"
 
 
@@ -67,6 +69,21 @@ class Ledger:
         """Messages that are no longer on the server, whoever took them off: their uids may come to mean others."""
         listed = set(uids)
         _note([noted.id for uid, noted in self._noted.items() if uid not in listed], removed_at=now)
+        # What failed in a mailbox that this account does not fetch any more cannot be tried again.
+        elsewhere = (Message.mail_account == self._account.id) & (Message.mailbox != self._mailbox)
+        failed = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
+        Message.update(removed_at=now).where(elsewhere, failed).execute()
+
+    def still_too_large(self, uids: list[str], largest: int | None) -> list[Message]:
+        """Named as too large by an earlier run, and there still."""
+        ids = [
+            self._noted[uid].id
+            for uid in uids
+            if uid in self._noted
+            and self._noted[uid].state is MessageState.TOO_LARGE
+            and not _is_to_be_tried_again(self._noted[uid], largest, datetime.max.replace(tzinfo=UTC))
+        ]
+        return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
 
     def waiting(self, uids: list[str], largest: int | None, now: datetime) -> list[str]:
         """Those of ``uids`` to be delivered now; what failed before comes last, so that it blocks nothing.
@@ -81,14 +98,19 @@ class Ledger:
         """The row of each message; new ones are written in one transaction."""
         with transaction():
             noted = self._rows(list(found))
-            self.retire([row for row in noted if row.removed_at])
-            known = {row.uid: row for row in noted if row.removed_at is None}
+            others = [row for row in noted if row.removed_at or self._is_another(row, found[row.uid])]
+            self.retire(others)
+            known = {row.uid: row for row in noted if row not in others}
             for uid, row in known.items():
                 _describe(row, found[uid])
             new = {uid: self._new(uid, about, now) for uid, about in found.items() if uid not in known}
             self._insert(list(new.values()))
         rows = known | new
         return {uid: Seen(rows[uid], is_new=uid in new) for uid in found}
+
+    def _is_another(self, row: Message, about: Description) -> bool:
+        """Whether a UIDL means another message by now. (IMAP never uses a UID again, whatever bytes it renders.)"""
+        return self._mailbox.endswith(";pop3") and None not in (row.digest, about.digest) and row.digest != about.digest
 
     def _rows(self, uids: list[str]) -> list[Message]:
         return list(Message.select().where(self._here, Message.uid.in_(uids)))

@@ -61,15 +61,21 @@ class Fields:
     comment: str = ""
 
 
+_CERTIFICATE = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
+#: Who gets to see the password; with another of them it is asked for again.
+_SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
+
+
 def complete(entered: Fields) -> None:
     """Fill in what was left to the presets, and bring the rest to the form in which it is stored."""
     if not entered.host and entered.token:
         entered.host = providers.of(entered.token.token_config.template).host_for(pop3=entered.type.is_pop3)
     entered.port = entered.port or mailboxes.DEFAULT_PORTS[entered.type]
-    entered.fingerprint = re.sub(r"[\s:]", "", entered.fingerprint).lower()
-    entered.ca = entered.ca.strip()
+    entered.fingerprint = re.sub(r"[\s:]", "", entered.fingerprint.rpartition("=")[2]).lower()
+    # Only the certificates: bundles have comments, in any script.
+    entered.ca = "\n".join(re.findall(_CERTIFICATE, entered.ca)) or entered.ca.strip()
     with suppress(ValueError):
-        entered.fetch_times = schedule.times_text(entered.fetch_times)
+        entered.fetch_times = schedule.times_text(entered.fetch_times) or entered.fetch_times
 
 
 def _columns(entered: Fields) -> dict[str, object]:
@@ -94,8 +100,10 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
     """Change an account and fetch it at once. ``password`` None keeps the one there is; a token takes its place."""
+    if entered.type is not account.type and entered.port == mailboxes.DEFAULT_PORTS[account.type]:
+        entered.port = 0
     complete(entered)
-    check(entered, has_password=bool(password or account.password))
+    check(entered, has_password=bool(password or stored_password(account, entered)))
     _check_password(password)
     changed = [name for name, value in _columns(entered).items() if getattr(account, name) != value]
     for name in changed:
@@ -128,28 +136,35 @@ def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
 
 def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Fetch it no more until somebody resumes it; a run under way comes to its safe end."""
-    _set_validity(account, Validity.INVALID_TEMPORARILY, "paused", actor, now)
+    _set_validity(account, Validity.VALID, Validity.INVALID_TEMPORARILY, "paused", actor, now)
 
 
 def resume(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Fetch it at once, and go on with it."""
-    _set_validity(account, Validity.VALID, "resumed", actor, now)
+    _set_validity(account, Validity.INVALID_TEMPORARILY, Validity.VALID, "resumed", actor, now)
     jobs.fetch_mail_account(account.id)
 
 
-def _set_validity(account: MailAccount, validity: Validity, act: str, actor: str, now: datetime) -> None:
+def _set_validity(
+    account: MailAccount, before: Validity, validity: Validity, act: str, actor: str, now: datetime
+) -> None:
+    """What an admin has set to invalid stays so: Invalid."""
+    if account.validity is not before:
+        raise Invalid({"validity": f"{account.name} is {account.validity.value}; it cannot be {act}."})
     with transaction():
-        account.validity, account.look_at = validity, now
+        account.validity, account.look_at, account.tries = validity, now, 0
         account.overwrite()
         audit.about(account, actor, act, "", now)
 
 
-def cancel(run: Run, *, actor: str, now: datetime) -> None:
-    """Let a run come to its safe end; the account is fetched again when it is due next. Nothing, when it has ended."""
+def cancel(run: Run, *, actor: str, now: datetime) -> bool:
+    """Let a run come to its safe end; the account is fetched again when it is due next. False: it has ended already."""
     with transaction():
         going = (Run.id == run.id) & (Run.outcome == RunOutcome.RUNNING) & Run.cancelled_by.is_null()
-        if Run.update(cancelled_by=actor).where(going).execute():
+        asked = bool(Run.update(cancelled_by=actor).where(going).execute())
+        if asked:
             audit.about(run.mail_account, actor, "run-cancelled", f"run {run.id}", now)
+    return asked
 
 
 def going(account: MailAccount) -> Run | None:
@@ -162,11 +177,20 @@ def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Call
     """The folders that the server has for this account as it is entered. OutsideError with the reason."""
     complete(entered)
     check(entered, has_password=bool(password))
+    if entered.type.is_pop3:
+        raise Invalid({"folder": "POP3 has no folders."})
     account = MailAccount(**_columns(entered))
     if entered.token is None:
         return imap.folders(mailboxes.server(account), Credential(entered.login, password=password))
     token = borrowing.usable_access_token(entered.token.id, min_life=mailboxes.TOKEN_MIN_LIFE, actor=actor, clock=clock)
     return imap.folders(mailboxes.server(account), Credential(entered.login, token=token.access_token))
+
+
+def stored_password(account: MailAccount, entered: Fields) -> Secret | None:
+    """The account's own, where it may be used with what was entered: never shown is also never sent elsewhere."""
+    if any(getattr(account, name) != getattr(entered, name) for name in _SIGNS_IN_AT):
+        return None
+    return account.password
 
 
 def _check_password(password: Secret | None) -> None:
@@ -182,7 +206,7 @@ def check(entered: Fields, *, has_password: bool) -> None:
     if not 0 < entered.port < 65536:
         problems["port"] = "A port from 1 to 65535."
     if entered.token is None and not has_password:
-        problems["password"] = "A password, or choose a token."
+        problems["password"] = "A password, or choose a token. (For another server it is asked for again.)"
     problems |= _protocol_problems(entered) | _certificate_problems(entered) | _time_problems(entered)
     if problems:
         raise Invalid(problems)
@@ -227,7 +251,8 @@ def _time_problems(entered: Fields) -> dict[str, str]:
     if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
         problems["fetch_interval"] = "From 5 seconds to a day (86400); empty: as in the settings."
     try:
-        schedule.times_text(entered.fetch_times)
+        if entered.fetch_times and not schedule.times_text(entered.fetch_times):
+            raise ValueError
     except ValueError:
         problems["fetch_times"] = "Times of day separated by commas, such as 06:00, 18:30."
     return problems

@@ -26,7 +26,9 @@ _LONGEST_PAUSE = timedelta(minutes=10)
 #: How often the accounts are read again.
 _LOOK_EVERY = timedelta(seconds=5)
 #: Connections that are being made at once: a server that hangs holds up no other's.
-_OPENING = 16
+_OPENING, _RENEWING = 16, 4
+#: When there is no better token to be had.
+_SOON = timedelta(minutes=1)
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,9 @@ class Push:
         self._clock = clock
         self._ears: dict[int, _Ear] = {}
         self._selector = selectors.DefaultSelector()
-        self._threads = ThreadPoolExecutor(_OPENING)
+        self._opening = ThreadPoolExecutor(_OPENING)
+        # Of their own: mailboxes that cannot be opened are not to make the others deaf.
+        self._renewing = ThreadPoolExecutor(_RENEWING)
         self._looked_at: datetime | None = None
         MailAccount.update(listening_since=None).where(MailAccount.listening_since.is_null(False)).execute()
 
@@ -99,8 +103,10 @@ class Push:
         elif ear.act_at is not None and ear.act_at <= now:
             if ear.open is not None:
                 self._selector.unregister(ear.open)
-            act = self._renew if ear.open and self._lasts(ear, now) else self._open
-            ear.under_way = self._threads.submit(act, account_id, ear)
+            if ear.open and self._lasts(ear, now):
+                ear.under_way = self._renewing.submit(self._renew, ear)
+            else:
+                ear.under_way = self._opening.submit(self._open, account_id, ear)
 
     @staticmethod
     def _lasts(ear: _Ear, now: datetime) -> bool:
@@ -121,10 +127,12 @@ class Push:
         # What came while nobody listened was told to nobody.
         ear.has_news = True
 
-    def _renew(self, account_id: int, ear: _Ear) -> None:
+    def _renew(self, ear: _Ear) -> None:
         """In a thread: before the server takes us for dead."""
         assert ear.open is not None
-        ear.has_news |= ear.open.renew()
+        ear.open.renew()
+        # What came between the end of one IDLE and the begin of the next may not be told again.
+        ear.has_news = True
 
     def _settle(self, account_id: int, ear: _Ear, now: datetime) -> None:
         """Note how opening or renewing went."""
@@ -139,22 +147,26 @@ class Push:
                 MailAccount.id == account_id, listens
             ).execute()
         elif isinstance(error, OutsideError | NotFound):
-            self._fail(account_id, ear, str(error), now)
+            self._fail(account_id, ear, str(error), now, getattr(error, "retry_after", None))
         else:
-            raise error
+            logger.error("Listening to account %s failed inside", account_id, exc_info=error)
+            self._fail(account_id, ear, "The portal failed inside; its log has the details.", now)
 
     @staticmethod
     def _next_act(ear: _Ear, now: datetime) -> datetime:
         renewal = now + IDLE_LIFE
-        return (
-            renewal if ear.good_until is None else max(min(renewal, ear.good_until - _TOKEN_MARGIN), now + _LOOK_EVERY)
-        )
+        if ear.good_until is None:
+            return renewal
+        # A token that is near its end already is the best there is now.
+        return max(min(renewal, ear.good_until - _TOKEN_MARGIN), now + _SOON)
 
-    def _fail(self, account_id: int, ear: _Ear, why: str, now: datetime) -> None:
+    def _fail(self, account_id: int, ear: _Ear, why: str, now: datetime, asked: int | None = None) -> None:
         logger.warning("Account %s is not listened to: %s", account_id, why)
         self._close(ear)
         ear.tries += 1
-        ear.act_at = min(schedule.retry_at(now, ear.tries), now + _LONGEST_PAUSE)
+        ear.act_at = max(
+            min(schedule.retry_at(now, ear.tries), now + _LONGEST_PAUSE), now + timedelta(seconds=asked or 0)
+        )
         MailAccount.update(listening_since=None, push_failure=why).where(MailAccount.id == account_id).execute()
 
     def _close(self, ear: _Ear) -> None:
@@ -173,22 +185,25 @@ class Push:
             self._fail(account_id, ear, str(error), self._clock())
 
     def _pass_on(self, now: datetime) -> None:
-        """Have them fetched; one that is being fetched now waits, for that run may have looked before."""
+        """Have them fetched; not while a run that may have looked before goes on, nor in the pause after a failure."""
         ids = [account_id for account_id, ear in self._ears.items() if ear.has_news and ear.under_way is None]
         if not ids:
             return
-        held = {row.id for row in MailAccount.select(MailAccount.id).where(MailAccount.is_held(now))}
-        for account_id in set(ids) - held:
+        resting = MailAccount.failing_since.is_null(False) & (MailAccount.look_at > now)
+        busy = {row.id for row in MailAccount.select(MailAccount.id).where(MailAccount.is_held(now) | resting)}
+        for account_id in set(ids) - busy:
             self._ears[account_id].has_news = False
             MailAccount.update(look_at=now).where(MailAccount.id == account_id).execute()
             jobs.fetch_mail_account(account_id)
 
     def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        """Without waiting for servers: another may begin to listen at once."""
+        for pool in (self._opening, self._renewing):
+            pool.shutdown(wait=False, cancel_futures=True)
         for ear in self._ears.values():
             self._close(ear)
         self._selector.close()
-        MailAccount.update(listening_since=None).where(MailAccount.listening_since.is_null(False)).execute()
+        MailAccount.update(listening_since=None).where(MailAccount.id.in_(list(self._ears))).execute()
 
 
 def _token(account: MailAccount, clock: Callable[[], datetime]) -> Token | None:

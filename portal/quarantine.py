@@ -2,24 +2,31 @@
 
 from datetime import datetime
 
+from peewee import Expression
+
 from portal import audit
 from portal.db import transaction
 from portal.errors import NotFound
 from portal.models import MailAccount, Message, MessageState
 
 
+def _waits() -> Expression:
+    failed: Expression = Message.state == MessageState.FAILED
+    return failed & Message.removed_at.is_null()
+
+
 def messages() -> list[Message]:
     """All of them, the longest waiting first, each with its account."""
-    failed = Message.select(Message, MailAccount).join(MailAccount).where(Message.state == MessageState.FAILED)
+    failed = Message.select(Message, MailAccount).join(MailAccount).where(_waits())
     return list(failed.order_by(Message.id))
 
 
 def count() -> int:
-    return int(Message.select().where(Message.state == MessageState.FAILED).count())
+    return int(Message.select().where(_waits()).count())
 
 
 def find(message_id: int) -> Message:
-    row = Message.get_or_none(Message.id == message_id, Message.state == MessageState.FAILED)
+    row = Message.get_or_none(Message.id == message_id, _waits())
     if row is None:
         raise NotFound("There is no such message in quarantine; somebody may have been quicker.")
     return row

@@ -32,11 +32,12 @@ for (const choice of document.querySelectorAll("[data-shows]")) {
 const live = document.querySelector("[data-live]");
 if (live) {
   const look = async () => {
-    const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
-    const fresh = page.getElementById(live.id);
-    if (!fresh) { location.reload(); return; }
-    live.querySelector(".note__body").replaceWith(fresh.querySelector(".note__body"));
     setTimeout(look, 1500);
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(live.id);
+    if (fresh?.dataset.live !== live.dataset.live) { location.reload(); return; }
+    live.querySelector(".note__body").replaceWith(fresh.querySelector(".note__body"));
   };
   setTimeout(look, 1000);
 }

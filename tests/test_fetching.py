@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import arrivals, contents, fetching
+from portal import arrivals, contents, fetching, quarantine
 from portal.adapters import maildir
 from portal.errors import Unavailable
 from portal.fetching import LEASE, Watch
@@ -357,6 +357,77 @@ def test_a_fault_inside_is_shown_and_tried_again_later(
     stored = MailAccount.get_by_id(account.id)
     assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
     assert Run.get().outcome is RunOutcome.FAILED
+
+
+def test_a_run_whose_account_changes_at_its_very_end_is_closed(
+    account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(*_: object) -> list[str]:
+        MailAccount.get_by_id(account.id).overwrite()
+        return []
+
+    monkeypatch.setattr("portal.adapters.imap.ImapMailbox.uids", change)
+    fetch(account)
+    row = Run.get()
+    assert (row.outcome, row.ended_at) == (RunOutcome.STOPPED, NOW)
+
+
+def test_a_fetch_that_is_asked_for_during_a_run_comes_at_once(
+    account: MailAccount, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(TEN[0])
+
+    def ask(run: Run) -> None:
+        MailAccount.update(look_at=NOW + MINUTE / 2).execute()
+
+    fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=ask))
+    assert MailAccount.get_by_id(account.id).look_at == NOW
+
+
+def test_an_empty_answer_for_a_message_that_is_not_empty_is_not_believed(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(*TEN[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.sandbox.store.content", lambda user, uid: b"")
+        run = finished(account)
+    assert (run.delivered, run.failed) == (0, 2)
+    assert mail_server.holds() == TEN[:2]
+    assert finished(account, NOW + MINUTE).delivered == 2
+
+
+def test_a_size_that_is_far_too_large_costs_no_mail(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched in parts then, straight to a file, whatever it turns out to be."""
+    mail_server.receives(*TEN[:2])
+    monkeypatch.setattr("portal.adapters.imap.ImapMailbox.sizes", lambda self, uids: dict.fromkeys(uids, 5_000_000))
+    assert finished(account).delivered == 2
+    assert delivered(inbox) == TEN[:2]
+
+
+def test_inbox_in_another_spelling_is_the_same_mailbox(account: MailAccount, mail_server: FakeMailServer) -> None:
+    mail_server.receives(TEN[0])
+    MailAccount.update(after_fetch=AfterFetch.KEEP).execute()
+    finished(account)
+    MailAccount.update(folder="Inbox").execute()
+    assert finished(account, NOW + MINUTE).found == 0
+
+
+def test_quarantine_forgets_what_has_gone_from_the_server(account: MailAccount, mail_server: FakeMailServer) -> None:
+    mail_server.receives(*TEN[:2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("portal.sandbox.store.content", lambda user, uid: b"")
+        finished(account)
+    assert quarantine.count() == 2
+    from portal.sandbox import store
+
+    with store.database.connection_context():
+        store.Mail.delete().where(store.Mail.uid == 1).execute()
+    MailAccount.update(after_fetch=AfterFetch.KEEP).execute()
+    Message.update(try_at=NOW + 60 * MINUTE).execute()
+    finished(account, NOW + MINUTE)
+    assert quarantine.count() == 1
 
 
 def test_a_slow_account_holds_up_no_other(

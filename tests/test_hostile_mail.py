@@ -34,6 +34,7 @@ CORPUS = {
     "a charset that is none": HEADER + b"Content-Type: text/plain; charset=klingon\r\n\r\n\xff\xfe\r\n",
     "a subject in a charset that is none": b"Subject: =?klingon?b?AAAA?=\r\n" + BODY,
     "broken encoded words": b"From: =?utf-8?b?====?=\r\nSubject: =?utf-8?q?=ZZ?= =?utf-8?x?a?= =?=?=\r\n" + BODY,
+    "a charset whose name is no ASCII": b"Subject: =?\xff\xfe?q?x?=\r\nFrom: =?\xc3\xbc?q?x?= <a@x>\r\n" + BODY,
     "an encoded word with line breaks in it": b"Subject: =?utf-8?q?a=0D=0AX-Evil=3A_1?=\r\n" + BODY,
     "encoded words in UTF-7 and lone surrogates": b"Subject: =?utf-7?q?+2AA-?= =?utf-16?b?2AA=?=\r\n" + BODY,
     "the year 0": HEADER + b"Date: Mon, 00 Jan 0000 00:00:00 +0000\r\n" + BODY,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from portal import mail_accounts, settings
+from portal.adapters.imap import ImapMailbox
 from portal.errors import Invalid
-from portal.models import AccountType, AfterFetch, Destination, LargeMessages, MailAccount, Run, RunLine
+from portal.models import AccountType, AfterFetch, Destination, LargeMessages, MailAccount, Run, RunLine, RunOutcome
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.test_fetching import finished
@@ -88,6 +89,23 @@ def test_the_message_itself_comes_beside_its_note_once_the_limit_is_raised(
     assert LARGE in delivered(inbox)
     assert len(delivered(inbox)) == 2
     assert mail_server.holds() == []
+
+
+def test_a_move_that_fails_holds_up_no_mail_and_is_tried_again(
+    mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.accepts()
+    settings.change({"PostMasterMaxEmailSize": "10"}, actor="test", now=NOW)
+    account = make_account(inbox, make_token(), port=mail_server.port)
+    MailAccount.update(large_messages=LargeMessages.MOVE, move_large_to="Large").execute()
+    mail_server.receives(LARGE, SMALL)
+    run = finished(account)
+    assert (run.outcome, run.delivered) == (RunOutcome.DONE, 1)
+    assert "were not moved to Large" in warnings(account)[-1]
+    moved: list[str] = []
+    monkeypatch.setattr(ImapMailbox, "move", lambda self, uids, folder: moved.extend(uids))
+    finished(account, NOW + MINUTE)
+    assert moved == ["1"]
 
 
 def test_a_folder_to_move_to_is_needed_and_pop3_has_none(tmp_path: Path, inbox: Destination) -> None:

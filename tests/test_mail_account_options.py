@@ -77,6 +77,7 @@ def test_an_account_with_times_of_day_is_fetched_then(inbox: Destination, mail_s
 def test_times_are_stored_in_one_form_and_rubbish_is_an_error(inbox: Destination) -> None:
     assert add(fields(inbox, fetch_times="18:30,6:00 , 18:30")).fetch_times == "06:00, 18:30"
     assert "06:00, 18:30" in problem(fields(inbox, name="B", fetch_times="25:00"), "fetch_times")
+    assert "06:00, 18:30" in problem(fields(inbox, name="B", fetch_times=",,"), "fetch_times")
     assert "POP3" in problem(fields(inbox, name="B", type=AccountType.POP3S, push=True), "push")
     with pytest.raises(Invalid, match="tz database"):
         settings.change({"TimeZone": "Berlin"}, actor="test", now=NOW)
@@ -105,6 +106,13 @@ def test_host_and_port_are_those_of_provider_and_type(
 
 def test_a_provider_without_a_preset_asks_for_the_host(inbox: Destination) -> None:
     assert problem(fields(inbox, host="", token=make_token()), "host") == "This field is required."
+
+
+def test_another_type_brings_its_usual_port(inbox: Destination) -> None:
+    account = add(fields(inbox, token=make_token()))
+    entered = fields(inbox, token=account.token, type=AccountType.POP3S, port=account.port)
+    mail_accounts.edit(account, entered, None, actor="test", now=NOW)
+    assert MailAccount.get_by_id(account.id).port == 995
 
 
 # Whom it trusts ---------------------------------------------------------------------------------------------------
@@ -141,7 +149,9 @@ def test_certificates_and_fingerprints_that_are_none_are_errors(inbox: Destinati
     assert "PEM" in problem(fields(inbox, ca="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"), "ca")
     assert "SHA-256" in problem(fields(inbox, fingerprint="12:34"), "fingerprint")
     pin = ":".join(["AB"] * 32)
-    account = add(fields(inbox, fingerprint=pin, ca=(certificate_folder / "ca.pem").read_text()))
+    ca = f"# Müller CA\n{(certificate_folder / 'ca.pem').read_text()}# Ende\n"
+    account = add(fields(inbox, fingerprint=f"sha256 Fingerprint={pin}", ca=ca))
+    assert "Müller" not in account.ca
     assert account.fingerprint == "ab" * 32
 
 
@@ -179,6 +189,8 @@ def test_a_cancelled_run_stops_soon_and_waits_for_its_next_time(
     assert (run.outcome, run.delivered) == (RunOutcome.STOPPED, 3)
     stored = MailAccount.get_by_id(account.id)
     assert stored.look_at > NOW
+    assert not mail_accounts.cancel(run, actor="bob", now=NOW)
+    assert stored.fetched_at is None
     assert "Cancelled by bob. Delivered 3" in list(run.lines)[-1].text
     assert finished(account, NOW + MINUTE).delivered == 7
 

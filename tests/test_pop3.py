@@ -136,6 +136,21 @@ def test_a_uidl_that_is_used_again_after_a_cut_off_quit_costs_no_mail(
     assert mail_server.holds() == []
 
 
+def test_a_uidl_that_is_used_again_for_what_was_only_seen_costs_no_mail(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    """The worker was killed between delivery and ledger; then somebody else deleted the message."""
+    mail_server.receives(TEN[0])
+    MailAccount.update(after_fetch=AfterFetch.KEEP).execute()
+    finished(account)
+    Message.update(state=MessageState.SEEN, delivered_at=None).execute()
+    with store.database.connection_context():
+        store.Mail.delete().execute()
+        store.Mail.create(user=USER, uid=1, content=TEN[1])
+    assert finished(account, 1).delivered == 1
+    assert sorted(delivered(inbox)) == sorted(TEN[:2])
+
+
 def test_a_left_over_that_the_server_keeps_back_is_not_deleted_and_blocks_nothing(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

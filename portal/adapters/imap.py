@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from imaplib import IMAP4
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import LoginError, ProtocolError
@@ -108,8 +108,10 @@ class ImapMailbox:
             if got is None:
                 return False
             offset += got
-            if got < PART_BYTES:
+            if not got or (got < PART_BYTES and offset >= size):
                 return True
+            if offset > 2 * size + _LISTING_BYTES:
+                raise Unavailable(f"{self._host} talks without end.")
 
     def _nothing(self) -> Refused:
         return Refused(f"{self._host} lists it and gives nothing.")
@@ -206,23 +208,18 @@ class Listening:
             told = self._client.idle_check(timeout=0)
             if not told and self._client.connection.has_hung_up():
                 raise Unavailable(f"{self._client.host} hung up.")
-        return _tells_of_a_message(told)
+        return any(len(one) > 1 and one[1] == b"EXISTS" for one in told)
 
-    def renew(self) -> bool:
-        """End the command and begin it again; whether a message came meanwhile."""
+    def renew(self) -> None:
+        """End the command and begin it again."""
         self._client.allow(_LISTING_BYTES)
         with _told(self._client.host):
-            _, told = self._client.idle_done()
+            self._client.idle_done()
             self._client.idle()
-        return _tells_of_a_message(told)
 
     def drop(self) -> None:
         """Leave without a word: a server that has gone is not waited for."""
         self._client.connection.break_off()
-
-
-def _tells_of_a_message(told: list[Any]) -> bool:
-    return any(len(one) > 1 and one[1] == b"EXISTS" for one in told)
 
 
 @contextmanager
@@ -266,6 +263,11 @@ class _Imap4(IMAP4):
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return server.connect(self._at)
+
+    def readline(self) -> bytes:
+        """Of any length that the connection bears: a SEARCH names every message in one line."""
+        # Python 3.14 renamed the reader.
+        return cast(bytes, (self._file if hasattr(self, "_file") else self.file).readline())
 
     def read(self, size: int) -> bytes:
         assert isinstance(self.sock, Plain | Secured)

@@ -27,6 +27,9 @@ def deliver(address: tuple[str, int], recipient: str, content: BinaryIO) -> None
             _expect(250, client.getreply())
         except Unavailable as error:
             raise Refused(str(error)) from error
+        except (smtplib.SMTPServerDisconnected, OSError) as error:
+            # Of this one message perhaps; a store that is down is told by the next one's connection.
+            raise Refused(f"The mail store hung up in mid-message: {error}") from error
 
 
 def _send(client: smtplib.LMTP, content: BinaryIO) -> None:

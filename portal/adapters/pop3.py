@@ -35,6 +35,7 @@ class Pop3Mailbox:
     def __init__(self, connection: "_Connection") -> None:
         self._connection = connection
         self._numbers: dict[str, int] = {}
+        self._sizes: dict[int, int] = {}
 
     @property
     def secured_by(self) -> str:
@@ -52,7 +53,10 @@ class Pop3Mailbox:
     def sizes(self, uids: list[str]) -> dict[str, int]:
         """Bytes by UIDL."""
         with told(self._connection.host):
-            by_number = {number: int(size) for number, size in self._connection.table("LIST")}
+            # Once: within a session it does not change.
+            by_number = self._sizes = self._sizes or {
+                number: int(size) for number, size in self._connection.table("LIST")
+            }
         return {uid: by_number[self._numbers[uid]] for uid in uids if self._numbers.get(uid) in by_number}
 
     def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:

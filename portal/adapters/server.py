@@ -80,6 +80,8 @@ class _Patient(_Socket):
             return False
         except OSError:
             return True
+        finally:
+            self.settimeout(READ_SECONDS)
 
     def recv_into(self, *arguments: Any) -> int:
         if self.gettimeout() != 0:
@@ -112,6 +114,7 @@ def connect(at: Server) -> "Plain | Secured":
     """A connection, secured at once if that is how the server is to be spoken to."""
     opened = socket.create_connection((at.host, at.port), CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
+    _keep_alive(plain)
     plain.settimeout(CONNECT_SECONDS)
     try:
         connection = secure(plain, at) if at.security is Security.TLS else plain
@@ -120,6 +123,14 @@ def connect(at: Server) -> "Plain | Secured":
         raise
     connection.allow()
     return connection
+
+
+def _keep_alive(plain: socket.socket) -> None:
+    """A router that forgets a silent connection tells neither end."""
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def secure(plain: socket.socket, at: Server) -> Secured:

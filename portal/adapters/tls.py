@@ -50,7 +50,7 @@ def is_pem(text: str) -> bool:
     """Whether the text holds certificates in PEM form."""
     try:
         ssl.create_default_context().load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):
         return False
     return True
 

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -64,7 +64,14 @@ def show_account(name: str, in_json: bool) -> None:
     facts = {column: getattr(row, column) for column in _SHOWN}
     token = row.token.name if row.token else None
     show(
-        {**facts, "token": token, "destination": row.destination.name, "state": mail_accounts.state(row, now()).name},
+        {
+            **facts,
+            "token": token,
+            "destination": row.destination.name,
+            "dispatch_by_address": row.dispatch_by_address,
+            "private_ca": bool(row.ca),
+            "state": mail_accounts.state(row, now()).name,
+        },
         in_json,
     )
 
@@ -89,10 +96,15 @@ def _large(context: click.Context, option: click.Parameter, value: str | None) -
     return LargeMessages(name), folder
 
 
+def _text(file: BinaryIO) -> str:
+    """Whatever it holds; what is no PEM is told later."""
+    return file.read().decode("utf-8", "replace").replace("\0", "")
+
+
 def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--host", help="Default: the one of the token's provider."),
-        click.option("--port", type=click.IntRange(1, 65535), help="Default: the usual one of the type."),
+        click.option("--port", type=click.IntRange(0, 65535), help="0: the usual one of the type, as without it."),
         click.option("--login"),
         click.option("--token", metavar="CONFIG[/OWNER]"),
         click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
@@ -103,7 +115,7 @@ def _options(command: Any) -> Any:
         click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch),
         click.option("--large-messages", "large", metavar="keep|headers|move:FOLDER", callback=_large,
                      help="What becomes of those above PostMasterMaxEmailSize."),
-        click.option("--ca", type=click.File(), help="A file of certificates, PEM, to trust for this server."),
+        click.option("--ca", type=click.File("rb"), help="A file of certificates, PEM, to trust for this server."),
         click.option("--fingerprint", help="SHA-256 of the one certificate to accept; empty: any that verifies."),
         click.option("--fetch-times", help="Times of day, such as 06:00,18:30, instead of an interval; empty: none."),
         click.option("--push/--no-push", default=None, help="Whether the server tells of new mail (IMAP IDLE)."),
@@ -142,7 +154,7 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
         dispatch_by_address=bool(given["by_address"]),
         large_messages=large_messages,
         move_large_to=move_large_to,
-        ca=given["ca"].read() if given["ca"] else "",
+        ca=_text(given["ca"]) if given["ca"] else "",
         fingerprint=given["fingerprint"] or "",
         fetch_times=given["fetch_times"] or "",
         push=bool(given["push"]),
@@ -171,7 +183,7 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
     if large := given.pop("large"):
         values["large_messages"], values["move_large_to"] = large
     if given["ca"]:
-        given["ca"] = given["ca"].read()
+        given["ca"] = _text(given["ca"])
     values |= {name: value for name, value in given.items() if value is not None}
     values["validity"], values["type"] = Validity(values["validity"]), AccountType(values["type"])
     values["fetch_interval"] = values["fetch_interval"] or None
@@ -216,7 +228,7 @@ def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
     """Fetch now, show the progress, and exit 1 if a fetch failed."""
     if bool(names) == everything:
         raise click.UsageError("Either names or --all.")
-    rows = [MailAccount.named(name) for name in names]
+    rows = [MailAccount.named(name) for name in dict.fromkeys(names)]
     if everything:
         rows = list(MailAccount.select().where(MailAccount.validity == Validity.VALID).order_by(MailAccount.name))
     if background:

@@ -52,7 +52,7 @@ class MailAccountForm(Form):
     list_folders = SubmitField("List folders", render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
     dispatching = SelectField(
         "Dispatching",
-        validate_choice=False,
+        default="",
         choices=choices(
             [("", "to the selected destination"), ("address", "by address, else to the selected destination")]
         ),
@@ -72,7 +72,7 @@ class MailAccountForm(Form):
     move_to = StringField("Folder to move to", [Length(max=500)], description="Made if it is missing.", render_kw=_OFF)
     large_messages = SelectField(
         "Messages larger than PostMasterMaxEmailSize",
-        validate_choice=False,
+        default=LargeMessages.KEEP.value,
         choices=choices(
             [
                 (LargeMessages.KEEP.value, "leave them on the server"),
@@ -95,7 +95,7 @@ class MailAccountForm(Form):
     )
     push = BooleanField(
         "Push",
-        description="The server tells of new mail at once (IMAP IDLE); fetched by the interval all the same.",
+        description="The server tells of new mail at once (IMAP IDLE); it is fetched at its other times all the same.",
     )
     ca = TextAreaField(
         "Private CA",
@@ -171,7 +171,7 @@ class MailAccountForm(Form):
             dispatch_by_address=self.dispatching.data == "address",
             after_fetch=AfterFetch(self.after_fetch.data),
             move_to=text(self.move_to.data),
-            large_messages=LargeMessages(self.large_messages.data or LargeMessages.KEEP),
+            large_messages=LargeMessages(self.large_messages.data),
             move_large_to=text(self.move_large_to.data),
             ca=(self.ca.data or "").replace("\r\n", "\n"),
             fingerprint=text(self.fingerprint.data),

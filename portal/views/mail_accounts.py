@@ -33,9 +33,10 @@ def index() -> str:
 @access.needs(Role.ADMIN)
 def new() -> str | Response:
     form = _form()
-    if form.list_folders.data:
-        _list_folders(form, None)
-    elif form.validate_on_submit():
+    if form.validate_on_submit():
+        if form.list_folders.data:
+            _list_folders(form, None)
+            return render_template("mail_accounts/form.html", form=form, account=None)
         try:
             account = mail_accounts.add(form.entered(), form.typed_password(), actor=access.actor(), now=g.now)
         except Invalid as error:
@@ -70,9 +71,10 @@ def show(account_id: int) -> str:
 def edit(account_id: int) -> str | Response:
     account = _account(account_id)
     form = _form()
-    if form.list_folders.data:
-        _list_folders(form, account)
-    elif form.validate_on_submit():
+    if form.validate_on_submit():
+        if form.list_folders.data:
+            _list_folders(form, account)
+            return render_template("mail_accounts/form.html", form=form, account=account)
         try:
             mail_accounts.edit(account, form.entered(), form.typed_password(), actor=access.actor(), now=g.now)
         except Invalid as error:
@@ -102,8 +104,12 @@ def fetch(account_id: int) -> Response:
 @access.needs(Role.OPERATOR)
 def pause(account_id: int) -> Response:
     account = _account(account_id)
-    mail_accounts.pause(account, actor=access.actor(), now=g.now)
-    flash(f"{account.name} is paused. Its mail stays on the server.", "success")
+    try:
+        mail_accounts.pause(account, actor=access.actor(), now=g.now)
+    except Invalid as error:
+        flash(error.fields["validity"], "error")
+    else:
+        flash(f"{account.name} is paused. Its mail stays on the server.", "success")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 
@@ -111,8 +117,12 @@ def pause(account_id: int) -> Response:
 @access.needs(Role.OPERATOR)
 def resume(account_id: int) -> Response:
     account = _account(account_id)
-    mail_accounts.resume(account, actor=access.actor(), now=g.now)
-    flash(f"{account.name} goes on.", "success")
+    try:
+        mail_accounts.resume(account, actor=access.actor(), now=g.now)
+    except Invalid as error:
+        flash(error.fields["validity"], "error")
+    else:
+        flash(f"{account.name} goes on.", "success")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 
@@ -127,16 +137,21 @@ def delete(account_id: int) -> Response:
 
 def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
     """Ask the server for its folders with what was entered; nothing is stored."""
-    password = form.typed_password() or (account.password if account else None)
+    entered = form.entered()
+    password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
     try:
-        found = mail_accounts.folders(form.entered(), password, actor=access.actor(), clock=lambda: datetime.now(UTC))
+        found = mail_accounts.folders(entered, password, actor=access.actor(), clock=lambda: datetime.now(UTC))
     except Invalid as error:
         form.refuse(error)
-    except (OutsideError, ValueError) as error:
+    except OutsideError as error:
         form.folder.errors = [str(error)]
     else:
         form.folders = tuple(found)
-        flash(f"The server has {len(found)} folders; the field IMAP folder offers them.", "info")
+        again = " Type the password again before you save." if form.typed_password() else ""
+        flash(
+            f"The server has {len(found)} folder{'' if len(found) == 1 else 's'}: see the field IMAP folder.{again}",
+            "info",
+        )
 
 
 def _form() -> MailAccountForm:

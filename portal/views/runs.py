@@ -66,8 +66,10 @@ def show(run_id: int) -> str:
 @access.needs(Role.OPERATOR)
 def cancel(run_id: int) -> Response:
     run = _run(run_id)
-    mail_accounts.cancel(run, actor=access.actor(), now=g.now)
-    flash("The fetch stops after the messages that it is at; nothing is lost.", "info")
+    if mail_accounts.cancel(run, actor=access.actor(), now=g.now):
+        flash("The fetch stops after the messages that it is at; nothing is lost.", "info")
+    else:
+        flash("The fetch has ended already.", "info")
     return redirect(url_for("runs.show", run_id=run.id), 303)
 
 

@@ -88,7 +88,7 @@ def test_fifty_kills_in_mid_fetch_lose_nothing_and_double_nothing(stage: Stage) 
             stage.send()
             stage.ask()
         wait_for(lambda before=before: stage.count() > before, 100, stage.told, step=0.002)  # type: ignore[misc]
-        time.sleep(stage.dice.uniform(0, 0.1))
+        time.sleep(stage.dice.uniform(0, 0.06))
         name = stage.dice.choice([*acts, "horse", "worker"])
         stage.acts[name] += acts[name](stage)
     wait_for(lambda: stage.count() >= len(stage.sent), 120, stage.told)

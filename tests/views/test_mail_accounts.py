@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome
+from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome, Validity
 from portal.sealing import Secret
 from tests.builders import NOW, PASSWORD, make_account, make_config, make_destination, make_token
 from tests.fakes.mail_server import FakeMailServer
@@ -49,9 +49,23 @@ def test_it_adds_an_account_with_a_password_that_is_never_shown(alice: PageClien
     page = alice.get(f"/mail-accounts/{account.id}/edit")
     assert "A password is set" in page.text
     assert page.field("password") == ""
-    alice.post(f"/mail-accounts/{account.id}/edit", form(authentication="password", destination=inbox.id, port="1993"))
+    path = f"/mail-accounts/{account.id}/edit"
+    alice.post(path, form(authentication="password", destination=inbox.id, comment="kept"))
     stored = MailAccount.get_by_id(account.id)
-    assert (stored.password, stored.port) == (Secret(PASSWORD), 1993)
+    assert (stored.password, stored.comment) == (Secret(PASSWORD), "kept")
+
+
+@pytest.mark.parametrize("elsewhere", [{"host": "evil.example.test"}, {"port": "1993"}, {"type": "IMAPTLS"}])
+@pytest.mark.parametrize("button", [{}, {"list_folders": "List folders"}])
+def test_a_stored_password_is_sent_to_no_other_server(
+    alice: PageClient, tmp_path: Path, elsewhere: dict[str, str], button: dict[str, str]
+) -> None:
+    inbox = make_destination(tmp_path)
+    alice.post("/mail-accounts/new", form(authentication="password", password=PASSWORD, destination=inbox.id))
+    path = f"/mail-accounts/{MailAccount.get().id}/edit"
+    entered = form(authentication="password", destination=inbox.id, **elsewhere, **button)
+    assert "For another server it is asked for again" in alice.post(path, entered, status=200).text
+    assert MailAccount.get().host == "imap.example.test"
 
 
 def test_a_token_takes_the_place_of_a_password(alice: PageClient, tmp_path: Path) -> None:
@@ -135,6 +149,13 @@ def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> No
     page = alice.get("/")
     assert "NO AUTHENTICATE failed." in page.text
     assert f"/mail-accounts/{account.id}" in page.html
+
+
+def test_an_operator_does_not_bring_back_what_an_admin_switched_off(bob: PageClient, tmp_path: Path) -> None:
+    account = make_account(make_destination(tmp_path), make_token(), validity=Validity.INVALID)
+    assert "cannot be paused" in bob.submit(f"/mail-accounts/{account.id}/pause", {}).text
+    assert "cannot be resumed" in bob.submit(f"/mail-accounts/{account.id}/resume", {}).text
+    assert MailAccount.get().validity is Validity.INVALID
 
 
 def test_pause_resume_and_cancel_are_buttons(bob: PageClient, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""The listener: one account that fails takes no other with it, and nobody is fetched in a pause."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from portal import leading
+from portal.models import Destination, Heartbeat, MailAccount
+from portal.push import Push
+from tests.builders import NOW, make_account, make_token
+from tests.fakes.mail_server import FakeMailServer
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+@pytest.fixture
+def push() -> Iterator[Push]:
+    made = Push()
+    yield made
+    made.close()
+
+
+def settled(push: Push, account: MailAccount) -> MailAccount:
+    """The row once opening has come to something."""
+    for _ in range(200):
+        push.step(0.01)
+        row: MailAccount = MailAccount.get_by_id(account.id)
+        if row.listening_since or row.push_failure:
+            return row
+        time.sleep(0.01)
+    raise AssertionError("nothing happened")
+
+
+def with_push(inbox: Destination, port: int) -> MailAccount:
+    account = make_account(inbox, make_token(signed_in_at=datetime.now(UTC)), port=port)
+    MailAccount.update(push=True).where(MailAccount.id == account.id).execute()
+    return account
+
+
+def test_a_server_without_idle_says_so_on_its_account(
+    push: Push, mail_server: FakeMailServer, inbox: Destination
+) -> None:
+    mail_server.accepts()
+    row = settled(push, with_push(inbox, mail_server.port))
+    assert "it has no IDLE" in (row.push_failure or "")
+
+
+def test_an_account_that_fails_inside_takes_no_other_with_it(
+    push: Push, inbox: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("portal.mailboxes.server", fail)
+    account = with_push(inbox, 1)
+    assert "failed inside" in (settled(push, account).push_failure or "")
+    push.step(0.01)
+
+
+def test_an_account_that_is_paused_is_listened_to_no_more(push: Push, inbox: Destination, tmp_path: Path) -> None:
+    account = with_push(inbox, 1)
+    settled(push, account)
+    MailAccount.update(push=False).execute()
+    push._looked_at = None
+    push.step(0.01)
+    assert push._ears == {}
+    assert MailAccount.get_by_id(account.id).push_failure is None
+
+
+def test_a_sign_of_life_from_the_future_means_nothing() -> None:
+    Heartbeat.create(name="push", holder="another", at=NOW + timedelta(days=1))
+    assert leading.lead("push", "we", NOW)
+    assert not leading.lead("push", "another", NOW + timedelta(seconds=1))
+    assert leading.lead("push", "another", NOW + timedelta(seconds=30))
+    leading.give_up("push", "another")
+    assert leading.lead("push", "we", NOW + timedelta(seconds=31))
