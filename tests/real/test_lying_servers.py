@@ -17,7 +17,7 @@ from tests.fakes.mail_server import USER
 from tests.fakes.meddler import Meddler, drip, nothing, serving
 from tests.test_fetching import delivered, finished, why
 
-pytestmark = pytest.mark.usefixtures("db")
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
 SENT = [f"Message-ID: <{n}@x.test>\r\nSubject: {n}\r\n\r\nBody {n}\r\n".encode() for n in range(3)]
 HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
     AccountType.IMAP: ImapHandler,
@@ -136,7 +136,9 @@ def test_chatter_that_nobody_asked_for_is_borne_in_measure_and_no_further(
     assert finished(account).outcome is RunOutcome.DONE
     assert len(delivered(inbox)) == len(SENT)
     _begin_again(inbox)
-    meddler.server_says = lambda before, part: b"* OK still here\r\n" * 2_000_000 + part if before > 300 else part
+    meddler.server_says = lambda before, part: (
+        (b"* OK " + b"x" * 900 + b"\r\n") * 22_000 + part if before > 300 else part
+    )
     assert "talks without end" in why(finished(account, NOW + LEASE))
 
 
