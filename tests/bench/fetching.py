@@ -35,6 +35,15 @@ TRIES = 3
 MANY, FEW, WORKERS = 1000, 100, 2
 
 
+#: Programs beside which we are measured, and the Debian packages that they are in.
+PACKAGES = {"mbsync": "isync", "getmail": "getmail6", "fetchmail": "fetchmail and maildrop"}
+MISSING = {
+    name: package
+    for name, package in PACKAGES.items()
+    if not (shutil.which(name) and (name != "fetchmail" or shutil.which("maildrop")))
+}
+
+
 @dataclass
 class Stage:
     folder: Path
@@ -109,6 +118,9 @@ def against_others(made: Stage) -> None:
         "portal POP3S": lambda: portal(made, AccountType.POP3S),
         "fetchmail POP3S": lambda: fetchmail(made, "POP3", made.dovecot.pop3s_port),
     }.items():
+        if program := MISSING.get(name.split()[0]):
+            print(f"  {name:16} not installed ({program})")
+            continue
         rates[name] = MESSAGES / best(act)
         ours = rates.get("portal POP3S" if "POP3S" in name else "portal", 0)
         ratio = f"portal is {ours / rates[name]:5.2f} times as fast" if "portal" not in name and ours else ""
