@@ -1,10 +1,8 @@
 """A batch of messages from a mailbox to where they belong, each in the ledger before and after."""
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -15,20 +13,8 @@ from portal.db import transaction
 from portal.destinations import Parcel
 from portal.errors import Refused
 from portal.ledger import Ledger, Seen
-from portal.models import Destination, LargeMessages, MailAccount, Message, Run
-
-
-@dataclass
-class Conduct:
-    """What a run lends to whoever works for it."""
-
-    clock: Callable[[], datetime]
-    #: Leaves when the account is no longer ours; ``for_long``: what comes next may take its time.
-    hold: Callable[[bool], None]
-    go_on: Callable[[], bool]
-    #: A line of the log, with its level.
-    say: Callable[[str, str], None]
-
+from portal.models import Destination, LargeMessages, Message
+from portal.run_keeping import RunKeeping
 
 #: A message with its content.
 Incoming = tuple[Seen, BinaryIO]
@@ -48,18 +34,17 @@ class _Begun:
 class Deliveries:
     """Delivers for one run of one account."""
 
-    account: MailAccount
-    run: Run
+    keep: RunKeeping
     rows: Ledger
     #: What was on the server when the run began.
     listed: set[str]
-    conduct: Conduct
     #: Delivered, and not yet treated on the server as the account says.
     to_treat: list[Message] = field(default_factory=list)
     #: Too large, and not yet moved on the server.
     to_move: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.account, self.run = self.keep.account, self.keep.log
         keeps_headers = self.account.large_messages is LargeMessages.HEADERS
         self.limits = Limits(settings.largest_message(), headers=keeps_headers)
         self._disk = ThreadPoolExecutor(1)
@@ -71,7 +56,7 @@ class Deliveries:
 
     def look_at(self, batch: list[Arrival]) -> list[Incoming]:
         """Those that are to be delivered; the rest is noted for what it is."""
-        seen = self.rows.see({arrival.uid: arrival.about for arrival in batch}, self.conduct.clock())
+        seen = self.rows.see({arrival.uid: arrival.about for arrival in batch}, self.keep.clock())
         wanted: list[Incoming] = []
         for arrival in batch:
             row = seen[arrival.uid].row
@@ -88,7 +73,7 @@ class Deliveries:
         twins = self.rows.twins([seen.row for seen, _ in wanted], self.listed)
         for seen, _ in wanted:
             if twin := twins.get(seen.row.id):
-                ledger.delivered([seen.row], twin.destination, self.run, self.conduct.clock())
+                ledger.delivered([seen.row], twin.destination, self.run, self.keep.clock())
                 self.to_treat.append(seen.row)
                 self._say(f"Message {seen.row.uid} was delivered before, as {twin.uid}; it has the very same bytes.")
         return [(seen, content) for seen, content in wanted if seen.row.id not in twins]
@@ -117,7 +102,7 @@ class Deliveries:
     def _deliver_to(self, destination: Destination, some: list[Incoming]) -> None:
         self.finish()
         together = destinations.takes_many(destination)
-        self.conduct.hold(not together)
+        self.keep.hold(not together)
         there = destinations.settle(destination, [seen.row for seen, _ in some if not seen.is_new])
         with ExitStack() as opened:
             parcels: list[Parcel] = [
@@ -150,9 +135,9 @@ class Deliveries:
 
     def _deliver_singly(self, destination: Destination, parcels: list[Parcel]) -> None:
         for row, content in parcels:
-            if not self.conduct.go_on():
+            if not self.keep.go_on():
                 return
-            self.conduct.hold(True)
+            self.keep.hold(True)
             try:
                 destinations.deliver(destination, content)
             except Refused as error:
@@ -162,14 +147,14 @@ class Deliveries:
 
     def _note(self, rows: list[Message], destination: Destination) -> None:
         with transaction():
-            ledger.delivered(rows, destination, self.run, self.conduct.clock())
+            ledger.delivered(rows, destination, self.run, self.keep.clock())
             self.run.delivered += len(rows)
             self.run.size += sum(row.size for row in rows)
             self.run.save()
         self.to_treat += rows
 
     def _quarantine(self, row: Message, error: Refused) -> None:
-        ledger.failed(row, str(error), self.run, self.conduct.clock())
+        ledger.failed(row, str(error), self.run, self.keep.clock())
         self.run.failed += 1
         self._say(f"Message {row.uid} ({row.message_id or 'no Message-ID'}) stays on the server: {error}", "error")
 
@@ -194,7 +179,7 @@ class Deliveries:
         folder = "" if self.account.type.is_pop3 else self.account.folder
         text = large_messages.announcement(header, size=row.size, limit=limit, login=self.account.login, folder=folder)
         destination = self._destination_of(header)
-        self.conduct.hold(True)
+        self.keep.hold(True)
         # A name of its own: the message itself may be delivered one day.
         named = Message(seen_at=row.seen_at, delivery_key=f"{row.delivery_key}h")
         with headers.without(text, self._untrusted) as passed:
@@ -206,7 +191,7 @@ class Deliveries:
             except Refused as error:
                 self._say(f"The headers of message {row.uid} were not taken: {error}", "warning")
             else:
-                ledger.announced(row, destination, self.run, self.conduct.clock())
+                ledger.announced(row, destination, self.run, self.keep.clock())
 
     def _say(self, text: str, level: str = "info") -> None:
-        self.conduct.say(text, level)
+        self.keep.say(text, level)

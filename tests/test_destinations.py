@@ -13,8 +13,8 @@ from aiosmtpd.lmtp import LMTP
 from portal import destinations, dispatching, fetching
 from portal.adapters import lmtp, program
 from portal.errors import Invalid, Refused, Unavailable
-from portal.fetching import Watch
 from portal.models import AfterFetch, Destination, DestinationType, MailAccount, Message, MessageState
+from portal.run_keeping import Watch
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.real.postgresql import free_port

@@ -10,7 +10,6 @@ import pytest
 from portal import arrivals, contents, fetching, quarantine
 from portal.adapters import maildir
 from portal.errors import Unavailable
-from portal.fetching import LEASE, Watch
 from portal.models import (
     AfterFetch,
     Destination,
@@ -23,6 +22,7 @@ from portal.models import (
     Token,
     Validity,
 )
+from portal.run_keeping import LEASE, Watch
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 

@@ -13,9 +13,9 @@ import pytest
 from portal import fetching, mail_accounts, retention, schedule, settings
 from portal.adapters import tls
 from portal.errors import Invalid, Unavailable
-from portal.fetching import Watch
 from portal.mail_accounts import Fields
 from portal.models import AccountType, Destination, Event, MailAccount, Run, RunOutcome, TokenConfig, Validity
+from portal.run_keeping import Watch
 from portal.sandbox import certificates
 from portal.sealing import Secret
 from tests.builders import NOW, PASSWORD, fresh, make_account, make_config, make_token

@@ -12,7 +12,6 @@ from portal.adapters import pop3
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
 from portal.errors import Invalid, Refused, Unavailable
-from portal.fetching import Watch
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -24,6 +23,7 @@ from portal.models import (
     RunOutcome,
     Token,
 )
+from portal.run_keeping import Watch
 from portal.sandbox import store
 from portal.sealing import Secret
 from tests.builders import ACCESS_TOKEN, NOW, PASSWORD, make_account, make_token

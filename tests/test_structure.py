@@ -21,7 +21,8 @@ LAYERS = [
     ["portal.health", "portal.notices", "portal.announcements", "portal.startup", "portal.supervisor"],
     ["portal.device_sign_ins", "portal.transfer"],
     ["portal.fetching", "portal.push"],
-    ["portal.deliveries", "portal.signing_in", "portal.mail_accounts", "portal.token_overview"],
+    ["portal.deliveries"],
+    ["portal.run_keeping", "portal.signing_in", "portal.mail_accounts", "portal.token_overview"],
     ["portal.token_configs", "portal.destinations", "portal.ledger", "portal.quarantine", "portal.arrivals"],
     ["portal.mailboxes"],
     ["portal.borrowing", "portal.renewals", "portal.retention", "portal.certificates"],
@@ -98,7 +99,7 @@ def test_views_and_workers_do_not_know_each_other() -> None:
 
 @pytest.mark.parametrize("library", ["rq", "authlib", "imapclient"])
 def test_one_file_wraps_each_library(library: str) -> None:
-    wrapping = {"rq": "portal/jobs.py", "authlib": "portal/adapters/oauth2.py", "imapclient": "portal/adapters/imap.py"}
+    wrapping = {"rq": "portal/jobs.py", "authlib": "portal/adapters/oauth2.py", "imapclient": "portal/adapters/imap_session.py"}
     users = [
         str(path.relative_to(ROOT))
         for name, path in modules().items()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from portal import fetching
 from portal.db import connected
+from portal.run_keeping import Watch
 from workers import stopping
 
 logger = logging.getLogger(__name__)
@@ -12,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def fetch(account_id: int) -> None:
     """Fetch one account. How it went is in its run."""
-    watch = fetching.Watch(clock=lambda: datetime.now(UTC), keep_going=lambda: not stopping.is_asked_for())
+    watch = Watch(clock=lambda: datetime.now(UTC), keep_going=lambda: not stopping.is_asked_for())
     with connected():
         run = fetching.fetch(account_id, watch)
     if run:

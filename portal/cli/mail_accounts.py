@@ -20,6 +20,7 @@ from portal.models import (
     RunOutcome,
     Validity,
 )
+from portal.run_keeping import Watch
 
 _SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "move_to", "large_messages",
           "move_large_to", "trusted", "fetch_interval", "fetch_times", "push", "listening_since", "fingerprint",
@@ -245,7 +246,7 @@ def _fetched(account: MailAccount) -> bool:
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     try:
-        run = fetching.fetch(account.id, fetching.Watch(clock=now, keep_going=lambda: not asked, progress=_progress))
+        run = fetching.fetch(account.id, Watch(clock=now, keep_going=lambda: not asked, progress=_progress))
     finally:
         signal.signal(signal.SIGINT, before)
     if run is None:

@@ -20,8 +20,8 @@ from portal import fetching, mail_accounts, settings, startup
 from portal.adapters import tls
 from portal.config import Config, from_environment
 from portal.db import connected, database
-from portal.fetching import Watch
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, RunOutcome
+from portal.run_keeping import Watch
 from portal.sandbox import certificates
 from portal.sealing import Secret
 from tests.builders import NOW, make_destination

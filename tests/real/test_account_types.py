@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portal import destinations, fetching, mail_accounts, mailboxes, refreshing, settings
-from portal.adapters import imap, tls
+from portal.adapters import imap, imap_session, tls
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
 from portal.models import (
@@ -25,6 +25,7 @@ from portal.models import (
     Token,
     TokenConfig,
 )
+from portal.run_keeping import Watch
 from portal.sealing import Secret
 from tests.builders import fresh, make_account, make_config
 from tests.real.conftest import need
@@ -80,7 +81,7 @@ def token(mail: Mail) -> Token:
 
 
 def fetch(account: MailAccount) -> Run:
-    run = fetching.fetch(account.id, fetching.Watch(clock=lambda: datetime.now(UTC)))
+    run = fetching.fetch(account.id, Watch(clock=lambda: datetime.now(UTC)))
     assert run is not None
     assert (run.outcome, run.failed) == (RunOutcome.DONE, 0), [line.text for line in run.lines]
     return run
@@ -133,7 +134,7 @@ def test_a_message_that_is_marked_as_read_stays_and_is_not_delivered_again(
     account = account_of(mail, token, inbox, AccountType.IMAPS, after_fetch=AfterFetch.SEEN)
     assert [fetch(account).delivered, fetch(account).delivered] == [5, 0]
     assert mail.dovecot.left(token.owner) == 5
-    with imap.signed_in(*_door(mail, token)) as client:
+    with imap_session.signed_in(*_door(mail, token)) as client:
         client.select_folder("INBOX")
         assert len(client.search(["SEEN"])) == 5
 
@@ -200,7 +201,7 @@ def test_a_shared_mailbox_is_opened_with_the_token_of_one_who_may(
         account = make_account(inbox, token, port=dovecot.port, login=shared)
         assert fetch(account).delivered == 3
         refused = make_account(inbox, token, port=dovecot.port, login="other@x.test")
-        run = fetching.fetch(refused.id, fetching.Watch(clock=lambda: datetime.now(UTC)))
+        run = fetching.fetch(refused.id, Watch(clock=lambda: datetime.now(UTC)))
         assert run is not None
         assert run.outcome is RunOutcome.FAILED
     finally:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from portal import fetching
-from portal.fetching import LEASE
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Message, Run, RunOutcome
+from portal.run_keeping import LEASE, Watch
 from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
@@ -27,7 +27,7 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 
 def run(account: MailAccount, step: int) -> Run:
     """So late that whatever the run before left behind is over."""
-    done = fetching.fetch(account.id, fetching.Watch(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
+    done = fetching.fetch(account.id, Watch(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
     assert done is not None
     return done
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.fetching import LEASE
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Message, MessageState, Run, RunOutcome
+from portal.run_keeping import LEASE
 from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
@@ -28,7 +28,7 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.adapters.server.READ_SECONDS", 2)
-    monkeypatch.setattr("portal.adapters.imap.LOGOUT_SECONDS", 0.1)
+    monkeypatch.setattr("portal.adapters.imap_session.LOGOUT_SECONDS", 0.1)
 
 
 @pytest.fixture
