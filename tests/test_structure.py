@@ -99,7 +99,11 @@ def test_views_and_workers_do_not_know_each_other() -> None:
 
 @pytest.mark.parametrize("library", ["rq", "authlib", "imapclient"])
 def test_one_file_wraps_each_library(library: str) -> None:
-    wrapping = {"rq": "portal/jobs.py", "authlib": "portal/adapters/oauth2.py", "imapclient": "portal/adapters/imap_session.py"}
+    wrapping = {
+        "rq": "portal/jobs.py",
+        "authlib": "portal/adapters/oauth2.py",
+        "imapclient": "portal/adapters/imap_session.py",
+    }
     users = [
         str(path.relative_to(ROOT))
         for name, path in modules().items()

@@ -1,16 +1,10 @@
 """Fetching, side by side with mbsync, fetchmail and getmail: the same Dovecot, the same mailbox, the same disk."""
 
-import math
 import os
-import pwd
-import random
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,41 +16,16 @@ from portal.config import Config, from_environment
 from portal.db import connected, database
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, RunOutcome
 from portal.run_keeping import Watch
-from portal.sandbox import certificates
 from portal.sealing import Secret
+from tests.bench.mail_stage import MEDIAN, MESSAGES, USER, Stage, mail, seconds, stage
+from tests.bench.other_programs import MISSING, fetchmail, getmail, mbsync
 from tests.builders import NOW, make_destination
 from tests.real.portal_process import Portal, wait_for
-from tests.real.postgresql import new_folder
-from tests.real.servers import MAIL_PASSWORD, Dovecot
+from tests.real.servers import MAIL_PASSWORD
 
-USER, MESSAGES, MEDIAN = "bench@x.test", 5000, 6000
 LARGE_USER, LARGE_BYTES = "large@x.test", 50 * 1024 * 1024
 TRIES = 3
 MANY, FEW, WORKERS = 1000, 100, 2
-
-
-#: Programs beside which we are measured, and the Debian packages that they are in.
-PACKAGES = {"mbsync": "isync", "getmail": "getmail6", "fetchmail": "fetchmail and maildrop"}
-MISSING = {
-    name: package
-    for name, package in PACKAGES.items()
-    if not (shutil.which(name) and (name != "fetchmail" or shutil.which("maildrop")))
-}
-
-
-@dataclass
-class Stage:
-    folder: Path
-    dovecot: Dovecot
-    ca_file: Path
-    number: int = 0
-
-    def fresh(self) -> Path:
-        """A new folder. The old ones stay till the end: ext4 is slow where files have just been deleted."""
-        self.number += 1
-        made = self.folder / str(self.number)
-        made.mkdir()
-        return made
 
 
 def main() -> None:
@@ -66,36 +35,6 @@ def main() -> None:
         large(made)
         empty_polls(made)
         many_accounts(made)
-
-
-@contextmanager
-def stage() -> Iterator[Stage]:
-    folder = new_folder()
-    with ExitStack() as started:
-        started.callback(shutil.rmtree, folder, ignore_errors=True)
-        (folder / "certificates").mkdir(mode=0o755)
-        certificates.make(folder / "certificates")
-        (folder / "dovecot").mkdir(mode=0o711)
-        dovecot = Dovecot.start(folder / "dovecot", folder / "certificates", provider_port=1)
-        started.callback(dovecot.stop)
-        yield Stage(folder, dovecot, folder / "certificates" / "ca.pem")
-
-
-def mail() -> list[bytes]:
-    """Sizes as in life: a few large ones, a median of 6 kB."""
-    dice = random.Random(5)
-    lines = [int(math.exp(dice.gauss(math.log(MEDIAN), 1))) // 78 for _ in range(MESSAGES)]
-    return [
-        f"From: a@x.test\r\nTo: {USER}\r\nSubject: {n}\r\nMessage-ID: <{n}@x.test>\r\n\r\n".encode()
-        + (b"a" * 76 + b"\r\n") * count
-        for n, count in enumerate(lines)
-    ]
-
-
-def seconds(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began
 
 
 def best(act: Callable[[], float]) -> float:
@@ -181,100 +120,6 @@ def signed_in(made: Stage) -> IMAPClient:
     client.plain_login(USER, MAIL_PASSWORD)
     client.select_folder("INBOX")
     return client
-
-
-MBSYNC = """
-IMAPAccount a
-Host localhost
-Port {port}
-User {user}
-Pass {password}
-SSLType IMAPS
-CertificateFile {ca_file}
-AuthMechs PLAIN
-
-IMAPStore far
-Account a
-
-MaildirStore near
-Path {folder}/
-Inbox {folder}/INBOX
-SubFolders Verbatim
-
-Channel c
-Far :far:
-Near :near:
-Patterns INBOX
-Sync Pull
-Create Near
-SyncState *
-"""
-GETMAIL = """
-[retriever]
-type = SimpleIMAPSSLRetriever
-server = localhost
-port = {port}
-username = {user}
-password = {password}
-ca_certs = {ca_file}
-[destination]
-type = Maildir
-path = {folder}/Maildir/
-user = nobody
-[options]
-read_all = true
-delete = false
-"""
-FETCHMAIL = """
-set no syslog
-poll localhost protocol {protocol} service {port} user "{user}" password "{password}" ssl sslcertck sslcertfile "{ca_file}" fetchall keep mda "/usr/bin/maildrop {folder}/maildroprc"
-"""
-
-
-def mbsync(made: Stage) -> float:
-    folder = made.fresh()
-    write(made, folder / "rc", MBSYNC, port=made.dovecot.port)
-    return others(["mbsync", "-c", str(folder / "rc"), "-q", "-a"], folder, folder / "INBOX" / "new")
-
-
-def getmail(made: Stage) -> float:
-    folder = made.fresh()
-    maildir(folder / "Maildir")
-    write(made, folder / "rc", GETMAIL, port=made.dovecot.port)
-    command = ["getmail", "--getmaildir", str(folder), "--rcfile", "rc", "--quiet"]
-    return others(command, folder, folder / "Maildir" / "new")
-
-
-def fetchmail(made: Stage, protocol: str, port: int) -> float:
-    folder = made.fresh()
-    maildir(folder / "Maildir")
-    write(made, folder / "maildroprc", 'to "{folder}/Maildir"\n', port=0)
-    write(made, folder / "rc", FETCHMAIL, port=port, protocol=protocol)
-    return others(["fetchmail", "-f", str(folder / "rc"), "-s"], folder, folder / "Maildir" / "new")
-
-
-def maildir(folder: Path) -> None:
-    """Of the one who delivers: getmail does not as root."""
-    folder.parent.chmod(0o755)
-    nobody = pwd.getpwnam("nobody")
-    for path in (folder, folder / "tmp", folder / "new", folder / "cur"):
-        path.mkdir()
-        if os.getuid() == 0:
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
-            path.chmod(0o777)
-
-
-def write(made: Stage, path: Path, text: str, **more: object) -> None:
-    values = {"user": USER, "password": MAIL_PASSWORD, "ca_file": made.ca_file, "folder": path.parent}
-    path.write_text(text.format(**values, **more))
-    path.chmod(0o600)
-
-
-def others(command: list[str], folder: Path, filled: Path) -> float:
-    environment = {**os.environ, "HOME": str(folder), "FETCHMAILHOME": str(folder)}
-    took = seconds(lambda: subprocess.run(command, env=environment, check=False, capture_output=True, timeout=300))
-    assert len(list(filled.iterdir())) == MESSAGES, command
-    return took
 
 
 # One large message, an empty poll, many accounts ------------------------------------------------------------------
