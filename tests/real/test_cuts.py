@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from portal import fetching
+from portal.db import database
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Message, Run, RunOutcome
 from portal.run_keeping import LEASE, Watch
 from portal.sandbox import store
@@ -53,6 +54,9 @@ def test_a_cut_at_any_byte_costs_no_mail_and_doubles_none(
     kind: AccountType, inbox: Destination, tmp_path: Path
 ) -> None:
     store.open_store(tmp_path / "mail.db")
+    for opened in (database.obj, store.database):
+        # Nobody pulls the plug here, and the disk would be waited for ten thousand times.
+        opened.pragma("synchronous", 0, permanent=True)
     with store.database.connection_context():
         store.Grant.create(access_token=ACCESS_TOKEN, user=USER, scope="mail", expires_at=2**40)
     with serving(HANDLERS[kind]) as port:
