@@ -12,7 +12,7 @@ from typing import BinaryIO, Self, cast
 from portal import contents
 from portal.adapters.imap import WHOLE_UP_TO_BYTES
 from portal.contents import Description
-from portal.errors import OutsideError, Refused
+from portal.errors import Refused
 from portal.mailboxes import Mailbox
 
 #: A batch holds so many messages, or so many bytes; a larger message is one by itself.
@@ -146,8 +146,10 @@ class Ahead:
         """Leave no thread behind, and no file open, whatever happened."""
         if self._next is not None:
             self._mailbox.break_off()
-            with suppress(OutsideError), closing(self._next.result() or []):
-                pass
+            # What went wrong there is of no interest any more; what came is let go of.
+            if self._next.exception() is None:
+                with closing(self._next.result() or []):
+                    pass
         self._thread.shutdown()
 
 
