@@ -154,7 +154,8 @@ def renew_all_once_more(stage: Stage) -> dict[int, bool]:
     """Whether each token is alive: it can be renewed, or a refusal is confirmed."""
     tls.trust(stage.provider.ca_file)
     alive = {}
-    for row in Token.select():
+    # Read to the end first: SQLite lets nobody write who still reads what is out of date.
+    for row in list(Token.select()):
         for minutes in (0, 2):
             try:
                 alive[row.id] = bool(refreshing.refresh(row.id, actor="Alice", now=now() + timedelta(minutes=minutes)))
