@@ -102,7 +102,7 @@ class Deliveries:
     def _deliver_to(self, destination: Destination, some: list[Incoming]) -> None:
         self.finish()
         together = destinations.takes_many(destination)
-        self.keep.hold(not together)
+        (self.keep.hold if together else self.keep.hold_for_long)()
         there = destinations.settle(destination, [seen.row for seen, _ in some if not seen.is_new])
         with ExitStack() as opened:
             parcels: list[Parcel] = [
@@ -137,7 +137,7 @@ class Deliveries:
         for row, content in parcels:
             if not self.keep.go_on():
                 return
-            self.keep.hold(True)
+            self.keep.hold_for_long()
             try:
                 destinations.deliver(destination, content)
             except Refused as error:
@@ -179,7 +179,7 @@ class Deliveries:
         folder = "" if self.account.type.is_pop3 else self.account.folder
         text = large_messages.announcement(header, size=row.size, limit=limit, login=self.account.login, folder=folder)
         destination = self._destination_of(header)
-        self.keep.hold(True)
+        self.keep.hold_for_long()
         # A name of its own: the message itself may be delivered one day.
         named = Message(seen_at=row.seen_at, delivery_key=f"{row.delivery_key}h")
         with headers.without(text, self._untrusted) as passed:

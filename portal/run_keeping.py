@@ -45,20 +45,17 @@ class RunKeeping:
     def clock(self) -> datetime:
         return self._watch.clock()
 
-    def hold(self, for_long: bool = False) -> None:
-        """Before each act that another could undo: is the account still ours, as it was when we began?
-
-        ``for_long``: a mail store or a program may take its time, and cannot tell that it has a message already.
-        """
+    def hold(self) -> None:
+        """Before each act that another could undo: is the account still ours, as it was when we began?"""
         now = self.clock()
         held_until = self.account.leased_until
-        if for_long:
-            held = self.account.extend(until=now + _LONGEST_DELIVERY)
-        elif held_until is not None and held_until - now > LEASE / 2:
-            held = self.account.is_still_held()
-        else:
-            held = self.account.extend(until=now + LEASE)
-        if not held:
+        lasts = held_until is not None and held_until - now > LEASE / 2
+        if not (self.account.is_still_held() if lasts else self.account.extend(until=now + LEASE)):
+            raise LeaseLost
+
+    def hold_for_long(self) -> None:
+        """``hold``, for a mail store or a program that takes its time and cannot tell that it has a message already."""
+        if not self.account.extend(until=self.clock() + _LONGEST_DELIVERY):
             raise LeaseLost
 
     def go_on(self) -> bool:

@@ -19,7 +19,7 @@ from portal.errors import ConfigError
 
 #: Everything is down this long after Ctrl-C.
 STOP_SECONDS = 4.5
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 #: Who ran this long was healthy: the pause starts over.
 _HEALTHY_SECONDS = 60.0
 _LOOK_SECONDS = 0.1

@@ -1,22 +1,16 @@
 """The clock: every few seconds it enqueues the ids of what is due. It knows nothing between two ticks."""
 
-import logging
 import os
 import socket
 from datetime import UTC, datetime
 
-from peewee import DatabaseError
-
 from portal import health, jobs, leading, renewals, retention, startup
 from portal.config import Config
-from portal.db import connected
 from portal.models import DeviceSignIn, MailAccount
 from workers import stopping
 
 TICK_SECONDS = 2
 _AT_ONCE = 500
-
-logger = logging.getLogger(__name__)
 
 
 def tick(holder: str, *, now: datetime) -> int:
@@ -33,14 +27,5 @@ def tick(holder: str, *, now: datetime) -> int:
 def main(config: Config) -> None:
     """Tick until told to stop."""
     startup.start(config)
-    stopping.listen()
     holder = f"{socket.gethostname()}-{os.getpid()}"
-    while not stopping.is_asked_for():
-        try:
-            with connected():
-                tick(holder, now=datetime.now(UTC))
-        except Exception as error:  # the outermost loop: a database that is away comes back
-            logger.log(
-                logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR, "Tick failed", exc_info=True
-            )
-        stopping.wait(TICK_SECONDS)
+    stopping.repeat(lambda: tick(holder, now=datetime.now(UTC)), TICK_SECONDS)

@@ -1,15 +1,11 @@
 """The listener: holds the connections of all accounts with push, in one process that leads."""
 
-import logging
 import os
 import socket
 from datetime import UTC, datetime
 
-from peewee import DatabaseError
-
 from portal import health, leading, startup
 from portal.config import Config
-from portal.db import connected
 from portal.push import Push
 from workers import stopping
 
@@ -17,22 +13,12 @@ _WAIT_SECONDS = 2
 #: Between two signs of life; a step takes half a second at most.
 _STEPS = 4
 
-logger = logging.getLogger(__name__)
-
 
 def main(config: Config) -> None:
     """Listen until told to stop."""
     startup.start(config)
-    stopping.listen()
     holder = f"{socket.gethostname()}-{os.getpid()}"
-    while not stopping.is_asked_for():
-        try:
-            with connected():
-                _while_leading(holder)
-        except Exception as error:  # the outermost loop: a database that is away comes back
-            level = logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR
-            logger.log(level, "Listening failed", exc_info=True)
-        stopping.wait(_WAIT_SECONDS)
+    stopping.repeat(lambda: _while_leading(holder), _WAIT_SECONDS)
 
 
 def _while_leading(holder: str) -> None:

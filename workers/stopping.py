@@ -1,10 +1,18 @@
 """Whether this process was asked to stop: long work ends at its next safe point."""
 
+import logging
 import signal
+from collections.abc import Callable
 from threading import Event
 from types import FrameType
 
+from peewee import DatabaseError
+
+from portal.db import connected
+
 _asked = Event()
+
+logger = logging.getLogger(__name__)
 
 
 def listen() -> None:
@@ -18,6 +26,19 @@ def is_asked_for() -> bool:
 def wait(seconds: float) -> None:
     """Sleep, but not past the moment of being asked."""
     _asked.wait(seconds)
+
+
+def repeat(step: Callable[[], object], pause_seconds: float) -> None:
+    """Do it again and again until asked to stop, whatever comes of it."""
+    listen()
+    while not is_asked_for():
+        try:
+            with connected():
+                step()
+        except Exception as error:  # the outermost loop: a database that is away comes back
+            level = logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR
+            logger.log(level, "%s failed", step, exc_info=True)
+        wait(pause_seconds)
 
 
 def _ask(number: int, frame: FrameType | None) -> None:

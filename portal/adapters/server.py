@@ -45,6 +45,8 @@ class Server:
     ca: str = ""
     #: SHA-256 of the one certificate that is accepted, whoever signed it; empty: any that verifies.
     fingerprint: str = ""
+    #: Seconds of silence that are borne. None: the usual ones.
+    silence: float | None = None
 
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ else:
 class _Patient(_Socket):
     """A connection that is read until an exchange's time is up, and no more than it can hold."""
 
+    #: Seconds of silence that are borne.
+    silence: float = READ_SECONDS
     ends_at = float("inf")
     bytes_left = float("inf")
 
@@ -81,14 +85,14 @@ class _Patient(_Socket):
         except OSError:
             return True
         finally:
-            self.settimeout(READ_SECONDS)
+            self.settimeout(self.silence)
 
     def recv_into(self, *arguments: Any) -> int:
         if self.gettimeout() != 0:
             left = self.ends_at - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            self.settimeout(min(left, READ_SECONDS))
+            self.settimeout(min(left, self.silence))
         got = super().recv_into(*arguments)
         self.bytes_left -= got
         if self.bytes_left < 0:
@@ -115,6 +119,7 @@ def connect(at: Server) -> "Plain | Secured":
     opened = socket.create_connection((at.host, at.port), CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
     _keep_alive(plain)
+    plain.silence = at.silence or READ_SECONDS
     plain.settimeout(CONNECT_SECONDS)
     try:
         connection = secure(plain, at) if at.security is Security.TLS else plain
@@ -138,6 +143,7 @@ def secure(plain: socket.socket, at: Server) -> Secured:
     context = tls.client_context(at.ca, pinned=bool(at.fingerprint), sockets=Secured)
     secured = context.wrap_socket(plain, server_hostname=at.host)
     assert isinstance(secured, Secured)
+    secured.silence = at.silence or READ_SECONDS
     shown = tls.fingerprint(secured)
     if at.fingerprint and shown != at.fingerprint:
         secured.close()

@@ -1,5 +1,6 @@
 """Mail accounts."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, flash, g, redirect, render_template, url_for
@@ -103,26 +104,23 @@ def fetch(account_id: int) -> Response:
 @bp.post("/<int:account_id>/pause")
 @access.needs(Role.OPERATOR)
 def pause(account_id: int) -> Response:
-    account = _account(account_id)
-    try:
-        mail_accounts.pause(account, actor=access.actor(), now=g.now)
-    except Invalid as error:
-        flash(error.fields["validity"], "error")
-    else:
-        flash(f"{account.name} is paused. Its mail stays on the server.", "success")
-    return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+    return _switched(account_id, mail_accounts.pause, "{} is paused. Its mail stays on the server.")
 
 
 @bp.post("/<int:account_id>/resume")
 @access.needs(Role.OPERATOR)
 def resume(account_id: int) -> Response:
+    return _switched(account_id, mail_accounts.resume, "{} goes on.")
+
+
+def _switched(account_id: int, switch: Callable[..., None], told: str) -> Response:
     account = _account(account_id)
     try:
-        mail_accounts.resume(account, actor=access.actor(), now=g.now)
+        switch(account, actor=access.actor(), now=g.now)
     except Invalid as error:
         flash(error.fields["validity"], "error")
     else:
-        flash(f"{account.name} goes on.", "success")
+        flash(told.format(account.name), "success")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 
