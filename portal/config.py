@@ -1,5 +1,6 @@
 """Process settings, read once from the environment. A bad value stops the program with one clear line."""
 
+import grp
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ class Config:
     trusted_proxies: int
     log_format: LogFormat
     allow_commands: bool
+    #: Where programs on this machine send mail by SMTP, host and port; None: nowhere.
+    submission: tuple[str, int] | None = None
+    #: A unix socket by which users of this machine borrow tokens and send mail without a key; None: there is none.
+    local_socket: Path | None = None
+    #: The Unix group that may use it; empty: only the portal's own user.
+    local_group: str = ""
 
     @property
     def address(self) -> str:
@@ -49,16 +56,39 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Config:
         ca_file=_readable(environ, "PORTAL_CA_FILE"),
         trusted_proxies=_count(environ, "PORTAL_TRUSTED_PROXIES"),
         allow_commands=_yes(environ, "PORTAL_ALLOW_COMMANDS"),
+        submission=_loopback(environ, "PORTAL_SUBMISSION"),
+        local_socket=Path(text) if (text := environ.get("PORTAL_LOCAL_SOCKET")) else None,
+        local_group=_group(environ, "PORTAL_LOCAL_GROUP"),
         log_format=_log_format(environ.get("PORTAL_LOG_FORMAT") or "text"),
     )
 
 
-def parse_bind(text: str) -> tuple[str, int]:
-    """Split ``host:port``; an IPv6 host stands in brackets."""
+def parse_bind(text: str, name: str = "PORTAL_BIND") -> tuple[str, int]:
+    """Split ``host:port``; an IPv6 host stands in brackets. ConfigError begins with ``name``."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"PORTAL_BIND: {text!r} is not host:port, for example 127.0.0.1:8000")
+        raise ConfigError(f"{name}: {text!r} is not host:port, for example 127.0.0.1:8000")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host asks for all addresses
+
+
+def _loopback(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    host, port = parse_bind(text, name)
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigError(f"{name}: {host} is not this machine; it speaks without TLS, so only 127.0.0.1 is taken")
+    return host, port
+
+
+def _group(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "")
+    try:
+        if text:
+            grp.getgrnam(text)
+    except KeyError as error:
+        raise ConfigError(f"{name}: there is no Unix group {text!r}") from error
+    return text
 
 
 def _secret(environ: Mapping[str, str], name: str) -> str:

@@ -33,7 +33,7 @@ def describe(content: BinaryIO) -> Description:
     content.seek(0)
     header = _block(content.read(HEADER_BYTES))
     content.seek(0)
-    return Description(size, found, message_id(header), _shown(header, b"from"), _shown(header, b"subject"))
+    return Description(size, found, message_id(header), shown(header, b"from"), shown(header, b"subject"))
 
 
 def _block(start: bytes) -> bytes:
@@ -54,7 +54,8 @@ def _field(header: bytes, name: bytes) -> bytes:
     return found[1] if found else b""
 
 
-def _shown(header: bytes, name: bytes) -> str:
+def shown(header: bytes, name: bytes) -> str:
+    """The first field of that name in a header block, as one line for people."""
     value = _field(header, name)[:_DECODED_BYTES].decode("utf-8", "replace")
     if "=?" in value:
         value = _decoded(value)

@@ -7,13 +7,14 @@ from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from portal import contents, destinations, dispatching, headers, large_messages, ledger, settings
+from portal import contents, destinations, dispatching, headers, large_messages, ledger, occasions, settings
 from portal.arrivals import Arrival, Limits
 from portal.db import transaction
 from portal.destinations import Parcel
 from portal.errors import Refused
 from portal.ledger import Ledger, Seen
 from portal.models import Destination, LargeMessages, Message
+from portal.occasions import Occasion
 from portal.run_keeping import RunKeeping
 
 #: A message with its content.
@@ -49,6 +50,7 @@ class Deliveries:
         self.limits = Limits(settings.largest_message(), headers=keeps_headers)
         self._disk = ThreadPoolExecutor(1)
         self._begun: _Begun | None = None
+        self._listening = occasions.listening(Occasion.MAIL_DELIVERED)
         self._untrusted = [] if self.account.trusted else settings.untrusted_headers()
         self._by_address: dict[str, Destination] = {}
         if self.account.dispatch_by_address:
@@ -75,7 +77,7 @@ class Deliveries:
             if twin := twins.get(seen.row.id):
                 ledger.delivered([seen.row], twin.destination, self.run, self.keep.clock())
                 self.to_treat.append(seen.row)
-                self._say(f"Message {seen.row.uid} was delivered before, as {twin.uid}; it has the very same bytes.")
+                self.keep.say(f"Message {seen.row.uid} was delivered before, as {twin.uid}: the very same bytes.")
         return [(seen, content) for seen, content in wanted if seen.row.id not in twins]
 
     def deliver(self, wanted: list[Incoming]) -> None:
@@ -139,7 +141,7 @@ class Deliveries:
                 return
             self.keep.hold_for_long()
             try:
-                destinations.deliver(destination, content)
+                destinations.deliver(destination, (row, content), self.keep.clock)
             except Refused as error:
                 self._quarantine(row, error)
             else:
@@ -151,12 +153,26 @@ class Deliveries:
             self.run.delivered += len(rows)
             self.run.size += sum(row.size for row in rows)
             self.run.save()
+            self._tell(rows, destination)
         self.to_treat += rows
+
+    def _tell(self, rows: list[Message], destination: Destination) -> None:
+        """Web services that want to hear of mail are called; nobody is asked for each message who they are."""
+        for row in rows if self._listening else []:
+            facts = {
+                "account": self.account.name,
+                "destination": destination.name,
+                "message_id": row.message_id or "",
+                "sender": row.sender,
+                "subject": row.subject,
+                "size": row.size,
+            }
+            occasions.tell(self._listening, Occasion.MAIL_DELIVERED, facts, self.account.name, now=self.keep.clock())
 
     def _quarantine(self, row: Message, error: Refused) -> None:
         ledger.failed(row, str(error), self.run, self.keep.clock())
         self.run.failed += 1
-        self._say(f"Message {row.uid} ({row.message_id or 'no Message-ID'}) stays on the server: {error}", "error")
+        self.keep.say(f"Message {row.uid} ({row.message_id or 'no Message-ID'}) stays on the server: {error}", "error")
 
     def _too_large(self, row: Message, arrival: Arrival) -> None:
         assert self.limits.largest is not None
@@ -166,7 +182,7 @@ class Deliveries:
             self.to_move.append(row)
         ledger.too_large(row)
         limit = f"{self.limits.largest // 1024:,} KB (PostMasterMaxEmailSize)"
-        self._say(f"Message {row.uid} has {row.size // 1024:,} KB, more than {limit}; {self._fate()}.", "warning")
+        self.keep.say(f"Message {row.uid} has {row.size // 1024:,} KB, more than {limit}; {self._fate()}.", "warning")
 
     def _fate(self) -> str:
         return {
@@ -181,17 +197,17 @@ class Deliveries:
         destination = self._destination_of(header)
         self.keep.hold_for_long()
         # A name of its own: the message itself may be delivered one day.
-        named = Message(seen_at=row.seen_at, delivery_key=f"{row.delivery_key}h")
+        named = Message(
+            mail_account=self.account, uid=row.uid, seen_at=row.seen_at, delivery_key=f"{row.delivery_key}h",
+            message_id=row.message_id, sender=row.sender, subject=row.subject, size=row.size,
+        )  # fmt: skip
         with headers.without(text, self._untrusted) as passed:
             try:
                 if destinations.takes_many(destination):
                     destinations.deliver_together(destination, [(named, passed)])
                 else:
-                    destinations.deliver(destination, passed)
+                    destinations.deliver(destination, (named, passed), self.keep.clock)
             except Refused as error:
-                self._say(f"The headers of message {row.uid} were not taken: {error}", "warning")
+                self.keep.say(f"The headers of message {row.uid} were not taken: {error}", "warning")
             else:
                 ledger.announced(row, destination, self.run, self.keep.clock())
-
-    def _say(self, text: str, level: str = "info") -> None:
-        self.keep.say(text, level)

@@ -2,18 +2,28 @@
 
 import re
 import shlex
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from peewee import IntegrityError
 
-from portal import audit, dispatching
+from portal import audit, dispatching, forwarding, outbound
 from portal.adapters import lmtp, maildir, program
 from portal.db import transaction
 from portal.errors import InUse, Invalid, Unavailable
-from portal.models import HOST, Destination, DestinationType, Message, text_problems
+from portal.models import (
+    HOST,
+    Destination,
+    DestinationType,
+    Message,
+    OutboundProfile,
+    Validity,
+    WebService,
+    text_problems,
+)
 
 _NAME_TAKEN = "A destination with this name exists."
 
@@ -29,8 +39,14 @@ class Fields:
     port: int | None = None
     recipient: str = ""
     command: str = ""
+    outbound_profile: OutboundProfile | None = None
+    web_service: WebService | None = None
     addresses: str = ""
     comment: str = ""
+
+
+def _columns(entered: Fields) -> dict[str, object]:
+    return {field.name: getattr(entered, field.name) for field in fields(entered)}
 
 
 def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
@@ -38,7 +54,7 @@ def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
     _check(entered)
     try:
         with transaction():
-            row = Destination.create(created_at=now, changed_at=now, **asdict(entered))
+            row = Destination.create(created_at=now, changed_at=now, **_columns(entered))
             audit.about(row, actor, "added", f"{row.type.value} {row.goes_to}", now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
@@ -49,7 +65,7 @@ def edit(row: Destination, entered: Fields, *, actor: str, now: datetime) -> Non
     """Change a destination; its type stays."""
     entered.type = row.type
     _check(entered)
-    changed = [name for name, value in asdict(entered).items() if getattr(row, name) != value]
+    changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
     for name in changed:
         setattr(row, name, getattr(entered, name))
     try:
@@ -72,7 +88,7 @@ def delete(row: Destination, *, actor: str, now: datetime) -> None:
 
 
 def _check(entered: Fields) -> None:
-    problems = text_problems(Destination, {**asdict(entered), "addresses": ""})
+    problems = text_problems(Destination, {**_columns(entered), "addresses": ""})
     if not entered.name:
         problems["name"] = "This field is required."
     if strange := [address for address in dispatching.listed(entered.addresses) if "@" not in address]:
@@ -91,6 +107,10 @@ def _type_problems(entered: Fields) -> dict[str, str]:
         )
     if entered.type is DestinationType.COMMAND:
         return _command_problems(entered.command)
+    if entered.type is DestinationType.WEB_SERVICE:
+        return {} if entered.web_service else {"web_service": "Choose a web service."}
+    if entered.type is DestinationType.SMTP:
+        return _forward_problems(entered)
     problems = {}
     if not (entered.recipient.isascii() and re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", entered.recipient)):
         problems["recipient"] = "The address that the mail store knows the mailbox by, in ASCII."
@@ -106,6 +126,13 @@ def _type_problems(entered: Fields) -> dict[str, str]:
     return problems
 
 
+def _forward_problems(entered: Fields) -> dict[str, str]:
+    problems = {} if entered.outbound_profile else {"outbound_profile": "Choose an outbound profile."}
+    if not re.fullmatch(outbound.ADDRESS, entered.recipient):
+        problems["recipient"] = "The address that mail is sent on to."
+    return problems
+
+
 def _command_problems(command: str) -> dict[str, str]:
     try:
         arguments = shlex.split(command)
@@ -117,13 +144,19 @@ def _command_problems(command: str) -> dict[str, str]:
 
 
 #: The field at which it is told that nothing can be delivered there.
-_FAULT_AT = {DestinationType.MAILDIR: "path", DestinationType.LMTP: "host", DestinationType.COMMAND: "command"}
+_FAULT_AT = {
+    DestinationType.MAILDIR: "path",
+    DestinationType.LMTP: "host",
+    DestinationType.SMTP: "outbound_profile",
+    DestinationType.WEB_SERVICE: "web_service",
+    DestinationType.COMMAND: "command",
+}
 
 
 def _check_now(entered: Fields) -> None:
     """A path that cannot be written or a store that does not answer is told now, not at the first message."""
     try:
-        prepare(Destination(**asdict(entered)))
+        prepare(Destination(**_columns(entered)))
     except Unavailable as error:
         raise Invalid({_FAULT_AT[entered.type]: str(error)}) from error
 
@@ -134,8 +167,17 @@ def prepare(row: Destination) -> None:
         maildir.prepare(Path(row.path))
     elif row.type is DestinationType.LMTP:
         lmtp.check(_store(row))
-    else:
+    elif row.type is DestinationType.COMMAND:
         program.check(shlex.split(row.command))
+    else:
+        _require_valid(row.outbound_profile or row.web_service)
+
+
+def _require_valid(through: OutboundProfile | WebService | None) -> None:
+    """A profile that is paused keeps what it is given; one that is invalid for good may not be given anything."""
+    assert through is not None
+    if through.validity is Validity.INVALID:
+        raise Unavailable(f"The {through.kind} {through.name!r} is set to invalid.")
 
 
 #: A message on its way, its content at its beginning.
@@ -148,7 +190,10 @@ def takes_many(row: Destination) -> bool:
 
 
 def settle(row: Destination, messages: list[Message]) -> set[int]:
-    """The ids of those that an earlier try, cut off before it could say so, has delivered; only a Maildir can tell."""
+    """The ids of those that an earlier try, cut off before it could say so, has delivered; only a Maildir can tell.
+
+    What is sent on, and web services, know a message by its delivery key and take it once.
+    """
     if row.type is not DestinationType.MAILDIR or not messages:
         return set()
     names = {_file_name(message): message.id for message in messages}
@@ -160,10 +205,15 @@ def deliver_together(row: Destination, parcels: list[Parcel]) -> None:
     maildir.deliver(Path(row.path), [(_file_name(message), content) for message, content in parcels])
 
 
-def deliver(row: Destination, content: BinaryIO) -> None:
+def deliver(row: Destination, parcel: Parcel, clock: Callable[[], datetime]) -> None:
     """Deliver one message durably where they are taken one by one, or raise Refused or Unavailable."""
+    message, content = parcel
     if row.type is DestinationType.LMTP:
         lmtp.deliver(_store(row), row.recipient, content)
+    elif row.type is DestinationType.SMTP:
+        forwarding.send_on(row, message, content, now=clock())
+    elif row.type is DestinationType.WEB_SERVICE:
+        forwarding.call_with(row, message, content, clock)
     else:
         program.deliver(shlex.split(row.command), content)
 

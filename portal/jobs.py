@@ -13,14 +13,17 @@ from rq.exceptions import DuplicateJobError
 from rq.job import JobStatus
 
 #: Renewals have a queue, and a worker, of their own: a mailbox that takes an hour holds up no token.
-TOKENS, MAIL = "tokens", "mail"
+#: So has what goes out: a mailbox that takes an hour holds up no message.
+TOKENS, MAIL, OUT = "tokens", "mail", "out"
 #: What a worker may run; anything else in Redis is refused (JSON alone would still run ``os.system``).
 ALLOWED = {
     "workers.tokens.renew": TOKENS,
     "workers.tokens.poll_device_sign_in": TOKENS,
     "workers.mail_accounts.fetch": MAIL,
+    "workers.outbound.send": OUT,
+    "workers.web_services.call": OUT,
 }
-_TIME_LIMIT = {TOKENS: 400, MAIL: 1800}
+_TIME_LIMIT = {TOKENS: 400, MAIL: 1800, OUT: 1800}
 #: How long a crash can be looked at in Redis; the log has it for good.
 _KEEP_CRASHED_SECONDS = 24 * 3600
 
@@ -48,6 +51,14 @@ def poll_device_sign_in(row_id: int) -> bool:
 
 def fetch_mail_account(account_id: int) -> bool:
     return _enqueue("workers.mail_accounts.fetch", f"fetch-{account_id}", account_id)
+
+
+def send(profile_id: int) -> bool:
+    return _enqueue("workers.outbound.send", f"send-{profile_id}", profile_id)
+
+
+def call(call_id: int) -> bool:
+    return _enqueue("workers.web_services.call", f"call-{call_id}", call_id)
 
 
 def _enqueue(function: str, job_id: str, *arguments: int | str) -> bool:
@@ -84,7 +95,7 @@ def workers(now: datetime) -> dict[str, list[str]] | None:
     """The names of the living workers, by the queue that they serve; None when Redis does not answer."""
     if _redis is None:
         return None
-    serving: dict[str, list[str]] = {TOKENS: [], MAIL: []}
+    serving: dict[str, list[str]] = {TOKENS: [], MAIL: [], OUT: []}
     try:
         for worker in Worker.all(connection=_redis, serializer="json"):
             beat = worker.last_heartbeat

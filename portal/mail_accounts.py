@@ -8,8 +8,8 @@ from datetime import datetime
 
 from peewee import IntegrityError
 
-from portal import audit, borrowing, jobs, mailboxes, providers, schedule, settings, status, token_facts
-from portal.adapters import imap, tls
+from portal import audit, borrowing, jobs, mailboxes, providers, schedule, settings, status, token_facts, trust
+from portal.adapters import imap
 from portal.adapters.sasl import Credential
 from portal.db import transaction
 from portal.errors import Invalid
@@ -61,7 +61,6 @@ class Fields:
     comment: str = ""
 
 
-_CERTIFICATE = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
 #: Who gets to see the password; with another of them it is asked for again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 
@@ -71,9 +70,8 @@ def complete(entered: Fields) -> None:
     if not entered.host and entered.token:
         entered.host = providers.of(entered.token.token_config.template).host_for(pop3=entered.type.is_pop3)
     entered.port = entered.port or mailboxes.DEFAULT_PORTS[entered.type]
-    entered.fingerprint = re.sub(r"[\s:]", "", entered.fingerprint.rpartition("=")[2]).lower()
-    # Only the certificates: bundles have comments, in any script.
-    entered.ca = "\n".join(re.findall(_CERTIFICATE, entered.ca)) or entered.ca.strip()
+    entered.fingerprint = trust.plain_fingerprint(entered.fingerprint)
+    entered.ca = trust.only_certificates(entered.ca)
     with suppress(ValueError):
         entered.fetch_times = schedule.times_text(entered.fetch_times) or entered.fetch_times
 
@@ -207,7 +205,7 @@ def check(entered: Fields, *, has_password: bool) -> None:
         problems["port"] = "A port from 1 to 65535."
     if entered.token is None and not has_password:
         problems["password"] = "A password, or choose a token. (For another server it is asked for again.)"
-    problems |= _protocol_problems(entered) | _certificate_problems(entered) | _time_problems(entered)
+    problems |= _protocol_problems(entered) | trust.problems(entered.ca, entered.fingerprint) | _time_problems(entered)
     if problems:
         raise Invalid(problems)
 
@@ -234,15 +232,6 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
         problems["move_large_to"] = "Another folder than the one that is fetched."
     if entered.type.is_pop3 and entered.push:
         problems["push"] = "POP3 tells nothing by itself; choose an IMAP type, or do without."
-    return problems
-
-
-def _certificate_problems(entered: Fields) -> dict[str, str]:
-    problems = {}
-    if entered.ca and not tls.is_pem(entered.ca):
-        problems["ca"] = "Certificates in PEM form, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----."
-    if entered.fingerprint and not re.fullmatch(r"[0-9a-f]{64}", entered.fingerprint):
-        problems["fingerprint"] = "The SHA-256 of a certificate: 64 hexadecimal digits, with colons or without."
     return problems
 
 

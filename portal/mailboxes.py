@@ -2,21 +2,19 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import BinaryIO, Protocol
 
-from portal import audit, borrowing, settings
+from portal import second_chance, settings
 from portal.adapters import imap, pop3
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
-from portal.errors import OutsideError, Refused, Unavailable
+from portal.errors import Refused
 from portal.models import AccountType, MailAccount, Token
+from portal.second_chance import Clock
 
 #: A token must outlive the beginning of a session; most servers let a session outlive its token.
 TOKEN_MIN_LIFE = timedelta(seconds=30)
-#: A token given moments ago that a server refuses is not the cause: five hundred mailboxes may share it.
-_YOUNG = timedelta(minutes=1)
-Clock = Callable[[], datetime]
 
 
 class Mailbox(Protocol):
@@ -66,35 +64,16 @@ def open_with_token(account: MailAccount, stack: ExitStack, *, clock: Clock, not
 
     A token in use that the server does not take is renewed, once an outage, and tried again; ``note`` hears of it.
     """
-    token = _token(account, clock)
-    try:
-        return stack.enter_context(opened(account, token))
-    except Refused as error:
-        if token is None or not _may_ask_for_another(account, token, clock()):
-            raise
-        note(f"{error} Trying again with a new token.")
-        token = _another(token, error, clock)
-    return stack.enter_context(opened(account, token))
-
-
-def _token(account: MailAccount, clock: Clock) -> Token | None:
     if account.token is None:
-        return None
-    return borrowing.usable_access_token(account.token.id, min_life=TOKEN_MIN_LIFE, actor=audit.WORKER, clock=clock)
-
-
-def _may_ask_for_another(account: MailAccount, token: Token, now: datetime) -> bool:
-    """Not when one that was given since the failures began is refused as well: the token is not the cause."""
-    since, obtained = account.failing_since, token.obtained_at
-    is_young = obtained is not None and now - obtained < _YOUNG
-    return not is_young and (since is None or obtained is None or obtained < since)
-
-
-def _another(token: Token, refusal: Refused, clock: Clock) -> Token:
-    try:
-        return borrowing.another_access_token(token, actor=audit.WORKER, clock=clock)
-    except OutsideError as error:
-        raise Unavailable(f"{refusal} A new token is not to be had: {error}") from error
+        return stack.enter_context(opened(account, None))
+    return second_chance.attempt(
+        account.token,
+        lambda token: stack.enter_context(opened(account, token)),
+        min_life=TOKEN_MIN_LIFE,
+        failing_since=account.failing_since,
+        clock=clock,
+        note=note,
+    )
 
 
 def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[Mailbox]:

@@ -6,12 +6,24 @@ from datetime import datetime
 
 from peewee import InterfaceError, OperationalError
 
-from portal import audit, provider_hosts, schedule, settings
+from portal import audit, occasions, provider_hosts, schedule, settings
 from portal.adapters import oauth2
 from portal.adapters.oauth2 import TokenAnswer
 from portal.db import database, locked, transaction
 from portal.errors import HostDown, OutsideError, Refused, Unavailable
-from portal.models import Flow, MailAccount, ProviderHost, RefreshDay, Token, TokenConfig
+from portal.models import (
+    CallState,
+    Flow,
+    MailAccount,
+    OutboundProfile,
+    ProviderHost,
+    RefreshDay,
+    Token,
+    TokenConfig,
+    WebService,
+    WebServiceCall,
+)
+from portal.occasions import Occasion
 from portal.provider_hosts import Closed
 from portal.sealing import Sealed
 
@@ -91,9 +103,18 @@ def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: da
     _client_works(token, now)
     if was_failing and not has_ended:
         wake_dependants(token, now=now)
+    if not has_ended:
+        _tell_refreshed(token, now)
     if has_ended:
         raise Unavailable(token.failure or "")
     return token if held else Token.get_or_none(Token.id == token.id) or token
+
+
+def _tell_refreshed(token: Token, now: datetime) -> None:
+    end = f"{token.expires_at:%Y-%m-%dT%H:%M:%SZ}" if token.expires_at else ""
+    facts = {"token": token.name, "expires_at": end}
+    occasion = Occasion.TOKEN_REFRESHED
+    occasions.tell(occasions.listening(occasion), occasion, facts, token.name, now=now)
 
 
 def _commit(token: Token, as_read: Sealed | None) -> bool:
@@ -170,6 +191,8 @@ def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideErro
     with transaction():
         if _give_back(token, now):
             audit.about(token, attempt.actor, "refused", _words(error), now)
+            occasion, facts = Occasion.TOKEN_REFUSED, {"token": token.name, "reason": _words(error)}
+            occasions.tell(occasions.listening(occasion), occasion, facts, token.name, now=now)
     return error
 
 
@@ -215,5 +238,9 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
 
 
 def wake_dependants(token: Token, *, now: datetime) -> None:
-    """Mail accounts that waited for this token are fetched at the next tick."""
+    """Mail accounts that waited for this token are fetched at the next tick; what waits for a profile is sent."""
     MailAccount.update(look_at=now).where(MailAccount.token == token.id).execute()
+    OutboundProfile.update(look_at=None, tries=0).where(OutboundProfile.token == token.id).execute()
+    waiting = WebService.select(WebService.id).where(WebService.token == token.id)
+    queued = WebServiceCall.state == CallState.QUEUED
+    WebServiceCall.update(look_at=now).where(WebServiceCall.web_service.in_(waiting), queued).execute()

@@ -14,6 +14,10 @@ _SHORTEST = timedelta(seconds=10)
 #: A refusal is believed when it comes again after this.
 _CONFIRM_AFTER = timedelta(minutes=1)
 _RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
+#: Between two tries of a message: RFC 5321 section 4.5.4.1 wants half an hour, but a first one soon.
+_RESENDS = [timedelta(minutes=minutes) for minutes in (2, 10, 30, 60, 120, 240)]
+#: As that section asks for: four or five days.
+SEND_FOR = timedelta(days=5)
 
 
 def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: timedelta, token_id: int) -> datetime:
@@ -34,6 +38,11 @@ def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
     """After failure number ``tries``: 1, 2, 4 … 60 minutes, or the ``asked`` seconds if they are longer."""
     pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
     return now + max(pause, timedelta(seconds=asked or 0))
+
+
+def resend_at(now: datetime, tries: int) -> datetime:
+    """After try number ``tries`` of a message that a server has put off: 2, 10, 30 … 240 minutes."""
+    return now + _RESENDS[min(max(tries, 1), len(_RESENDS)) - 1]
 
 
 def times_of_day(text: str) -> list[time]:

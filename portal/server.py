@@ -1,5 +1,6 @@
 """The web server: gunicorn with threads, because a sign-in waits for the provider."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -26,11 +27,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return create_app(self._portal_config)
 
 
-def serve(config: Config, handle: int | None) -> None:
-    """Serve until told to stop; ``handle`` is a listening socket from the supervisor, None to open our own."""
+def serve(config: Config, handles: Sequence[int]) -> None:
+    """Serve until told to stop; ``handles`` are listening sockets from the supervisor, none of them to open our own."""
     startup.start(config)
     settings = {
-        "bind": f"fd://{handle}" if handle is not None else config.address,
+        "bind": [f"fd://{handle}" for handle in handles] or [config.address],
         "workers": _PROCESSES,
         "threads": _THREADS,
         "worker_class": "gthread",

@@ -90,6 +90,12 @@ def _time_zone(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if text and not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", text):
+        raise ValueError("An address, or nothing.")
+    return text
+
+
 #: Znuny's name.
 POP3_SPLIT_HOSTS = "MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts"
 KNOWN = {
@@ -135,6 +141,12 @@ KNOWN = {
             "The zone of times of day that are entered, for example Europe/Berlin.",
             _time_zone,
         ),
+        Known(
+            "LocalMailAddress",
+            "",
+            "Where mail to users of this machine, such as root, is sent; empty: to root@ and the portal's FQDN.",
+            _address,
+        ),
         Known("Retention", "90", "Days that runs and messages off their server are remembered.", _between(1, 3650)),
         Known("ProviderRequests", "4", "Token requests under way at once at one provider host.", _between(1, 100)),
     )
@@ -173,6 +185,11 @@ def remember_address(address: str, *, now: datetime) -> None:
     """At first start: browsers reach the portal where it listens, until an admin says otherwise."""
     if Setting.get_or_none(Setting.name == "FQDN") is None and address != KNOWN["FQDN"].default:
         change({"FQDN": address}, actor="first start", now=now)
+
+
+def host() -> str:
+    """The portal's name without its port."""
+    return re.sub(r":\d+$", "", get("FQDN")).strip("[]")
 
 
 def redirect_uri() -> str:
@@ -215,6 +232,10 @@ def largest_message() -> int | None:
 def untrusted_headers() -> list[str]:
     """Patterns in lower case."""
     return [name for name in get("UntrustedHeaders").lower().split(", ") if name]
+
+
+def local_mail_address() -> str:
+    return get("LocalMailAddress")
 
 
 def time_zone() -> ZoneInfo:

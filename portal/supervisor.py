@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import grp
 import logging
 import os
 import signal
@@ -56,6 +57,30 @@ def listen(host: str, port: int, what: str = "PORTAL_BIND") -> Iterator[socket.s
             raise ConfigError(f"{what}: {host}:{port} cannot be used: {error.strerror}") from error
         opened.listen(128)
         yield opened
+
+
+@contextmanager
+def listen_locally(path: Path, group: str) -> Iterator[socket.socket]:
+    """A unix socket that the members of a Unix group may use; empty: the portal's own user alone.
+
+    ConfigError when it cannot be made there, or not be given to that group.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+        try:
+            path.unlink(missing_ok=True)
+            before = os.umask(0o177)
+            try:
+                opened.bind(str(path))
+            finally:
+                os.umask(before)
+            if group:
+                os.chown(path, -1, grp.getgrnam(group).gr_gid)
+                path.chmod(0o660)
+        except OSError as error:
+            raise ConfigError(f"PORTAL_LOCAL_SOCKET: {path} cannot be used: {error.strerror}") from error
+        opened.listen(128)
+        yield opened
+        path.unlink(missing_ok=True)
 
 
 def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[], None]) -> int:

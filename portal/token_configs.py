@@ -12,7 +12,18 @@ from portal import audit, outcomes, providers
 from portal.adapters import oidc
 from portal.db import transaction
 from portal.errors import InUse, Invalid, NotFound, PortalError
-from portal.models import ClientAuth, ClientSecret, Flow, MailAccount, Token, TokenConfig, Validity, text_problems
+from portal.models import (
+    ClientAuth,
+    ClientSecret,
+    Flow,
+    MailAccount,
+    OutboundProfile,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+    text_problems,
+)
 from portal.providers import Template
 from portal.sealing import Secret
 
@@ -188,9 +199,8 @@ def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
 def delete_token(token: Token, *, actor: str, now: datetime) -> None:
     """Remove a token; InUse names what depends on it. The last one of a configuration stays."""
     with transaction():
-        accounts = MailAccount.select().where(MailAccount.token == token.id)
-        if names := ", ".join(account.name for account in accounts):
-            raise InUse(f"{token.name!r} is in use and cannot be deleted. Mail accounts that use it: {names}.")
+        if users := _users_of([token.id]):
+            raise InUse(f"{token.name!r} is in use and cannot be deleted. {_named(users)}")
         if len(tokens_of(token.token_config)) == 1:
             raise InUse("A configuration keeps its last token; forget it instead.")
         audit.about(token, actor, "deleted", "the provider is not told", now)
@@ -200,10 +210,8 @@ def delete_token(token: Token, *, actor: str, now: datetime) -> None:
 def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
     """Delete a configuration with its tokens; InUse names what depends on it."""
     with transaction():
-        users = used_by(config)
-        if users:
-            names = ", ".join(account.name for account in users)
-            raise InUse(f"{config.name!r} is in use and cannot be deleted. Mail accounts that use it: {names}.")
+        if users := used_by(config):
+            raise InUse(f"{config.name!r} is in use and cannot be deleted. {_named(users)}")
         audit.about(config, actor, "deleted", "with its tokens", now)
         config.delete_instance()
 
@@ -215,9 +223,25 @@ def discovered(issuer: str) -> dict[str, str]:
     return oidc.discover(issuer)
 
 
-def used_by(config: TokenConfig) -> list[MailAccount]:
-    """The mail accounts that sign in with a token of this configuration."""
-    return list(MailAccount.select().join(Token).where(Token.token_config == config.id).order_by(MailAccount.name))
+#: What depends on a token.
+Dependant = MailAccount | OutboundProfile | WebService
+
+
+def used_by(config: TokenConfig) -> list[Dependant]:
+    """What signs in with a token of this configuration: mail accounts, outbound profiles, web services."""
+    return _users_of([token.id for token in tokens_of(config)])
+
+
+def _users_of(token_ids: list[int]) -> list[Dependant]:
+    found: list[Dependant] = []
+    for model in (MailAccount, OutboundProfile, WebService):
+        found.extend(list(model.select().where(model.token.in_(token_ids)).order_by(model.name)))
+    return found
+
+
+def _named(users: list[Dependant]) -> str:
+    """``Used by mail account Help desk, outbound profile Office.``"""
+    return f"Used by {', '.join(f'{row.kind} {row.name}' for row in users)}."
 
 
 def check(

@@ -8,10 +8,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from peewee import IntegrityError
 
-from portal import audit
+from portal import audit, guessing
 from portal.db import locked, transaction
 from portal.errors import Invalid, PortalError
-from portal.models import LoginFailures, LoginSession, Role, SetupLink, User
+from portal.models import LoginSession, Role, SetupLink, User
 from portal.sealing import Secret
 
 IDLE_LIFE = timedelta(hours=8)
@@ -19,18 +19,14 @@ ABSOLUTE_LIFE = timedelta(days=7)
 SETUP_LINK_LIFE = timedelta(hours=24)
 MIN_PASSWORD = 10
 
-_FAILURE_WINDOW = timedelta(minutes=15)
-_MAX_FAILURES = {"name": 10, "address": 50}
+#: Wrong passwords within fifteen minutes.
+_MOST_BY_NAME, _MOST_BY_ADDRESS = 10, 50
 _SEEN_STEP = timedelta(minutes=1)
 _WRONG = "Name and password do not match a user who may sign in."
 
 _hasher = PasswordHasher()
 #: Checked when the name is unknown, so that the answer takes as long as for a known one.
 _NOBODY = _hasher.hash(secrets.token_hex())
-
-
-class Throttled(PortalError):
-    """Too many wrong passwords."""
 
 
 def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -> User:
@@ -80,20 +76,20 @@ def _check_password(password: Secret) -> None:
 def sign_in(name: str, password: Secret, *, address: str, now: datetime) -> Secret:
     """Check the password and open a session; the secret is what the browser's cookie carries.
 
-    Invalid when they do not match, Throttled when there were too many wrong ones: 10 in 15 minutes for a name, 50 for
-    an address.
+    Invalid when they do not match, guessing.Throttled when there were too many wrong ones: 10 in 15 minutes for a
+    name, 50 for an address.
     """
-    subjects = {"name": _hash(f"name:{name.casefold()}"), "address": _hash(f"address:{address}")}
-    _stop_if_throttled(subjects, now)
+    by_name = guessing.Subject(f"name:{name.casefold()}", _MOST_BY_NAME)
+    by_address = guessing.Subject(f"address:{address}", _MOST_BY_ADDRESS)
+    guessing.stop_if_throttled([by_name, by_address], "passwords", now=now)
     user = User.get_or_none(User.name == name, User.disabled_at.is_null())
     if not _matches(user.password_hash if user else _NOBODY, password) or user is None:
-        for subject in subjects.values():
-            _count_failure(subject, now)
+        guessing.count([by_name, by_address], now=now)
         audit.record(
             address, "user:sign-in-failed", "user", user.id if user else None, user.name if user else "", "", now
         )
         raise Invalid({"password": _WRONG})
-    LoginFailures.delete().where(LoginFailures.subject == subjects["name"]).execute()
+    guessing.forget(by_name)
     return open_session(user, now=now)
 
 
@@ -130,22 +126,6 @@ def _matches(password_hash: str, password: Secret) -> bool:
         return _hasher.verify(password_hash, password.reveal())
     except (VerificationError, InvalidHashError):
         return False
-
-
-def _stop_if_throttled(subjects: dict[str, str], now: datetime) -> None:
-    for kind, subject in subjects.items():
-        row = LoginFailures.get_or_none(LoginFailures.subject == subject, LoginFailures.window_ends_at > now)
-        if row and row.count >= _MAX_FAILURES[kind]:
-            minutes = int((row.window_ends_at - now).total_seconds() // 60) + 1
-            raise Throttled(f"Too many wrong passwords. Try again in {minutes} minutes.")
-
-
-def _count_failure(subject: str, now: datetime) -> None:
-    with transaction():
-        LoginFailures.delete().where(LoginFailures.window_ends_at <= now).execute()
-        LoginFailures.insert(subject=subject, count=1, window_ends_at=now + _FAILURE_WINDOW).on_conflict(
-            conflict_target=[LoginFailures.subject], update={LoginFailures.count: LoginFailures.count + 1}
-        ).execute()
 
 
 # The first admin ------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ def create_app(config: Config | None = None) -> Flask:
     csrf.init_app(app)
     filters.init_app(app)
     views.init_app(app)
+    # A request with an API key carries no cookie that another site could make a browser send.
+    csrf.exempt(views.api.bp)
     _context(app)
     _errors(app)
     app.after_request(_headers)

@@ -1,10 +1,21 @@
 """Rows with sensible defaults; a test names only what it is about."""
 
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 
-from portal import destinations, mail_accounts, providers, token_configs, users
+from portal import (
+    destinations,
+    mail_accounts,
+    occasions,
+    outbound,
+    providers,
+    submitting,
+    token_configs,
+    users,
+    web_services,
+)
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -12,11 +23,17 @@ from portal.models import (
     DestinationType,
     LoginSession,
     MailAccount,
+    OutboundMessage,
+    OutboundProfile,
+    OutboundType,
     Role,
+    ServiceAuth,
     Token,
     TokenConfig,
     User,
     Validity,
+    WebService,
+    WebServiceCall,
 )
 from portal.sealing import Secret
 
@@ -143,3 +160,68 @@ def make_account(
     )
     password = None if token else Secret(PASSWORD)
     return mail_accounts.add(entered, password, actor="test", now=NOW)
+
+
+def make_profile(
+    token: Token | None = None,
+    *,
+    name: str = "",
+    port: int = 9,
+    type: OutboundType = OutboundType.SMTP,
+    login: str = "",
+    password: str | None = None,
+    senders: str = "",
+    fallback: bool = True,
+    sends_as: str = "",
+    per_minute: int | None = None,
+    connections: int = 1,
+    validity: Validity = Validity.VALID,
+) -> OutboundProfile:
+    """An outbound profile to a server of this machine; it takes all mail unless another is the fallback."""
+    entered = outbound.Fields(
+        name=name or f"Outbound {next(_number)}",
+        type=type,
+        host="127.0.0.1",
+        port=port,
+        login=login or (token.owner or "" if token else ""),
+        token=token,
+        senders=senders,
+        fallback=fallback,
+        sends_as=sends_as,
+        per_minute=per_minute,
+        connections=connections,
+        validity=validity,
+    )
+    return outbound.add(entered, Secret(password) if password else None, actor="test", now=NOW)
+
+
+def make_message(
+    profile: OutboundProfile | None = None,
+    *,
+    content: bytes = b"Subject: Hello\r\n\r\nHello.\r\n",
+    sender: str = "ada@example.test",
+    recipients: tuple[str, ...] = ("bob@example.test",),
+    at: datetime = NOW,
+) -> OutboundMessage:
+    """A message that a program has handed over."""
+    handed = submitting.Handover(BytesIO(content), sender, list(recipients), by="test", profile=profile)
+    return submitting.submit(handed, now=at)
+
+
+def make_service(
+    *,
+    url: str = "http://127.0.0.1:9/hook",
+    authentication: ServiceAuth = ServiceAuth.NONE,
+    token: Token | None = None,
+    secret: str | None = None,
+    name: str = "",
+    **more: str,
+) -> WebService:
+    entered = web_services.Fields(
+        name=name or f"Service {next(_number)}", url=url, authentication=authentication, token=token, **more
+    )  # type: ignore[arg-type]  # texts alone
+    return web_services.add(entered, Secret(secret) if secret else None, actor="test", now=NOW)
+
+
+def make_call(service: WebService, **facts: object) -> WebServiceCall:
+    return occasions.ask(service, "test", occasions.variables("by hand", {"values": facts}, NOW), now=NOW)

@@ -73,7 +73,7 @@ def message() -> Message:
 def test_the_mail_store_gets_every_byte(store: tuple[Store, int], content: bytes) -> None:
     handler, port = store
     LMTP.line_length_limit = 1_000_000
-    destinations.deliver(lmtp_destination(port), BytesIO(content))
+    destinations.deliver(lmtp_destination(port), (message(), BytesIO(content)), lambda: NOW)
     ((recipients, took),) = handler.took
     assert recipients == [RECIPIENT]
     assert took == (content if content.endswith(b"\r\n") else content + b"\r\n")
@@ -135,7 +135,7 @@ def test_a_command_gets_the_message_and_nothing_else(script: Path, monkeypatch: 
         actor="test",
         now=NOW,
     )
-    destinations.deliver(row, BytesIO(b"Subject: x\r\n\r\n\x00\xff"))
+    destinations.deliver(row, (message(), BytesIO(b"Subject: x\r\n\r\n\x00\xff")), lambda: NOW)
     assert (script.parent / "got").read_bytes() == b"Subject: x\r\n\r\n\x00\xff"
     assert (script.parent / "arguments").read_text() == "$(id); `id`\n"
     assert "secret" not in (script.parent / "environment").read_text()

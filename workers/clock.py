@@ -4,9 +4,9 @@ import os
 import socket
 from datetime import UTC, datetime
 
-from portal import health, jobs, leading, renewals, retention, startup
+from portal import health, jobs, leading, renewals, retention, sending, startup
 from portal.config import Config
-from portal.models import DeviceSignIn, MailAccount
+from portal.models import DeviceSignIn, MailAccount, WebServiceCall
 from workers import stopping
 
 TICK_SECONDS = 2
@@ -21,6 +21,8 @@ def tick(holder: str, *, now: datetime) -> int:
     renewals.note_backlog(now)
     enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
     enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
+    enqueued += sum(jobs.send(profile_id) for profile_id in sending.due(now))
+    enqueued += sum(jobs.call(call_id) for call_id in WebServiceCall.due(now, _AT_ONCE))
     return enqueued + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
 
 

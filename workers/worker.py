@@ -14,10 +14,10 @@ from portal import jobs, startup
 from portal.config import Config
 from portal.db import database
 from portal.supervisor import die_with_parent
-from workers import mail_accounts, stopping, tokens
+from workers import mail_accounts, outbound, stopping, tokens, web_services
 
 #: Everything a job may run, imported here, before the fork.
-_MODULES = (tokens, mail_accounts)
+_MODULES = (tokens, mail_accounts, outbound, web_services)
 _FORCE_AFTER_SECONDS = 3
 
 
@@ -65,10 +65,14 @@ class PortalWorker(Worker):
         """The process title stays what it is."""
 
 
+#: What gives a row back, by the beginning of its job's id.
+_RELEASES = {"fetch": mail_accounts.release, "send": outbound.release, "call": web_services.release}
+
+
 def release_after_kill(job: Job, pid: int | None, status: int | None, usage: object) -> None:
     kind, _, row_id = job.id.partition("-")
-    if kind == "fetch":
-        mail_accounts.release(int(row_id))
+    if release := _RELEASES.get(kind):
+        release(int(row_id))
 
 
 def forget_dead(connection: Redis) -> None:

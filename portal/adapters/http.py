@@ -1,7 +1,9 @@
 """HTTP that ends: connect, read and total time limits, a limit of size, no redirects followed, our own CAs."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -20,23 +22,33 @@ _CHUNK = 65536
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads the whole answer inside ``send``, so that neither a slow nor an endless one gets past it."""
+    """Reads the whole answer inside ``send``, so that neither a slow nor an endless one gets past it.
+
+    ``seconds``: from the first byte of the request to the last of the answer; None: the usual ones. ``ca``:
+    certificates in PEM form, trusted beside the usual ones.
+    """
+
+    def __init__(self, seconds: float | None = None, ca: str = "") -> None:
+        self._seconds, self._ca = seconds, ca
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=tls.client_context(), **kwargs)
+        super().init_poolmanager(*args, ssl_context=tls.client_context(self._ca), **kwargs)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=tls.client_context(), **kwargs)
+        return super().proxy_manager_for(proxy, ssl_context=tls.client_context(self._ca), **kwargs)
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        deadline = time.monotonic() + TOTAL_SECONDS
-        response = super().send(request, **{**kwargs, "stream": True, "timeout": (CONNECT_SECONDS, READ_SECONDS)})
-        response._content = _read(response, deadline)
+        seconds = self._seconds or TOTAL_SECONDS
+        silence = self._seconds or READ_SECONDS
+        deadline = time.monotonic() + seconds
+        response = super().send(request, **{**kwargs, "stream": True, "timeout": (CONNECT_SECONDS, silence)})
+        response._content = _read(response, deadline, seconds)
         response._content_consumed = True  # type: ignore[attr-defined]
         return response
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
+def _read(response: requests.Response, deadline: float, seconds: float) -> bytes:
     body = bytearray()
     try:
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
@@ -44,12 +56,43 @@ def _read(response: requests.Response, deadline: float) -> bytes:
             if len(body) > MAX_BYTES:
                 raise requests.ConnectionError(f"The answer is larger than {MAX_BYTES:,} bytes.")
             if time.monotonic() > deadline:
-                raise requests.Timeout(f"The answer was not complete after {TOTAL_SECONDS:.0f} seconds.")
+                raise requests.Timeout(f"The answer was not complete after {seconds:.0f} seconds.")
     except TransportError as error:
         raise requests.ConnectionError("The connection broke in the middle of the answer.") from error
     finally:
         response.raw.close()
     return bytes(body)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request as it goes out; ``repr`` shows no header, for they hold secrets."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Response:
+    """Send it and return the whole answer, whatever its status; no redirect is followed. Unavailable: there is none."""
+    host = urlsplit(wanted.url).hostname or wanted.url
+    with requests.Session() as session:
+        # The environment's proxies count, a .netrc with other people's passwords does not.
+        session.auth = _as_it_is
+        adapter = BoundedAdapter(seconds, ca)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        try:
+            return session.request(
+                wanted.method, wanted.url, headers=wanted.headers, data=wanted.body, allow_redirects=False
+            )
+        except (requests.RequestException, TransportError) as error:
+            raise unreachable(error, host) from None
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def bound(session: requests.Session) -> None:

@@ -188,7 +188,7 @@ def json_object(response: requests.Response, host: str) -> dict[str, Any]:
             _answer(body) if isinstance(body, dict) else Answer(description=f"HTTP {status}, {_looks_like(response)}")
         )
         kind = HostDown if status in _HOST_DOWN else Unavailable
-        raise kind(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, _retry_after(response))
+        raise kind(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, retry_after(response))
     return body
 
 
@@ -202,7 +202,7 @@ def _looks_like(response: requests.Response) -> str:
     return "an error" if text.startswith(b"{") else "something that is no token answer"
 
 
-def _retry_after(response: requests.Response) -> int | None:
+def retry_after(response: requests.Response) -> int | None:
     """In seconds; a date (RFC 9110 section 10.2.3) is held against the server's own."""
     text = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]{1,9}", text):

@@ -4,7 +4,19 @@ from typing import Any
 
 import click
 
-from portal.cli import destinations, mail_accounts, operation, settings, token_configs, tokens, users
+from portal.cli import (
+    api_keys,
+    destinations,
+    mail_accounts,
+    operation,
+    outbound,
+    sendmail,
+    settings,
+    token_configs,
+    tokens,
+    users,
+    web_services,
+)
 from portal.errors import PortalError
 
 
@@ -18,13 +30,15 @@ class _Portal(click.Group):
 
 @click.group(cls=_Portal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def portal() -> None:
-    """Mail Token Portal: keeps OAuth 2.0 tokens of mailboxes alive and fetches their mail."""
+    """Mail Token Portal: keeps OAuth 2.0 tokens of mailboxes alive, fetches their mail and sends it."""
 
 
 for command in (*operation.commands, users.user, settings.settings, token_configs.token_config, tokens.token):
     portal.add_command(command)
-portal.add_command(mail_accounts.mail_account)
-portal.add_command(destinations.destination)
+for group in (mail_accounts.mail_account, destinations.destination, outbound.outbound, web_services.web_service):
+    portal.add_command(group)
+portal.add_command(api_keys.api_key)
+portal.add_command(sendmail.sendmail)
 
 
 def main() -> None:

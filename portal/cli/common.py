@@ -3,6 +3,7 @@
 import getpass
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from portal import startup
-from portal.config import from_environment
+from portal.config import Config, from_environment
 from portal.db import connected
 from portal.errors import ConfigError
 from portal.sealing import Secret
@@ -35,6 +36,11 @@ def with_portal(command: Command) -> Command:
             return command(*args, **kwargs)
 
     return ready  # type: ignore[return-value]
+
+
+def is_at_home(config: Config) -> bool:
+    """Whether this user may read the portal's keys, and so is the portal; others ask it by its socket."""
+    return config.local_socket is None or os.access(config.keys_file, os.R_OK)
 
 
 def now() -> datetime:

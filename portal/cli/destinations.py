@@ -7,7 +7,7 @@ import click
 
 from portal import destinations
 from portal.cli.common import actor, as_json, now, show, show_all, with_portal
-from portal.models import Destination, DestinationType
+from portal.models import Destination, DestinationType, OutboundProfile, WebService
 
 _COLUMNS = ("name", "type", "goes_to", "addresses", "comment")
 
@@ -41,7 +41,9 @@ def _options(command: Any) -> Any:
         click.option("--path", help="The folder of a Maildir, or the unix socket of a mail store."),
         click.option("--host", help="Of a mail store (LMTP over TCP)."),
         click.option("--port", type=click.IntRange(1, 65535)),
-        click.option("--recipient", help="Whom the mail store delivers to."),
+        click.option("--recipient", help="Whom the mail store delivers to, or where mail is sent on to."),
+        click.option("--outbound", metavar="NAME", help="The outbound profile that mail is sent on through."),
+        click.option("--web-service", metavar="NAME", help="What is called with each message."),
         click.option("--command", help="Program and arguments in one word; only with PORTAL_ALLOW_COMMANDS=1."),
         click.option("--addresses", help="Mail to these comes here when an account dispatches by address."),
         click.option("--comment"),
@@ -54,6 +56,9 @@ def _entered(given: dict[str, Any]) -> dict[str, Any]:
     """What was named, a path made full."""
     if given.get("path"):
         given["path"] = str(Path(given["path"]).absolute())
+    profile = given.pop("outbound")
+    given["outbound_profile"] = OutboundProfile.named(profile) if profile else None
+    given["web_service"] = WebService.named(given["web_service"]) if given["web_service"] else None
     return {name: value for name, value in given.items() if value is not None}
 
 

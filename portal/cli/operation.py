@@ -1,6 +1,7 @@
 """Starting the portal and its parts, upgrading, checking."""
 
 import sys
+from contextlib import ExitStack
 
 import click
 
@@ -10,9 +11,9 @@ from portal.cli.common import now
 from portal.config import Config, from_environment, parse_bind
 from portal.db import connected
 from portal.errors import ConfigError
-from portal.jobs import MAIL, TOKENS
+from portal.jobs import MAIL, OUT, TOKENS
 from portal.sandbox import addresses, part, seed
-from portal.supervisor import Part, listen, only_one, supervise
+from portal.supervisor import Part, listen, listen_locally, only_one, supervise
 
 
 @click.command()
@@ -24,9 +25,12 @@ def run(bind: str | None, workers: int, sandbox: bool) -> None:
     config = from_environment(_with_bind(bind))
     log.set_up(config.log_format)
     startup.make_data_folder(config.data_dir)
-    with only_one(config.data_dir), listen(config.bind_host, config.bind_port) as socket:
+    with only_one(config.data_dir), ExitStack() as opened:
+        handles = [opened.enter_context(listen(config.bind_host, config.bind_port)).fileno()]
+        if config.local_socket:
+            handles.append(opened.enter_context(listen_locally(config.local_socket, config.local_group)).fileno())
         _prepare(config)
-        parts = [*_redis(config), _web(socket.fileno()), *_background(workers)]
+        parts = [*_redis(config), _web(handles), *_submission(config), *_background(workers)]
         environment = {"PORTAL_BIND": config.address, "PORTAL_DATA": str(config.data_dir)}
         if sandbox:
             sandbox_part, more = part.prepare(config, now=now())
@@ -58,15 +62,21 @@ def _redis(config: Config) -> list[Part]:
     return [] if config.redis_url else [Part("redis", embedded.command(config))]
 
 
-def _web(handle: int) -> Part:
-    return Part("web", _portal("web", "--handle", str(handle)), handles=(handle,))
+def _web(handles: list[int]) -> Part:
+    options = [option for handle in handles for option in ("--handle", str(handle))]
+    return Part("web", _portal("web", *options), handles=tuple(handles))
+
+
+def _submission(config: Config) -> list[Part]:
+    return [Part("submission", _portal("submission"))] if config.submission else []
 
 
 def _background(workers: int) -> list[Part]:
-    """One worker for tokens alone: however long the mailboxes take, renewals do not wait."""
+    """One worker for tokens alone, one for what goes out: however long the mailboxes take, they do not wait."""
     mail = [Part(f"worker-{number}", _portal("worker")) for number in range(1, workers + 1)]
     tokens = Part("worker-tokens", _portal("worker", "--queue", TOKENS))
-    return [tokens, *mail, Part("push", _portal("push")), Part("clock", _portal("clock"))]
+    out = Part("worker-out", _portal("worker", "--queue", OUT))
+    return [tokens, out, *mail, Part("push", _portal("push")), Part("clock", _portal("clock"))]
 
 
 def _portal(*arguments: str) -> list[str]:
@@ -99,21 +109,29 @@ def _greet_first_admin(config: Config) -> None:
 
 @click.command()
 @click.option("--bind", metavar="HOST:PORT", help="Instead of PORTAL_BIND.")
-@click.option("--handle", type=int, hidden=True, help="A listening socket that was handed down.")
-def web(bind: str | None, handle: int | None) -> None:
+@click.option("--handle", "handles", type=int, multiple=True, hidden=True, help="A socket that was handed down.")
+def web(bind: str | None, handles: tuple[int, ...]) -> None:
     """Start the web server alone."""
     from portal.server import serve
 
-    serve(from_environment(_with_bind(bind)), handle)
+    serve(from_environment(_with_bind(bind)), handles)
 
 
 @click.command()
-@click.option("--queue", "queues", multiple=True, type=click.Choice([TOKENS, MAIL]), help="Only this queue.")
+@click.option("--queue", "queues", multiple=True, type=click.Choice([TOKENS, MAIL, OUT]), help="Only this queue.")
 def worker(queues: tuple[str, ...]) -> None:
     """Start one worker alone."""
     from workers import worker as background
 
-    background.main(from_environment(), list(queues) or [TOKENS, MAIL])
+    background.main(from_environment(), list(queues) or [TOKENS, MAIL, OUT])
+
+
+@click.command()
+def submission() -> None:
+    """Start the submission listener alone (PORTAL_SUBMISSION)."""
+    from portal import submission as listener
+
+    listener.main(from_environment())
 
 
 @click.command()
@@ -154,4 +172,4 @@ def check() -> None:
         raise ConfigError(f"not in good order: {', '.join(broken)}")
 
 
-commands = (run, web, worker, clock, push, upgrade, check)
+commands = (run, web, worker, clock, push, submission, upgrade, check)

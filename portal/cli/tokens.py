@@ -3,6 +3,7 @@
 import sys
 import time
 from datetime import timedelta
+from urllib.parse import quote
 
 import click
 
@@ -18,7 +19,9 @@ from portal import (
     token_configs,
     token_facts,
 )
-from portal.cli.common import actor, as_json, now, show, show_all, with_portal
+from portal.adapters import local
+from portal.cli.common import actor, as_json, is_at_home, now, show, show_all, with_portal
+from portal.config import from_environment
 from portal.errors import PortalError
 from portal.models import DeviceSignIn, Flow, Token, TokenConfig
 
@@ -118,9 +121,21 @@ def refresh(reference: str) -> None:
 @click.option(
     "--min-seconds", default=60, show_default=True, type=click.IntRange(0), help="How long it must last at least."
 )
-@with_portal
 def get_token(reference: str, min_seconds: int) -> None:
-    """Print an access token that is good for a while, renewed first if need be."""
+    """Print an access token that is good for a while, renewed first if need be.
+
+    Users who are not the portal ask it by its socket (PORTAL_LOCAL_SOCKET).
+    """
+    config = from_environment()
+    if config.local_socket is None or is_at_home(config):
+        _print_token(reference, min_seconds)
+        return
+    target = f"/api/v1/tokens/{quote(reference)}?min_seconds={min_seconds}"
+    click.echo(local.ask(config.local_socket, "GET", target)["access_token"])
+
+
+@with_portal
+def _print_token(reference: str, min_seconds: int) -> None:
     row = token_configs.find(reference)
     usable = borrowing.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
     access_token = usable.access_token

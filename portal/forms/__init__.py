@@ -39,6 +39,11 @@ def chosen(model: type[RowType], field: str, row_id: str) -> RowType:
     return row
 
 
+def row_id(value: Any) -> str:
+    """The id in an option's value; empty for what is none."""
+    return value if isinstance(value, str) and value.isascii() and value.isdigit() else ""
+
+
 def text(value: Any) -> str:
     """What was typed, without the blanks that copying leaves around it."""
     return value.strip() if isinstance(value, str) else ""

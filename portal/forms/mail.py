@@ -6,7 +6,7 @@ from wtforms import BooleanField, IntegerField, PasswordField, SelectField, Stri
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from portal import destinations
-from portal.forms import Form, choices, chosen, text
+from portal.forms import Form, choices, chosen, row_id, text
 from portal.mail_accounts import Fields
 from portal.models import (
     AccountType,
@@ -15,8 +15,10 @@ from portal.models import (
     DestinationType,
     LargeMessages,
     MailAccount,
+    OutboundProfile,
     Token,
     Validity,
+    WebService,
 )
 from portal.sealing import Secret
 
@@ -193,14 +195,30 @@ class DestinationForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     type = SelectField(
         "Type",
-        choices=choices([("maildir", "Maildir"), ("lmtp", "LMTP (a mail store)"), ("command", "Command")]),
+        choices=choices(
+            [
+                ("maildir", "Maildir"),
+                ("lmtp", "LMTP (a mail store)"),
+                ("smtp", "SMTP (sent on to an address)"),
+                ("web-service", "Web service"),
+                ("command", "Command"),
+            ]
+        ),
     )
     path = StringField(
         "Path", description="The full path of a Maildir, or of the unix socket of a mail store.", render_kw=_OFF
     )
     host = StringField("Host", description="Of a mail store that is reached over TCP.", render_kw=_OFF)
     port = IntegerField("Port", [Optional()])
-    recipient = StringField("Recipient", description="Whom the mail store delivers to.", render_kw=_OFF)
+    recipient = StringField(
+        "Recipient", description="Whom the mail store delivers to, or where mail is sent on to.", render_kw=_OFF
+    )
+    outbound_profile = SelectField(
+        "Outbound profile", description="What it is sent on through.", coerce=row_id, validate_choice=False
+    )
+    web_service = SelectField(
+        "Web service", description="Called with each message.", coerce=row_id, validate_choice=False
+    )
     command = StringField(
         "Command",
         description="Program and arguments; it gets the message on standard input. Only with PORTAL_ALLOW_COMMANDS=1.",
@@ -211,16 +229,34 @@ class DestinationForm(Form):
     )
     comment = StringField("Comment", [Length(max=250)])
 
+    def offer(self, profiles: list[OutboundProfile], services: list[WebService]) -> None:
+        self.outbound_profile.choices = choices([("", "–"), *((str(row.id), row.name) for row in profiles)])
+        self.web_service.choices = choices([("", "–"), *((str(row.id), row.name) for row in services)])
+
+    def show(self, row: Destination) -> None:
+        self.outbound_profile.data = str(row.outbound_profile.id) if row.outbound_profile else ""
+        self.web_service.data = str(row.web_service.id) if row.web_service else ""
+
     def entered(self) -> destinations.Fields:
         """Only what the chosen type has use for; the rest may have been typed for another."""
         kind = DestinationType(self.type.data)
         typed = {name: text(self[name].data) for name in ("name", "addresses", "comment", *_USED_BY[kind])}
-        port = self.port.data if kind is DestinationType.LMTP else None
-        return destinations.Fields(type=kind, port=port, **typed)
+        entered = destinations.Fields(typed.pop("name"), kind)
+        for name, value in typed.items():
+            setattr(entered, name, value)
+        if kind is DestinationType.LMTP:
+            entered.port = self.port.data
+        if kind is DestinationType.SMTP and self.outbound_profile.data:
+            entered.outbound_profile = chosen(OutboundProfile, "outbound_profile", self.outbound_profile.data)
+        if kind is DestinationType.WEB_SERVICE and self.web_service.data:
+            entered.web_service = chosen(WebService, "web_service", self.web_service.data)
+        return entered
 
 
-_USED_BY = {
+_USED_BY: dict[DestinationType, tuple[str, ...]] = {
     DestinationType.MAILDIR: ("path",),
     DestinationType.LMTP: ("path", "host", "recipient"),
+    DestinationType.SMTP: ("recipient",),
+    DestinationType.WEB_SERVICE: (),
     DestinationType.COMMAND: ("command",),
 }

@@ -1,5 +1,6 @@
 """The rows, one file a word."""
 
+from portal.models.api_key import ApiKey, ApiKeyConfig, HandOut
 from portal.models.backlog import Backlog
 from portal.models.base import HOST, Leased, Row, text_problems, tuples
 from portal.models.destination import Destination, DestinationType
@@ -16,6 +17,14 @@ from portal.models.mail_account import (
     RunLine,
     RunOutcome,
 )
+from portal.models.outbound import (
+    OutboundMessage,
+    OutboundPart,
+    OutboundProfile,
+    OutboundRecipient,
+    OutboundState,
+    OutboundType,
+)
 from portal.models.provider_host import ProviderHost
 from portal.models.refresh_day import RefreshDay
 from portal.models.setting import Setting
@@ -23,12 +32,16 @@ from portal.models.sign_in import DeviceSignIn, ImportDraft, OwnerLink, SignIn
 from portal.models.token import Token
 from portal.models.token_config import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
+from portal.models.web_service import CallState, ServiceAuth, WebService, WebServiceCall
 
 __all__ = [
     "HOST",
     "AccountType",
     "AfterFetch",
+    "ApiKey",
+    "ApiKeyConfig",
     "Backlog",
+    "CallState",
     "ClientAuth",
     "ClientSecret",
     "Destination",
@@ -36,6 +49,7 @@ __all__ = [
     "DeviceSignIn",
     "Event",
     "Flow",
+    "HandOut",
     "Heartbeat",
     "ImportDraft",
     "LargeMessages",
@@ -45,6 +59,12 @@ __all__ = [
     "MailAccount",
     "Message",
     "MessageState",
+    "OutboundMessage",
+    "OutboundPart",
+    "OutboundProfile",
+    "OutboundRecipient",
+    "OutboundState",
+    "OutboundType",
     "OwnerLink",
     "ProviderHost",
     "RefreshDay",
@@ -53,6 +73,7 @@ __all__ = [
     "Run",
     "RunLine",
     "RunOutcome",
+    "ServiceAuth",
     "Setting",
     "SetupLink",
     "SignIn",
@@ -60,6 +81,8 @@ __all__ = [
     "TokenConfig",
     "User",
     "Validity",
+    "WebService",
+    "WebServiceCall",
     "text_problems",
     "tuples",
 ]

@@ -53,6 +53,12 @@ class Template:
     imap_host: str = ""
     #: Empty: the same as for IMAP.
     pop3_host: str = ""
+    smtp_host: str = ""
+    #: Znuny's name: SMTPS, SMTPTLS or SMTP.
+    smtp_type: str = "SMTPTLS"
+    #: 0: no limit is known.
+    smtp_per_minute: int = 0
+    smtp_connections: int = 1
     guide: list[str] = field(default_factory=list)
 
     def host_for(self, *, pop3: bool) -> str:
@@ -86,8 +92,8 @@ _OPTIONAL = {
     **dict.fromkeys(("owner_claims", "guide"), list),
     "authorize_parameters": dict,
     "refresh_token_idle_days": int,
-    "imap_host": str,
-    "pop3_host": str,
+    **dict.fromkeys(("imap_host", "pop3_host", "smtp_host", "smtp_type"), str),
+    **dict.fromkeys(("smtp_per_minute", "smtp_connections"), int),
 }
 
 

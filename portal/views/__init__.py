@@ -3,12 +3,16 @@
 from flask import Flask
 
 from portal.views import (
+    api,
+    api_keys,
     callback,
     destinations,
     events,
     health,
     home,
     mail_accounts,
+    outbound,
+    outbound_messages,
     quarantine,
     runs,
     sessions,
@@ -18,13 +22,14 @@ from portal.views import (
     tokens,
     transfer,
     users,
+    web_services,
 )
 
 
 def init_app(app: Flask) -> None:
     pages = (
-        home, sessions, transfer, tokens, sign_ins, mail_accounts, quarantine, destinations, runs, events, settings,
-        users, status, health,
+        home, sessions, transfer, tokens, sign_ins, mail_accounts, quarantine, destinations, outbound,
+        outbound_messages, web_services, runs, events, settings, users, api_keys, status, health, api,
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)

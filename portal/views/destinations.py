@@ -6,7 +6,7 @@ from werkzeug.wrappers import Response
 from portal import access, destinations
 from portal.errors import Invalid, NotFound, PortalError
 from portal.forms.mail import DestinationForm
-from portal.models import Destination, Role
+from portal.models import Destination, OutboundProfile, Role, WebService
 
 bp = Blueprint("destinations", __name__, url_prefix="/destinations")
 
@@ -19,7 +19,7 @@ def index() -> str:
 @bp.route("/new", methods=["GET", "POST"])
 @access.needs(Role.ADMIN)
 def new() -> str | Response:
-    form = DestinationForm()
+    form = _form(None)
     if form.validate_on_submit():
         try:
             row = destinations.add(form.entered(), actor=access.actor(), now=g.now)
@@ -35,7 +35,7 @@ def new() -> str | Response:
 @access.needs(Role.ADMIN)
 def edit(row_id: int) -> str | Response:
     row = _row(row_id)
-    form = DestinationForm(obj=row)
+    form = _form(row)
     if form.validate_on_submit():
         try:
             destinations.edit(row, form.entered(), actor=access.actor(), now=g.now)
@@ -58,6 +58,15 @@ def delete(row_id: int) -> Response:
         return redirect(url_for("destinations.edit", row_id=row.id), 303)
     flash(f"{row.name} is deleted. What was delivered stays.", "success")
     return redirect(url_for("destinations.index"), 303)
+
+
+def _form(row: Destination | None) -> DestinationForm:
+    form = DestinationForm(obj=row)
+    profiles = OutboundProfile.select().order_by(OutboundProfile.name)
+    form.offer(list(profiles), list(WebService.select().order_by(WebService.name)))
+    if row and not form.is_submitted():
+        form.show(row)
+    return form
 
 
 def _row(row_id: int) -> Destination:

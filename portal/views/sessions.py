@@ -4,7 +4,7 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from portal import access, users
+from portal import access, guessing, users
 from portal.errors import Invalid, PortalError
 from portal.forms.people import LoginForm, SetupForm
 from portal.models import Role
@@ -27,7 +27,7 @@ def login() -> str | Response | tuple[str, int]:
     except Invalid as error:
         form.refuse(error)
         return render_template("sessions/login.html", form=form), 401
-    except users.Throttled as error:
+    except guessing.Throttled as error:
         form.refuse(Invalid({"password": str(error)}))
         return render_template("sessions/login.html", form=form), 429
     return redirect(target, 303)

@@ -1,0 +1,204 @@
+"""Making a call of a web service: with a fresh token, retried with the same idempotency key, logged without secrets."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import requests
+
+from portal import schedule, second_chance, web_services
+from portal.adapters import http, oauth2
+from portal.adapters.http import Request
+from portal.db import transaction
+from portal.errors import OutsideError, Refused, Unavailable
+from portal.models import CallState, ServiceAuth, Token, WebService, WebServiceCall
+from portal.sealing import Secret
+
+#: Longer than the longest request with its second chance.
+LEASE = timedelta(minutes=25)
+_TOKEN_MIN_LIFE = timedelta(minutes=1)
+_SHOWN_ANSWER = 4000
+#: A larger body of a message is not kept for sending it again.
+_KEPT_BODY = 256 * 1024
+#: Worth another try (RFC 9110 section 15.5.9, RFC 6585 section 4); so is a 401, once a token is renewed.
+_LATER = (401, 408, 425, 429, 500, 502, 503, 504)
+_MASK = "…"
+Clock = Callable[[], datetime]
+
+
+class _NotTaken(Refused):
+    """401: the server does not take the token."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__("It answered 401 and does not take the token.")
+        self.response = response
+
+
+def call(call_id: int, clock: Clock) -> WebServiceCall | None:
+    """Try one call and return it as it is now; None when another is at it."""
+    now = clock()
+    row = WebServiceCall.claim(call_id, now=now, until=now + LEASE)
+    if row is None:
+        return None
+    if row.state is CallState.QUEUED:
+        try:
+            _try(row, (row.body or "").encode(), clock)
+        except OutsideError as error:
+            _put_off(row, error, clock())
+    else:
+        row.look_at = None
+    with transaction():
+        row.web_service.save()
+        row.give_back()
+    return row
+
+
+def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Clock) -> None:
+    """Make a call here and now, as a destination does; one that has succeeded under this key is not made again.
+
+    Refused: it is not taken. Unavailable: not now.
+    """
+    row = _log_of(service, body, cause, key, clock())
+    if row.state is CallState.DONE:
+        return
+    try:
+        _try(row, body, clock)
+    finally:
+        row.web_service.save()
+        row.save()
+
+
+def _log_of(service: WebService, body: bytes, cause: str, key: str, now: datetime) -> WebServiceCall:
+    """Not due by itself: the message that it is made for is."""
+    kept = body.decode("utf-8", "replace") if len(body) <= _KEPT_BODY else None
+    about = {"web_service": service, "cause": cause[:250], "url": service.url, "body": kept, "created_at": now}
+    WebServiceCall.insert(key=key, state=CallState.FAILED, **about).on_conflict_ignore().execute()
+    row = WebServiceCall.get(WebServiceCall.key == key)
+    row.web_service = service
+    return row
+
+
+def release(call_id: int, *, now: datetime) -> None:
+    """The worker that made this call is known to be dead: another may go on at once."""
+    freed = {"leased_until": None, "look_at": now, "version": WebServiceCall.version + 1}
+    held = (WebServiceCall.id == call_id) & WebServiceCall.leased_until.is_null(False)
+    WebServiceCall.update(freed).where(held).execute()
+
+
+def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
+    """One try, and what came of it in the row and its service; raises what failed."""
+    began = time.monotonic()
+    row.tries += 1
+    row.status = row.answer = None
+    try:
+        _judge(row.web_service, _send(row, body, clock))
+    except OutsideError as error:
+        _note_failure(row, error, clock())
+        raise
+    finally:
+        row.seconds = time.monotonic() - began
+    _note_success(row, clock())
+
+
+def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:
+    """The server's answer, whatever it is; a 401 only after another token was tried."""
+    service = row.web_service
+    if not service.is_valid:
+        raise Unavailable(f"The web service {service.name!r} is set to {service.validity.value}.")
+    if service.token is None:
+        return _exchange(row, body, None)
+
+    def with_token(token: Token) -> requests.Response:
+        response = _exchange(row, body, token.access_token)
+        if response.status_code == 401:
+            raise _NotTaken(response)
+        return response
+
+    try:
+        return second_chance.attempt(
+            service.token, with_token, min_life=_TOKEN_MIN_LIFE, failing_since=service.failing_since, clock=clock
+        )
+    except _NotTaken as error:
+        return error.response
+
+
+def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> requests.Response:
+    service = row.web_service
+    headers = _headers(service, row.key, token)
+    row.headers, row.url = _masked(service, headers), service.url
+    wanted = Request(service.method, service.url, headers, body)
+    response = http.exchange(wanted, seconds=service.timeout, ca=service.ca)
+    row.status, row.answer = response.status_code, _readable(response, [token, service.secret])
+    return response
+
+
+def _headers(service: WebService, key: str, token: Secret | None) -> dict[str, str]:
+    secret = service.secret
+    kind = "application/json; charset=utf-8" if service.body else "message/rfc822"
+    headers = {"User-Agent": "Mail-Token-Portal", "Idempotency-Key": key, "Content-Type": kind}
+    for name, entered in web_services.header_pairs(service.headers):
+        value = entered.replace(web_services.TOKEN_PLACEHOLDER, token.reveal() if token else "")
+        value = value.replace(web_services.SECRET_PLACEHOLDER, secret.reveal() if secret else "")
+        # As Znuny does it: nothing of its placeholders goes out.
+        headers[name] = re.sub(r"<OTRS_[A-Za-z0-9_]+>", "", value)
+    if service.authentication is ServiceAuth.TOKEN and token:
+        headers["Authorization"] = f"Bearer {token.reveal()}"
+    if service.authentication is ServiceAuth.BASIC and secret:
+        headers["Authorization"] = web_services.basic(service.login, secret)
+    return headers
+
+
+def _masked(service: WebService, headers: dict[str, str]) -> str:
+    """For people: what an admin entered is shown, what stands for a secret in it is not."""
+    entered = dict(web_services.header_pairs(service.headers))
+
+    def shown(name: str, value: str) -> str:
+        if name == "Authorization" and name not in entered:
+            return f"{value.partition(' ')[0]} {_MASK}"
+        if name in entered and re.search(r"authorization|cookie|token|secret|key|password", name, re.IGNORECASE):
+            return _MASK
+        return re.sub(r"<(OTRS_OAUTH2_TOKEN|PORTAL_SECRET)>", _MASK, entered.get(name, value))
+
+    return "\n".join(f"{name}: {shown(name, value)}" for name, value in headers.items())
+
+
+def _readable(response: requests.Response, secrets: list[Secret | None]) -> str:
+    """The beginning of an answer, as far as it is text; a server that echoes our secrets is not quoted on them."""
+    text = response.content.decode("utf-8", "replace")
+    for secret in secrets:
+        text = text.replace(secret.reveal(), _MASK) if secret else text
+    return "".join(
+        one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text[:_SHOWN_ANSWER]
+    )
+
+
+def _judge(service: WebService, response: requests.Response) -> None:
+    code = response.status_code
+    if code in web_services.statuses(service.success):
+        return
+    words = f"{service.name} answered {code} {response.reason or ''}".rstrip() + "."
+    if code in _LATER:
+        raise Unavailable(words, retry_after=oauth2.retry_after(response))
+    raise Refused(words)
+
+
+def _note_success(row: WebServiceCall, now: datetime) -> None:
+    row.state, row.ended_at, row.look_at = CallState.DONE, now, None
+    service = row.web_service
+    service.succeeded_at, service.failing_since, service.failure = now, None, None
+
+
+def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
+    """For good, until somebody puts it off."""
+    row.state, row.ended_at, row.look_at = CallState.FAILED, now, None
+    row.answer = row.answer or str(error)
+    service = row.web_service
+    service.failing_since, service.failure = service.failing_since or now, str(error)
+
+
+def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
+    """What is only unavailable is tried again, with pauses, as often as the service says."""
+    if isinstance(error, Unavailable) and row.tries < row.web_service.most_tries:
+        row.state, row.ended_at = CallState.QUEUED, None
+        row.look_at = schedule.retry_at(now, row.tries, error.retry_after)

@@ -1,0 +1,60 @@
+"""``api-key``: keys by which programs borrow tokens and send mail."""
+
+from datetime import UTC, datetime
+
+import click
+
+from portal import api_keys
+from portal.cli.common import actor, as_json, now, show_all, with_portal
+from portal.models import ApiKey, TokenConfig
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """Keys by which programs borrow tokens and send mail."""
+
+
+@api_key.command("list")
+@as_json
+@with_portal
+def list_keys(in_json: bool) -> None:
+    """List the keys; a key itself is shown once, when it is made."""
+    shown = []
+    for row in ApiKey.select().order_by(ApiKey.name):
+        configs = ", ".join(allowed.token_config.name for allowed in row.token_configs)
+        shown.append({"name": row.name, "begins": row.hint, "configs": configs, "may_send": row.may_send,
+                      "networks": row.networks, "ends_at": row.ends_at, "used_at": row.used_at,
+                      "used_from": row.used_from, "handed_out": api_keys.handed_out(row)})  # fmt: skip
+    show_all(shown, in_json)
+
+
+@api_key.command()
+@click.argument("name")
+@click.option("--config", "configs", multiple=True, metavar="CONFIG", help="Whose tokens it may borrow; repeatable.")
+@click.option("--may-send", is_flag=True, help="Mail may be sent with it.")
+@click.option("--networks", default="", help="Where it may come from, such as 10.1.0.0/16; default: anywhere.")
+@click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="When it ends (UTC); default: never.")
+@click.option("--comment", default="")
+@with_portal
+def add(
+    name: str, configs: tuple[str, ...], may_send: bool, networks: str, ends: datetime | None, comment: str
+) -> None:
+    """Make a key and print it, once."""
+    entered = api_keys.Fields(
+        name=name,
+        configs=[TokenConfig.named(config) for config in configs],
+        networks=networks,
+        may_send=may_send,
+        ends_at=ends.replace(tzinfo=UTC) if ends else None,
+        comment=comment,
+    )
+    _, key = api_keys.add(entered, actor=actor(), now=now())
+    click.echo(key.reveal())
+
+
+@api_key.command()
+@click.argument("name")
+@with_portal
+def delete(name: str) -> None:
+    """Delete a key; from the next request on it opens nothing."""
+    api_keys.delete(ApiKey.named(name), actor=actor(), now=now())

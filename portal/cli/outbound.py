@@ -1,0 +1,182 @@
+"""``outbound``: servers to send through, and the messages on their way out."""
+
+from typing import Any, BinaryIO
+
+import click
+
+from portal import outbound as profiles
+from portal import outbound_messages, token_configs, trying_out
+from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.errors import NotFound, PortalError
+from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Validity
+from portal.outbound_messages import Wanted
+
+_SHOWN = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "connections",
+          "timeout", "fingerprint", "validity", "comment", "sent_at", "failing_since", "failure",
+          "look_at")  # fmt: skip
+_TYPES = click.Choice([one.value for one in OutboundType])
+
+
+@click.group()
+def outbound() -> None:
+    """Outbound profiles: servers to send through, with a token or a password."""
+
+
+@outbound.command("list")
+@as_json
+@with_portal
+def list_profiles(in_json: bool) -> None:
+    """List the profiles, their states, and how much waits for them."""
+    counts = outbound_messages.counts()
+    shown = []
+    for row in OutboundProfile.select().order_by(OutboundProfile.name):
+        state = profiles.state(row, now())
+        waiting = counts.get((row.id, OutboundState.QUEUED.value), 0)
+        shown.append({"name": row.name, "type": row.type, "host": row.host, "login": row.login, "state": state.name,
+                      "waiting": waiting, "sent_at": row.sent_at, "why": state.why})  # fmt: skip
+    show_all(shown, in_json)
+
+
+@outbound.command("show")
+@click.argument("name")
+@as_json
+@with_portal
+def show_profile(name: str, in_json: bool) -> None:
+    """Show one profile; its password is not shown."""
+    row = OutboundProfile.named(name)
+    token = row.token.name if row.token else None
+    facts = {column: getattr(row, column) for column in _SHOWN}
+    show({**facts, "token": token, "private_ca": bool(row.ca), "state": profiles.state(row, now()).name}, in_json)
+
+
+def _options(command: Any) -> Any:
+    for option in reversed((
+        click.option("--host", help="Default: the one of the token's provider, with its type and limits."),
+        click.option("--port", type=click.IntRange(0, 65535), help="0: the usual one of the type, as without it."),
+        click.option("--login", help="Who signs in; without it nobody does."),
+        click.option("--token", metavar="CONFIG[/OWNER]"),
+        click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
+        click.option("--senders", help="Addresses and domains (@example.com) whose mail goes through it."),
+        click.option("--fallback/--no-fallback", default=None, help="Takes the mail that no profile serves."),
+        click.option("--sends-as", metavar="ADDRESS", help="Under which address mail of other senders goes out."),
+        click.option("--per-minute", type=int, help="Messages a minute at most; 0: no limit."),
+        click.option("--connections", type=int, help="Connections at once."),
+        click.option("--timeout", type=int, help="Seconds that the server may be silent."),
+        click.option("--ca", type=click.File("rb"), help="A file of certificates, PEM, to trust for this server."),
+        click.option("--fingerprint", help="SHA-256 of the one certificate to accept; empty: any that verifies."),
+        click.option("--comment"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _values(given: dict[str, Any]) -> dict[str, Any]:
+    """What was named, by the names of the columns."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if "ca" in values:
+        file: BinaryIO = values["ca"]
+        values["ca"] = file.read().decode("utf-8", "replace").replace("\0", "")
+    if "per_minute" in values:
+        values["per_minute"] = values["per_minute"] or None
+    return values
+
+
+@outbound.command()
+@click.option("--name", required=True)
+@click.option("--type", "kind", default="SMTPTLS", show_default=True, type=_TYPES)
+@_options
+@with_portal
+def add(name: str, kind: str, token: str | None, password_stdin: bool, **given: Any) -> None:
+    """Add a profile."""
+    if token and password_stdin:
+        raise click.UsageError("Either --token or --password-stdin.")
+    signs_in_by = token_configs.find(token) if token else None
+    values = _values(given)
+    if signs_in_by and "login" not in values:
+        values["login"] = signs_in_by.owner or ""
+    entered = profiles.Fields(name=name, type=OutboundType(kind), token=signs_in_by, **values)
+    profiles.add(entered, secret_from_stdin("Password") if password_stdin else None, actor=actor(), now=now())
+
+
+@outbound.command()
+@click.argument("profile", metavar="NAME")
+@click.option("--name", help="A new name.")
+@click.option("--type", type=_TYPES)
+@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@_options
+@with_portal
+def edit(profile: str, token: str | None, password_stdin: bool, **given: Any) -> None:
+    """Change a profile; what is not named stays."""
+    row = OutboundProfile.named(profile)
+    values = {name: getattr(row, name) for name in profiles.Fields.__dataclass_fields__}
+    values |= _values(given)
+    values["type"], values["validity"] = OutboundType(values["type"]), Validity(values["validity"])
+    if token or password_stdin:
+        values["token"] = token_configs.find(token) if token else None
+    password = secret_from_stdin("Password") if password_stdin else None
+    profiles.edit(row, profiles.Fields(**values), password, actor=actor(), now=now())
+
+
+@outbound.command()
+@click.argument("name")
+@with_portal
+def delete(name: str) -> None:
+    """Delete a profile that nothing depends on."""
+    profiles.delete(OutboundProfile.named(name), actor=actor(), now=now())
+
+
+@outbound.command()
+@click.argument("name")
+@click.option("--to", required=True, metavar="ADDRESS")
+@with_portal
+def test(name: str, to: str) -> None:
+    """Send a test message now and show the dialogue, every secret masked."""
+    tried = trying_out.try_out(OutboundProfile.named(name), to, actor=actor(), clock=now)
+    for line in tried.dialogue:
+        click.echo(line)
+    if not tried.good:
+        raise PortalError(tried.outcome)
+    click.echo(tried.outcome)
+
+
+@outbound.command()
+@click.option("--state", type=click.Choice([state.value for state in OutboundState]))
+@click.option("--profile", metavar="NAME")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10000))
+@as_json
+@with_portal
+def messages(state: str | None, profile: str | None, limit: int, in_json: bool) -> None:
+    """List messages on their way out, the latest first."""
+    wanted = Wanted(state or "", OutboundProfile.named(profile).id if profile else None)
+    rows = outbound_messages.found(wanted, 1, limit)[:limit]
+    to = outbound_messages.recipients_of(rows)
+    show_all([_of_message(row, to.get(row.id, [])) for row in rows], in_json)
+
+
+def _of_message(row: OutboundMessage, to: list[str]) -> dict[str, Any]:
+    return {"id": row.id, "state": row.state, "accepted_at": row.accepted_at, "sender": row.sender,
+            "recipients": ", ".join(to), "subject": row.subject, "tries": row.tries, "next_try": row.try_at,
+            "perhaps_twice": row.repeated_at is not None, "answer": row.answer}  # fmt: skip
+
+
+@outbound.command("try-again")
+@click.argument("message_id", metavar="ID", type=int)
+@with_portal
+def try_again(message_id: int) -> None:
+    """Send a message now to whom it has not reached."""
+    outbound_messages.try_again(_message(message_id), actor=actor(), now=now())
+
+
+@outbound.command()
+@click.argument("message_id", metavar="ID", type=int)
+@with_portal
+def drop(message_id: int) -> None:
+    """Send a message no more."""
+    outbound_messages.drop(_message(message_id), actor=actor(), now=now())
+
+
+def _message(message_id: int) -> OutboundMessage:
+    row: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.id == message_id)
+    if row is None:
+        raise NotFound("There is no such message.")
+    return row

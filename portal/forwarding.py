@@ -1,0 +1,64 @@
+"""Fetched mail that goes on from here: through an outbound profile, or into a web service; each message once."""
+
+import base64
+from collections.abc import Callable
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any, BinaryIO
+
+from portal import body_templates, calling, occasions, outbound, submitting
+from portal.envelopes import Head
+from portal.models import Destination, Message
+from portal.submitting import Handover
+
+
+def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datetime) -> None:
+    """Take it on to be sent, as it is, with the fields of a redirection above (RFC 5322 section 3.6.6)."""
+    profile = row.outbound_profile
+    assert profile is not None
+    sender = outbound.own_address(profile)
+    on_top = {
+        "Resent-From": sender or row.recipient,
+        "Resent-To": row.recipient,
+        "Resent-Date": format_datetime(now),
+        "Resent-Message-ID": f"<{message.delivery_key}@{(sender or row.recipient).rpartition('@')[2]}>",
+    }
+    # A bounce of a bounce would come back here, and be sent on again.
+    answers_itself = _is_automatic(content)
+    handed = Handover(
+        content, "" if answers_itself else sender, [row.recipient], by=f"mail account {message.mail_account.name}",
+        key=message.delivery_key, profile=profile, on_top=tuple(on_top.items()),
+    )  # fmt: skip
+    submitting.submit(handed, now=now)
+
+
+def _is_automatic(content: BinaryIO) -> bool:
+    """Whether nobody is to hear that it did not arrive (RFC 3834 section 2, RFC 3464)."""
+    head = Head.read(content)
+    is_reply = head.text("Auto-Submitted").lower() not in ("", "no")
+    return is_reply or head.text("Return-Path") == "<>" or head.text("Content-Type").startswith("multipart/report")
+
+
+def call_with(row: Destination, message: Message, content: BinaryIO, clock: Callable[[], datetime]) -> None:
+    """Call the web service with its body made of the message; without a template with the message itself."""
+    service = row.web_service
+    assert service is not None
+    content.seek(0)
+    raw = content.read()
+    body = raw
+    if service.body:
+        given = occasions.variables("destination", _facts(message, raw), clock())
+        body = body_templates.render(service.body, given).encode()
+    cause = f"message {message.message_id or message.uid} of {message.mail_account.name}"
+    calling.deliver(service, body, cause, key=message.delivery_key, clock=clock)
+
+
+def _facts(message: Message, raw: bytes) -> dict[str, Any]:
+    return {
+        "account": message.mail_account.name,
+        "message_id": message.message_id or "",
+        "sender": message.sender,
+        "subject": message.subject,
+        "size": message.size,
+        "content": base64.b64encode(raw).decode(),
+    }

@@ -1,0 +1,270 @@
+"""Sending through a profile: every accepted message handed over, none lost, whenever the worker is cut off.
+
+A message is marked as being handed over before its content goes out, and as sent after the server has said that it has
+it; both in one write, with the next one's beginning. A worker that dies leaves at most one message for each connection
+of which nobody knows whether it arrived: it is sent again, and says so.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
+
+from peewee import ModelSelect
+
+from portal import borrowing, letters, outbound, schedule, second_chance, send_outcomes
+from portal.adapters import smtp
+from portal.adapters.smtp import Reply, Session, Unsure
+from portal.db import locked, transaction
+from portal.errors import OutsideError, Refused, Unavailable
+from portal.letters import Letter
+from portal.models import OutboundMessage, OutboundProfile, OutboundState, Token, tuples
+
+#: Held while there is progress; a last answer may take ten minutes, so it is renewed while one is waited for.
+LEASE = timedelta(minutes=3)
+_LOOK_SECONDS = 30
+#: After this a run makes room for other profiles; what is left is due again at once.
+_RUN_LIMIT = timedelta(minutes=5)
+_MINUTE = timedelta(minutes=1)
+#: What waits for a profile that is not to be used is looked at this often: some of it may be too old.
+_IDLE_LOOK = timedelta(hours=1)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a run tells the time, and hears that it must stop."""
+
+    clock: Callable[[], datetime]
+    keep_going: Callable[[], bool] = lambda: True
+
+
+def send(profile_id: int, pace: Pace) -> int | None:
+    """Send what is due through a profile and return how many messages were tried; None when another is at it."""
+    now = pace.clock()
+    profile = OutboundProfile.claim(profile_id, now=now, until=now + LEASE)
+    if profile is None:
+        return None
+    with transaction():
+        _take_over(profile, now)
+        send_outcomes.give_up_old(profile, now=now)
+    run = _Run(profile, pace)
+    if run.may_begin():
+        run.work()
+    run.end()
+    return run.tried
+
+
+def due(now: datetime) -> list[int]:
+    """The ids of profiles through which something is to be sent, and which nobody works on."""
+    waiting = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.try_at <= now)
+    begun = OutboundMessage.state == OutboundState.SENDING
+    rests = OutboundProfile.look_at.is_null() | (OutboundProfile.look_at <= now)
+    query = OutboundProfile.select(OutboundProfile.id).join(OutboundMessage).where(waiting | begun, rests)
+    free = query.where(~OutboundProfile.is_held(now) | OutboundProfile.leased_until.is_null()).distinct()
+    return [row_id for (row_id,) in tuples(free)]
+
+
+def _take_over(profile: OutboundProfile, now: datetime) -> None:
+    """Messages that were being handed over when their worker died: the server may have them."""
+    words = "Its worker died while it was handed over; sent again, it may arrive twice."
+    left = (OutboundMessage.profile == profile.id) & (OutboundMessage.state == OutboundState.SENDING)
+    again = {"state": OutboundState.QUEUED, "try_at": now, "repeated_at": now, "answer": words}
+    OutboundMessage.update(again).where(left).execute()
+
+
+def release(profile_id: int) -> None:
+    """The worker that held this profile is known to be dead: another may go on at once."""
+    freed = {"leased_until": None, "version": OutboundProfile.version + 1}
+    held = (OutboundProfile.id == profile_id) & OutboundProfile.leased_until.is_null(False)
+    OutboundProfile.update(freed).where(held).execute()
+
+
+class _Run:
+    def __init__(self, profile: OutboundProfile, pace: Pace) -> None:
+        self.profile, self.clock, self.pace = profile, pace.clock, pace
+        self.tried = 0
+        self._ends_at = pace.clock() + _RUN_LIMIT
+        self._sessions: SimpleQueue[Session] = SimpleQueue()
+        self._opened = ExitStack()
+        #: The token that the first connection signed in with. None: by password, or not at all.
+        self._token: Token | None = None
+        self._lanes = profile.connections
+        #: When the server is tried again. None: it works.
+        self._rests_until: datetime | None = None
+        self._ahead: list[Letter] = []
+        self._is_ours = True
+
+    def may_begin(self) -> bool:
+        """Whether there is anything to send, and somebody who may."""
+        now, profile = self.clock(), self.profile
+        if profile.look_at and profile.look_at > now:
+            self._rests_until = profile.look_at
+            return False
+        if not profile.is_valid:
+            self._rests_until = now + _IDLE_LOOK
+            return False
+        if not self._waiting().exists():
+            return False
+        try:
+            if profile.token:
+                borrowing.stop_if_person_needed(profile.token)
+        except Refused as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _waiting(self) -> "ModelSelect[OutboundMessage]":
+        due = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.try_at <= self.clock())
+        return OutboundMessage.select().where(OutboundMessage.profile == self.profile.id, due)
+
+    def work(self) -> None:
+        """Over as many connections as there may be, opened as they are needed."""
+        with self._opened:
+            try:
+                self._sessions.put(self._first_session())
+            except OutsideError as error:
+                self._fail(error)
+                return
+            with ThreadPoolExecutor(self._lanes) as threads:
+                self._keep_busy(threads)
+
+    def _first_session(self) -> Session:
+        """Signed in, with another token if the one in use is not taken: what the other connections then use."""
+
+        def sign_in(token: Token | None) -> Session:
+            self._token = token
+            return self._open()
+
+        if self.profile.token is None:
+            return sign_in(None)
+        return second_chance.attempt(
+            self.profile.token, sign_in, min_life=outbound.TOKEN_MIN_LIFE,
+            failing_since=self.profile.failing_since, clock=self.clock,
+        )  # fmt: skip
+
+    def _open(self) -> Session:
+        at, credential = outbound.server(self.profile), outbound.credential(self.profile, self._token)
+        return self._opened.enter_context(smtp.session(at, credential))
+
+    def _keep_busy(self, threads: ThreadPoolExecutor) -> None:
+        """One write for all that has ended meanwhile, and for the beginning of what takes its place."""
+        going: dict[Future[dict[str, Reply]], Letter] = {}
+        while True:
+            done = wait(going, _LOOK_SECONDS, FIRST_COMPLETED).done if going else set()
+            self._hold()
+            with transaction():
+                for future in done:
+                    self._note(going.pop(future), future)
+                begun = self._begin(self._lanes - len(going))
+            for letter in begun:
+                going[threads.submit(self._hand_over, letter)] = letter
+            if not going:
+                return
+
+    def _hold(self) -> None:
+        """Keep the lease; when it is lost, nothing more is begun."""
+        until = self.profile.leased_until
+        if until is None or until - self.clock() < LEASE / 2:
+            self._is_ours = self._is_ours and self.profile.extend(until=self.clock() + LEASE)
+
+    def _hand_over(self, letter: Letter) -> dict[str, Reply]:
+        """In a thread of its own. A server may end a connection after so many messages: then over a new one."""
+        try:
+            session = self._sessions.get_nowait()
+        except Empty:
+            session = self._open()
+        try:
+            answers = session.send(letter.envelope, letters.parts(letter))
+        except Unsure:
+            raise
+        except Unavailable:
+            if not session.has_sent:
+                raise
+            session = self._open()
+            answers = session.send(letter.envelope, letters.parts(letter))
+        self._sessions.put(session)
+        return answers
+
+    def _note(self, letter: Letter, future: Future[dict[str, Reply]]) -> None:
+        now = self.clock()
+        try:
+            send_outcomes.write_answers(letter.row, future.result(), now=now)
+        except Unsure as error:
+            letter.row.repeated_at = now
+            send_outcomes.put_off(letter.row, f"{error} Sent again, it may arrive twice.", now=now)
+        except OutsideError as error:
+            self._one_lane_less(error)
+            letter.row.state, letter.row.try_at, letter.row.answer = OutboundState.QUEUED, now, str(error)
+            letter.row.save()
+        except Exception:  # of another thread, whose last frame this is
+            logger.exception("Message %s failed inside", letter.row.id)
+            send_outcomes.put_off(letter.row, "The portal failed inside; its log has the details.", now=now)
+        else:
+            self._server_works(now)
+
+    def _server_works(self, now: datetime) -> None:
+        profile = self.profile
+        profile.sent_at, profile.failing_since, profile.failure, profile.tries = now, None, None, 0
+
+    def _one_lane_less(self, error: OutsideError) -> None:
+        """A server that takes two connections and not three is no failure; one that takes none is."""
+        self._lanes -= 1
+        if self._lanes <= 0 and self._rests_until is None:
+            self._fail(error)
+
+    def _fail(self, error: OutsideError) -> None:
+        now, profile = self.clock(), self.profile
+        profile.tries += 1
+        profile.failing_since, profile.failure = profile.failing_since or now, str(error)
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        self._lanes, self._rests_until = 0, schedule.retry_at(now, profile.tries, asked)
+
+    def _begin(self, free: int) -> list[Letter]:
+        """The next messages, marked as being handed over."""
+        now = self.clock()
+        goes_on = self._is_ours and self.pace.keep_going() and now < self._ends_at
+        free = min(free, self._allowance(now)) if goes_on and free > 0 else 0
+        if len(self._ahead) < free:
+            self._ahead = letters.read(self._waiting())
+        begun, self._ahead = self._ahead[: max(free, 0)], self._ahead[max(free, 0) :]
+        begun = _not_dropped(begun) if begun else []
+        for letter in begun:
+            letter.row.state, letter.row.begun_at = OutboundState.SENDING, now
+            letter.row.save()
+        self.tried += len(begun)
+        return begun
+
+    def _allowance(self, now: datetime) -> int:
+        """How many more messages may be begun in this minute."""
+        if self.profile.per_minute is None:
+            return self._lanes
+        return self.profile.per_minute - self._begun_since(now - _MINUTE).count()
+
+    def _begun_since(self, then: datetime) -> "ModelSelect[OutboundMessage]":
+        return OutboundMessage.select().where(
+            OutboundMessage.profile == self.profile.id, OutboundMessage.begun_at > then
+        )
+
+    def end(self) -> None:
+        """Give the profile back; it rests if its server fails, or has had enough for a minute."""
+        now = self.clock()
+        self.profile.look_at = self._rests_until
+        if self._rests_until is None and self.profile.per_minute and self._allowance(now) <= 0:
+            oldest = self._begun_since(now - _MINUTE).order_by(OutboundMessage.begun_at).get()
+            self.profile.look_at = oldest.begun_at and oldest.begun_at + _MINUTE
+        self.profile.give_back()
+
+
+def _not_dropped(ahead: list[Letter]) -> list[Letter]:
+    """Those that nobody has dropped since they were read."""
+    ids = [letter.row.id for letter in ahead]
+    query = OutboundMessage.select(OutboundMessage.id).where(
+        OutboundMessage.id.in_(ids), OutboundMessage.state == OutboundState.QUEUED
+    )
+    there = {row.id for row in locked(query)}
+    return [letter for letter in ahead if letter.row.id in there]

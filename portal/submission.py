@@ -1,0 +1,105 @@
+"""The submission listener (RFC 6409): programs of this machine that speak SMTP only send mail with an API key."""
+
+import asyncio
+import logging
+import signal
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from portal import api_keys, guessing, startup, submitting
+from portal.config import Config
+from portal.db import connected
+from portal.errors import ConfigError, PortalError, Refused
+from portal.submitting import Handover
+
+#: Above RFC 5321's, for lines that PHP and others send too long; they are broken up on their way.
+_LONGEST_LINE = 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class _Smtp(SMTP):
+    line_length_limit = _LONGEST_LINE
+
+
+class Handler:
+    """Takes a message on once it is in the database."""
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if len(envelope.rcpt_tos) >= submitting.MOST_RECIPIENTS:
+            return "452 4.5.3 Too many recipients"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        return await asyncio.to_thread(_take, str(session.auth_data), envelope)
+
+
+def _take(key_name: str, envelope: Envelope) -> str:
+    content = envelope.original_content or b""
+    handed = Handover(BytesIO(content), envelope.mail_from or "", list(envelope.rcpt_tos), by=f"API key {key_name}")
+    try:
+        with connected():
+            row = submitting.submit(handed, now=datetime.now(UTC))
+    except Refused as error:
+        return f"550 5.7.1 {_ascii(str(error))}"
+    except Exception:  # the outermost frame of this message: the program keeps it
+        logger.exception("A message was not taken")
+        return "451 4.3.0 The portal failed inside; its log has the details"
+    return f"250 2.0.0 Queued as {row.key}"
+
+
+def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: Any) -> AuthResult:
+    """AUTH PLAIN or LOGIN: any user name, the API key as the password."""
+    address = str(session.peer[0]) if session.peer else ""
+    try:
+        with connected():
+            row = api_keys.admitted(_password(given), address, now=datetime.now(UTC))
+            api_keys.require_sending(row)
+    except guessing.Throttled:
+        return AuthResult(success=False, handled=False, message="454 4.7.0 Too many wrong keys; try again later")
+    except PortalError as error:
+        return AuthResult(success=False, handled=False, message=f"535 5.7.8 {_ascii(str(error))}")
+    return AuthResult(success=True, auth_data=row.name)
+
+
+def _password(given: Any) -> str:
+    password = given.password if isinstance(given, LoginPassword) else b""
+    return password.decode("utf-8", "replace")
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def make_server() -> SMTP:
+    """One conversation. In the clear, for it goes on within this machine alone."""
+    return _Smtp(
+        Handler(), authenticator=authenticate, auth_required=True, auth_require_tls=False,
+        data_size_limit=submitting.MOST_BYTES, hostname="localhost", ident="Mail Token Portal", enable_SMTPUTF8=True,
+    )  # fmt: skip
+
+
+def main(config: Config) -> None:
+    """Listen until told to stop."""
+    if config.submission is None:
+        raise ConfigError("PORTAL_SUBMISSION: name host and port, for example 127.0.0.1:2525")
+    startup.start(config)
+    asyncio.run(_listen(*config.submission))
+
+
+async def _listen(host: str, port: int) -> None:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        server = await loop.create_server(make_server, host, port)
+    except OSError as error:
+        raise ConfigError(f"PORTAL_SUBMISSION: {host}:{port} cannot be used: {error.strerror}") from error
+    async with server:
+        await stopped.wait()

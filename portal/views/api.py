@@ -1,0 +1,162 @@
+"""The HTTP API for programs: tokens to borrow, mail to send. Who asks has an API key, or comes by the local socket."""
+
+import json
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+from datetime import timedelta
+from io import BytesIO
+
+from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from portal import access, api_keys, borrowing, guessing, hand_outs, openapi, outbound, submitting, token_configs
+from portal.errors import Invalid, NotFound, PortalError, Refused, Unavailable
+from portal.hand_outs import Borrowing
+from portal.models import ApiKey, Token
+from portal.submitting import Handover
+
+bp = Blueprint("api", __name__, url_prefix="/api/v1")
+_LONGEST = 24 * 3600
+_USUAL_SECONDS = 60
+#: By the class of what went wrong; the first that fits.
+_STATUS: list[tuple[type[PortalError], int, str]] = [
+    (api_keys.NotAdmitted, 401, "Not admitted"),
+    (api_keys.NotAllowed, 403, "Not allowed"),
+    (guessing.Throttled, 429, "Too many requests"),
+    (submitting.NotTaken, 422, "Not taken"),
+    (outbound.NotServed, 422, "Not taken"),
+    (Unavailable, 503, "Not available now"),
+    (Refused, 409, "A person must act"),
+    (NotFound, 404, "Not found"),
+    (Invalid, 400, "Bad request"),
+]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. ``key`` None: a user of this machine, whom the socket has let in."""
+
+    key: ApiKey | None
+    #: An address, or ``user NAME``.
+    place: str
+
+    @property
+    def name(self) -> str:
+        return self.key.name if self.key else self.place
+
+
+@bp.get("/tokens/<path:reference>")
+@access.public
+def token(reference: str) -> Response:
+    caller, now = _caller(), g.now
+    row = _token(caller, reference)
+    usable = borrowing.usable_access_token(row.id, min_life=_min_life(), actor=caller.name)
+    hand_outs.note(Borrowing(caller.key.id if caller.key else None, row.id, caller.place), now=now)
+    assert usable.access_token is not None
+    return _json(
+        {
+            "access_token": usable.access_token.reveal(),
+            "expires_at": f"{usable.expires_at:%Y-%m-%dT%H:%M:%SZ}" if usable.expires_at else None,
+            "expires_in": int((usable.expires_at - now).total_seconds()) if usable.expires_at else None,
+            "token_type": "Bearer",
+            "owner": usable.owner,
+        }
+    )
+
+
+def _token(caller: Caller, reference: str) -> Token:
+    """The token of that name; who has a key for others does not learn which names there are."""
+    try:
+        row = token_configs.find(reference)
+    except NotFound:
+        if caller.key is None:
+            raise
+        api_keys.require_config(caller.key, [])
+        raise
+    if caller.key:
+        api_keys.require_config(caller.key, [row.token_config.id])
+    return row
+
+
+def _min_life() -> timedelta:
+    text = request.args.get("min_seconds", str(_USUAL_SECONDS))
+    if not (text.isascii() and text.isdigit() and int(text) <= _LONGEST):
+        raise Invalid({"min_seconds": f"a whole number from 0 to {_LONGEST}"})
+    return timedelta(seconds=int(text))
+
+
+@bp.post("/messages")
+@access.public
+def send() -> Response:
+    caller = _caller()
+    if caller.key:
+        api_keys.require_sending(caller.key)
+    content = BytesIO(request.get_data())
+    handed = Handover(
+        content, request.args.get("sender", ""), request.args.getlist("recipient"), by=caller.name,
+        full_name=request.args.get("full_name", ""),
+    )  # fmt: skip
+    row = submitting.submit(handed, now=g.now)
+    return _json({"id": row.key, "message_id": row.message_id}, 202)
+
+
+@bp.get("/openapi.json")
+@access.public
+def description() -> Response:
+    return _json(openapi.document())
+
+
+def _caller() -> Caller:
+    """Who asks, or NotAdmitted."""
+    if user := _local_user():
+        return Caller(None, f"user {user}")
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    address = request.remote_addr or ""
+    return Caller(api_keys.admitted(key.strip() if scheme.lower() == "bearer" else "", address, now=g.now), address)
+
+
+def _local_user() -> str | None:
+    """The user at the other end of the portal's unix socket, by the kernel's word; None: it is no unix socket."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None or connection.family != socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _json(body: object, status: int = 200) -> Response:
+    response = Response(json.dumps(body), status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.errorhandler(PortalError)
+def problem(error: PortalError) -> Response:
+    """RFC 9457, in the sentence that people read elsewhere."""
+    status, title = next(
+        ((status, title) for kind, status, title in _STATUS if isinstance(error, kind)), (500, "Failed")
+    )
+    response = _problem(status, title, str(error))
+    seconds = error.retry_after if isinstance(error, Unavailable) else getattr(error, "seconds", None)
+    if seconds is not None:
+        response.headers["Retry-After"] = str(seconds)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="Mail Token Portal"'
+    return response
+
+
+@bp.errorhandler(HTTPException)
+def http_problem(error: HTTPException) -> Response:
+    return _problem(error.code or 500, error.name, error.description or error.name)
+
+
+def _problem(status: int, title: str, detail: str) -> Response:
+    response = _json({"type": "about:blank", "title": title, "status": status, "detail": detail}, status)
+    response.mimetype = "application/problem+json"
+    return response

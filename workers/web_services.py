@@ -1,0 +1,18 @@
+"""Jobs on calls of web services."""
+
+from datetime import UTC, datetime
+
+from portal import calling
+from portal.db import connected
+
+
+def call(call_id: int) -> None:
+    """Try one call. How it went is in its row."""
+    with connected():
+        calling.call(call_id, lambda: datetime.now(UTC))
+
+
+def release(call_id: int) -> None:
+    """The process that made this call was killed: another may go on at once."""
+    with connected():
+        calling.release(call_id, now=datetime.now(UTC))
