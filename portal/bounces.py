@@ -7,7 +7,6 @@ from datetime import datetime
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.nonmultipart import MIMENonMultipart
-from email.mime.text import MIMEText
 from email.utils import format_datetime, formataddr, make_msgid
 
 from portal import envelopes, outbound, settings, submitting
@@ -55,7 +54,9 @@ def notification(
     report["Subject"] = "Undelivered mail returned to sender"
     report["Date"], report["Message-ID"] = format_datetime(now), make_msgid(domain=author.rpartition("@")[2])
     report["Auto-Submitted"], report["In-Reply-To"] = "auto-replied", message.message_id
-    report.attach(MIMEText(_for_people(message, failed), "plain", "utf-8"))
+    people = EmailMessage()
+    people.set_content(_for_people(message, failed), cte="quoted-printable")
+    report.attach(people)
     report.attach(_for_programs(message, failed, now))
     report.attach(_header_of(message))
     return report

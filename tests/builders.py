@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from portal import (
     destinations,
@@ -215,11 +216,11 @@ def make_service(
     token: Token | None = None,
     secret: str | None = None,
     name: str = "",
-    **more: str,
+    **more: Any,
 ) -> WebService:
     entered = web_services.Fields(
         name=name or f"Service {next(_number)}", url=url, authentication=authentication, token=token, **more
-    )  # type: ignore[arg-type]  # texts alone
+    )
     return web_services.add(entered, Secret(secret) if secret else None, actor="test", now=NOW)
 
 

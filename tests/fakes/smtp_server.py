@@ -1,0 +1,148 @@
+"""An SMTP server that speaks the protocol and does what the test says."""
+
+import base64
+import json
+import ssl
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from portal.sandbox import certificates
+from tests.real.postgresql import free_port
+
+
+@dataclass
+class Taken:
+    sender: str
+    recipients: list[str]
+    content: bytes
+    user: str
+
+
+@dataclass
+class Behaviour:
+    """What it does; a test changes it between two acts."""
+
+    #: Access tokens, and passwords, that open it. None: nobody signs in.
+    opens: set[str] | None = None
+    mechanisms: tuple[str, ...] = ("XOAUTH2", "PLAIN")
+    #: What it answers to a recipient, or a message, other than 250.
+    recipients: dict[str, str] = field(default_factory=dict)
+    mail: str = "250 OK"
+    data: str = "250 2.0.0 Taken"
+    #: So many messages, then it closes the connection; 0: any number.
+    closes_after: int = 0
+    #: It takes the message and hangs up before it says so; so many times.
+    hangs_up_after_data: int = 0
+    most_connections: int = 100
+
+
+class _Smtp(SMTP):
+    command_size_limit = 12288
+    line_length_limit = 16384
+
+    def __init__(self, fake: "FakeSmtpServer", **options: Any) -> None:
+        self.fake = fake
+        self._user = ""
+        super().__init__(fake, **options)
+
+    async def auth_XOAUTH2(self, server: SMTP, arguments: list[str]) -> AuthResult:  # noqa: N802 - the library's names
+        return await self._bearer(arguments, b"")
+
+    async def auth_OAUTHBEARER(self, server: SMTP, arguments: list[str]) -> AuthResult:  # noqa: N802
+        return await self._bearer(arguments, b"\x01")
+
+    async def _bearer(self, arguments: list[str], ends_with: bytes) -> AuthResult:
+        blob = base64.b64decode(arguments[1])
+        fields = blob.replace(b",", b"\x01").split(b"\x01")
+        token = next(part.removeprefix(b"auth=Bearer ") for part in fields if part.startswith(b"auth=")).decode()
+        user = next(part.partition(b"=")[2] for part in fields if part.startswith((b"user=", b"a=", b"n\x01"))).decode()
+        self.fake.tokens_seen.append(token)
+        if token in (self.fake.does.opens or ()):
+            return AuthResult(success=True, auth_data=user)
+        challenge = base64.b64encode(json.dumps({"status": "401", "schemes": "bearer", "scope": "mail"}).encode())
+        await self.push(f"334 {challenge.decode()}")
+        assert base64.b64decode((await self._reader.readline()).strip()) == ends_with
+        return AuthResult(success=False, handled=False, message="535 5.7.8 Username and Password not accepted")
+
+
+@dataclass
+class FakeSmtpServer:
+    """``does`` says how it behaves, ``took`` what it has."""
+
+    port: int = 0
+    does: Behaviour = field(default_factory=Behaviour)
+    took: list[Taken] = field(default_factory=list)
+    tokens_seen: list[str] = field(default_factory=list)
+    connections: int = 0
+    _now: "Counter[str]" = field(default_factory=Counter)
+    _controller: Controller | None = None
+
+    def start(self, folder: Path | None = None) -> "FakeSmtpServer":
+        """``folder``: certificates, for TLS from the first byte or STARTTLS; None: in the clear."""
+        self.port = self.port or free_port()
+        fake, context = self, certificates.server_context(folder) if folder else None
+        self._controller = _controller(fake, context)
+        self._controller.start()
+        self.connections = 0  # the controller has tried it out
+        return self
+
+    def stop(self) -> None:
+        if self._controller:
+            self._controller.stop()
+            self._controller = None
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.does.mail.startswith("250"):
+            envelope.mail_from = address
+        return self.does.mail
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        answer = self.does.recipients.get(address, "250 OK")
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if self.does.data.startswith("250"):
+            content = envelope.original_content or b""
+            user = (
+                session.auth_data.login.decode()
+                if isinstance(session.auth_data, LoginPassword)
+                else str(session.auth_data or "")
+            )
+            self.took.append(Taken((envelope.mail_from or "").strip("<>"), list(envelope.rcpt_tos), content, user))
+        if self.does.hangs_up_after_data:
+            self.does.hangs_up_after_data -= 1
+            server.transport.abort()
+        server.sent = getattr(server, "sent", 0) + 1
+        return self.does.data
+
+
+def _controller(fake: FakeSmtpServer, context: ssl.SSLContext | None) -> Controller:
+    def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, given: Any) -> AuthResult:
+        good = given.password.decode() in (fake.does.opens or ())
+        return AuthResult(success=good, handled=False, auth_data=given)
+
+    class Ours(Controller):
+        def factory(self) -> Any:
+            fake.connections += 1
+            wanted = fake.does.opens is not None
+            hidden = {"XOAUTH2", "OAUTHBEARER", "PLAIN", "LOGIN"} - set(fake.does.mechanisms)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _Smtp(
+                    fake, auth_required=wanted, auth_require_tls=False, authenticator=authenticate if wanted else None,
+                    auth_exclude_mechanism=sorted(hidden), tls_context=context, hostname="fake.test",
+                )  # fmt: skip
+
+    return Ours(fake, hostname="127.0.0.1", port=fake.port)
