@@ -32,5 +32,6 @@ def set_up(log_format: LogFormat) -> None:
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
     # A line for each job and connection says nothing that the run's own log does not.
-    for name in ("rq", "rq.worker", "imapclient"):
+    # And aiosmtpd, at INFO, writes every command of a client: AUTH among them.
+    for name in ("rq", "rq.worker", "imapclient", "mail.log"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from portal import settings
-from portal.models import Heartbeat, Message, Run, RunOutcome, tuples
+from portal.models import Heartbeat, Message, OutboundMessage, Run, RunOutcome, WebServiceCall, tuples
 
 _NAME = "retention"
 _EVERY = timedelta(hours=1)
@@ -14,7 +14,7 @@ _AT_ONCE = 2000
 
 
 def purge(now: datetime) -> int:
-    """Once an hour, forget what is older than Retention: runs, and messages that are off their server; how many rows.
+    """Once an hour, forget what is older than Retention: runs, messages off their server, mail sent, calls; how many.
 
     Messages still on the server stay in the ledger however old they are: without their row they would come again.
     """
@@ -25,8 +25,10 @@ def purge(now: datetime) -> int:
     quiet = (Run.started_at < now - _QUIET) & (Run.outcome == RunOutcome.DONE) & (Run.found == 0)
     runs = Run.select(Run.id).where(ended, (Run.started_at < before) | quiet).limit(_AT_ONCE)
     gone = Message.select(Message.id).where(Message.removed_at < before).limit(_AT_ONCE)
+    sent = OutboundMessage.select(OutboundMessage.id).where(OutboundMessage.settled_at < before).limit(_AT_ONCE)
+    called = WebServiceCall.select(WebServiceCall.id).where(WebServiceCall.ended_at < before).limit(_AT_ONCE)
     forgotten = 0
-    for model, query in ((Run, runs), (Message, gone)):
+    for model, query in ((Run, runs), (Message, gone), (OutboundMessage, sent), (WebServiceCall, called)):
         ids = [row_id for (row_id,) in tuples(query)]
         forgotten += model.delete().where(model.id.in_(ids)).execute() if ids else 0
     return forgotten

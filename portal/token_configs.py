@@ -280,6 +280,13 @@ def tokens_of(config: TokenConfig) -> list[Token]:
     return list(Token.select().where(Token.token_config == config.id).order_by(Token.id))
 
 
+def named_by(reference: str) -> list[TokenConfig]:
+    """The configurations that ``CONFIG`` or ``CONFIG/OWNER`` may mean: a name may have a slash in it."""
+    parts = reference.split("/")
+    names = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return list(TokenConfig.select().where(TokenConfig.name.in_(names)))
+
+
 def find(reference: str) -> Token:
     """The token that ``CONFIG``, ``CONFIG/OWNER`` or (without an owner) ``CONFIG/`` names; Invalid for several."""
     exact = TokenConfig.get_or_none(TokenConfig.name == reference)

@@ -107,7 +107,9 @@ def _errors(app: Flask) -> None:
         return render_template("bug.html"), 500
 
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> tuple[str, int]:
+    def http_error(error: HTTPException) -> Response | tuple[str, int]:
+        if request.path.startswith(f"{views.api.bp.url_prefix}/"):
+            return views.api.http_problem(error)
         texts = {
             403: "Your role does not allow this. Ask an admin of the portal.",
             404: "There is no such page. The menu above leads to all there are.",

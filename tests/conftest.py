@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from click.testing import CliRunner, Result
 from flask import Flask
 from playhouse.pool import PooledDatabase
 
 from portal import create_app, jobs, log, sealing, startup, users
 from portal.adapters import tls
+from portal.cli import portal
 from portal.config import Config, from_environment
 from portal.db import connected, database, open_database
 from portal.models import Destination, Role
@@ -109,6 +111,8 @@ def _empty() -> None:
         database.execute_sql("DELETE FROM setting WHERE name <> 'KeyCanary'")
 
 
+#: A command line of the portal.
+Run = Callable[..., Result]
 #: How many queries an act makes.
 Queries = Callable[[Callable[[], object]], int]
 
@@ -210,3 +214,26 @@ def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def pytest_configure() -> None:
     for name in ("PORTAL_DATA", "DATABASE_URL", "REDIS_URL", "PORTAL_CA_FILE"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def run(db: None, config: Config, certificate_folder: Path) -> Run:
+    environment = {
+        "PORTAL_DATA": str(config.data_dir),
+        "PORTAL_KEYS_FILE": str(config.keys_file),
+        "DATABASE_URL": config.database_url,
+        "PORTAL_CA_FILE": str(certificate_folder / "ca.pem"),
+    }
+
+    def invoke(*arguments: str, stdin: str = "", code: int = 0) -> Result:
+        unbind()
+        result = CliRunner().invoke(portal, arguments, input=stdin, env=environment, catch_exceptions=False)
+        connected().__enter__()
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        if arguments[:2] != ("token", "get"):
+            for secret in SECRETS:
+                assert secret not in result.output
+        return result
+
+    return invoke

@@ -1,57 +1,27 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from portal import signing_in
-from portal.cli import portal
-from portal.config import Config
-from portal.db import connected
 from portal.models import AfterFetch, MailAccount, Token, TokenConfig, User
 from portal.sealing import Secret
 from tests.builders import (
     ACCESS_TOKEN,
     CLIENT_SECRET,
     PASSWORD,
-    REFRESH_TOKEN,
     fresh,
     make_account,
     make_config,
     make_destination,
     make_token,
 )
-from tests.conftest import unbind
+from tests.conftest import Run
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(db: None, config: Config, certificate_folder: Path) -> Run:
-    environment = {
-        "PORTAL_DATA": str(config.data_dir),
-        "PORTAL_KEYS_FILE": str(config.keys_file),
-        "DATABASE_URL": config.database_url,
-        "PORTAL_CA_FILE": str(certificate_folder / "ca.pem"),
-    }
-
-    def invoke(*arguments: str, stdin: str = "", code: int = 0) -> Result:
-        unbind()
-        result = CliRunner().invoke(portal, arguments, input=stdin, env=environment, catch_exceptions=False)
-        connected().__enter__()
-        assert result.exit_code == code, result.output
-        assert "Traceback" not in result.output
-        if arguments[:2] != ("token", "get"):
-            for secret in (CLIENT_SECRET, ACCESS_TOKEN, REFRESH_TOKEN, PASSWORD):
-                assert secret not in result.output
-        return result
-
-    return invoke
 
 
 def listed(result: Result) -> Any:

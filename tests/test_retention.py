@@ -4,8 +4,17 @@ from pathlib import Path
 import pytest
 
 from portal import retention, settings
-from portal.models import Message, MessageState, Run, RunLine, RunOutcome
-from tests.builders import NOW, make_account, make_destination, make_token
+from portal.models import Message, MessageState, OutboundMessage, Run, RunLine, RunOutcome, WebServiceCall
+from tests.builders import (
+    NOW,
+    make_account,
+    make_call,
+    make_destination,
+    make_message,
+    make_profile,
+    make_service,
+    make_token,
+)
 
 pytestmark = pytest.mark.usefixtures("db")
 DAY = timedelta(days=1)
@@ -26,6 +35,18 @@ def test_old_runs_and_messages_that_are_off_their_server_are_forgotten_and_nothi
     assert Run.select().count() == 2
     assert RunLine.select().count() == 1
     assert Run.get_by_id(running.id)
+
+
+def test_mail_that_was_sent_and_calls_that_were_made_are_forgotten_in_their_time() -> None:
+    make_profile()
+    old, new, waiting = make_message(), make_message(), make_message()
+    for row, settled in ((old, NOW - 91 * DAY), (new, NOW - 89 * DAY), (waiting, None)):
+        OutboundMessage.update(settled_at=settled).where(OutboundMessage.id == row.id).execute()
+    call = make_call(make_service())
+    WebServiceCall.update(ended_at=NOW - 91 * DAY).execute()
+    assert retention.purge(NOW) == 2
+    assert [row.id for row in OutboundMessage.select()] == [new.id, waiting.id]
+    assert WebServiceCall.get_or_none(WebServiceCall.id == call.id) is None
 
 
 def test_it_looks_once_an_hour() -> None:

@@ -400,3 +400,8 @@ def test_a_server_without_starttls_gets_neither_token_nor_mail(server: FakeSmtpS
     send(profile)
     assert "does not begin TLS" in (profile_now(profile).failure or "")
     assert (server.took, server.tokens_seen) == ([], [])
+
+
+def content_of(message: OutboundMessage) -> bytes:
+    """What will go out."""
+    return b"".join(bytes(part.content) for part in message.parts.order_by(OutboundPart.number))

@@ -97,6 +97,8 @@ class OutboundMessage(Row):
 
     kind = "outbound message"
     recipients: "ModelSelect[OutboundRecipient]"
+    parts: "ModelSelect[OutboundPart]"
+    bounces: "ModelSelect[OutboundMessage]"
 
     #: NULL: the profile is gone.
     profile = ForeignKeyField(OutboundProfile, backref="messages", null=True, on_delete="SET NULL")

@@ -1,0 +1,244 @@
+"""The HTTP API: a living token for who may have it, a clear no for everybody else."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from portal import api_keys, hand_outs
+from portal.models import ApiKey, Event, HandOut, OutboundMessage, Token, TokenConfig
+from tests.builders import ACCESS_TOKEN, NOW, make_config, make_profile, make_token
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+@pytest.fixture(autouse=True)
+def nobody_known() -> Iterator[None]:
+    hand_outs.forget()
+    yield
+    hand_outs.forget()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def key_for(*configs: TokenConfig, name: str = "Backup", **more: object) -> str:
+    entered = api_keys.Fields(name, list(configs), **more)  # type: ignore[arg-type]
+    return api_keys.add(entered, actor="test", now=NOW)[1].reveal()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def refusals() -> list[str]:
+    return [event.details for event in Event.select().where(Event.action == "API-key:refused").order_by(Event.id)]
+
+
+def living_token(**changes: object) -> Token:
+    return make_token(make_config("Office", **changes), signed_in_at=now())  # type: ignore[arg-type]
+
+
+def test_a_program_gets_a_token_that_lives(client: FlaskClient) -> None:
+    token = living_token()
+    key = key_for(token.token_config)
+    for path in ("Office", "Office/helpdesk@example.test"):
+        response = client.get(f"/api/v1/tokens/{path}", headers=bearer(key))
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "no-store"
+        body = response.get_json()
+        assert (body["access_token"], body["token_type"], body["owner"]) == (
+            ACCESS_TOKEN,
+            "Bearer",
+            "helpdesk@example.test",
+        )
+        assert 3500 < body["expires_in"] <= 3600
+        assert datetime.fromisoformat(body["expires_at"]) > now()
+
+
+def test_a_token_that_would_end_too_soon_is_renewed_first(client: FlaskClient, provider: FakeProvider) -> None:
+    provider.grants()
+    token = make_token(make_config("Office", base=provider.url), signed_in_at=now() - timedelta(minutes=50))
+    key = key_for(token.token_config)
+    first = client.get("/api/v1/tokens/Office?min_seconds=60", headers=bearer(key)).get_json()
+    assert first["access_token"] == ACCESS_TOKEN
+    second = client.get("/api/v1/tokens/Office?min_seconds=1200", headers=bearer(key)).get_json()
+    assert second["access_token"] == NEW_ACCESS_TOKEN
+
+
+def test_a_token_that_lives_is_given_while_the_provider_is_down(client: FlaskClient, provider: FakeProvider) -> None:
+    provider.says(b"<html>", 503)
+    token = make_token(make_config("Office", base=provider.url), signed_in_at=now() - timedelta(minutes=50))
+    key = key_for(token.token_config)
+    response = client.get("/api/v1/tokens/Office?min_seconds=1200", headers=bearer(key))
+    assert response.get_json()["access_token"] == ACCESS_TOKEN
+    Token.update(expires_at=now() - timedelta(minutes=1)).execute()
+    response = client.get("/api/v1/tokens/Office", headers=bearer(key))
+    assert response.status_code == 503
+    assert response.mimetype == "application/problem+json"
+    assert int(response.headers["Retry-After"]) > 0
+
+
+def test_what_only_a_person_can_mend_is_said(client: FlaskClient) -> None:
+    token = living_token()
+    Token.update(refused_at=NOW, failure="invalid_grant: revoked").execute()
+    response = client.get("/api/v1/tokens/Office", headers=bearer(key_for(token.token_config)))
+    assert response.status_code == 409
+    assert "sign it in again: invalid_grant: revoked" in response.get_json()["detail"]
+
+
+@pytest.mark.parametrize("headers", [{}, bearer("mtp_wrong"), {"Authorization": "Basic x"}, bearer("")])
+def test_a_wrong_key_opens_nothing(client: FlaskClient, headers: dict[str, str]) -> None:
+    living_token()
+    response = client.get("/api/v1/tokens/Office", headers=headers)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert refusals() == ["There is no such API key."]
+
+
+def test_a_key_that_has_ended_opens_nothing(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config, ends_at=NOW + timedelta(days=1))
+    ApiKey.update(ends_at=NOW - timedelta(days=1)).execute()
+    assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 401
+    assert refusals() == ["This API key has ended."]
+
+
+def test_a_key_opens_nothing_from_another_network(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config, networks="10.1.0.0/16, 192.0.2.7")
+    for address, status in (("10.1.2.3", 200), ("::ffff:192.0.2.7", 200), ("192.0.2.8", 401), ("2001:db8::1", 401)):
+        response = client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
+        assert response.status_code == status, address
+    assert refusals() == ["This API key may not be used from here."] * 2
+
+
+def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> None:
+    living_token()
+    key = key_for(make_config("Other"))
+    for name in ("Office", "no such name", "Office/nobody@x.test"):
+        response = client.get(f"/api/v1/tokens/{name}", headers=bearer(key))
+        assert response.status_code == 403, name
+        assert "is not for such a token, or there is none" in response.get_json()["detail"]
+
+
+def test_a_deleted_key_opens_nothing_from_the_next_request_on(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config)
+    assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 200
+    api_keys.delete(ApiKey.get(), actor="test", now=NOW)
+    assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 401
+
+
+def test_a_thousand_guesses_are_slowed_down_and_a_good_key_is_not(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config)
+    statuses = [client.get("/api/v1/tokens/Office", headers=bearer(f"mtp_{n}")).status_code for n in range(1000)]
+    assert (statuses.count(401), statuses.count(429)) == (50, 950)
+    assert len(refusals()) == 50
+    response = client.get("/api/v1/tokens/Office", headers=bearer("mtp_x"))
+    assert int(response.headers["Retry-After"]) > 600
+    assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 200
+
+
+def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config)
+    for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"):
+        client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
+    hand_outs.flush(now())
+    counts = {row.borrower: row.count for row in HandOut.select()}
+    assert counts == {"10.0.0.1": 3, "10.0.0.2": 1}
+    told = [event.actor for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
+    assert told == ["Backup (10.0.0.1)", "Backup (10.0.0.2)"]
+    assert (ApiKey.get().used_from, api_keys.handed_out(ApiKey.get())) == ("10.0.0.1", 4)
+
+
+def test_who_comes_back_after_a_long_time_is_told_again(client: FlaskClient) -> None:
+    token = living_token()
+    key_for(token.token_config)
+    borrowing = hand_outs.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
+    hand_outs.note(borrowing, now=NOW)
+    hand_outs.forget()
+    hand_outs.note(borrowing, now=NOW + timedelta(days=40))
+    details = [event.details for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
+    assert details == ["for the first time", "again, after 40 days"]
+
+
+@pytest.mark.parametrize("text", ["-1", "1e3", "99999999", "²", "x"])
+def test_min_seconds_is_a_number_of_seconds(client: FlaskClient, text: str) -> None:
+    key = key_for(living_token().token_config)
+    response = client.get("/api/v1/tokens/Office", query_string={"min_seconds": text}, headers=bearer(key))
+    assert response.status_code == 400
+    assert response.get_json()["title"] == "Bad request"
+
+
+def test_mail_is_taken_on_from_a_key_that_may_send(client: FlaskClient) -> None:
+    make_profile()
+    content, may_not = b"From: a@x.test\nTo: b@x.test\nSubject: Hi\n\nHi\n", key_for(make_config())
+    may = key_for(name="Cron", may_send=True)
+    assert client.post("/api/v1/messages", data=content, headers=bearer(may_not)).status_code == 403
+    response = client.post("/api/v1/messages?sender=a@x.test", data=content, headers=bearer(may))
+    assert response.status_code == 202
+    message = OutboundMessage.get()
+    assert response.get_json() == {"id": message.key, "message_id": message.message_id}
+    assert (message.sender, message.accepted_by) == ("a@x.test", "Cron")
+    refused = client.post("/api/v1/messages", data=b"Subject: x\n\nx", headers=bearer(may))
+    assert (refused.status_code, refused.get_json()["detail"]) == (422, "It has no recipient.")
+
+
+def test_an_api_error_of_the_framework_is_a_problem_as_well(client: FlaskClient) -> None:
+    response = client.put("/api/v1/messages")
+    assert (response.status_code, response.mimetype) == (405, "application/problem+json")
+
+
+def test_a_key_is_stored_as_a_hash_alone(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config)
+    row = ApiKey.get()
+    assert key not in json.dumps({name: str(value) for name, value in row.__data__.items()})
+    assert key.startswith(row.hint)
+
+
+def test_the_description_is_what_the_api_does(app: Flask) -> None:
+    token = living_token()
+    make_profile()
+    key = key_for(token.token_config, may_send=True)
+    schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
+    tried: list[int] = []
+    for operation in schema.get_all_operations():
+        _try(operation.ok().as_strategy(), key, tried)
+    assert {200, 202, 403, 422} <= set(tried)
+
+
+@schemathesis.serializer("message/rfc822")
+def as_message(context: object, value: object) -> bytes:
+    """Whatever comes to mind, now and then below a header that says where it goes."""
+    content = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+    return b"From: a@x.test\r\nTo: b@x.test\r\n\r\n" + content if len(content) % 2 else content
+
+
+#: What a program may well ask for: arbitrary names never meet one that exists.
+_NAMES = ["Office", "Office", "no-such"]
+
+
+def _try(strategy: SearchStrategy[Any], key: str, tried: list[int]) -> None:
+    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=strategy)
+    def each(case: schemathesis.Case[Any]) -> None:
+        if "config" in (case.path_parameters or {}):
+            case.path_parameters["config"] = _NAMES[len(tried) % len(_NAMES)]
+        # A message may be well-formed and name nobody whom it could be sent to.
+        response = case.call_and_validate(headers=bearer(key), excluded_checks=[positive_data_acceptance])
+        tried.append(response.status_code)
+
+    each()

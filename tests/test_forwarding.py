@@ -1,0 +1,192 @@
+"""Mail that goes on from here: sent on through a profile, or into a web service; each message once."""
+
+import base64
+import json
+from collections.abc import Iterator
+from io import BytesIO
+
+import pytest
+
+from portal import destinations, fetching, sending
+from portal.errors import Invalid, Refused, Unavailable
+from portal.models import (
+    CallState,
+    Destination,
+    DestinationType,
+    Message,
+    MessageState,
+    OutboundMessage,
+    Validity,
+    WebService,
+    WebServiceCall,
+)
+from portal.run_keeping import Watch
+from portal.sending import Pace
+from tests.builders import NOW, make_account, make_profile, make_service, make_token
+from tests.fakes.mail_server import FakeMailServer
+from tests.fakes.smtp_server import FakeSmtpServer
+from tests.fakes.web_server import FakeWebServer
+
+pytestmark = pytest.mark.usefixtures("db")
+MAIL = b"From: Ada <ada@example.test>\r\nSubject: Printer\r\nMessage-ID: <1@example.test>\r\n\r\nOn fire.\r\n"
+
+
+@pytest.fixture
+def relay() -> Iterator[FakeSmtpServer]:
+    fake = FakeSmtpServer().start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def web() -> Iterator[FakeWebServer]:
+    fake = FakeWebServer()
+    yield fake
+    fake.stop()
+
+
+def forward(relay: FakeSmtpServer, sends_as: str = "") -> Destination:
+    profile = make_profile(port=relay.port, senders="desk@x.test", sends_as=sends_as)
+    fields = destinations.Fields("On", DestinationType.SMTP, recipient="tickets@y.test", outbound_profile=profile)
+    return destinations.add(fields, actor="test", now=NOW)
+
+
+def service_destination(web: FakeWebServer, body: str = "") -> Destination:
+    service = make_service(url=web.url, body=body)
+    fields = destinations.Fields("Tickets", DestinationType.WEB_SERVICE, web_service=service)
+    return destinations.add(fields, actor="test", now=NOW)
+
+
+def message(destination: Destination, key: str = "k") -> Message:
+    account = make_account(destination)
+    return Message(
+        mail_account=account, uid="1", seen_at=NOW, delivery_key=key, message_id="<1@example.test>", sender="Ada",
+        subject="Printer", size=len(MAIL),
+    )  # fmt: skip
+
+
+def deliver(destination: Destination, row: Message, content: bytes = MAIL) -> None:
+    destinations.deliver(destination, (row, BytesIO(content)), lambda: NOW)
+
+
+def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(relay: FakeSmtpServer) -> None:
+    destination = forward(relay)
+    deliver(destination, message(destination))
+    sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    (took,) = relay.took
+    assert (took.sender, took.recipients) == ("desk@x.test", ["tickets@y.test"])
+    assert took.content.endswith(MAIL.partition(b"\r\n\r\n")[2])
+    assert b"Resent-To: tickets@y.test\r\n" in took.content
+    assert b"From: Ada <ada@example.test>\r\n" in took.content
+
+
+def test_a_provider_that_wants_its_own_sender_gets_it_and_answers_go_to_the_author(relay: FakeSmtpServer) -> None:
+    destination = forward(relay, sends_as="desk@x.test")
+    deliver(destination, message(destination))
+    sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    assert b"From: Ada <desk@x.test>\r\n" in relay.took[0].content
+    assert b"Reply-To: Ada <ada@example.test>\r\n" in relay.took[0].content
+
+
+def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(relay: FakeSmtpServer) -> None:
+    destination = forward(relay)
+    row = message(destination)
+    deliver(destination, row)
+    deliver(destination, row)
+    assert OutboundMessage.select().count() == 1
+
+
+def test_a_bounce_that_is_sent_on_asks_for_no_other(relay: FakeSmtpServer) -> None:
+    destination = forward(relay)
+    deliver(destination, message(destination), b"Auto-Submitted: auto-replied\r\n" + MAIL)
+    assert OutboundMessage.get().sender == ""
+
+
+def test_a_web_service_gets_the_message_itself_where_it_has_no_body_of_its_own(web: FakeWebServer) -> None:
+    destination = service_destination(web)
+    deliver(destination, message(destination))
+    (asked,) = web.asked
+    assert (asked.body, asked.headers["Content-Type"], asked.headers["Idempotency-Key"]) == (
+        MAIL,
+        "message/rfc822",
+        "k",
+    )
+
+
+def test_a_web_service_gets_what_its_body_asks_for(web: FakeWebServer) -> None:
+    body = '{"from": {{ sender|tojson }}, "raw": "{{ content }}", "account": {{ account|tojson }}}'
+    destination = service_destination(web, body=body)
+    row = message(destination)
+    deliver(destination, row)
+    sent = json.loads(web.asked[0].body)
+    assert base64.b64decode(sent["raw"]) == MAIL
+    assert (sent["from"], sent["account"]) == ("Ada", row.mail_account.name)
+
+
+def test_a_message_that_the_web_service_has_taken_is_not_sent_to_it_again(web: FakeWebServer) -> None:
+    destination = service_destination(web)
+    row = message(destination)
+    deliver(destination, row)
+    deliver(destination, row)
+    assert len(web.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (422, Refused)])
+def test_what_the_web_service_answers_decides(web: FakeWebServer, status: int, kind: type[Exception]) -> None:
+    web.answers = [(status, "no")]
+    destination = service_destination(web)
+    row = message(destination)
+    with pytest.raises(kind, match=str(status)):
+        deliver(destination, row)
+    assert (WebServiceCall.get().state, WebServiceCall.get().look_at) == (CallState.FAILED, None)
+    deliver(destination, row)
+    assert (WebServiceCall.get().state, WebServiceCall.get().tries) == (CallState.DONE, 2)
+
+
+def test_an_account_is_fetched_into_a_web_service_and_its_ledger_knows(
+    web: FakeWebServer, mail_server: FakeMailServer
+) -> None:
+    web.answers = [(422, "not this one")]
+    mail_server.accepts()
+    for number in range(3):
+        mail_server.receives(b"Subject: %d\r\n\r\nx\r\n" % number)
+    destination = service_destination(web)
+    account = make_account(destination, make_token(), port=mail_server.port)
+    run = fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    assert (run.delivered, run.failed) == (2, 1)
+    assert [row.state for row in Message.select().order_by(Message.id)] == [
+        MessageState.FAILED, MessageState.DELIVERED, MessageState.DELIVERED,
+    ]  # fmt: skip
+
+
+def test_a_fetch_waits_for_a_web_service_that_is_set_to_invalid(
+    web: FakeWebServer, mail_server: FakeMailServer
+) -> None:
+    mail_server.accepts()
+    mail_server.receives(MAIL)
+    destination = service_destination(web)
+    WebService.update(validity=Validity.INVALID).execute()
+    account = make_account(destination, make_token(), port=mail_server.port)
+    fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    assert web.asked == []
+    assert Message.select().count() == 0
+
+
+def test_who_listens_hears_of_each_message_that_is_delivered(
+    web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination
+) -> None:
+    make_service(url=web.url, occasions="mail delivered", body="{{ account }}: {{ subject }} to {{ destination }}")
+    mail_server.accepts()
+    mail_server.receives(MAIL)
+    account = make_account(inbox, make_token(), port=mail_server.port, name="Desk")
+    fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    assert [call.body for call in WebServiceCall.select()] == ["Desk: Printer to Inbox"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [(DestinationType.SMTP, "outbound_profile"), (DestinationType.WEB_SERVICE, "web_service")]
+)
+def test_a_destination_names_what_it_goes_through(kind: DestinationType, field: str) -> None:
+    with pytest.raises(Invalid) as told:
+        destinations.add(destinations.Fields("x", kind), actor="test", now=NOW)
+    assert field in told.value.fields

@@ -1,0 +1,235 @@
+"""Web services: the token goes where it belongs and nowhere else, each call succeeds once or says why not."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from portal import calling, occasions, refreshing, web_services
+from portal.errors import InUse, Invalid, OutsideError, Refused
+from portal.models import CallState, ServiceAuth, WebService, WebServiceCall
+from portal.occasions import Occasion
+from portal.sealing import Secret
+from tests.builders import ACCESS_TOKEN, NOW, make_call, make_config, make_service, make_token
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+from tests.fakes.web_server import FakeWebServer
+
+pytestmark = pytest.mark.usefixtures("db")
+SECRET = "service-secret-Zk3pQ9"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeWebServer]:
+    fake = FakeWebServer()
+    yield fake
+    fake.stop()
+
+
+def made(call: WebServiceCall, at: Any = NOW) -> WebServiceCall:
+    result = calling.call(call.id, lambda: at)
+    assert result is not None
+    return WebServiceCall.get_by_id(call.id)
+
+
+def test_a_call_carries_its_body_made_of_the_template(server: FakeWebServer) -> None:
+    service = make_service(url=server.url, body='{"ticket": {{ values.ticket|tojson }}}', headers="X-Team: post")
+    call = made(make_call(service, ticket='47"11'))
+    (asked,) = server.asked
+    assert (asked.method, asked.path, asked.body) == ("POST", "/hook", b'{"ticket": "47\\"11"}')
+    assert (asked.headers["X-Team"], asked.headers["Content-Type"]) == ("post", "application/json; charset=utf-8")
+    assert asked.headers["Idempotency-Key"] == call.key
+    assert (call.state, call.status, call.answer) == (CallState.DONE, 200, "thank you")
+    assert web_services.state(WebService.get(), NOW).name == "good"
+
+
+@pytest.mark.parametrize(
+    ("authentication", "headers", "expected"),
+    [
+        (ServiceAuth.TOKEN, "", {"Authorization": f"Bearer {ACCESS_TOKEN}"}),
+        (
+            ServiceAuth.PLACEHOLDER,
+            "X-Key: token=<OTRS_OAUTH2_TOKEN><OTRS_unknown>;",
+            {"X-Key": f"token={ACCESS_TOKEN};"},
+        ),
+    ],
+)
+def test_the_token_goes_where_it_belongs_and_into_no_log(
+    server: FakeWebServer, authentication: ServiceAuth, headers: str, expected: dict[str, str]
+) -> None:
+    server.answers = [(200, f"you sent {ACCESS_TOKEN}")]
+    service = make_service(url=server.url, authentication=authentication, token=make_token(), headers=headers)
+    call = made(make_call(service))
+    assert {name: server.asked[0].headers[name] for name in expected} == expected
+    assert ACCESS_TOKEN not in f"{call.headers} {call.answer} {call.body}"
+    assert call.answer == "you sent …"
+
+
+def test_user_name_and_password_and_a_secret_in_a_header(server: FakeWebServer) -> None:
+    basic = make_service(url=server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)
+    made(make_call(basic))
+    assert server.asked[0].headers["Authorization"] == "Basic YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ=="
+    in_header = make_service(url=server.url, headers="X-Api-Key: <PORTAL_SECRET>", secret=SECRET)
+    call = made(make_call(in_header))
+    assert server.asked[1].headers["X-Api-Key"] == SECRET
+    assert SECRET not in (call.headers or "")
+    assert "X-Api-Key: …" in (call.headers or "")
+
+
+def test_a_401_costs_one_refresh_and_no_more(server: FakeWebServer, provider: FakeProvider) -> None:
+    provider.grants()
+    token = make_token(make_config(base=provider.url), signed_in_at=NOW - timedelta(minutes=20))
+    service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=token)
+    server.answers = [(401, "who?")]
+    assert made(make_call(service)).state is CallState.DONE
+    assert [asked.headers["Authorization"] for asked in server.asked] == [
+        f"Bearer {ACCESS_TOKEN}",
+        f"Bearer {NEW_ACCESS_TOKEN}",
+    ]
+    assert len(provider.requests) == 1
+    server.answers = [(401, "who?"), (401, "who?")]
+    call = made(make_call(service), NOW + timedelta(minutes=5))
+    assert (call.state, call.status) == (CallState.QUEUED, 401)
+    assert len(provider.requests) == 2
+    later = NOW + timedelta(minutes=20)
+    server.answers = [(401, "who?")]
+    assert made(make_call(service), later).status == 401
+    assert len(provider.requests) == 2
+
+
+def test_what_fails_for_now_is_tried_again_with_the_same_idempotency_key(server: FakeWebServer) -> None:
+    server.answers = [(503, "later"), (500, "oops")]
+    service = make_service(url=server.url)
+    call = make_call(service)
+    assert made(call).look_at == NOW + timedelta(minutes=1)
+    assert made(call, NOW + timedelta(minutes=1)).look_at == NOW + timedelta(minutes=3)
+    assert WebServiceCall.due(NOW + timedelta(minutes=2), 10) == []
+    done = made(call, NOW + timedelta(minutes=3))
+    assert (done.state, done.tries, done.look_at) == (CallState.DONE, 3, None)
+    assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
+
+
+def test_it_is_given_up_after_as_many_tries_as_the_service_says(server: FakeWebServer) -> None:
+    server.answers = [(500, "oops")] * 3
+    service = make_service(url=server.url, most_tries=3)
+    call = make_call(service)
+    for minutes in (0, 1, 3):
+        made(call, NOW + timedelta(minutes=minutes))
+    row = WebServiceCall.get_by_id(call.id)
+    assert (row.state, row.tries, row.look_at) == (CallState.FAILED, 3, None)
+    assert "answered 500" in (WebService.get().failure or "")
+
+
+def test_a_server_that_asks_for_patience_gets_it(server: FakeWebServer) -> None:
+    server.answers, server.headers = [(429, "slow")], {"Retry-After": "600"}
+    assert made(make_call(make_service(url=server.url))).look_at == NOW + timedelta(seconds=600)
+
+
+def test_a_refusal_is_not_repeated_until_a_person_says_so(server: FakeWebServer) -> None:
+    server.answers = [(404, "no such hook")]
+    call = made(make_call(make_service(url=server.url)))
+    assert (call.state, call.look_at, call.answer) == (CallState.FAILED, None, "no such hook")
+    web_services.call_again(call, actor="test", now=NOW)
+    again = made(call)
+    assert again.state is CallState.DONE
+    assert server.asked[0].headers["Idempotency-Key"] == server.asked[1].headers["Idempotency-Key"]
+
+
+def test_what_counts_as_success_is_up_to_the_service(server: FakeWebServer) -> None:
+    server.answers = [(404, "gone already")]
+    assert made(make_call(make_service(url=server.url, success="200-299, 404"))).state is CallState.DONE
+
+
+def test_a_redirect_is_not_followed_with_the_token(server: FakeWebServer) -> None:
+    server.answers, server.headers = [(302, "")], {"Location": "http://127.0.0.1:9/elsewhere"}
+    service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=make_token())
+    assert made(make_call(service)).status == 302
+    assert len(server.asked) == 1
+
+
+def test_nobody_at_home_is_a_reason_in_words() -> None:
+    call = made(make_call(make_service()))
+    assert call.state is CallState.QUEUED
+    assert "No connection to 127.0.0.1" in (call.answer or "")
+
+
+def test_two_workers_make_one_call(server: FakeWebServer) -> None:
+    call = make_call(make_service(url=server.url))
+    WebServiceCall.update(leased_until=NOW + timedelta(minutes=1)).execute()
+    assert calling.call(call.id, lambda: NOW) is None
+    calling.release(call.id, now=NOW)
+    assert made(call).state is CallState.DONE
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"url": "ftp://x"}, "url"),
+        ({"url": "http://example.test/", "headers": "A: <PORTAL_SECRET>", "secret": SECRET}, "url"),
+        ({"url": "https://user:pass@example.test/"}, "url"),
+        ({"headers": "no header"}, "headers"),
+        ({"headers": "Host: x"}, "headers"),
+        ({"headers": "X: a\x01b"}, "headers"),
+        ({"success": "all"}, "success"),
+        ({"timeout": 0}, "timeout"),
+        ({"occasions": "full moon"}, "occasions"),
+        ({"occasions": "mail delivered", "body": "{{ nothing }}"}, "body"),
+        ({"occasions": "mail delivered", "body": "{{ subject.__class__.__mro__ }}"}, "body"),
+        ({"occasions": "mail delivered", "body": "{{ 'a' * 10000000000 }}"}, "body"),
+        ({"authentication": ServiceAuth.TOKEN}, "token"),
+        ({"authentication": ServiceAuth.PLACEHOLDER}, "headers"),
+        ({"authentication": ServiceAuth.BASIC, "login": "x"}, "secret"),
+    ],
+)
+def test_a_web_service_that_cannot_work_is_told_at_the_field(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(Invalid) as told:
+        make_service(**changes)
+    assert field in told.value.fields
+
+
+def test_the_secret_is_asked_for_again_for_another_host() -> None:
+    service = make_service(url="https://one.example/", headers="X: <PORTAL_SECRET>", secret=SECRET)
+    fields = web_services.Fields(name="x", url="https://other.example/", headers="X: <PORTAL_SECRET>")
+    with pytest.raises(Invalid, match="asked for again"):
+        web_services.edit(service, fields, None, actor="test", now=NOW)
+    fields.url = "https://one.example/path"
+    web_services.edit(service, fields, None, actor="test", now=NOW)
+    assert WebService.get().secret == Secret(SECRET)
+
+
+def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: FakeProvider) -> None:
+    make_service(
+        occasions="token refreshed, token refused", body="{{ occasion }}: {{ token }} {{ reason|default('') }}"
+    )
+    make_service(occasions="mail delivered")
+    token = make_token(make_config("Provider", base=provider.url))
+    provider.grants()
+    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    provider.refuses("invalid_grant", "revoked")
+    for minutes in (1, 3):
+        with pytest.raises(OutsideError):
+            refreshing.refresh(token.id, actor="Alice", now=NOW + timedelta(minutes=minutes))
+    bodies = [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)]
+    assert bodies[0] == "token refreshed: Provider/helpdesk@example.test "
+    assert "token refused: Provider/helpdesk@example.test invalid_grant: revoked" in (bodies[1] or "")
+    assert len(bodies) == 2
+
+
+def test_a_body_that_cannot_be_made_takes_nothing_with_it() -> None:
+    service = make_service(occasions="", body="{{ values.ticket }}")
+    WebService.update(occasions=Occasion.TOKEN_REFRESHED.value).execute()
+    occasions.tell([service], Occasion.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
+    assert "cannot be made" in (WebService.get().failure or "")
+    with pytest.raises(Refused, match="'dict object' has no attribute 'ticket'"):
+        web_services.call_by_hand(service, {}, actor="test", now=NOW)
+
+
+def test_one_that_a_destination_calls_cannot_be_deleted(server: FakeWebServer) -> None:
+    from portal import destinations
+    from portal.models import DestinationType
+
+    service = make_service(url=server.url)
+    fields = destinations.Fields("Tickets", DestinationType.WEB_SERVICE, web_service=service)
+    destinations.add(fields, actor="test", now=NOW)
+    with pytest.raises(InUse, match="Tickets"):
+        web_services.delete(WebService.get(), actor="test", now=NOW)

@@ -1,0 +1,43 @@
+import re
+
+import pytest
+
+from portal.models import ApiKey, Event
+from tests.builders import make_config
+from tests.fakes.pages import PageClient
+
+
+def test_a_key_is_shown_once_and_never_again(alice: PageClient) -> None:
+    config = make_config("Office")
+    page = alice.submit("/api-keys/new", {"name": "Backup", "configs": str(config.id), "networks": "10.0.0.0/8"})
+    (key,) = re.findall(r"mtp_[\w-]{43}", page.html)
+    assert "the only one that ever shows it" in page.text
+    listed = alice.get("/api-keys")
+    assert key not in listed.html
+    assert key[:10] in listed.text
+    assert "Office" in listed.text
+    assert key not in "".join(event.details for event in Event.select())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Choose a token configuration, or let it send mail"),
+        ({"may_send": "y", "networks": "10.0.0.0/99"}, "is no network"),
+        ({"may_send": "y", "ends_at": "2020-01-01"}, "still to come"),
+        ({"may_send": "y", "name": ""}, "This field is required"),
+    ],
+)
+def test_a_key_that_would_open_nothing_is_not_made(alice: PageClient, changes: dict[str, str], words: str) -> None:
+    assert words in alice.submit("/api-keys/new", {"name": "Backup", **changes}).text
+    assert ApiKey.select().count() == 0
+
+
+def test_a_key_is_deleted_and_the_audit_trail_knows(alice: PageClient) -> None:
+    alice.submit("/api-keys/new", {"name": "Cron", "may_send": "y"})
+    alice.post(f"/api-keys/{ApiKey.get().id}/delete")
+    assert "No API key yet" in alice.get("/api-keys").text
+    assert [event.action for event in Event.select().where(Event.subject_kind == "API key")] == [
+        "API-key:added",
+        "API-key:deleted",
+    ]

@@ -1,0 +1,89 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from portal import calling
+from portal.models import CallState, ServiceAuth, WebService, WebServiceCall
+from tests.builders import ACCESS_TOKEN, make_call, make_service, make_token
+from tests.fakes.pages import PageClient
+from tests.fakes.web_server import FakeWebServer
+
+
+@pytest.fixture
+def server(db: None) -> Iterator[FakeWebServer]:
+    fake = FakeWebServer()
+    yield fake
+    fake.stop()
+
+
+def fields(**changes: str) -> dict[str, str]:
+    return {
+        "name": "Tickets", "method": "POST", "url": "https://tickets.x.test/hook", "authentication": "none", "token": "",
+        "success": "200-299", "most_tries": "8", "timeout": "30", "validity": "valid", **changes,
+    }  # fmt: skip
+
+
+def test_a_web_service_is_added_changed_and_deleted(alice: PageClient) -> None:
+    assert "No web service yet" in alice.get("/web-services").text
+    assert "message_id" in alice.get("/web-services/new").text
+    alice.submit("/web-services/new", fields(occasions="mail delivered", body="{{ subject }}"))
+    row = WebService.get()
+    assert (row.name, row.occasions) == ("Tickets", "mail delivered")
+    alice.submit(f"/web-services/{row.id}/edit", fields(name="Tickets 2", headers="X-A: b"))
+    assert "Tickets 2" in alice.get("/web-services").text
+    alice.post(f"/web-services/{row.id}/delete")
+    assert WebService.select().count() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"url": "no url"}, "A URL that begins with https://"),
+        ({"authentication": "token"}, "Choose a token"),
+        ({"occasions": "mail delivered", "body": "{{ nothing }}"}, "'nothing' is undefined"),
+        ({"authentication": "placeholder", "headers": "X: y"}, "<OTRS_OAUTH2_TOKEN>"),
+        ({"most_tries": "0"}, "From 1 to 30"),
+    ],
+)
+def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[str, str], words: str) -> None:
+    assert words in alice.submit("/web-services/new", fields(**changes)).text
+    assert WebService.select().count() == 0
+
+
+def test_a_call_by_hand_is_logged_without_the_token_and_sent_again(bob: PageClient, server: FakeWebServer) -> None:
+    token = make_token(signed_in_at=datetime.now(UTC))
+    row = make_service(
+        url=server.url,
+        authentication=ServiceAuth.PLACEHOLDER,
+        headers="X-Key: <OTRS_OAUTH2_TOKEN>",
+        token=token,
+        body="{{ values.a }}",
+    )
+    page = bob.submit(f"/web-services/{row.id}/call", {"values": "a=1\nb=2"})
+    assert "It is being called" in page.text
+    call = WebServiceCall.get()
+    calling.call(call.id, lambda: datetime.now(UTC))
+    page = bob.get(f"/web-services/calls/{call.id}")
+    assert "by hand: Bob" in page.text
+    assert "X-Key: …" in page.text
+    assert "thank you" in page.text
+    assert server.asked[0].headers["X-Key"] == ACCESS_TOKEN
+    bob.post(f"/web-services/calls/{call.id}/again")
+    assert WebServiceCall.get().state is CallState.QUEUED
+    assert "done" not in bob.get(f"/web-services/{row.id}").text
+
+
+def test_a_call_whose_body_cannot_be_made_is_told_at_once(bob: PageClient) -> None:
+    row = make_service(body="{{ values.ticket }}")
+    assert "The body cannot be made" in bob.submit(f"/web-services/{row.id}/call", {}).text
+
+
+def test_an_answer_is_shown_as_text_and_nothing_else(charlie: PageClient, server: FakeWebServer) -> None:
+    server.answers = [(400, "<script>alert(1)</script>\x00\x1b[31m")]
+    row = make_service(url=server.url)
+    call = make_call(row)
+    calling.call(call.id, lambda: datetime.now(UTC))
+    page = charlie.get(f"/web-services/calls/{call.id}")
+    assert "<script>alert(1)</script>" in page.text
+    assert "<script>alert" not in page.html
