@@ -3,21 +3,27 @@
 Counts are gathered for a second and then written: a commit for each would make the borrowers wait for the disk.
 """
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock, Timer
 from typing import Any
 
+from peewee import DatabaseError
+
 from portal import audit
 from portal.db import connected, transaction
+from portal.errors import ConfigError
 from portal.models import ApiKey, HandOut, Token
 
 _GATHER_SECONDS = 1.0
 #: Who comes back after this is worth a line.
 _LONG_AGO = timedelta(days=30)
 
+logger = logging.getLogger(__name__)
 _lock = Lock()
+_timer: Timer | None = None
 _known: set["Borrowing"] = set()
 _gathered: "Counter[Borrowing]" = Counter()
 
@@ -36,14 +42,18 @@ def note(borrowing: Borrowing, *, now: datetime) -> None:
     with _lock:
         is_known = borrowing in _known
         if is_known:
-            begins = not _gathered
             _gathered[borrowing] += 1
+            _write_soon()
     if not is_known:
         _begin(borrowing, now)
-    elif begins:
-        timer = Timer(_GATHER_SECONDS, _write_gathered)
-        timer.daemon = True
-        timer.start()
+
+
+def _write_soon() -> None:
+    global _timer
+    if _timer is None or not _timer.is_alive():
+        _timer = Timer(_GATHER_SECONDS, _write_gathered)
+        _timer.daemon = True
+        _timer.start()
 
 
 def _begin(borrowing: Borrowing, now: datetime) -> None:
@@ -78,9 +88,12 @@ def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
 
 
 def _write_gathered() -> None:
-    """In a thread of its own."""
-    with connected():
-        flush(datetime.now(UTC))
+    """In a thread of its own, whose last frame this is; what a database that is away did not take waits for the next."""
+    try:
+        with connected():
+            flush(datetime.now(UTC))
+    except (DatabaseError, ConfigError):
+        logger.warning("Hand-outs were not counted yet", exc_info=True)
 
 
 def flush(now: datetime) -> None:
@@ -88,13 +101,21 @@ def flush(now: datetime) -> None:
     with _lock:
         counts = dict(_gathered)
         _gathered.clear()
-    with transaction():
-        for borrowing, count in counts.items():
-            _write(borrowing, count, now)
+    try:
+        with transaction():
+            for borrowing, count in counts.items():
+                _write(borrowing, count, now)
+    except DatabaseError:
+        with _lock:
+            _gathered.update(counts)
+        raise
 
 
 def forget() -> None:
     """Know nobody: another database is in use."""
+    if _timer is not None:
+        _timer.cancel()
+        _timer.join()
     with _lock:
         _known.clear()
         _gathered.clear()

@@ -17,11 +17,11 @@ from portal.errors import OutsideError, Unavailable
 from portal.models import Token, TokenConfig
 from portal.sealing import Secret
 from tests.builders import ACCESS_TOKEN, REFRESH_TOKEN, fresh, make_config, make_token
+from tests.conftest import Run
 from tests.fakes.pages import Page, PageClient
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-from tests.test_cli import Run, listed, run
+from tests.test_cli import listed
 
-__all__ = ["run"]
 pytestmark = pytest.mark.usefixtures("db")
 UNCONFIRMED, REFUSED = "refusal unconfirmed", "refused"
 REJECTED, MISCONFIGURED, UNAVAILABLE = "credentials rejected", "configuration rejected", "provider unavailable"

@@ -32,7 +32,9 @@ def choices(pairs: Iterable[tuple[str, str]]) -> list[SelectChoice]:
 
 
 def chosen(model: type[RowType], field: str, row_id: str) -> RowType:
-    """The row that was chosen; Invalid when somebody deleted it in the meantime."""
+    """The row that was chosen; Invalid when none was, or somebody deleted it in the meantime."""
+    if not row_id:
+        raise Invalid({field: "Choose one."})
     row: RowType | None = model.get_or_none(model.id == row_id)
     if row is None:
         raise Invalid({field: "It was deleted in the meantime; choose another."})

@@ -51,7 +51,7 @@ def test_host_type_and_limits_are_those_of_the_tokens_provider(alice: PageClient
     ("changes", "words"),
     [
         ({"authentication": "password", "login": "ada"}, "A password, or choose a token"),
-        ({"authentication": "oauth2_token"}, "It was deleted in the meantime"),
+        ({"authentication": "oauth2_token"}, "Choose one."),
         ({"port": "99999"}, "From 1 to 65,535"),
         ({"senders": "no address"}, "is neither an address nor a domain"),
         ({"host": "mail example"}, "A host name alone"),
