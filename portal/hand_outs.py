@@ -88,7 +88,7 @@ def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
 
 
 def _write_gathered() -> None:
-    """In a thread of its own, whose last frame this is; what a database that is away did not take waits for the next."""
+    """In a thread of its own, whose last frame this is; what a database that is away does not take waits."""
     try:
         with connected():
             flush(datetime.now(UTC))

@@ -187,14 +187,23 @@ def test_mail_is_taken_on_from_a_key_that_may_send(client: FlaskClient) -> None:
     make_profile()
     content, may_not = b"From: a@x.test\nTo: b@x.test\nSubject: Hi\n\nHi\n", key_for(make_config())
     may = key_for(name="Cron", may_send=True)
-    assert client.post("/api/v1/messages", data=content, headers=bearer(may_not)).status_code == 403
-    response = client.post("/api/v1/messages?sender=a@x.test", data=content, headers=bearer(may))
+    as_mail = {"Content-Type": "message/rfc822"}
+    assert client.post("/api/v1/messages", data=content, headers=bearer(may_not) | as_mail).status_code == 403
+    assert client.post("/api/v1/messages", data=content, headers=bearer(may)).status_code == 415
+    response = client.post("/api/v1/messages?sender=a@x.test", data=content, headers=bearer(may) | as_mail)
     assert response.status_code == 202
     message = OutboundMessage.get()
     assert response.get_json() == {"id": message.key, "message_id": message.message_id}
     assert (message.sender, message.accepted_by) == ("a@x.test", "Cron")
-    refused = client.post("/api/v1/messages", data=b"Subject: x\n\nx", headers=bearer(may))
+    refused = client.post("/api/v1/messages", data=b"Subject: x\n\nx", headers=bearer(may) | as_mail)
     assert (refused.status_code, refused.get_json()["detail"]) == (422, "It has no recipient.")
+
+
+def test_a_message_with_attachments_is_larger_than_any_form(client: FlaskClient) -> None:
+    make_profile()
+    headers = bearer(key_for(name="Cron", may_send=True)) | {"Content-Type": "message/rfc822"}
+    content = b"From: a@x.test\nTo: b@x.test\n\n" + b"x" * 76 * 60_000
+    assert client.post("/api/v1/messages", data=content, headers=headers).status_code == 202
 
 
 def test_an_api_error_of_the_framework_is_a_problem_as_well(client: FlaskClient) -> None:

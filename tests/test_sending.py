@@ -256,6 +256,16 @@ def test_one_connection_carries_many_messages_and_several_are_used_at_once(serve
     assert (len(server.took), server.connections) == (40, 4)
 
 
+def test_a_server_that_ends_a_connection_after_some_messages_gets_another(server: FakeSmtpServer) -> None:
+    profile = make_profile(port=server.port)
+    server.does.closes_after = 3
+    messages = [make_message() for _ in range(10)]
+    send(profile)
+    assert {fresh(message).state for message in messages} == {OutboundState.SENT}
+    assert (len(server.took), server.connections) == (10, 4)
+    assert profile_now(profile).failing_since is None
+
+
 def test_a_worker_that_dies_in_mid_message_is_followed_and_the_page_says_which(server: FakeSmtpServer) -> None:
     profile = make_profile(port=server.port)
     one, other = make_message(), make_message()

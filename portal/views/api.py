@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from io import BytesIO
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
 
 from portal import access, api_keys, borrowing, guessing, hand_outs, openapi, outbound, submitting, token_configs
@@ -89,6 +89,10 @@ def send() -> Response:
     caller = _caller()
     if caller.key:
         api_keys.require_sending(caller.key)
+    if request.mimetype != "message/rfc822":
+        # A form's body, curl's default, is read as a form by then.
+        abort(415, "Send the message as it is, with Content-Type: message/rfc822.")
+    request.max_content_length = submitting.MOST_BYTES
     content = BytesIO(request.get_data())
     handed = Handover(
         content, request.args.get("sender", ""), request.args.getlist("recipient"), by=caller.name,

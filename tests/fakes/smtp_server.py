@@ -1,5 +1,6 @@
 """An SMTP server that speaks the protocol and does what the test says."""
 
+import asyncio
 import base64
 import json
 import ssl
@@ -39,7 +40,8 @@ class Behaviour:
     closes_after: int = 0
     #: It takes the message and hangs up before it says so; so many times.
     hangs_up_after_data: int = 0
-    most_connections: int = 100
+    #: Seconds that it takes its time over each message.
+    seconds: float = 0.0
 
 
 class _Smtp(SMTP):
@@ -100,6 +102,8 @@ class FakeSmtpServer:
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        if self.does.closes_after and getattr(server, "sent", 0) >= self.does.closes_after:
+            return "421 4.7.0 Enough for one connection"
         if self.does.mail.startswith("250"):
             envelope.mail_from = address
         return self.does.mail
@@ -113,6 +117,7 @@ class FakeSmtpServer:
         return answer
 
     async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        await asyncio.sleep(self.does.seconds)
         if self.does.data.startswith("250"):
             content = envelope.original_content or b""
             user = (
@@ -141,7 +146,7 @@ def _controller(fake: FakeSmtpServer, context: ssl.SSLContext | None) -> Control
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return _Smtp(
-                    fake, auth_required=wanted, auth_require_tls=False, authenticator=authenticate if wanted else None,
+                    fake, auth_required=wanted, auth_require_tls=not wanted, authenticator=authenticate if wanted else None,
                     auth_exclude_mechanism=sorted(hidden), tls_context=context, hostname="fake.test",
                 )  # fmt: skip
 

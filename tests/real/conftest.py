@@ -16,11 +16,18 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "node": (partial(shutil.which, "node"), "nodejs and npm"),
     "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/real/provider"),
     "dovecot": (
-        lambda: all(Path("/usr/lib/dovecot", part).exists() for part in ("imap", "pop3", "lmtp")),
-        "dovecot-imapd, dovecot-pop3d and dovecot-lmtpd",
+        lambda: all(Path("/usr/lib/dovecot", part).exists() for part in ("imap", "pop3", "lmtp", "submission")),
+        "dovecot-imapd, dovecot-pop3d, dovecot-lmtpd and dovecot-submissiond",
     ),
     "postgresql": (programs, "postgresql"),
     "tmpfs": (lambda: os.getuid() == 0 and shutil.which("mount"), "the right to mount a small disk"),
+    "programs": (
+        lambda: (
+            all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "curl")))
+            and any(Path("/usr/lib").glob("*/sasl2/libkdexoauth2.so"))
+        ),
+        "isync, libsasl2-modules-kdexoauth2, msmtp, getmail6, fetchmail and curl",
+    ),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }
 

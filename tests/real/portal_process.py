@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from portal import sealing
+from portal.config import from_environment
+from portal.db import connected, open_database
+from tests.conftest import unbind
 from tests.real.postgresql import free_port
 
 
@@ -56,6 +61,16 @@ class Portal:
         done = subprocess.run(command, env=self.variables, input=stdin, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The portal's own database, opened beside it."""
+        config = from_environment(self.variables)
+        sealing.use_keys(sealing.read_key_file(config.keys_file))
+        open_database(config.database_url)
+        with connected():
+            yield
+        unbind()
 
     def rows(self, *arguments: str) -> Any:
         return json.loads(self.cli(*arguments, "--json"))

@@ -93,7 +93,10 @@ _CONFIGURATION = """
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
-protocols = imap pop3 lmtp
+protocols = imap pop3 lmtp submission
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay_port}
+submission_relay_ssl = no
 mail_max_userip_connections = 50
 postmaster_address = postmaster@x.test
 hostname = x.test
@@ -139,6 +142,13 @@ service imap-login {{
     ssl = yes
   }}
 }}
+service submission-login {{
+  chroot =
+  inet_listener submission {{
+    address = 127.0.0.1
+    port = {submission_port}
+  }}
+}}
 service lmtp {{
   chroot =
   inet_listener lmtp {{
@@ -170,6 +180,9 @@ active_value = true
 """
 
 
+_PORTS = ("port", "plain_port", "pop3_port", "pop3s_port", "lmtp_port", "submission_port")
+
+
 @dataclass
 class Dovecot:
     """Debian's Dovecot, whose passdb asks the provider about each token."""
@@ -183,15 +196,22 @@ class Dovecot:
     pop3_port: int
     pop3s_port: int
     lmtp_port: int
+    #: SMTP with STARTTLS; what it takes goes on to the relay.
+    submission_port: int
 
     @classmethod
-    def start(cls, folder: Path, certificates: Path, provider_port: int, username_attribute: str = "sub") -> "Dovecot":
-        """``username_attribute``: what of the provider's answer names the mailbox that a token opens."""
-        ports = {name: free_port() for name in ("port", "plain_port", "pop3_port", "pop3s_port", "lmtp_port")}
+    def start(
+        cls, folder: Path, certificates: Path, provider_port: int, username_attribute: str = "sub", relay_port: int = 9
+    ) -> "Dovecot":
+        """``username_attribute``: what of the provider's answer names the mailbox that a token opens.
+
+        ``relay_port``: where its submission service sends mail on to, without TLS.
+        """
+        ports = {name: free_port() for name in _PORTS}
         user = pwd.getpwnam("dovecot") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         values: dict[str, Any] = {
             "folder": folder, "certificates": certificates, "user": user.pw_name, "uid": user.pw_uid,
-            "gid": user.pw_gid, "group": _group(user.pw_gid), "password": MAIL_PASSWORD, **ports,
+            "gid": user.pw_gid, "group": _group(user.pw_gid), "password": MAIL_PASSWORD, "relay_port": relay_port, **ports,
         }  # fmt: skip
         (folder / "dovecot.conf").write_text(_CONFIGURATION.format(**values))
         oauth2 = {"client": CLIENT_ID, "secret": CLIENT_SECRET, "provider_port": provider_port}

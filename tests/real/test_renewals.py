@@ -5,17 +5,16 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from portal import refreshing, sealing, settings, startup
+from portal import refreshing, settings, startup
 from portal.adapters import tls
 from portal.config import Config, from_environment
-from portal.db import connected, open_database
 from portal.errors import OutsideError
 from portal.models import Token, TokenConfig
 from portal.refreshing import LEASE
@@ -44,18 +43,9 @@ class Stage:
     def told(self) -> str:
         return self.portal.log()[-3000:]
 
-    @contextmanager
-    def rows(self) -> Iterator[None]:
-        """The portal's own database, opened beside it."""
-        sealing.use_keys(sealing.read_key_file(self.config.keys_file))
-        open_database(self.config.database_url)
-        with connected():
-            yield
-        unbind()
-
     def held(self) -> dict[int, str]:
         """The refresh token that the portal holds for each row."""
-        with self.rows():
+        with self.portal.opened():
             return {row.id: row.refresh_token.reveal() for row in Token.select() if row.refresh_token}
 
 
@@ -72,7 +62,7 @@ def stage(certificate_folder: Path, database_environment: dict[str, str]) -> Ite
         startup.upgrade(config, now=now())
         unbind()
         made = Stage(portal, provider, config)
-        with made.rows():
+        with portal.opened():
             plant(provider)
         portal.start("--workers", str(WORKERS - 1))
         started.callback(portal.stop)
@@ -98,7 +88,7 @@ def test_kills_cost_no_more_than_the_answers_that_were_on_their_way(stage: Stage
         force_all(stage)
         time.sleep(dice.uniform(0, 0.5))
         kills += kill_some(stage, dice)
-    with stage.rows():
+    with stage.portal.opened():
         settle()
         outcomes = renew_all_once_more(stage)
     story, held = stage.provider.story(), stage.held()
@@ -125,7 +115,7 @@ def successes(stage: Stage) -> list[dict[str, str]]:
 def force_all(stage: Stage) -> None:
     """Everything is due now; leases of those who were killed long ago, as refreshes go here, have run out."""
     long_ago = now() + LEASE - timedelta(seconds=5)
-    with stage.rows():
+    with stage.portal.opened():
         Token.update(leased_until=now()).where(Token.leased_until < long_ago).execute()
         Token.update(look_at=now()).where(Token.refused_at.is_null()).execute()
 

@@ -1,0 +1,226 @@
+"""Mail on its way out: through Dovecot's submission service with a token, with a relay behind it; and what kills cost."""
+
+import email
+import os
+import random
+import shutil
+import signal
+import smtplib
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from portal import refreshing
+from portal.adapters import tls
+from portal.models import Event, OutboundProfile, Token, TokenConfig
+from portal.sealing import Secret
+from tests.builders import make_config
+from tests.fakes.smtp_server import FakeSmtpServer
+from tests.real.conftest import need
+from tests.real.portal_process import Portal, wait_for
+from tests.real.postgresql import free_port, new_folder
+from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
+
+pytestmark = pytest.mark.real
+#: The provider's first account.
+USER = "0@x.test"
+MANY, KILLS = 500, 25
+
+
+@dataclass
+class Stage:
+    portal: Portal
+    provider: Provider
+    dovecot: Dovecot
+    relay: FakeSmtpServer
+    submission_port: int
+    local_socket: Path
+
+    def told(self) -> str:
+        return f"{self.portal.log()[-3000:]}\n{self.dovecot.log()[-2000:]}"
+
+    def messages(self, state: str = "") -> list[dict[str, object]]:
+        only = ("--state", state) if state else ()
+        return self.portal.rows("outbound", "messages", "--limit", "5000", *only)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def stage(certificate_folder: Path) -> Iterator[Stage]:
+    need("node", "oidc-provider", "dovecot", "programs")
+    folder = new_folder()
+    folder.chmod(0o711)
+    port, local_socket = free_port(), folder / "local.sock"
+    portal = Portal(folder, {
+        "PORTAL_CA_FILE": str(certificate_folder / "ca.pem"), "PORTAL_SUBMISSION": f"127.0.0.1:{port}",
+        "PORTAL_LOCAL_SOCKET": str(local_socket), "PORTAL_LOCAL_GROUP": "nogroup",
+    })  # fmt: skip
+    with ExitStack() as started:
+        started.callback(shutil.rmtree, folder, ignore_errors=True)
+        relay = FakeSmtpServer().start()
+        started.callback(relay.stop)
+        provider = Provider.start(certificate_folder, f"{portal.url}/callback", access_token_seconds=3600)
+        started.callback(provider.stop)
+        (folder / "dovecot").mkdir(mode=0o711)
+        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider.port, relay_port=relay.port)
+        started.callback(dovecot.stop)
+        portal.start()
+        started.callback(portal.stop)
+        _sign_in(portal, provider, certificate_folder / "ca.pem")
+        server = ("--type", "SMTPTLS", "--host", "localhost", "--port", str(dovecot.submission_port))
+        add = (
+            "outbound",
+            "add",
+            "--name",
+            "Office",
+            *server,
+            "--token",
+            "Office",
+            "--fallback",
+            "--senders",
+            "@x.test",
+        )
+        portal.cli(*add)
+        yield Stage(portal, provider, dovecot, relay, port, local_socket)
+
+
+def _sign_in(portal: Portal, provider: Provider, ca_file: Path) -> None:
+    """Somebody's sign-in, as the browser would have brought it."""
+    tls.trust(ca_file)
+    with portal.opened():
+        config = make_config("Office", base=provider.url, secret=CLIENT_SECRET)
+        TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
+        row = Token.get(Token.token_config == config.id)
+        row.owner, row.signed_in_at = USER, datetime.now(UTC)
+        row.refresh_token = Secret(provider.grants(1)[0])
+        row.save()
+        refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
+
+
+def subjects(stage: Stage) -> "Counter[str]":
+    return Counter(str(email.message_from_bytes(took.content)["Subject"]) for took in list(stage.relay.took))
+
+
+def test_a_test_message_goes_through_and_its_dialogue_holds_no_token(stage: Stage) -> None:
+    shown = stage.portal.cli("outbound", "test", "Office", "--to", "me@y.test")
+    assert "C: AUTH XOAUTH2 …" in shown
+    assert "S: 235" in shown
+    assert "has taken the message for me@y.test: 250" in shown
+    with stage.portal.opened():
+        token = Token.get().access_token
+        assert token is not None
+        assert token.reveal() not in shown
+    assert stage.relay.took[-1].recipients == ["me@y.test"]
+
+
+def test_sendmail_of_this_machine_sends_through_the_portal(stage: Stage) -> None:
+    mail = "From: root\nTo: admin@y.test\nSubject: cron says\n\nhello\n"
+    stage.portal.cli("sendmail", "-t", "-i", "-f", "cron@x.test", stdin=mail)
+    wait_for(lambda: subjects(stage)["cron says"], 30, stage.told)
+    assert stage.relay.took[-1].sender == "cron@x.test"
+
+
+def test_a_program_that_speaks_smtp_only_uses_the_submission_listener(stage: Stage) -> None:
+    key = stage.portal.cli("api-key", "add", "Printer", "--may-send").strip()
+    with smtplib.SMTP("127.0.0.1", stage.submission_port) as client:
+        client.login("printer", key)
+        client.sendmail("printer@x.test", ["admin@y.test"], b"Subject: toner is low\r\n\r\nBlack.\r\n")
+    wait_for(lambda: subjects(stage)["toner is low"], 30, stage.told)
+
+
+def test_a_member_of_the_group_borrows_a_token_and_sends_mail_without_a_key(stage: Stage) -> None:
+    ask = ("curl", "--silent", "--show-error", "--unix-socket", str(stage.local_socket))
+    url = "http://localhost/api/v1"
+    got = subprocess.run([*ask, f"{url}/tokens/Office"], user="nobody", group="nogroup", extra_groups=[],
+                         capture_output=True, text=True, check=True).stdout  # fmt: skip
+    assert f'"owner": "{USER}"' in got
+    mail = "Subject: from nobody\n\nx\n"
+    subprocess.run([*ask, "--data-binary", "@-", "--header", "Content-Type: message/rfc822", f"{url}/messages?sender=nobody@x.test&recipient=a@y.test"], text=True,
+                   user="nobody", group="nogroup", extra_groups=[], input=mail, capture_output=True, check=True)  # fmt: skip
+    wait_for(lambda: subjects(stage)["from nobody"], 30, stage.told)
+    denied = subprocess.run([*ask, f"{url}/tokens/Office"], user="daemon", group="daemon", extra_groups=[],
+                            capture_output=True, text=True, check=False)  # fmt: skip
+    assert denied.returncode == 7, denied
+    events = [row.details for row in _events(stage, "token:handed-out")]
+    assert events == ["for the first time"]
+
+
+def _events(stage: Stage, action: str) -> list[Event]:
+    with stage.portal.opened():
+        return list(Event.select().where(Event.action == action))
+
+
+def test_the_command_line_asks_the_socket_where_the_portal_belongs_to_another(stage: Stage) -> None:
+    elsewhere = Portal(stage.portal.folder / "no such home", stage.portal.environment)
+    with stage.portal.opened():
+        token = Token.get().access_token
+    assert token is not None
+    assert elsewhere.cli("token", "get", "Office").strip() == token.reveal()
+    elsewhere.cli("sendmail", "a@y.test", stdin="From: b@x.test\nSubject: by the socket\n\nx\n")
+    wait_for(lambda: subjects(stage)["by the socket"], 30, stage.told)
+
+
+def test_a_recipient_that_is_refused_comes_back_as_a_bounce(stage: Stage) -> None:
+    stage.relay.does.recipients = {"gone@y.test": "550 5.1.1 No such user here"}
+    mail = "From: ada@x.test\nTo: gone@y.test, there@y.test\nSubject: two of you\n\nhello\n"
+    stage.portal.cli("sendmail", "-t", "-f", "ada@x.test", stdin=mail)
+    wait_for(lambda: subjects(stage)["Undelivered mail returned to sender"], 30, stage.told)
+    stage.relay.does.recipients = {}
+    bounce = next(took for took in stage.relay.took if b"Undelivered mail" in took.content)
+    assert bounce.recipients == ["ada@x.test"]
+    assert b"Final-Recipient: rfc822; gone@y.test" in bounce.content
+    assert b"5.1.1" in bounce.content
+    assert next(took for took in stage.relay.took if b"two of you" in took.content).recipients == ["there@y.test"]
+
+
+def test_kills_lose_nothing_and_what_may_have_arrived_twice_is_named(stage: Stage) -> None:
+    key, dice = stage.portal.cli("api-key", "add", "Many", "--may-send").strip(), random.Random(6)
+    stage.relay.does.seconds = 0.03
+    with smtplib.SMTP("127.0.0.1", stage.submission_port) as client:
+        client.login("many", key)
+        for number in range(MANY):
+            client.sendmail("many@x.test", ["a@y.test"], f"Subject: many-{number}\r\n\r\nx\r\n".encode())
+    acts: Counter[str] = Counter()
+    while acts.total() < KILLS and done(stage) < MANY:
+        before = done(stage)
+        wait_for(lambda before=before: done(stage) > before or done(stage) >= MANY, 100, stage.told, step=0.01)  # type: ignore[misc]
+        time.sleep(dice.uniform(0, 0.1))
+        acts[disturb(stage, dice)] += 1
+        with stage.portal.opened():
+            # A person presses Try again, where the portal would wait for a minute after a failure.
+            OutboundProfile.update(look_at=None).execute()
+    wait_for(lambda: done(stage) >= MANY and not stage.messages("queued"), 120, stage.told)
+    arrived = {subject: count for subject, count in subjects(stage).items() if subject.startswith("many-")}
+    twice = {subject for subject, count in arrived.items() if count > 1}
+    named = {str(row["subject"]) for row in stage.messages() if row["perhaps_twice"]}
+    print(f"{dict(acts)}: {MANY - len(arrived)} lost, {len(twice)} twice, {len(named)} named as perhaps twice")
+    assert len(arrived) == MANY
+    assert max(arrived.values()) <= 1 + acts.total()
+    assert twice <= named
+    assert len(twice) <= acts.total()
+
+
+def done(stage: Stage) -> int:
+    return sum(1 for subject in subjects(stage) if subject.startswith("many-"))
+
+
+def disturb(stage: Stage, dice: random.Random) -> str:
+    """Kill whoever sends, or the server that it sends to."""
+    act = dice.choice(["horse", "horse", "worker", "server"])
+    if act == "server":
+        stage.dovecot.kill()
+        stage.dovecot.start_again()
+    for pid, title in stage.portal.pids().items() if act != "server" else []:
+        is_out = "--queue out" in title
+        if is_out and (act == "worker") != (pid in stage.portal.horses()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                act = "nobody"
+    return act
