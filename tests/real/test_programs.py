@@ -1,0 +1,186 @@
+"""What docs/programs.md says works: each program fetches or sends with a token of the portal, by the snippet printed there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from portal import refreshing
+from portal.adapters import tls
+from portal.models import Token, TokenConfig
+from portal.sealing import Secret
+from tests.builders import make_config
+from tests.fakes.smtp_server import FakeSmtpServer
+from tests.real.conftest import need
+from tests.real.portal_process import Portal, wait_for
+from tests.real.postgresql import new_folder
+from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).parent.parent.parent
+USER = "0@x.test"
+MAIL = [
+    b"From: ada@x.test\r\nTo: 0@x.test\r\nSubject: %d\r\nMessage-ID: <%d@x.test>\r\n\r\nHello.\r\n" % (n, n)
+    for n in (1, 2, 3)
+]
+
+
+@dataclass
+class Desk:
+    """A user's home, with the portal's command on the path."""
+
+    home: Path
+    portal: Portal
+    dovecot: Dovecot
+    relay: FakeSmtpServer
+    ca_file: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def snippet(self, name: str) -> str:
+        """The block of the page that is marked with this name, with this desk's servers in place of the examples."""
+        page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
+        found = re.search(rf"^```{re.escape(name)}\n(.*?)^```", page, re.M | re.S)
+        assert found, f"docs/programs.md has no block {name}"
+        text = found[1]
+        for example, real in {
+            "outlook.office365.com": "localhost", "smtp.office365.com": "localhost", "helpdesk@example.com": USER,
+            "https://portal.example.com": self.portal.url, "993": str(self.dovecot.port),
+            "587": str(self.dovecot.submission_port), "~": str(self.home),
+        }.items():  # fmt: skip
+            text = text.replace(example, real)
+        return text
+
+    def run(self, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            command, input=stdin, env=self.environment, cwd=self.home, capture_output=True, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout.decode()}\n{done.stderr.decode()}\n{self.dovecot.log()[-1500:]}"
+        return done
+
+    def file(self, name: str, text: str) -> str:
+        path = self.home / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return str(path)
+
+    def fetched(self) -> set[bytes]:
+        """The subjects of what is in the home's mailbox."""
+        inbox = self.home / "Mail" / "INBOX"
+        contents = [path.read_bytes() for name in ("new", "cur") for path in (inbox / name).iterdir()]
+        return {found[1] for content in contents if (found := re.search(rb"^Subject: (\d)", content, re.M))}
+
+
+@pytest.fixture(scope="module")
+def desk(certificate_folder: Path) -> Iterator[Desk]:
+    need("node", "oidc-provider", "dovecot", "programs")
+    folder, ca_file = new_folder(), certificate_folder / "ca.pem"
+    portal = Portal(folder, {"PORTAL_CA_FILE": str(ca_file)})
+    with ExitStack() as started:
+        started.callback(shutil.rmtree, folder, ignore_errors=True)
+        relay = FakeSmtpServer().start()
+        started.callback(relay.stop)
+        provider = Provider.start(certificate_folder, f"{portal.url}/callback", access_token_seconds=3600)
+        started.callback(provider.stop)
+        (folder / "dovecot").mkdir(mode=0o711)
+        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider.port, relay_port=relay.port)
+        started.callback(dovecot.stop)
+        portal.start()
+        started.callback(portal.stop)
+        _sign_in(portal, provider, ca_file)
+        yield Desk(folder, portal, dovecot, relay, ca_file, _environment(portal, folder, ca_file))
+
+
+def _environment(portal: Portal, folder: Path, ca_file: Path) -> dict[str, str]:
+    """With the command as deploy/ installs it, where this portal is."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("mail-token-portal", "fetchmail-oauth2"):
+        text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+        text = text.replace("/opt/mail-token-portal/.venv/bin/python", sys.executable).replace(
+            "/opt/mail-token-portal", str(ROOT)
+        )
+        text = text.replace('"$HOME_OF_PORTAL/.venv/bin/python"', sys.executable)
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    return {**portal.variables, "PATH": path, "HOME": str(folder), "SSL_CERT_FILE": str(ca_file), "PYTHONWARNINGS": ""}
+
+
+def _sign_in(portal: Portal, provider: Provider, ca_file: Path) -> None:
+    tls.trust(ca_file)
+    with portal.opened():
+        config = make_config("Microsoft", base=provider.url, secret=CLIENT_SECRET)
+        TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
+        row = Token.get(Token.token_config == config.id)
+        row.owner, row.signed_in_at = USER, datetime.now(UTC)
+        row.refresh_token = Secret(provider.grants(1)[0])
+        row.save()
+        refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
+
+
+@pytest.fixture(autouse=True)
+def mailbox(desk: Desk) -> None:
+    """Three messages on the server, and nothing at home."""
+    shutil.rmtree(desk.home / "Mail", ignore_errors=True)
+    for part in ("new", "cur", "tmp"):
+        (desk.home / "Mail" / "INBOX" / part).mkdir(parents=True)
+    shutil.rmtree(desk.dovecot.folder / "mail" / USER, ignore_errors=True)
+    (desk.dovecot.folder / "mail" / USER).mkdir()
+    owner = (desk.dovecot.folder / "mail").stat()
+    os.chown(desk.dovecot.folder / "mail" / USER, owner.st_uid, owner.st_gid)
+    desk.dovecot.receives(USER, MAIL)
+
+
+def test_mbsync_fetches(desk: Desk) -> None:
+    shutil.rmtree(desk.home / "Mail" / "INBOX")
+    text = desk.snippet("mbsync").replace("SSLType IMAPS", f"SSLType IMAPS\nCertificateFile {desk.ca_file}")
+    desk.run("mbsync", "-c", desk.file("mbsyncrc", text), "helpdesk")
+    assert desk.fetched() == {b"1", b"2", b"3"}
+
+
+def test_getmail_fetches(desk: Desk) -> None:
+    text = desk.snippet("getmail").replace("[destination]", f"ca_certs = {desk.ca_file}\n\n[destination]")
+    desk.file("getmailrc", text)
+    desk.run("getmail", "--getmaildir", str(desk.home), "--rcfile", "getmailrc")
+    assert desk.fetched() == {b"1", b"2", b"3"}
+
+
+def test_fetchmail_fetches(desk: Desk) -> None:
+    deliver = desk.file("deliver", "#!/bin/sh\ncat > $HOME/Mail/INBOX/new/$$\n")
+    Path(deliver).chmod(0o700)
+    text = desk.snippet("fetchmail").replace("/usr/bin/procmail -d %T", deliver)
+    desk.run("fetchmail", "--fetchmailrc", desk.file("fetchmailrc", text), "--nodetach", "--keep")
+    assert desk.fetched() == {b"1", b"2", b"3"}
+
+
+def test_msmtp_sends(desk: Desk) -> None:
+    text = desk.snippet("msmtp").replace("tls on", f"tls on\ntls_trust_file {desk.ca_file}")
+    desk.run("msmtp", "--file", desk.file("msmtprc", text), "a@y.test", stdin=b"Subject: by msmtp\r\n\r\nx\r\n")
+    assert any(b"Subject: by msmtp" in took.content for took in desk.relay.took)
+
+
+def test_curl_borrows_and_sends(desk: Desk) -> None:
+    server = ("--type", "SMTP", "--host", "127.0.0.1", "--port", str(desk.relay.port))
+    desk.portal.cli("outbound", "add", "--name", "Relay", *server, "--fallback")
+    key = desk.portal.cli("api-key", "add", "Curl", "--config", "Microsoft", "--may-send").strip()
+    desk.environment["PORTAL_KEY"] = key
+    got = desk.run("sh", "-c", desk.snippet("curl")).stdout
+    assert b'"token_type": "Bearer"' in got
+    desk.file("message.eml", "From: a@x.test\nTo: b@y.test\nSubject: by curl\n\nx\n")
+    assert b'"message_id"' in desk.run("sh", "-c", desk.snippet("curl-send")).stdout
+    wait_for(lambda: any(b"Subject: by curl" in took.content for took in desk.relay.took), 30, desk.portal.log)
+
+
+def test_python_opens_the_mailbox(desk: Desk) -> None:
+    desk.environment.setdefault(
+        "PORTAL_KEY", desk.portal.cli("api-key", "add", "Python", "--config", "Microsoft").strip()
+    )
+    assert b"('OK', [b'3'])" in desk.run(sys.executable, "-c", desk.snippet("python")).stdout
