@@ -27,6 +27,7 @@ from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parent.parent.parent
 USER = "0@x.test"
+OTHER = "nobody"
 MAIL = [
     b"From: ada@x.test\r\nTo: 0@x.test\r\nSubject: %d\r\nMessage-ID: <%d@x.test>\r\n\r\nHello.\r\n" % (n, n)
     for n in (1, 2, 3)
@@ -60,7 +61,7 @@ class Desk:
 
     def run(self, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
-            command, input=stdin, env=self.environment, cwd=self.home, capture_output=True, check=False
+            command, input=stdin, env=self.environment, cwd=self.home, capture_output=True, check=False, timeout=60
         )
         assert done.returncode == 0, f"{done.stdout.decode()}\n{done.stderr.decode()}\n{self.dovecot.log()[-1500:]}"
         return done
@@ -82,6 +83,7 @@ class Desk:
 def desk(certificate_folder: Path) -> Iterator[Desk]:
     need("node", "oidc-provider", "dovecot", "programs")
     folder, ca_file = new_folder(), certificate_folder / "ca.pem"
+    folder.chmod(0o711)
     portal = Portal(folder, {"PORTAL_CA_FILE": str(ca_file)})
     with ExitStack() as started:
         started.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -148,6 +150,10 @@ def test_mbsync_fetches(desk: Desk) -> None:
 
 def test_getmail_fetches(desk: Desk) -> None:
     text = desk.snippet("getmail").replace("[destination]", f"ca_certs = {desk.ca_file}\n\n[destination]")
+    if os.getuid() == 0:
+        # It refuses to deliver as root; "user" is getmail's own remedy.
+        text += f"user = {OTHER}\n"
+        subprocess.run(["chown", "-R", OTHER, str(desk.home / "Mail")], check=True)
     desk.file("getmailrc", text)
     desk.run("getmail", "--getmaildir", str(desk.home), "--rcfile", "getmailrc")
     assert desk.fetched() == {b"1", b"2", b"3"}
