@@ -3,7 +3,6 @@
 import hashlib
 import ipaddress
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -53,7 +52,7 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
     try:
         with transaction():
             row = ApiKey.create(
-                name=entered.name, key_hash=_hash(key.reveal()), hint=hint, networks=entered.networks,
+                name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
                 may_send=entered.may_send, ends_at=entered.ends_at, comment=entered.comment,
                 created_at=now, created_by=actor[:100],
             )  # fmt: skip
@@ -97,7 +96,7 @@ def check(entered: Fields, now: datetime) -> None:
 
 def admitted(key: str, address: str, *, now: datetime) -> ApiKey:
     """The key's row. NotAdmitted when it opens nothing here and now; Throttled after too many wrong ones."""
-    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == _hash(key))
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == hashed(key))
     reason = _reason_against(row, address, now)
     if row is not None and not reason:
         return row
@@ -129,11 +128,14 @@ def is_within(address: str, networks: str) -> bool:
     return not wanted or any(there in ipaddress.ip_network(one) for one in wanted)
 
 
-def require_config(row: ApiKey, config_ids: Iterable[int]) -> None:
-    """NotAllowed unless the key is for one of these configurations."""
-    allowed = ApiKeyConfig.api_key == row.id, ApiKeyConfig.token_config.in_(list(config_ids))
-    if not ApiKeyConfig.select().where(*allowed).exists():
-        raise NotAllowed("This API key is not for such a token, or there is none of that name.")
+NOT_FOR_THIS = "This API key is not for such a token, or there is none of that name."
+
+
+def require_config(row: ApiKey, config: TokenConfig) -> None:
+    """NotAllowed unless the key is for this configuration."""
+    allowed = (ApiKeyConfig.api_key == row.id) & (ApiKeyConfig.token_config == config.id)
+    if not ApiKeyConfig.select().where(allowed).exists():
+        raise NotAllowed(NOT_FOR_THIS)
 
 
 def handed_out(row: ApiKey) -> int:
@@ -146,5 +148,5 @@ def require_sending(row: ApiKey) -> None:
         raise NotAllowed("This API key may not send mail.")
 
 
-def _hash(key: str) -> str:
+def hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()

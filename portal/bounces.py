@@ -94,6 +94,8 @@ def _of_recipient(row: OutboundRecipient, now: datetime) -> Message:
 def _header_of(message: OutboundMessage) -> Message:
     first = OutboundPart.get_or_none(OutboundPart.message == message.id, OutboundPart.number == 0)
     header = bytes(first.content).partition(b"\r\n\r\n")[0] if first else b""
-    part = MIMENonMultipart("text", "rfc822-headers")
-    part.set_payload(header.decode("ascii", "replace").replace("\r\n", "\n") + "\n")
+    part = EmailMessage()
+    # Bytes that are no UTF-8 are in many a header.
+    text = header.decode("utf-8", "replace").replace("\r\n", "\n") + "\n"
+    part.set_content(text, subtype="rfc822-headers", cte="quoted-printable")
     return part

@@ -12,7 +12,7 @@ from peewee import Database, DatabaseProxy, OperationalError, SqliteDatabase
 from playhouse.db_url import parse as parse_url
 from playhouse.pool import PooledPostgresqlDatabase
 
-from portal.errors import ConfigError
+from portal.errors import ConfigError, NotNow
 
 database = DatabaseProxy()
 
@@ -45,7 +45,7 @@ def open_database(url: str) -> Database:
 
 
 def connected() -> AbstractContextManager[Any]:
-    """A connection for the time of the block; a failure to connect is one clear line."""
+    """A connection for the time of the block; NotNow, one clear line, when there is none to be had."""
     return _Connection()
 
 
@@ -54,7 +54,7 @@ class _Connection:
         try:
             self._opened_here = database.connect(reuse_if_open=True)
         except OperationalError as error:
-            raise ConfigError(f"DATABASE_URL: the database cannot be opened: {str(error).strip()}") from error
+            raise NotNow(f"DATABASE_URL: the database cannot be opened: {str(error).strip()}") from error
 
     def __exit__(self, *exc: object) -> None:
         if self._opened_here and not database.is_closed():

@@ -18,7 +18,10 @@ _PART = 256 * 1024
 _LONGEST_LINE = 998
 #: A message that has passed so many servers goes round in circles (RFC 5321 section 6.3).
 MOST_HOPS = 100
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(?:[^\r\n]|\r?\n[ \t])*(?:\r?\n|\Z)")
+#: Up to the line end that no continuation follows; a CR alone is in it, as some programs write them.
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(?:[^\r\n]|\r(?!\n)|\r?\n[ \t])*(?:\r?\n|\Z)")
+#: What mail archives and filters put in front of a message.
+_MBOX_LINE = re.compile(rb">?From [^\n]*\n")
 _NEVER_SENT = (b"bcc", b"resent-bcc", b"return-path")
 
 
@@ -30,13 +33,19 @@ class Head:
 
     @classmethod
     def read(cls, content: BinaryIO) -> "Head":
-        """Take the header block off the beginning of a message. What begins without one is all body."""
+        """Take the header block off the beginning of a message. What begins without one is all body.
+
+        ValueError when it has no end within HEADER_BYTES.
+        """
         content.seek(0)
         start = content.read(HEADER_BYTES)
-        head, at = cls(), 0
+        head, at = cls(), found.end() if (found := _MBOX_LINE.match(start)) else 0
         while found := _FIELD.match(start, at):
-            head.fields.append((found[1].lower(), re.sub(rb"\r?\n", b"\r\n", found[0].rstrip(b"\r\n")) + b"\r\n"))
+            line = re.sub(rb"\r?\n", b"\r\n", re.sub(rb"\r(?!\n)", b" ", found[0].rstrip(b"\r\n")))
+            head.fields.append((found[1].lower(), line + b"\r\n"))
             at = found.end()
+        if at >= HEADER_BYTES:
+            raise ValueError(f"Its header has more than {HEADER_BYTES // 1024} KB.")
         blank = re.compile(rb"\r?\n").match(start, at)
         content.seek(blank.end() if blank and head.fields else at)
         return head
@@ -53,7 +62,8 @@ class Head:
     def addresses(self, *names: str) -> list[str]:
         """The addresses in these fields, as they are written there."""
         values = [value for name in names for value in self._values(name)]
-        return [address for _, address in getaddresses(values) if address]
+        # Each by itself: one that cannot be read is to cost no other.
+        return [address for value in values for _, address in getaddresses([value]) if address]
 
     def count(self, name: str) -> int:
         return sum(1 for _ in self._values(name))
@@ -90,8 +100,11 @@ def complete(head: Head, *, sender: str, full_name: str, message_id: str, now: d
 
 def named(full_name: str, address: str) -> str:
     """``Full Name <address>`` as a header carries it."""
-    name = full_name if full_name.isascii() else Header(full_name, "utf-8").encode()
-    return formataddr((name, address)) if full_name else address
+    if not full_name:
+        return address
+    if full_name.isascii():
+        return f"{formataddr((full_name, 'a@b')).removesuffix('<a@b>')}<{address}>"
+    return f"{Header(full_name, 'utf-8', maxlinelen=998).encode(maxlinelen=0)} <{address}>"
 
 
 def go_out_as(head: Head, address: str) -> None:

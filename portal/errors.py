@@ -16,6 +16,10 @@ class ConfigError(PortalError):
     """A process setting, key file or directory is unusable; the program must not start."""
 
 
+class NotNow(ConfigError):
+    """It cannot be used at this moment, and may be soon: the database does not answer."""
+
+
 class NotFound(PortalError):
     """No row of that name or id."""
 

@@ -9,7 +9,7 @@ from peewee import IntegrityError
 from portal import audit, providers, settings, status, token_facts, trust
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
-from portal.db import transaction
+from portal.db import locked, transaction
 from portal.dispatching import listed
 from portal.errors import InUse, Invalid, Refused
 from portal.models import HOST, OutboundProfile, OutboundState, OutboundType, Token, Validity, text_problems
@@ -115,6 +115,8 @@ def delete(row: OutboundProfile, *, actor: str, now: datetime) -> None:
     """Delete a profile. InUse names the destinations that send through it, and counts the mail that waits for it."""
     unsettled = (OutboundState.QUEUED, OutboundState.SENDING)
     with transaction():
+        # Whoever hands a message over at this moment comes before or after.
+        locked(OutboundProfile.select(OutboundProfile.id).where(OutboundProfile.id == row.id)).first()
         names = ", ".join(destination.name for destination in row.destinations)
         waiting = sum(1 for message in row.messages if message.state in unsettled)
         if names:
@@ -170,8 +172,8 @@ def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, 
     problems = {}
     if strange := [one for one in listed(entered.senders) if not re.fullmatch(rf"{ADDRESS}|@[^\s@<>]+", one)]:
         problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."
-    if entered.sends_as and not re.fullmatch(ADDRESS, entered.sends_as):
-        problems["sends_as"] = "An address."
+    if entered.sends_as and not (entered.sends_as.isascii() and re.fullmatch(ADDRESS, entered.sends_as)):
+        problems["sends_as"] = "An address, in ASCII."
     others = [other for other in OutboundProfile.select() if row is None or other.id != row.id]
     for other in others:
         if both := set(listed(entered.senders)) & set(listed(other.senders)):
@@ -205,7 +207,7 @@ def serves(row: OutboundProfile, address: str) -> bool:
 def own_address(row: OutboundProfile) -> str:
     """An address under which the profile may send; empty when none is known."""
     addresses = [row.sends_as, row.login, *listed(row.senders)]
-    return next((one for one in addresses if re.fullmatch(ADDRESS, one)), "")
+    return next((one for one in addresses if one.isascii() and re.fullmatch(ADDRESS, one)), "")
 
 
 def server(row: OutboundProfile) -> Server:

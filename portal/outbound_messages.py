@@ -64,17 +64,16 @@ def has_content(message: OutboundMessage) -> bool:
 
 def try_again(message: OutboundMessage, *, actor: str, now: datetime) -> None:
     """Send it now to whom it has not reached; five days begin anew. PortalError when there is nothing to send."""
-    if message.state is OutboundState.SENDING:
-        raise PortalError("It is being sent at this moment.")
     if not has_content(message) or message.profile is None:
         raise PortalError("It cannot be sent again: its content or its outbound profile is gone.")
     again = (OutboundState.FAILED, OutboundState.DROPPED)
     with transaction():
+        anew = {"state": OutboundState.QUEUED, "try_at": now, "settled_at": None, "tries": 0, "accepted_at": now}
+        at_rest = (OutboundMessage.id == message.id) & (OutboundMessage.state != OutboundState.SENDING)
+        if not OutboundMessage.update(anew).where(at_rest).execute():
+            raise PortalError("It is being sent at this moment.")
         to = (OutboundRecipient.message == message.id) & OutboundRecipient.state.in_(again)
         OutboundRecipient.update(state=OutboundState.QUEUED, settled_at=None).where(to).execute()
-        message.state, message.try_at, message.settled_at, message.tries = OutboundState.QUEUED, now, None, 0
-        message.accepted_at = now
-        message.save()
         # A person has looked: whatever the server was in a pause for may be mended.
         OutboundProfile.update(look_at=None).where(OutboundProfile.id == message.profile.id).execute()
         audit.about(message, actor, "try-again", message.message_id[:200], now)

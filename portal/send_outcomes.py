@@ -1,12 +1,16 @@
 """What comes of messages handed to a server: for each recipient, and in the end for all of it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from portal import bounces, schedule
 from portal.adapters.smtp import Reply
+from portal.db import locked, transaction
+from portal.errors import OutsideError
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
 
+logger = logging.getLogger(__name__)
 _WAITING = (OutboundState.QUEUED, OutboundState.SENDING)
 
 
@@ -44,15 +48,15 @@ def put_off(message: OutboundMessage, words: str, *, now: datetime) -> None:
 
 def give_up_old(profile: OutboundProfile, *, now: datetime) -> int:
     """Let fail what has waited for too long for a server that does not work; how many messages."""
-    old = OutboundMessage.select().where(
-        OutboundMessage.profile == profile.id,
-        OutboundMessage.state == OutboundState.QUEUED,
-        OutboundMessage.accepted_at <= now - schedule.SEND_FOR,
-    )
-    messages = list(old)
+    old = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.accepted_at <= now - schedule.SEND_FOR)
+    messages = list(OutboundMessage.select().where(OutboundMessage.profile == profile.id, old))
     for message in messages:
-        words = f"It could not be sent within {schedule.SEND_FOR.days} days: {profile.failure or message.answer or ''}"
-        _go_on(message, _fail(message, words.rstrip(": "), now), now)
+        with transaction():
+            still = locked(OutboundMessage.select().where(OutboundMessage.id == message.id, old)).first()
+            if still is not None:
+                why = profile.failure or still.answer or ""
+                words = f"It could not be sent within {schedule.SEND_FOR.days} days: {why}".rstrip(": ")
+                _go_on(still, _fail(still, words, now), now)
     return len(messages)
 
 
@@ -69,15 +73,29 @@ def _go_on(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: d
     message.tries += 1
     states = {row.state for row in message.recipients}
     if states & set(_WAITING):
-        message.state, message.try_at = OutboundState.QUEUED, schedule.resend_at(now, message.tries)
+        some_went = OutboundState.SENT in {row.state for row in message.recipients if row.settled_at == now}
+        too_many = some_went and (message.answer or "").startswith("452")
+        # RFC 5321 section 4.5.3.1.10: who takes a hundred recipients at a time takes the next hundred at once.
+        message.state = OutboundState.QUEUED
+        message.try_at = now if too_many else schedule.resend_at(now, message.tries)
     else:
         message.state = OutboundState.FAILED if OutboundState.FAILED in states else OutboundState.SENT
         message.try_at, message.settled_at = None, now
     if failed:
-        bounces.bounce(message, failed, now=now)
+        _tell_sender(message, failed, now)
     if message.state is OutboundState.SENT:
         OutboundPart.delete().where(OutboundPart.message == message.id).execute()
     message.save()
+
+
+def _tell_sender(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: datetime) -> None:
+    """What became of the message is written whether or not its sender can be told."""
+    try:
+        with transaction():
+            bounces.bounce(message, failed, now=now)
+    except (ValueError, LookupError, TypeError, OutsideError):
+        logger.exception("The sender of message %s was not told", message.id)
+        message.answer = f"{message.answer} (Its sender could not be told.)"
 
 
 def _open_recipients(message: OutboundMessage) -> list[OutboundRecipient]:

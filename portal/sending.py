@@ -17,7 +17,7 @@ from peewee import ModelSelect
 
 from portal import borrowing, letters, outbound, schedule, second_chance, send_outcomes
 from portal.adapters import smtp
-from portal.adapters.smtp import Reply, Session, Unsure
+from portal.adapters.smtp import BrokenOff, Reply, Session, Unsure
 from portal.db import locked, transaction
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.letters import Letter
@@ -49,9 +49,8 @@ def send(profile_id: int, pace: Pace) -> int | None:
     profile = OutboundProfile.claim(profile_id, now=now, until=now + LEASE)
     if profile is None:
         return None
-    with transaction():
-        _take_over(profile, now)
-        send_outcomes.give_up_old(profile, now=now)
+    _take_over(profile, now)
+    send_outcomes.give_up_old(profile, now=now)
     run = _Run(profile, pace)
     if run.may_begin():
         run.work()
@@ -97,6 +96,8 @@ class _Run:
         #: When the server is tried again. None: it works.
         self._rests_until: datetime | None = None
         self._ahead: list[Letter] = []
+        #: How many messages in a row the connection broke under.
+        self._broken = 0
         self._is_ours = True
 
     def may_begin(self) -> bool:
@@ -180,10 +181,9 @@ class _Run:
             session = self._open()
         try:
             answers = session.send(letter.envelope, letters.parts(letter))
-        except Unsure:
-            raise
-        except Unavailable:
-            if not session.has_sent:
+        except OutsideError as error:
+            session.close()
+            if not (isinstance(error, BrokenOff) and session.has_sent):
                 raise
             session = self._open()
             answers = session.send(letter.envelope, letters.parts(letter))
@@ -193,10 +193,16 @@ class _Run:
     def _note(self, letter: Letter, future: Future[dict[str, Reply]]) -> None:
         now = self.clock()
         try:
-            send_outcomes.write_answers(letter.row, future.result(), now=now)
+            answers = future.result()
         except Unsure as error:
             letter.row.repeated_at = now
             send_outcomes.put_off(letter.row, f"{error} Sent again, it may arrive twice.", now=now)
+        except BrokenOff as error:
+            # Once it may be the message that a server does not bear; twice in a row it is the server.
+            send_outcomes.put_off(letter.row, str(error), now=now)
+            self._broken += 1
+            if self._broken > 1:
+                self._one_lane_less(error)
         except OutsideError as error:
             self._one_lane_less(error)
             letter.row.state, letter.row.try_at, letter.row.answer = OutboundState.QUEUED, now, str(error)
@@ -205,11 +211,13 @@ class _Run:
             logger.exception("Message %s failed inside", letter.row.id)
             send_outcomes.put_off(letter.row, "The portal failed inside; its log has the details.", now=now)
         else:
+            send_outcomes.write_answers(letter.row, answers, now=now)
             self._server_works(now)
 
     def _server_works(self, now: datetime) -> None:
         profile = self.profile
         profile.sent_at, profile.failing_since, profile.failure, profile.tries = now, None, None, 0
+        self._broken = 0
 
     def _one_lane_less(self, error: OutsideError) -> None:
         """A server that takes two connections and not three is no failure; one that takes none is."""

@@ -47,7 +47,10 @@ class Handover:
 
 def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
     """Take a message on: once this returns it is in the database. NotTaken: the reason is in it."""
-    head = Head.read(handed.content)
+    try:
+        head = Head.read(handed.content)
+    except ValueError as error:
+        raise NotTaken(str(error)) from error
     body_at = handed.content.tell()
     recipients = _recipients(handed.recipients or head.addresses("To", "Cc", "Bcc"))
     sender = _sender(handed)
@@ -56,7 +59,7 @@ def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
     sender = _completed(head, handed, sender, profile, key, now)
     handed.content.seek(body_at)
     row = OutboundMessage(
-        profile=profile, key=key, sender=sender, message_id=head.text("Message-ID")[:998],
+        profile=profile, key=key, sender=sender, message_id=_printable(head.text("Message-ID"))[:998],
         subject=shown(bytes(head)[:HEADER_BYTES], b"subject"), size=0,
         accepted_at=now, accepted_by=handed.by[:200], try_at=now,
     )  # fmt: skip
@@ -105,8 +108,11 @@ def store(row: OutboundMessage, recipients: Iterable[str], parts: Iterable[bytes
                     raise NotTaken(f"It has more than {MOST_BYTES // 1024 // 1024} MB.")
                 OutboundPart.create(message=row.id, number=number, content=part)
             row.save()
-    except IntegrityError:
-        return OutboundMessage.get(OutboundMessage.key == row.key)
+    except IntegrityError as error:
+        there: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.key == row.key)
+        if there is None:
+            raise NotTaken("Its outbound profile was deleted at this moment.") from error
+        return there
     return row
 
 
@@ -125,6 +131,11 @@ def _recipients(addresses: Iterable[str]) -> list[str]:
 def _of_local_user(address: str) -> str:
     """A user of this machine, such as root, has the address that the settings give to all, or the portal's domain."""
     return address if "@" in address else settings.local_mail_address() or f"{address}@{settings.host()}"
+
+
+def _printable(text: str) -> str:
+    """PostgreSQL cannot store a NUL, and nobody can read the others."""
+    return "".join(one for one in text if one.isprintable())
 
 
 def _one_line(text: str) -> str:

@@ -280,22 +280,19 @@ def tokens_of(config: TokenConfig) -> list[Token]:
     return list(Token.select().where(Token.token_config == config.id).order_by(Token.id))
 
 
-def named_by(reference: str) -> list[TokenConfig]:
-    """The configurations that ``CONFIG`` or ``CONFIG/OWNER`` may mean: a name may have a slash in it."""
+def config_of(reference: str) -> TokenConfig:
+    """The configuration that ``CONFIG`` or ``CONFIG/OWNER`` is about; the longest name where several fit."""
     parts = reference.split("/")
-    names = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    return list(TokenConfig.select().where(TokenConfig.name.in_(names)))
+    names = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    found = {config.name: config for config in TokenConfig.select().where(TokenConfig.name.in_(names))}
+    return next((found[name] for name in names if name in found), None) or TokenConfig.named(parts[0])
 
 
 def find(reference: str) -> Token:
     """The token that ``CONFIG``, ``CONFIG/OWNER`` or (without an owner) ``CONFIG/`` names; Invalid for several."""
-    exact = TokenConfig.get_or_none(TokenConfig.name == reference)
-    name = reference.rpartition("/")[0]
-    config = (
-        exact or TokenConfig.get_or_none(TokenConfig.name == name) or TokenConfig.named(reference.partition("/")[0])
-    )
+    config = config_of(reference)
     tokens = tokens_of(config)
-    if not exact:
+    if config.name != reference:
         tokens = [token for token in tokens if (token.owner or "") == reference.removeprefix(f"{config.name}/")]
     if len(tokens) == 1:
         return tokens[0]

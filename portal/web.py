@@ -75,7 +75,8 @@ def _connect(app: Flask) -> None:
 
     @app.teardown_request
     def close_connection(error: BaseException | None) -> None:
-        if not database.is_closed():
+        # To open one for each costs programs that borrow a token as much as the answer.
+        if request.endpoint != "api.token" and not database.is_closed():
             database.close()
 
 

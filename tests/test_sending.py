@@ -1,5 +1,6 @@
 """The sending queue: every message taken on arrives, or its sender hears why not; none is lost, none sent twice unsaid."""
 
+import base64
 import email
 import email.policy
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import borrowing, outbound, outbound_messages, sending, submitting
+from portal import borrowing, outbound, outbound_messages, sending, submitting, trying_out
 from portal.adapters import tls
 from portal.errors import PortalError
 from portal.models import (
@@ -27,7 +28,7 @@ from portal.sending import Pace
 from portal.submitting import Handover, NotTaken
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_message, make_profile, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-from tests.fakes.smtp_server import FakeSmtpServer
+from tests.fakes.smtp_server import FakeSmtpServer, scripted
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -172,6 +173,112 @@ def test_a_refusal_is_told_to_the_sender_as_a_proper_bounce(server: FakeSmtpServ
     assert (per_recipient["Action"], per_recipient["Status"]) == ("failed", "5.1.1")
     assert "X-Kept: yes" in str(header.get_payload())
     assert "secret body" not in server.took[-1].content.decode()
+
+
+@pytest.mark.parametrize(
+    "header", [b"Subject: Gr\xfc\xdfe\n", "From: Jürgen <jürgen@x.test>\n".encode(), b"X-Odd: \xff\xfe\x01\n"]
+)
+def test_a_header_of_whatever_bytes_is_no_reason_not_to_tell_its_sender(server: FakeSmtpServer, header: bytes) -> None:
+    profile = make_profile(port=server.port)
+    server.does.recipients = {"gone@x.test": "550 no"}
+    make_message(content=header + b"\nx\n", recipients=("gone@x.test",))
+    send(profile)
+    send(profile)
+    assert [bounce.state for bounce in bounces()] == [OutboundState.SENT]
+    late = make_message(content=header + b"\nx\n")
+    OutboundMessage.update(accepted_at=NOW - timedelta(days=6)).where(OutboundMessage.id == late.id).execute()
+    send(profile)
+    assert fresh(late).state is OutboundState.FAILED
+    assert len(bounces()) == 2
+
+
+@pytest.mark.parametrize("answer", ["250 ok instead of 354", "gibberish without a number"])
+def test_an_answer_that_is_none_counts_as_no_success(answer: str) -> None:
+    with scripted({"DATA": answer}) as port:
+        profile = make_profile(port=port)
+        message = make_message()
+        send(profile)
+    assert fresh(message).state is OutboundState.QUEUED
+    assert outbound_messages.has_content(message)
+
+
+def test_gibberish_after_the_message_may_mean_that_it_arrived_and_that_is_said() -> None:
+    with scripted({".": "filter crashed"}) as port:
+        profile = make_profile(port=port)
+        message = make_message()
+        send(profile)
+    assert (fresh(message).state, fresh(message).repeated_at) == (OutboundState.QUEUED, NOW)
+
+
+def test_a_server_that_quotes_our_command_does_not_spread_the_token() -> None:
+    with scripted({"AUTH": "500 5.5.1 Command unrecognized: {line}"}) as port:
+        profile = make_profile(make_token(), port=port)
+        tried = trying_out.try_out(profile, "me@x.test", actor="test", clock=lambda: NOW)
+        make_message()
+        send(profile)
+    told = f"{tried.outcome} {tried.dialogue} {profile_now(profile).failure}"
+    assert "Command unrecognized" in told
+    secret = base64.b64encode(f"user=helpdesk@example.test\x01auth=Bearer {ACCESS_TOKEN}\x01\x01".encode()).decode()
+    assert ACCESS_TOKEN not in told
+    assert secret[:40] not in told
+
+
+def test_one_address_that_the_server_cannot_read_fails_alone(server: FakeSmtpServer) -> None:
+    profile = make_profile(port=server.port)
+    message = make_message(recipients=("good@x.test", "jürgen@x.test"))
+    send(profile)
+    assert {row.address: row.state for row in message.recipients} == {
+        "good@x.test": OutboundState.SENT, "jürgen@x.test": OutboundState.FAILED,
+    }  # fmt: skip
+
+
+def test_a_message_that_makes_the_server_hang_up_holds_up_no_other() -> None:
+    with scripted({"RCPT TO:<poison@x.test>": None}) as port:
+        profile = make_profile(port=port)
+        poison, other = make_message(recipients=("poison@x.test",)), make_message()
+        send(profile)
+    assert (fresh(poison).state, fresh(poison).tries) == (OutboundState.QUEUED, 1)
+    assert fresh(other).state is OutboundState.SENT
+    assert profile_now(profile).failing_since is None
+
+
+def test_a_server_that_wants_a_sign_in_first_blames_no_message() -> None:
+    with scripted({"MAIL": "530 5.7.0 Authentication required"}) as port:
+        profile = make_profile(port=port)
+        message = make_message()
+        send(profile)
+    assert fresh(message).state is OutboundState.QUEUED
+    assert "530 5.7.0" in (profile_now(profile).failure or "")
+
+
+def test_a_message_out_of_an_archive_keeps_its_header_and_hides_its_bcc() -> None:
+    make_profile()
+    archive = b"From ada Sat Nov 21 12:00:00 2026\nSubject: a\rb\nTo: b@x.test\nBcc: hidden@x.test\n\nx\n"
+    message = make_message(content=archive)
+    assert message.subject == "a b"
+    assert b"hidden" not in content_of(message)
+
+
+def test_a_header_without_end_is_not_taken() -> None:
+    make_profile()
+    with pytest.raises(NotTaken, match="header has more than"):
+        make_message(content=b"X: y\n" * 100_000)
+
+
+def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() -> None:
+    profile = make_profile()
+    profile.failure, profile.tries = "old", 5
+    assert profile.extend(until=NOW)
+    assert profile.give_back()
+    assert (profile_now(profile).failure, profile_now(profile).tries) == ("old", 5)
+
+
+def test_a_message_under_way_is_not_sent_beside_itself() -> None:
+    make_profile()
+    message = make_message()
+    OutboundMessage.update(state=OutboundState.SENDING).execute()
+    with pytest.raises(PortalError, match="at this moment"):
+        outbound_messages.try_again(message, actor="test", now=NOW)
 
 
 def test_a_bounce_that_fails_is_no_reason_for_another(server: FakeSmtpServer) -> None:

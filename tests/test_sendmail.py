@@ -1,10 +1,12 @@
 """The sendmail(8) work-alike: what cron, PHP and monitoring call, with the exit codes that they look at."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from peewee import OperationalError
 
 from portal import outbound, settings
 from portal.cli import portal
@@ -52,6 +54,49 @@ def test_named_recipients_are_served_and_the_header_is_left_alone(sendmail: Send
     sendmail("-oi", "-f", "bounce@x.test", "--", "-odd@x.test", "bob@x.test")
     assert recipients() == ["-odd@x.test", "bob@x.test"]
     assert OutboundMessage.get().sender == "bounce@x.test"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sender", "to", "whole"),
+    [
+        (("-ti",), "root", ["bob@x.test", "eve@x.test", "hidden@x.test"], True),
+        (("-vit",), "root", ["bob@x.test", "eve@x.test", "hidden@x.test"], True),
+        (("-if", "me@x.test", "a@x.test"), "me@x.test", ["a@x.test"], True),
+        (("-em", "-c", "-I", "-A", "m", "a@x.test"), "root", ["a@x.test"], False),
+        (("-o", "i", "-d", "a@x.test"), "root", ["a@x.test"], True),
+        (("-q30m", "-h", "5", "a@x.test", "-b@x.test"), "root", ["a@x.test", "-b@x.test"], False),
+    ],
+)
+def test_options_in_bundles_mean_what_they_mean_to_every_sendmail(
+    sendmail: Sendmail,
+    arguments: tuple[str, ...],
+    sender: str,
+    to: list[str],
+    whole: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "root")
+    make_profile()
+    sendmail(*arguments)
+    message = OutboundMessage.get()
+    assert (message.sender.partition("@")[0], recipients()) == (sender.partition("@")[0], to)
+    assert content_of(message).endswith(b"after\r\n") is whole
+
+
+def test_a_large_message_without_i_is_read_in_no_time(sendmail: Sendmail) -> None:
+    make_profile()
+    began = time.monotonic()
+    sendmail("a@x.test", content=MAIL[: MAIL.index(b"\n\n")] + b"\n\n" + b"x" * 70 + b"\nline\n" * 500_000)
+    assert time.monotonic() - began < 10
+
+
+def test_a_database_that_is_away_is_a_reason_to_try_later(sendmail: Sendmail, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OperationalError("disk I/O error")
+
+    make_profile()
+    monkeypatch.setattr("portal.submitting.store", gone)
+    assert "failed inside" in sendmail("a@x.test", code=75).stderr
 
 
 def test_a_line_with_a_dot_ends_the_message_unless_told_otherwise(sendmail: Sendmail) -> None:

@@ -32,6 +32,7 @@ LAYERS = [
     ["portal.second_chance"],
     ["portal.borrowing", "portal.renewals", "portal.retention", "portal.certificates"],
     ["portal.refreshing", "portal.giving_up", "portal.users", "portal.owner_links", "portal.refresh_history"],
+    ["portal.lending"],
     ["portal.outcomes", "portal.token_facts", "portal.api_keys", "portal.hand_outs"],
     ["portal.occasions", "portal.guessing"],
     ["portal.clients", "portal.provider_hosts", "portal.strict_yaml", "portal.znuny"],

@@ -133,6 +133,8 @@ def connect(at: Server) -> "Plain | Secured":
 def _keep_alive(plain: socket.socket) -> None:
     """A router that forgets a silent connection tells neither end."""
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # A command would wait for the answer to the one before it: 40 ms a message.
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
             plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

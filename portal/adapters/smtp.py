@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from portal.adapters import sasl, server
@@ -23,6 +23,8 @@ LAST_SECONDS = 600
 _QUIT_SECONDS = 2
 #: Whatever is being sent: the server closes the connection, or has too many of ours.
 _GOING_AWAY = (421, 432)
+#: Nobody has signed in, or not well enough (RFC 4954 section 6): no message is to blame.
+_NOT_LET_IN = (530, 534, 538)
 _MASK = "…"
 
 #: Hears each line of the dialogue, with every secret masked.
@@ -37,7 +39,7 @@ class Reply(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        return self.code < 400
+        return 200 <= self.code < 300
 
     @property
     def is_final(self) -> bool:
@@ -46,6 +48,10 @@ class Reply(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".strip()
+
+
+class BrokenOff(Unavailable):
+    """The connection broke in mid-message, or the server turned away: it has not got this one."""
 
 
 class Unsure(Unavailable):
@@ -74,6 +80,7 @@ class _Client(smtplib.SMTP):
         self._at, self._record = at, record
         #: What stands in the dialogue for the next line, when that has a secret in it.
         self._shown = ""
+        self._secrets: list[bytes] = []
         #: Seconds that the next answers may take. None: the usual ones.
         self.patience: float | None = None
         super().__init__(local_hostname=_own_name())
@@ -87,7 +94,7 @@ class _Client(smtplib.SMTP):
         return self.sock
 
     def putcmd(self, cmd: str, args: str = "") -> None:
-        self.connection.allow(seconds=self.patience)
+        self.connection.allow(seconds=self.patience or max(server.EXCHANGE_SECONDS, self.connection.silence))
         line = f"{cmd} {args}".strip()
         self._record(f"C: {self._shown or line}")
         self._shown = ""
@@ -95,15 +102,31 @@ class _Client(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         code, text = super().getreply()
+        for secret in self._secrets:
+            # Some servers quote a command that they do not know.
+            text = text.replace(secret, _MASK.encode())
         for part in text.decode("utf-8", "replace").split("\n"):
             self._record(f"S: {code} {part}")
+        if code < 200:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("no SMTP reply")
         return code, text
 
-    def say(self, line: str, shown: str = "") -> Reply:
-        """One command and its answer; ``shown`` is what people see of it."""
-        self._shown = shown
+    def say(self, line: str) -> Reply:
+        """One command and its answer."""
         code, text = self.docmd(line)
-        return Reply(code, " ".join(text.decode("utf-8", "replace").split())[:1000])
+        words = " ".join(text.decode("utf-8", "replace").split())[:1000]
+        return Reply(code, "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words))
+
+    def say_secretly(self, secret: bytes, before: str = "") -> Reply:
+        """``before`` and a secret in Base64, which from then on nobody gets to see, whoever repeats it."""
+        coded = b64encode(secret)
+        self._secrets += [coded, secret]
+        self._shown = f"{before}{_MASK}"
+        return self.say(f"{before}{coded.decode()}")
+
+    def hide(self, secret: bytes) -> None:
+        self._secrets.append(secret)
 
     def begin_tls(self) -> None:
         """STARTTLS (RFC 3207), and EHLO anew: nothing said before it counts."""
@@ -175,14 +198,17 @@ def _sign_in(client: _Client, at: Server, credential: Credential) -> None:
 
 def _respond(client: _Client, at: Server, credential: Credential, chosen: str) -> tuple[Reply, str]:
     """RFC 4954; a challenge after the first response holds the reason of a refusal, and wants an answer."""
-    first = b64encode(sasl.first_response(chosen, credential, at.host, at.port)).decode()
-    reply = client.say(f"AUTH {chosen} {first}", f"AUTH {chosen} {_MASK}")
-    reason = ""
+    first, reason = sasl.first_response(chosen, credential, at.host, at.port), ""
+    secret = credential.token or credential.password
+    assert secret is not None
+    client.hide(secret.reveal().encode())
+    reply = client.say_secretly(first, f"AUTH {chosen} ")
     if reply.code == 334 and not reply.text:
-        reply = client.say(first, _MASK)
+        reply = client.say_secretly(first)
     if reply.code == 334:
         reason = sasl.reason(reply.text.encode())
-        client._record(f"   {_challenge(reply.text)}")
+        if reason:
+            client._record(f"   {_challenge(reply.text)}")
         reply = client.say(b64encode(sasl.answer_to_refusal(chosen)).decode())
     return reply, reason
 
@@ -200,7 +226,7 @@ def _log_in(client: _Client, credential: Credential) -> tuple[Reply, str]:
     for secret in (credential.login, credential.password.reveal()):
         if reply.code != 334:
             break
-        reply = client.say(b64encode(secret.encode()).decode(), _MASK)
+        reply = client.say_secretly(secret.encode())
     return reply, ""
 
 
@@ -231,22 +257,39 @@ class Session:
         ``parts`` are whole lines that end in CRLF. Unavailable: the server takes nothing now, and has not got this
         one; Unsure: it may have got it.
         """
-        with _told(self.host):
-            if self._left_open:
-                self.client.say("RSET")
-            answers = self._transaction(envelope, parts)
-            self._left_open = not all(reply.is_good for reply in answers.values())
-            self.has_sent = True
-            return answers
+        try:
+            with _told(self.host):
+                if self._left_open:
+                    self.client.say("RSET")
+                answers = self._transaction(envelope, parts)
+        except Unsure:
+            raise
+        except Unavailable as error:
+            raise BrokenOff(str(error), retry_after=error.retry_after) from error
+        self._left_open = not all(reply.is_good for reply in answers.values())
+        self.has_sent = True
+        return answers
+
+    def close(self) -> None:
+        """Hang up without a word: the connection is of no use any more."""
+        self.client.close()
 
     def _transaction(self, envelope: Envelope, parts: Iterable[bytes]) -> dict[str, Reply]:
-        if envelope.is_international and not self.client.has_extn("smtputf8"):
+        """Addresses outside ASCII fail where the server does not know them; the others go on."""
+        answers: dict[str, Reply] = {}
+        if not self.client.has_extn("smtputf8"):
             reply = Reply(553, f"5.6.7 {self.host} knows no addresses outside ASCII (SMTPUTF8)")
-            return dict.fromkeys(envelope.recipients, reply)
+            foreign = [one for one in envelope.recipients if not (one.isascii() and envelope.sender.isascii())]
+            answers = dict.fromkeys(foreign, reply)
+            envelope = replace(envelope, recipients=[one for one in envelope.recipients if one not in answers])
+        if not envelope.recipients:
+            return answers
         reply = self._say(f"MAIL FROM:<{envelope.sender}>{self._parameters(envelope)}")
+        if reply.code in _NOT_LET_IN:
+            raise Refused(f"{self.host} answered: {reply}")
         if not reply.is_good:
-            return dict.fromkeys(envelope.recipients, reply)
-        answers = {address: self._say(f"RCPT TO:<{address}>") for address in envelope.recipients}
+            return answers | dict.fromkeys(envelope.recipients, reply)
+        answers |= {address: self._say(f"RCPT TO:<{address}>") for address in envelope.recipients}
         taken = [address for address, answer in answers.items() if answer.is_good]
         if taken:
             answers |= dict.fromkeys(taken, self._content(envelope, parts))
@@ -265,6 +308,8 @@ class Session:
 
     def _content(self, envelope: Envelope, parts: Iterable[bytes]) -> Reply:
         reply = self._say("DATA")
+        if reply.code < 400 and reply.code != 354:
+            raise Unavailable(f"{self.host} answered DATA with {reply}")
         if reply.code != 354:
             return reply
         connection = self.client.connection
@@ -301,6 +346,8 @@ def _told(host: str) -> Iterator[None]:
         try:
             yield
         except smtplib.SMTPServerDisconnected as error:
+            if isinstance(error.__context__, TimeoutError):
+                raise Unavailable(f"{host} did not answer in time.") from error
             raise Unavailable(f"{host} hung up.") from error
         except smtplib.SMTPException as error:
             raise Unavailable(f"{host} answered something that is not SMTP.") from error

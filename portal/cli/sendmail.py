@@ -1,6 +1,7 @@
 """``sendmail``: what cron, PHP and monitoring expect at /usr/sbin/sendmail, with its exit codes (sysexits.h)."""
 
 import getpass
+import logging
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -14,13 +15,16 @@ from portal.adapters.local import Denied
 from portal.cli.common import actor, is_at_home, now, with_portal
 from portal.config import from_environment
 from portal.envelopes import Head
-from portal.errors import ConfigError, PortalError, Refused, Unavailable
+from portal.errors import ConfigError, NotNow, PortalError, Refused
 from portal.submitting import Handover
 
-EX_USAGE, EX_NOUSER, EX_NOINPUT, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 67, 66, 69, 75, 77, 78
-#: Options that sendmail(8) has and that change nothing here; those in the second set take a value.
-_IGNORED = set("nvimsGUEA")
-_WITH_VALUE = set("BbCdhLNoOpqQrRVX")
+EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 75, 77, 78
+#: Options of sendmail(8), Postfix and Exim that change nothing here; those in the second set take a value.
+_IGNORED, _WITH_VALUE = set("cEGImnsUvx"), set("ABbCehLNOopRrVXfF")
+#: These take one only where it sticks to them.
+_WITH_STUCK_VALUE = set("dq")
+
+logger = logging.getLogger(__name__)
 
 
 class _Usage(Exception):
@@ -28,7 +32,7 @@ class _Usage(Exception):
 
 
 class Asked:
-    """What the command line asks for, read as sendmail(8) does: values stuck to their option, or behind it."""
+    """What the command line asks for, read as getopt(3) does: options in bundles, values stuck to them or behind."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.sender: str | None = None
@@ -37,63 +41,78 @@ class Asked:
         rest = list(arguments)
         while rest:
             one = rest.pop(0)
-            if one == "--":
-                self.recipients += rest
+            if one == "--" or not one.startswith("-") or one == "-":
+                self.recipients += rest if one == "--" else [one, *rest]
                 break
-            if one.startswith("-") and len(one) > 1:
-                self._option(one[1], one[2:], rest)
-            else:
-                self.recipients.append(one)
+            self._bundle(one[1:], rest)
 
-    def _option(self, letter: str, stuck: str, rest: list[str]) -> None:
+    def _bundle(self, letters: str, rest: list[str]) -> None:
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            if letter in _WITH_STUCK_VALUE:
+                return
+            if letter in _WITH_VALUE:
+                if not letters and not rest:
+                    raise _Usage(f"-{letter} wants a value")
+                self._value(letter, letters or rest.pop(0))
+                return
+            self._flag(letter)
+
+    def _flag(self, letter: str) -> None:
         if letter == "t":
             self.from_header = True
-        elif letter == "i" or (letter == "o" and stuck == "i"):
+        elif letter == "i":
             self.dot_ends = False
-        elif letter in "fFr":
-            value = stuck or (rest.pop(0) if rest else None)
-            if value is None:
-                raise _Usage(f"-{letter} wants a value")
-            self._named(letter, value)
-        elif letter == "b" and stuck != "m":
-            raise _Usage(f"-b{stuck} is not for this program, which takes a message on standard input")
-        elif letter in _WITH_VALUE:
-            if not stuck and letter != "q" and rest:
-                rest.pop(0)
         elif letter not in _IGNORED:
             raise _Usage(f"unknown option -{letter}")
 
-    def _named(self, letter: str, value: str) -> None:
+    def _value(self, letter: str, value: str) -> None:
         if letter == "F":
             self.full_name = value
-        else:
+        elif letter in "fr":
             self.sender = value.strip().strip("<>")
+        elif letter == "o" and value == "i":
+            self.dot_ends = False
+        elif letter == "b" and value != "m":
+            raise _Usage(f"-b{value} is not for this program, which takes a message on standard input")
 
 
-@click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
-)
-@click.argument(
-    "arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-t] [-i] [-f SENDER] [-F NAME] [--] [RECIPIENT]…"
-)
+class _Untouched(click.Command):
+    """Its arguments as they are: click would take "--" for its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args == ["--help"]:
+            click.echo(self.get_help(ctx))
+            ctx.exit()
+        ctx.params["arguments"] = tuple(args)
+        return []
+
+
+@click.command(cls=_Untouched)
+@click.argument("arguments", nargs=-1, metavar="[-ti] [-f SENDER] [-F NAME] [--] [RECIPIENT]…")
 def sendmail(arguments: tuple[str, ...]) -> None:
     """Send the message on standard input, as sendmail(8) does.
 
-    Recipients are those named, or with -t those of To, Cc and Bcc. It is taken on in the portal's database, sent by its
-    workers, and returned to its sender if it cannot be delivered. Exit codes are those of sysexits.h.
+    Recipients are those named, and with -t those of To, Cc and Bcc. It is taken on in the portal's database, sent by
+    its workers, and returned to its sender if it cannot be delivered. Exit codes are those of sysexits.h.
     """
     try:
         _send(Asked(list(arguments)))
     except _Usage as error:
         _end(EX_USAGE, str(error))
     except Denied as error:
-        _end({422: EX_UNAVAILABLE, 403: EX_NOPERM, 401: EX_NOPERM}.get(error.status, EX_UNAVAILABLE), str(error))
+        _end(EX_NOPERM if error.status in (401, 403) else EX_UNAVAILABLE, str(error))
     except Refused as error:
         _end(EX_UNAVAILABLE, str(error))
+    except NotNow as error:
+        _end(EX_TEMPFAIL, str(error))
     except ConfigError as error:
         _end(EX_CONFIG, str(error))
-    except (Unavailable, PortalError) as error:
+    except PortalError as error:
         _end(EX_TEMPFAIL, str(error))
+    except Exception as error:  # the outermost frame: whoever calls keeps the message and tries again
+        logger.exception("A message was not taken")
+        _end(EX_TEMPFAIL, f"the portal failed inside: {type(error).__name__}")
 
 
 def _end(code: int, text: str) -> None:
@@ -116,16 +135,19 @@ def _message(dot_ends: bool) -> bytes:
     """Standard input, up to a line with a dot alone unless -i was given."""
     if not dot_ends:
         return sys.stdin.buffer.read()
-    content = b""
+    lines = []
     for line in sys.stdin.buffer:
         if line.rstrip(b"\r\n") == b".":
             break
-        content += line
-    return content
+        lines.append(line)
+    return b"".join(lines)
 
 
 def _of_header(content: bytes) -> list[str]:
-    return Head.read(BytesIO(content)).addresses("To", "Cc", "Bcc")
+    try:
+        return Head.read(BytesIO(content)).addresses("To", "Cc", "Bcc")
+    except ValueError as error:
+        raise submitting.NotTaken(str(error)) from error
 
 
 @with_portal

@@ -139,5 +139,6 @@ class Leased(Row):
             return False
         for name, value in {**changes, "version": self.version + 1}.items():
             self.__data__[name] = value
-        self._dirty.clear()
+        # What else was changed in the row is still to be written.
+        self._dirty -= set(changes)
         return True

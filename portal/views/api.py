@@ -5,16 +5,28 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 from flask import Blueprint, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
 
-from portal import access, api_keys, borrowing, guessing, hand_outs, openapi, outbound, submitting, token_configs
+from portal import (
+    access,
+    api_keys,
+    borrowing,
+    guessing,
+    hand_outs,
+    lending,
+    openapi,
+    outbound,
+    submitting,
+    token_configs,
+)
 from portal.errors import Invalid, NotFound, PortalError, Refused, Unavailable
 from portal.hand_outs import Borrowing
 from portal.models import ApiKey, Token
+from portal.sealing import Secret
 from portal.submitting import Handover
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -50,26 +62,42 @@ class Caller:
 @bp.get("/tokens/<path:reference>")
 @access.public
 def token(reference: str) -> Response:
-    caller, now = _caller(), g.now
+    address, min_life = request.remote_addr or "", _min_life()
+    loan = lending.at_hand(_key(), address, reference, min_life, now=g.now)
+    if loan:
+        hand_outs.note(Borrowing(loan.key_id, loan.token_id, address), now=g.now)
+        return _handed_out(loan.access_token, loan.expires_at, loan.owner, g.now)
+    caller = _caller()
     row = _token(caller, reference)
-    usable = borrowing.usable_access_token(row.id, min_life=_min_life(), actor=caller.name)
-    hand_outs.note(Borrowing(caller.key.id if caller.key else None, row.id, caller.place), now=now)
+    usable = borrowing.usable_access_token(row.id, min_life=min_life, actor=caller.name)
     assert usable.access_token is not None
+    hand_outs.note(Borrowing(caller.key.id if caller.key else None, row.id, caller.place), now=g.now)
+    # A renewal may have taken its time.
+    return _handed_out(usable.access_token, usable.expires_at, usable.owner, datetime.now(UTC))
+
+
+def _handed_out(access_token: Secret, expires_at: datetime | None, owner: str | None, now: datetime) -> Response:
     return _json(
         {
-            "access_token": usable.access_token.reveal(),
-            "expires_at": f"{usable.expires_at:%Y-%m-%dT%H:%M:%SZ}" if usable.expires_at else None,
-            "expires_in": int((usable.expires_at - now).total_seconds()) if usable.expires_at else None,
+            "access_token": access_token.reveal(),
+            "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else None,
+            "expires_in": int((expires_at - now).total_seconds()) if expires_at else None,
             "token_type": "Bearer",
-            "owner": usable.owner,
+            "owner": owner,
         }
     )
 
 
 def _token(caller: Caller, reference: str) -> Token:
     """The token of that name; who has a key for others does not learn which names there are."""
+    try:
+        config = token_configs.config_of(reference)
+    except NotFound:
+        if caller.key:
+            raise api_keys.NotAllowed(api_keys.NOT_FOR_THIS) from None
+        raise
     if caller.key:
-        api_keys.require_config(caller.key, [config.id for config in token_configs.named_by(reference)])
+        api_keys.require_config(caller.key, config)
     try:
         return token_configs.find(reference)
     except Invalid as error:
@@ -78,7 +106,7 @@ def _token(caller: Caller, reference: str) -> Token:
 
 def _min_life() -> timedelta:
     text = request.args.get("min_seconds", str(_USUAL_SECONDS))
-    if not (text.isascii() and text.isdigit() and int(text) <= _LONGEST):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= _LONGEST):
         raise Invalid({"min_seconds": f"a whole number from 0 to {_LONGEST}"})
     return timedelta(seconds=int(text))
 
@@ -112,9 +140,14 @@ def _caller() -> Caller:
     """Who asks, or NotAdmitted."""
     if user := _local_user():
         return Caller(None, f"user {user}")
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     address = request.remote_addr or ""
-    return Caller(api_keys.admitted(key.strip() if scheme.lower() == "bearer" else "", address, now=g.now), address)
+    return Caller(api_keys.admitted(_key(), address, now=g.now), address)
+
+
+def _key() -> str:
+    """Empty: none was shown."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _local_user() -> str | None:

@@ -2,9 +2,14 @@
 
 import sys
 
-from tests.bench import fetching, renewals
+from tests.bench import fetching, hand_outs, renewals, sending
 
-BENCHES = {"fetching": fetching.main, "renewals": renewals.main}
+BENCHES = {
+    "fetching": fetching.main,
+    "hand-outs": hand_outs.main,
+    "renewals": renewals.main,
+    "sending": sending.main,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHES:

@@ -3,9 +3,13 @@
 import asyncio
 import base64
 import json
+import socket
 import ssl
+import threading
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,3 +155,50 @@ def _controller(fake: FakeSmtpServer, context: ssl.SSLContext | None) -> Control
                 )  # fmt: skip
 
     return Ours(fake, hostname="127.0.0.1", port=fake.port)
+
+
+@contextmanager
+def scripted(answers: dict[str, str | None]) -> Iterator[int]:
+    """A server that gives these answers to commands beginning so, and good ones to all others; None: it hangs up.
+
+    ``{line}`` in an answer stands for the command; ``.`` for the end of a message.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_accept, args=(listening, answers), daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+_GOOD = {"EHLO": "250-fake.test\r\n250 AUTH PLAIN", "DATA": "354 go", "QUIT": "221 bye"}
+
+
+def _accept(listening: socket.socket, answers: dict[str, str | None]) -> None:
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with connection, suppress(OSError):
+            _converse(connection, answers)
+
+
+def _converse(connection: socket.socket, answers: dict[str, str | None]) -> None:
+    with connection.makefile("rb") as reader:
+        connection.sendall(b"220 fake.test\r\n")
+        in_message = False
+        for raw in reader:
+            line = raw.decode().strip()
+            if in_message and line != ".":
+                continue
+            good = next((reply for word, reply in _GOOD.items() if line.upper().startswith(word)), "250 ok")
+            found = [
+                reply for word, reply in answers.items() if line == word or (word != "." and line.startswith(word))
+            ]
+            reply = found[0] if found else good
+            if reply is None:
+                return
+            connection.sendall(reply.replace("{line}", line).encode() + b"\r\n")
+            in_message = reply.startswith("354")
