@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 import requests
 
@@ -11,19 +12,21 @@ from portal import schedule, second_chance, web_services
 from portal.adapters import http, oauth2
 from portal.adapters.http import Request
 from portal.db import transaction
-from portal.errors import OutsideError, Refused, Unavailable
+from portal.errors import HostDown, OutsideError, Refused, Unavailable
 from portal.models import CallState, ServiceAuth, Token, WebService, WebServiceCall
 from portal.sealing import Secret
 
 #: Longer than the longest request with its second chance.
-LEASE = timedelta(minutes=25)
+LEASE = timedelta(minutes=45)
 _TOKEN_MIN_LIFE = timedelta(minutes=1)
 _SHOWN_ANSWER = 4000
 #: A larger body of a message is not kept for sending it again.
 _KEPT_BODY = 256 * 1024
-#: Worth another try (RFC 9110 section 15.5.9, RFC 6585 section 4); so is a 401, once a token is renewed.
-_LATER = (401, 408, 425, 429, 500, 502, 503, 504)
+#: Worth another try (RFC 9110 section 15.5.9, RFC 6585 section 4).
+_LATER = (408, 425, 429, 500, 502, 503, 504)
 _MASK = "…"
+#: A service that is paused is looked at this often; to be set to valid again wakes its calls.
+_PAUSED_LOOK = timedelta(hours=1)
 Clock = Callable[[], datetime]
 
 
@@ -41,17 +44,29 @@ def call(call_id: int, clock: Clock) -> WebServiceCall | None:
     row = WebServiceCall.claim(call_id, now=now, until=now + LEASE)
     if row is None:
         return None
-    if row.state is CallState.QUEUED:
-        try:
-            _try(row, (row.body or "").encode(), clock)
-        except OutsideError as error:
-            _put_off(row, error, clock())
-    else:
-        row.look_at = None
-    with transaction():
-        row.web_service.save()
-        row.give_back()
+    try:
+        if row.state is not CallState.QUEUED:
+            row.look_at = None
+        elif not row.web_service.is_valid:
+            row.look_at = now + _PAUSED_LOOK
+        elif row.look_at is None or row.look_at <= now:
+            _try_and_plan(row, clock)
+    finally:
+        with transaction():
+            row.web_service.save()
+            row.give_back()
     return row
+
+
+def _try_and_plan(row: WebServiceCall, clock: Clock) -> None:
+    try:
+        _try(row, (row.body or "").encode(), clock)
+    except OutsideError as error:
+        _put_off(row, error, clock())
+    except Exception:
+        # A bug is tried no more often than a server that is away.
+        _put_off(row, Unavailable("The portal failed inside; its log has the details."), clock())
+        raise
 
 
 def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Clock) -> None:
@@ -59,24 +74,37 @@ def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Cl
 
     Refused: it is not taken. Unavailable: not now.
     """
-    row = _log_of(service, body, cause, key, clock())
+    now = clock()
+    row = _log_of(service, body, cause, key, now)
     if row.state is CallState.DONE:
         return
+    if not row.take(now=now, until=now + LEASE):
+        raise Unavailable(f"{service.name} is being called with it at this moment.")
     try:
         _try(row, body, clock)
     finally:
         row.web_service.save()
-        row.save()
+        row.give_back()
 
 
 def _log_of(service: WebService, body: bytes, cause: str, key: str, now: datetime) -> WebServiceCall:
     """Not due by itself: the message that it is made for is."""
-    kept = body.decode("utf-8", "replace") if len(body) <= _KEPT_BODY else None
+    kept = _as_text(body)
     about = {"web_service": service, "cause": cause[:250], "url": service.url, "body": kept, "created_at": now}
     WebServiceCall.insert(key=key, state=CallState.FAILED, **about).on_conflict_ignore().execute()
     row = WebServiceCall.get(WebServiceCall.key == key)
     row.web_service = service
     return row
+
+
+def _as_text(body: bytes) -> str | None:
+    """As it can be kept, and sent again to the byte; None: it cannot."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    # PostgreSQL cannot store a NUL.
+    return text if len(body) <= _KEPT_BODY and "\0" not in text else None
 
 
 def release(call_id: int, *, now: datetime) -> None:
@@ -127,10 +155,27 @@ def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> request
     service = row.web_service
     headers = _headers(service, row.key, token)
     row.headers, row.url = _masked(service, headers), service.url
-    wanted = Request(service.method, service.url, headers, body)
+    wanted = Request(service.method, web_services.full_url(service), headers, body)
     response = http.exchange(wanted, seconds=service.timeout, ca=service.ca)
-    row.status, row.answer = response.status_code, _readable(response, [token, service.secret])
+    said = _without(_secrets(service, token, headers))
+    response.reason = said(response.reason or "")
+    row.status, row.answer = response.status_code, _readable(said(response.content.decode("utf-8", "replace")))
     return response
+
+
+def _secrets(service: WebService, token: Secret | None, headers: dict[str, str]) -> list[str]:
+    """What the other side may repeat and nobody is to read: each as it is and as it was sent."""
+    found = [secret.reveal() for secret in (token, service.secret) if secret]
+    return [*found, *(quote(secret, safe="") for secret in found), headers.get("Authorization", "").rpartition(" ")[2]]
+
+
+def _without(secrets: list[str]) -> Callable[[str], str]:
+    def masked(text: str) -> str:
+        for secret in filter(None, secrets):
+            text = text.replace(secret, _MASK)
+        return text
+
+    return masked
 
 
 def _headers(service: WebService, key: str, token: Secret | None) -> dict[str, str]:
@@ -156,18 +201,15 @@ def _masked(service: WebService, headers: dict[str, str]) -> str:
     def shown(name: str, value: str) -> str:
         if name == "Authorization" and name not in entered:
             return f"{value.partition(' ')[0]} {_MASK}"
-        if name in entered and re.search(r"authorization|cookie|token|secret|key|password", name, re.IGNORECASE):
+        if name in entered and re.search(r"auth|cookie|token|secret|key|password|sign", name, re.IGNORECASE):
             return _MASK
         return re.sub(r"<(OTRS_OAUTH2_TOKEN|PORTAL_SECRET)>", _MASK, entered.get(name, value))
 
     return "\n".join(f"{name}: {shown(name, value)}" for name, value in headers.items())
 
 
-def _readable(response: requests.Response, secrets: list[Secret | None]) -> str:
-    """The beginning of an answer, as far as it is text; a server that echoes our secrets is not quoted on them."""
-    text = response.content.decode("utf-8", "replace")
-    for secret in secrets:
-        text = text.replace(secret.reveal(), _MASK) if secret else text
+def _readable(text: str) -> str:
+    """The beginning of an answer, as far as it is text."""
     return "".join(
         one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text[:_SHOWN_ANSWER]
     )
@@ -178,7 +220,7 @@ def _judge(service: WebService, response: requests.Response) -> None:
     if code in web_services.statuses(service.success):
         return
     words = f"{service.name} answered {code} {response.reason or ''}".rstrip() + "."
-    if code in _LATER:
+    if code in _LATER or (code == 401 and service.token):
         raise Unavailable(words, retry_after=oauth2.retry_after(response))
     raise Refused(words)
 
@@ -202,3 +244,12 @@ def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
     if isinstance(error, Unavailable) and row.tries < row.web_service.most_tries:
         row.state, row.ended_at = CallState.QUEUED, None
         row.look_at = schedule.retry_at(now, row.tries, error.retry_after)
+        if isinstance(error, HostDown):
+            _let_rest(row)
+
+
+def _let_rest(row: WebServiceCall) -> None:
+    """Nobody is at home: the other calls of this service wait as long, and hold up no other service's."""
+    others = (WebServiceCall.web_service == row.web_service.id) & (WebServiceCall.state == CallState.QUEUED)
+    sooner = (WebServiceCall.id != row.id) & (WebServiceCall.look_at < row.look_at)
+    WebServiceCall.update(look_at=row.look_at).where(others, sooner).execute()

@@ -4,16 +4,16 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from peewee import IntegrityError
 
-from portal import audit, dispatching, forwarding, outbound
+from portal import audit, body_templates, dispatching, forwarding, occasions, outbound
 from portal.adapters import lmtp, maildir, program
 from portal.db import transaction
-from portal.errors import InUse, Invalid, Unavailable
+from portal.errors import InUse, Invalid, Refused, Unavailable
 from portal.models import (
     HOST,
     Destination,
@@ -108,7 +108,7 @@ def _type_problems(entered: Fields) -> dict[str, str]:
     if entered.type is DestinationType.COMMAND:
         return _command_problems(entered.command)
     if entered.type is DestinationType.WEB_SERVICE:
-        return {} if entered.web_service else {"web_service": "Choose a web service."}
+        return _service_problems(entered.web_service)
     if entered.type is DestinationType.SMTP:
         return _forward_problems(entered)
     problems = {}
@@ -124,6 +124,17 @@ def _type_problems(entered: Fields) -> dict[str, str]:
     elif not 0 < (entered.port or 0) < 65536:
         problems["port"] = "A port from 1 to 65535."
     return problems
+
+
+def _service_problems(service: WebService | None) -> dict[str, str]:
+    if service is None:
+        return {"web_service": "Choose a web service."}
+    example = occasions.variables("destination", occasions.EXAMPLES["destination"], datetime(2026, 1, 1, tzinfo=UTC))
+    try:
+        body_templates.render(service.body, example)
+    except Refused as error:
+        return {"web_service": f"{service.name} is not made for messages. {error}"}
+    return {}
 
 
 def _forward_problems(entered: Fields) -> dict[str, str]:

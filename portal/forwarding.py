@@ -47,10 +47,11 @@ def call_with(row: Destination, message: Message, content: BinaryIO, clock: Call
     raw = content.read()
     body = raw
     if service.body:
-        given = occasions.variables("destination", _facts(message, raw), clock())
+        given = occasions.variables("destination", _facts(message, raw), message.seen_at)
         body = body_templates.render(service.body, given).encode()
     cause = f"message {message.message_id or message.uid} of {message.mail_account.name}"
-    calling.deliver(service, body, cause, key=message.delivery_key, clock=clock)
+    # The same at every try, and another one for another service.
+    calling.deliver(service, body, cause, key=f"{message.delivery_key}-{service.id}", clock=clock)
 
 
 def _facts(message: Message, raw: bytes) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock, Timer
-from typing import Any
 
-from peewee import DatabaseError
+from peewee import DatabaseError, IntegrityError
 
 from portal import audit
 from portal.db import connected, transaction
@@ -36,6 +35,10 @@ class Borrowing:
     token_id: int
     borrower: str
 
+    @property
+    def key(self) -> str:
+        return f"{self.key_id or 0}:{self.token_id}:{self.borrower}"[:150]
+
 
 def note(borrowing: Borrowing, *, now: datetime) -> None:
     """Count one; the first of its kind is written at once, with a line in the audit trail."""
@@ -49,42 +52,41 @@ def note(borrowing: Borrowing, *, now: datetime) -> None:
 
 
 def _write_soon() -> None:
+    if _timer is None or _timer.finished.is_set():
+        _write_later()
+
+
+def _write_later() -> None:
     global _timer
-    if _timer is None or not _timer.is_alive():
-        _timer = Timer(_GATHER_SECONDS, _write_gathered)
-        _timer.daemon = True
-        _timer.start()
+    _timer = Timer(_GATHER_SECONDS, _write_gathered)
+    _timer.daemon = True
+    _timer.start()
 
 
 def _begin(borrowing: Borrowing, now: datetime) -> None:
     with transaction():
-        row = HandOut.select().where(_of(borrowing)).first()
+        row = HandOut.get_or_none(HandOut.key == borrowing.key)
         if row is None or now - row.last_at > _LONG_AGO:
             about = "for the first time" if row is None else f"again, after {(now - row.last_at).days} days"
-            key = ApiKey.get_by_id(borrowing.key_id).name if borrowing.key_id else "local user"
-            actor = f"{key} ({borrowing.borrower})"
-            audit.about(Token.get_by_id(borrowing.token_id), actor, "handed-out", about, now)
-        if row is None:
-            ids = {"api_key": borrowing.key_id, "token": borrowing.token_id}
-            HandOut.create(**ids, borrower=borrowing.borrower, first_at=now, last_at=now)
+            _audit(borrowing, about, now)
         _write(borrowing, 1, now)
     with _lock:
         _known.add(borrowing)
 
 
-def _of(borrowing: Borrowing) -> Any:
-    """For a query: its row."""
-    by_key = HandOut.api_key == borrowing.key_id if borrowing.key_id else HandOut.api_key.is_null()
-    return by_key & (HandOut.token == borrowing.token_id) & (HandOut.borrower == borrowing.borrower)
+def _audit(borrowing: Borrowing, about: str, now: datetime) -> None:
+    key = ApiKey.get_or_none(ApiKey.id == borrowing.key_id)
+    token = Token.get_or_none(Token.id == borrowing.token_id)
+    if token is not None:
+        audit.about(token, f"{key.name if key else 'local user'} ({borrowing.borrower})", "handed-out", about, now)
 
 
 def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
-    if not HandOut.update(count=HandOut.count + count, last_at=now).where(_of(borrowing)).execute():
-        # Key or token are gone, and their rows with them: who has their ids next is nobody that we know.
-        with _lock:
-            _known.discard(borrowing)
-    if borrowing.key_id:
-        ApiKey.update(used_at=now, used_from=borrowing.borrower).where(ApiKey.id == borrowing.key_id).execute()
+    row = {"api_key": borrowing.key_id, "token": borrowing.token_id, "borrower": borrowing.borrower}
+    HandOut.insert(**row, key=borrowing.key, count=count, first_at=now, last_at=now).on_conflict(
+        conflict_target=[HandOut.key], update={HandOut.count: HandOut.count + count, HandOut.last_at: now}
+    ).execute()
+    ApiKey.update(used_at=now, used_from=borrowing.borrower).where(ApiKey.id == borrowing.key_id).execute()
 
 
 def _write_gathered() -> None:
@@ -94,6 +96,8 @@ def _write_gathered() -> None:
             flush(datetime.now(UTC))
     except (DatabaseError, ConfigError):
         logger.warning("Hand-outs were not counted yet", exc_info=True)
+        with _lock:
+            _write_later()
 
 
 def flush(now: datetime) -> None:
@@ -101,14 +105,27 @@ def flush(now: datetime) -> None:
     with _lock:
         counts = dict(_gathered)
         _gathered.clear()
+        # Whoever comes from here on starts a timer of their own.
+        if _timer is not None:
+            _timer.finished.set()
     try:
         with transaction():
             for borrowing, count in counts.items():
-                _write(borrowing, count, now)
+                _write_if_there(borrowing, count, now)
     except DatabaseError:
         with _lock:
             _gathered.update(counts)
         raise
+
+
+def _write_if_there(borrowing: Borrowing, count: int, now: datetime) -> None:
+    """Not when key or token were deleted since: who has their ids next is nobody that we know."""
+    try:
+        with transaction():
+            _write(borrowing, count, now)
+    except IntegrityError:
+        with _lock:
+            _known.discard(borrowing)
 
 
 def forget() -> None:

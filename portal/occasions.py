@@ -1,14 +1,20 @@
 """What happens in the portal that a web service may be called for, and the call that is then asked for."""
 
+import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from peewee import DatabaseError
+
 from portal import body_templates
+from portal.db import transaction
 from portal.errors import Refused
 from portal.models import Validity, WebService, WebServiceCall
+
+logger = logging.getLogger(__name__)
 
 
 class Occasion(StrEnum):
@@ -49,7 +55,7 @@ def variables(occasion: str, facts: Mapping[str, Any], now: datetime) -> dict[st
 def listening(occasion: Occasion) -> list[WebService]:
     """The web services that are called at this occasion."""
     like = WebService.occasions.contains(occasion.value)
-    return list(WebService.select().where(WebService.validity == Validity.VALID, like))
+    return list(WebService.select().where(WebService.validity != Validity.INVALID, like))
 
 
 def tell(
@@ -58,10 +64,14 @@ def tell(
     """Ask for a call of each; one whose body cannot be made fails, and takes nothing with it."""
     for row in services:
         try:
-            ask(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
+            with transaction():
+                ask(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
         except Refused as error:
             row.failing_since, row.failure = row.failing_since or now, str(error)
             row.save()
+        except DatabaseError:
+            # It was deleted meanwhile, for one; what it was to hear of has happened all the same.
+            logger.exception("%s was not told of %s", row, occasion.value)
 
 
 def ask(row: WebService, cause: str, given: Mapping[str, Any], *, now: datetime) -> WebServiceCall:

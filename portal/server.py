@@ -1,12 +1,15 @@
 """The web server: gunicorn with threads, because a sign-in waits for the provider."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
-from portal import startup
+from portal import hand_outs, startup
 from portal.config import Config
+from portal.db import connected
 from portal.web import create_app
 
 _PROCESSES = 2
@@ -26,6 +29,23 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Any:
         return create_app(self._portal_config)
 
+    def run(self) -> None:
+        _Arbiter(self).run()
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+    """Leaves sockets that were handed down as they are: the next of us gets them, a unix socket with its path."""
+
+    def stop(self, graceful: bool = True) -> None:
+        self.systemd = True
+        super().stop(graceful)
+
+
+def _count_hand_outs(server: Any, worker: Any) -> None:
+    """What was gathered of the last second."""
+    with connected():
+        hand_outs.flush(datetime.now(UTC))
+
 
 def serve(config: Config, handles: Sequence[int]) -> None:
     """Serve until told to stop; ``handles`` are listening sockets from the supervisor, none of them to open our own."""
@@ -37,6 +57,9 @@ def serve(config: Config, handles: Sequence[int]) -> None:
         "worker_class": "gthread",
         "graceful_timeout": 3,
         "timeout": 90,
+        # sendmail's recipients are in the address; a proxy in front has limits of its own.
+        "limit_request_line": 0,
+        "worker_exit": _count_hand_outs,
         "loglevel": "warning",
         # Request lines are no log of ours: a callback's carries the authorization code.
         "accesslog": None,

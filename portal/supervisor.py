@@ -67,7 +67,9 @@ def listen_locally(path: Path, group: str) -> Iterator[socket.socket]:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
         try:
-            path.unlink(missing_ok=True)
+            if path.is_socket():
+                # Left behind by a portal that was killed; anything else of that name is not ours.
+                path.unlink()
             before = os.umask(0o177)
             try:
                 opened.bind(str(path))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from peewee import IntegrityError
 
@@ -56,6 +56,7 @@ def add(entered: Fields, secret: Secret | None, *, actor: str, now: datetime) ->
     """Create a web service. Invalid names each bad field."""
     _complete(entered)
     check(entered, has_secret=bool(secret))
+    _check_secret(secret)
     try:
         with transaction():
             row = WebService.create(created_at=now, changed_at=now, **_columns(entered))
@@ -72,6 +73,7 @@ def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str,
     _complete(entered)
     kept = row.secret if _host(entered.url) == _host(row.url) and entered.ca == row.ca else None
     check(entered, has_secret=bool(secret or kept))
+    _check_secret(secret)
     changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
     for name in changed:
         setattr(row, name, getattr(entered, name))
@@ -79,9 +81,16 @@ def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str,
     try:
         with transaction():
             row.save()
+            queued = (WebServiceCall.web_service == row.id) & (WebServiceCall.state == CallState.QUEUED)
+            WebServiceCall.update(look_at=now).where(queued).execute()
             audit.about(row, actor, "edited", audit.changed([*changed, *(["secret"] if secret else [])]), now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def _check_secret(secret: Secret | None) -> None:
+    if secret and not (secret.reveal().isascii() and secret.reveal().isprintable()):
+        raise Invalid({"secret": "It has characters that no header can carry."})
 
 
 def delete(row: WebService, *, actor: str, now: datetime) -> None:
@@ -101,9 +110,23 @@ def _complete(entered: Fields) -> None:
         entered.token = None
 
 
-def _host(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+def _host(url: str) -> tuple[str, str | None, int | None] | None:
+    """None: it is no URL."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return None
+
+
+def full_url(row: WebService) -> str:
+    """With the secret in its place, as some services want it."""
+    secret = row.secret
+    return row.url.replace(SECRET_PLACEHOLDER, quote(secret.reveal(), safe="") if secret else "")
+
+
+def _has_placeholder(entered: Fields) -> bool:
+    return SECRET_PLACEHOLDER in entered.headers or SECRET_PLACEHOLDER in entered.url
 
 
 def check(entered: Fields, *, has_secret: bool) -> None:
@@ -129,7 +152,7 @@ def _url_problem(entered: Fields) -> str | None:
         return "A URL that begins with https://."
     if parts.username or parts.password:
         return "No user name and password in the URL; choose the authentication basic."
-    carries = entered.authentication is not ServiceAuth.NONE or SECRET_PLACEHOLDER in entered.headers
+    carries = entered.authentication is not ServiceAuth.NONE or _has_placeholder(entered)
     if parts.scheme == "http" and carries and host not in _LOOPBACK:
         return "Only https: it carries a secret. (http is taken for this machine itself alone.)"
     return None
@@ -160,7 +183,7 @@ def _authentication_problems(entered: Fields, *, has_secret: bool) -> dict[str, 
         problems["token"] = "Choose a token."
     if entered.authentication is ServiceAuth.BASIC and not entered.login:
         problems["login"] = "The user name."
-    wants = entered.authentication is ServiceAuth.BASIC or SECRET_PLACEHOLDER in entered.headers
+    wants = entered.authentication is ServiceAuth.BASIC or _has_placeholder(entered)
     if wants and not has_secret:
         problems["secret"] = "It is needed. (For another host it is asked for again.)"
     return problems
@@ -193,6 +216,10 @@ def statuses(text: str) -> set[int]:
 
 def _body_problems(entered: Fields) -> dict[str, str]:
     """The template is tried with examples of what it is called for."""
+    try:
+        body_templates.check(entered.body)
+    except Refused as error:
+        return {"body": str(error)}
     wanted = occasions_of(entered.occasions)
     unknown = [one for one in wanted if one not in set(Occasion)]
     if unknown:
@@ -241,8 +268,11 @@ def call_again(call: WebServiceCall, *, actor: str, now: datetime) -> None:
     if call.body is None:
         raise Refused("Its body is forgotten.")
     with transaction():
-        call.state, call.tries, call.look_at, call.ended_at = CallState.QUEUED, 0, now, None
-        call.overwrite()
+        settled = (WebServiceCall.id == call.id) & (WebServiceCall.state != CallState.QUEUED)
+        idle = settled & (WebServiceCall.leased_until.is_null() | ~WebServiceCall.is_held(now))
+        anew = {"state": CallState.QUEUED, "tries": 0, "look_at": now, "ended_at": None}
+        if not WebServiceCall.update({**anew, "version": WebServiceCall.version + 1}).where(idle).execute():
+            raise Refused("It is being called at this moment.")
         audit.about(call.web_service, actor, "called-again", f"call {call.id}", now)
     jobs.call(call.id)
 

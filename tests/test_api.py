@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
+from peewee import OperationalError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from portal import api_keys, hand_outs
@@ -133,6 +134,39 @@ def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> 
         response = client.get(f"/api/v1/tokens/{name}", headers=bearer(key))
         assert response.status_code == 403, name
         assert "is not for such a token, or there is none" in response.get_json()["detail"]
+
+
+def test_a_key_for_one_name_opens_no_longer_one(client: FlaskClient) -> None:
+    key = key_for(living_token().token_config)
+    make_token(make_config("Office/Sales"), signed_in_at=now(), owner="boss@x.test")
+    for name in ("Office/Sales", "Office%2FSales", "Office/Sales/boss@x.test"):
+        response = client.get(f"/api/v1/tokens/{name}", headers=bearer(key))
+        assert response.status_code == 403, name
+        assert "boss" not in response.text
+
+
+def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr("portal.lending.at_hand", gone)
+    response = client.get("/api/v1/tokens/Office", headers=bearer("x"))
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+
+
+def test_two_processes_that_know_nobody_count_one_borrower(client: FlaskClient) -> None:
+    token = living_token()
+    key_for(token.token_config)
+    borrowing = hand_outs.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
+    for _ in range(2):
+        hand_outs.note(borrowing, now=NOW)
+        hand_outs.forget()
+    assert [row.count for row in HandOut.select()] == [2]
+    hand_outs.note(borrowing, now=NOW)
+    hand_outs.note(borrowing, now=NOW)
+    ApiKey.delete().execute()
+    hand_outs.flush(NOW)
+    assert HandOut.select().count() == 0
 
 
 def test_a_deleted_key_opens_nothing_from_the_next_request_on(client: FlaskClient) -> None:

@@ -109,7 +109,7 @@ def test_a_web_service_gets_the_message_itself_where_it_has_no_body_of_its_own(w
     assert (asked.body, asked.headers["Content-Type"], asked.headers["Idempotency-Key"]) == (
         MAIL,
         "message/rfc822",
-        "k",
+        "k-1",
     )
 
 
@@ -190,3 +190,32 @@ def test_a_destination_names_what_it_goes_through(kind: DestinationType, field: 
     with pytest.raises(Invalid) as told:
         destinations.add(destinations.Fields("x", kind), actor="test", now=NOW)
     assert field in told.value.fields
+
+
+def test_a_message_with_a_nul_in_it_is_called_with_as_it_is(web: FakeWebServer) -> None:
+    web.answers = [(500, "oops")]
+    destination = service_destination(web)
+    row, odd = message(destination), b"Subject: x\r\n\r\na\0b Gr\xfc\xdfe\r\n"
+    with pytest.raises(Unavailable):
+        deliver(destination, row, odd)
+    assert WebServiceCall.get().body is None
+    deliver(destination, row, odd)
+    assert [asked.body for asked in web.asked] == [odd, odd]
+
+
+def test_a_body_that_is_not_made_for_messages_is_told_when_it_is_chosen(web: FakeWebServer) -> None:
+    with pytest.raises(Invalid, match="is not made for messages"):
+        service_destination(web, body="{{ token }}")
+
+
+def test_mail_is_delivered_though_who_listens_is_deleted_meanwhile(
+    web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = make_service(url=web.url, occasions="mail delivered")
+    monkeypatch.setattr("portal.occasions.listening", lambda occasion: [listening])
+    WebService.delete().execute()
+    mail_server.accepts()
+    mail_server.receives(MAIL)
+    account = make_account(inbox, make_token(), port=mail_server.port)
+    run = fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    assert (run.delivered, run.outcome.value) == (1, "done")

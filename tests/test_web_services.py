@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from portal import calling, occasions, refreshing, web_services
+from portal import body_templates, calling, occasions, refreshing, web_services
 from portal.errors import InUse, Invalid, OutsideError, Refused
-from portal.models import CallState, ServiceAuth, WebService, WebServiceCall
+from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
 from portal.occasions import Occasion
 from portal.sealing import Secret
 from tests.builders import ACCESS_TOKEN, NOW, make_call, make_config, make_service, make_token
@@ -233,3 +233,89 @@ def test_one_that_a_destination_calls_cannot_be_deleted(server: FakeWebServer) -
     destinations.add(fields, actor="test", now=NOW)
     with pytest.raises(InUse, match="Tickets"):
         web_services.delete(WebService.get(), actor="test", now=NOW)
+
+
+@pytest.mark.parametrize("echo", ["YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ==", SECRET])
+def test_a_server_that_repeats_what_it_got_does_not_spread_the_password(server: FakeWebServer, echo: str) -> None:
+    server.answers = [(400, f"bad Authorization: Basic {echo}")]
+    call = made(make_call(make_service(url=server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)))
+    assert (call.state, call.answer) == (CallState.FAILED, "bad Authorization: Basic …")
+
+
+def test_a_secret_may_stand_in_the_url_and_is_shown_nowhere(server: FakeWebServer) -> None:
+    call = made(make_call(make_service(url=f"{server.url}/<PORTAL_SECRET>", secret=SECRET)))
+    assert server.asked[0].path == f"/hook/{SECRET}"
+    assert SECRET not in call.url
+
+
+def test_a_secret_that_no_header_can_carry_is_not_taken() -> None:
+    with pytest.raises(Invalid, match="no header can carry"):
+        make_service(headers="X: <PORTAL_SECRET>", secret="pa€ss")
+
+
+def test_a_wrong_password_is_sent_once_and_not_until_the_account_is_locked(server: FakeWebServer) -> None:
+    server.answers = [(401, "who?")] * 3
+    call = made(make_call(make_service(url=server.url, authentication=ServiceAuth.BASIC, login="a", secret=SECRET)))
+    assert (call.state, len(server.asked)) == (CallState.FAILED, 1)
+
+
+def test_a_service_that_is_paused_is_called_when_it_goes_on_and_no_try_is_lost(server: FakeWebServer) -> None:
+    service = make_service(url=server.url, occasions="mail delivered")
+    WebService.update(validity=Validity.INVALID_TEMPORARILY).execute()
+    assert occasions.listening(Occasion.MAIL_DELIVERED) == [service]
+    call = make_call(service)
+    assert (made(call).tries, made(call).state, server.asked) == (0, CallState.QUEUED, [])
+    web_services.edit(WebService.get(), web_services.Fields("x", server.url), None, actor="test", now=NOW)
+    assert made(call).state is CallState.DONE
+
+
+def test_a_host_that_is_down_holds_up_its_own_calls_alone() -> None:
+    down = make_service()
+    calls = [make_call(down) for _ in range(3)]
+    other = make_call(make_service())
+    made(calls[0])
+    assert WebServiceCall.due(NOW, 10) == [other.id]
+    assert made(calls[1]).tries == 0
+
+
+def test_a_call_under_way_is_not_made_beside_itself(server: FakeWebServer) -> None:
+    call = make_call(make_service(url=server.url))
+    assert WebServiceCall.claim(call.id, now=NOW, until=NOW + timedelta(minutes=1))
+    with pytest.raises(Refused, match="at this moment"):
+        web_services.call_again(call, actor="test", now=NOW)
+
+
+def test_a_bug_is_tried_no_more_often_than_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    call = make_call(make_service())
+    monkeypatch.setattr("portal.adapters.http.exchange", fail)
+    with pytest.raises(ZeroDivisionError):
+        calling.call(call.id, lambda: NOW)
+    row = WebServiceCall.get()
+    assert (row.tries, row.look_at, row.leased_until) == (1, NOW + timedelta(minutes=1), None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ 'a'.ljust(300000000) }}",
+        "{{ '%300000000d' % 1 }}",
+        "{{ '{:300000000}'.format(1) }}",
+        "{{ ''|center(300000000) }}",
+        "{{ lipsum(n=100000) }}",
+        "{{ 2 ** 10000000 }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{% if",
+    ],
+)
+def test_a_template_that_would_fill_the_memory_or_is_none_is_refused(body: str) -> None:
+    with pytest.raises(Refused):
+        body_templates.render(body, {})
+
+
+def test_a_value_may_have_any_name() -> None:
+    assert (
+        body_templates.render("{{ values.items }} {{ values.keys }}", {"values": {"items": "3", "keys": "4"}}) == "3 4"
+    )

@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from portal.adapters import tls
-from portal.errors import HostDown, Unavailable
+from portal.errors import HostDown, Refused, Unavailable
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
@@ -19,6 +19,7 @@ TOTAL_SECONDS = 30.0
 #: A token answer is a few kilobytes; nothing we ask for comes near this.
 MAX_BYTES = 1_000_000
 _CHUNK = 65536
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -78,8 +79,9 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
     """Send it and return the whole answer, whatever its status; no redirect is followed. Unavailable: there is none."""
     host = urlsplit(wanted.url).hostname or wanted.url
     with requests.Session() as session:
-        # The environment's proxies count, a .netrc with other people's passwords does not.
+        # The environment's proxies count, though not for this machine itself; a .netrc with passwords does not.
         session.auth = _as_it_is
+        session.trust_env = host not in _LOOPBACK
         adapter = BoundedAdapter(seconds, ca)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -89,6 +91,8 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
             )
         except (requests.RequestException, TransportError) as error:
             raise unreachable(error, host) from None
+        except ValueError as error:
+            raise Refused(f"The request to {host} cannot be made: {type(error).__name__}.") from None
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -1,5 +1,5 @@
 """Outbound profiles and messages, web services, API keys."""
-# Generated from a schema diff on 2026-11-21 18:36.
+# Generated from a schema diff on 2026-11-21 19:48.
 from peewee import *
 
 def up(migrator, db):
@@ -102,13 +102,13 @@ def up(migrator, db):
         api_key = ForeignKeyField(ApiKey, null=True, on_delete='CASCADE')
         token = ForeignKeyField(Token, on_delete='CASCADE')
         borrower = CharField(max_length=100)
+        key = CharField(unique=True, max_length=150)
         count = IntegerField(default=0)
         first_at = DateTimeField()
         last_at = DateTimeField()
         class Meta:
             database = db
             table_name = 'hand_out'
-            indexes = ((('api_key', 'token', 'borrower'), False),)
     db.create_tables([HandOut])
 
     class OutboundMessage(Model):

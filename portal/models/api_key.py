@@ -50,9 +50,8 @@ class HandOut(Row):
     token = ForeignKeyField(Token, backref="hand_outs", on_delete="CASCADE")
     #: An address, or ``user NAME``.
     borrower = CharField(max_length=100)
+    #: The three in one, so that there is but one such row whoever is first to write it.
+    key = CharField(max_length=150, unique=True)
     count = IntegerField(default=0)
     first_at = UtcField()
     last_at = UtcField()
-
-    class Meta:
-        indexes = ((("api_key", "token", "borrower"), False),)

@@ -1,6 +1,7 @@
 """The HTTP API for programs: tokens to borrow, mail to send. Who asks has an API key, or comes by the local socket."""
 
 import json
+import logging
 import pwd
 import socket
 import struct
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 from flask import Blueprint, Response, abort, g, request
+from peewee import DatabaseError
 from werkzeug.exceptions import HTTPException
 
 from portal import (
@@ -30,6 +32,7 @@ from portal.sealing import Secret
 from portal.submitting import Handover
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
+logger = logging.getLogger(__name__)
 _LONGEST = 24 * 3600
 _USUAL_SECONDS = 60
 #: By the class of what went wrong; the first that fits.
@@ -182,6 +185,12 @@ def problem(error: PortalError) -> Response:
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="Mail Token Portal"'
     return response
+
+
+@bp.errorhandler(DatabaseError)
+def database_problem(error: DatabaseError) -> Response:
+    logger.exception("The database did not answer")
+    return _problem(503, "Not available now", "The portal's database does not answer; try again.")
 
 
 @bp.errorhandler(HTTPException)

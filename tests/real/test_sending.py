@@ -156,6 +156,21 @@ def _events(stage: Stage, action: str) -> list[Event]:
         return list(Event.select().where(Event.action == action))
 
 
+def test_the_socket_is_there_again_after_the_web_server_was(stage: Stage) -> None:
+    (web,) = (pid for pid, title in stage.portal.pids().items() if " web " in title and _is_master(stage, pid))
+    os.kill(web, signal.SIGTERM)
+    wait_for(lambda: web not in stage.portal.pids(), 20, stage.told)
+    ask = ("curl", "--silent", "--unix-socket", str(stage.local_socket), "http://localhost/healthz")
+    wait_for(lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, 30, stage.told)
+
+
+def _is_master(stage: Stage, pid: int) -> bool:
+    """The one whose parent is the supervisor."""
+    assert stage.portal.process is not None
+    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    return int(parent) == stage.portal.process.pid
+
+
 def test_the_command_line_asks_the_socket_where_the_portal_belongs_to_another(stage: Stage) -> None:
     elsewhere = Portal(stage.portal.folder / "no such home", stage.portal.environment)
     with stage.portal.opened():
