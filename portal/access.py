@@ -89,7 +89,6 @@ def init_app(app: Flask) -> None:
     login_manager.init_app(app)
     login_manager.session_protection = None  # the session lives in the database and ends there
     login_manager.user_loader(_load)
-    app.before_request(_read_clock)
     app.before_request(_guard)
 
 
@@ -98,13 +97,10 @@ def _load(key: str) -> SignedIn | None:
     return SignedIn(row, key) if row else None
 
 
-def _read_clock() -> None:
-    """Once a request: every rule of it sees the same moment."""
-    g.now = datetime.now(UTC)
-
-
 def _guard() -> Response | None:
-    if any("\0" in value for value in _given()):
+    # Once a request: every rule of it sees the same moment.
+    g.now = datetime.now(UTC)
+    if "\0" in "".join(_given()):
         abort(400, "A NUL character is in no value that the portal takes.")
     view = current_app.view_functions.get(request.endpoint or "")
     if view is None or request.endpoint == "static":
