@@ -37,7 +37,7 @@ class WebServiceForm(Form):
     headers = TextAreaField(
         "Headers",
         description=f"One a line, Name: value. {web_services.TOKEN_PLACEHOLDER} stands for the token, "
-        f"{web_services.SECRET_PLACEHOLDER} for the secret.",
+        f"{web_services.SECRET_PLACEHOLDER} for the secret, in the URL as well.",
         render_kw={**_OFF, "rows": 3},
     )
     body = TextAreaField(

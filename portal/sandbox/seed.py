@@ -4,7 +4,7 @@ import secrets
 import time
 from datetime import datetime, timedelta
 
-from portal import destinations, mail_accounts, outcomes, providers, settings, token_configs, users
+from portal import destinations, mail_accounts, outbound, outcomes, providers, settings, token_configs, users
 from portal.adapters import oauth2
 from portal.config import Config
 from portal.models import (
@@ -13,6 +13,8 @@ from portal.models import (
     Destination,
     DestinationType,
     MailAccount,
+    OutboundProfile,
+    OutboundType,
     Role,
     Token,
     TokenConfig,
@@ -40,6 +42,7 @@ def sow(config: Config, *, now: datetime) -> None:
     destination = destinations.add(fields, actor=ACTOR, now=now)
     flowing, waiting = (_register(f"Sandbox {name}", addresses, now) for name in ("help desk", "invoices"))
     _sign_in(flowing, store.USERS[0], now)
+    _profile(store.USERS[0], flowing, addresses, now)
     _account("Help desk", store.USERS[0], flowing, destination, addresses, now)
     _account("Invoices", store.USERS[1], waiting, destination, addresses, now)
     for user in store.USERS:
@@ -76,9 +79,8 @@ def _follow_ports(addresses: Addresses) -> None:
             setattr(config, name, url)
         config.save()
     tokens = Token.select(Token.id).join(TokenConfig).where(own)
-    MailAccount.update(port=addresses.imap_port).where(
-        MailAccount.host == HOST, MailAccount.token.in_(tokens)
-    ).execute()
+    for model, port in ((MailAccount, addresses.imap_port), (OutboundProfile, addresses.smtp_port)):
+        model.update(port=port).where(model.host == HOST, model.token.in_(tokens)).execute()
 
 
 def _sign_in(token: Token, user: str, now: datetime) -> None:
@@ -96,6 +98,15 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
     outcomes.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.look_at = user, now, now
     token.overwrite()
+
+
+def _profile(login: str, token: Token, addresses: Addresses, now: datetime) -> None:
+    """Through which the demo sends to its own mailboxes, and to nobody else."""
+    entered = outbound.Fields(
+        name="Sandbox", type=OutboundType.SMTPS, host=HOST, port=addresses.smtp_port, login=login, token=token,
+        senders="@sandbox.test", fallback=True, comment="Delivers to the mailboxes of the sandbox",
+    )  # fmt: skip
+    outbound.add(entered, None, actor=ACTOR, now=now)
 
 
 def _account(name: str, login: str, token: Token, to: Destination, addresses: Addresses, now: datetime) -> None:
