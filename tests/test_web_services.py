@@ -1,6 +1,10 @@
 """Web services: the token goes where it belongs and nowhere else, each call succeeds once or says why not."""
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -145,6 +149,32 @@ def test_a_redirect_is_not_followed_with_the_token(server: FakeWebServer) -> Non
     service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=make_token())
     assert made(make_call(service)).status == 302
     assert len(server.asked) == 1
+
+
+def test_a_server_that_drips_its_header_is_left_in_time() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\n" + b"X-Drip: 1\r\n" * 200) as port:
+        began = time.monotonic()
+        call = made(make_call(make_service(url=f"http://127.0.0.1:{port}/", timeout=1)))
+        assert time.monotonic() - began < 5
+    assert call.state is CallState.QUEUED
+    assert "did not answer in time" in (call.answer or "")
+
+
+@contextmanager
+def dripping(answer: bytes) -> Iterator[int]:
+    def drip() -> None:
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            with connection:
+                for byte in answer:
+                    connection.send(bytes([byte]))
+                    time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+    thread.join(20)
 
 
 def test_nobody_at_home_is_a_reason_in_words() -> None:

@@ -1,5 +1,6 @@
 """HTTP that ends: connect, read and total time limits, a limit of size, no redirects followed, our own CAs."""
 
+import ssl
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,9 +8,12 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError as TransportError
 
 from portal.adapters import tls
+from portal.adapters.server import Plain, Secured
 from portal.errors import HostDown, Refused, Unavailable
 
 CONNECT_SECONDS = 5.0
@@ -20,6 +24,42 @@ TOTAL_SECONDS = 30.0
 MAX_BYTES = 1_000_000
 _CHUNK = 65536
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class _Connection(HTTPConnection):
+    """A connection of ours: what is not answered in time is not answered."""
+
+    def __init__(
+        self, *args: Any, patience: float = TOTAL_SECONDS, silence: float = READ_SECONDS, **kwargs: Any
+    ) -> None:
+        self.patience, self.silence = patience, silence
+        super().__init__(*args, **kwargs)
+
+    def _new_conn(self) -> Plain:
+        plain = Plain(fileno=super()._new_conn().detach())
+        plain.settimeout(self.timeout)
+        plain.silence = self.silence
+        plain.allow(seconds=self.patience)
+        return plain
+
+
+class _SecuredConnection(_Connection, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, Secured):
+            self.sock.silence = self.silence
+            self.sock.allow(seconds=self.patience)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecuredPool(HTTPSConnectionPool):
+    ConnectionCls = _SecuredConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecuredPool}
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -34,10 +74,22 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=tls.client_context(self._ca), **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context(), **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=tls.client_context(self._ca), **kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context(), **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def _context(self) -> ssl.SSLContext:
+        return tls.client_context(self._ca, sockets=Secured)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """A pool whose connections end in time, however a server drips its header."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.conn_kw |= {"patience": self._seconds or TOTAL_SECONDS, "silence": self._seconds or READ_SECONDS}
+        return pool
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         seconds = self._seconds or TOTAL_SECONDS
