@@ -8,21 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from portal import refreshing
-from portal.adapters import tls
-from portal.models import Token, TokenConfig
-from portal.sealing import Secret
-from tests.builders import make_config
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.conftest import need
 from tests.real.portal_process import Portal, wait_for
 from tests.real.postgresql import new_folder
-from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
+from tests.real.servers import Dovecot, Provider
+from tests.real.world import sign_in_by_grant
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parent.parent.parent
@@ -96,7 +91,7 @@ def desk(certificate_folder: Path) -> Iterator[Desk]:
         started.callback(dovecot.stop)
         portal.start()
         started.callback(portal.stop)
-        _sign_in(portal, provider, ca_file)
+        sign_in_by_grant(portal, provider, ca_file, "Microsoft")
         yield Desk(folder, portal, dovecot, relay, ca_file, _environment(portal, folder, ca_file))
 
 
@@ -114,18 +109,6 @@ def _environment(portal: Portal, folder: Path, ca_file: Path) -> dict[str, str]:
         (programs / name).chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
     return {**portal.variables, "PATH": path, "HOME": str(folder), "SSL_CERT_FILE": str(ca_file), "PYTHONWARNINGS": ""}
-
-
-def _sign_in(portal: Portal, provider: Provider, ca_file: Path) -> None:
-    tls.trust(ca_file)
-    with portal.opened():
-        config = make_config("Microsoft", base=provider.url, secret=CLIENT_SECRET)
-        TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
-        row = Token.get(Token.token_config == config.id)
-        row.owner, row.signed_in_at = USER, datetime.now(UTC)
-        row.refresh_token = Secret(provider.grants(1)[0])
-        row.save()
-        refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
 
 
 @pytest.fixture(autouse=True)

@@ -12,21 +12,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from portal import refreshing
-from portal.adapters import tls
-from portal.models import Event, OutboundProfile, Token, TokenConfig
-from portal.sealing import Secret
-from tests.builders import make_config
+from portal.models import Event, OutboundProfile, Token
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.conftest import need
 from tests.real.portal_process import Portal, wait_for
 from tests.real.postgresql import free_port, new_folder
-from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
+from tests.real.servers import Dovecot, Provider
+from tests.real.world import sign_in_by_grant
 
 pytestmark = pytest.mark.real
 #: The provider's first account.
@@ -72,7 +68,7 @@ def stage(certificate_folder: Path) -> Iterator[Stage]:
         started.callback(dovecot.stop)
         portal.start()
         started.callback(portal.stop)
-        _sign_in(portal, provider, certificate_folder / "ca.pem")
+        sign_in_by_grant(portal, provider, certificate_folder / "ca.pem", "Office")
         server = ("--type", "SMTPTLS", "--host", "localhost", "--port", str(dovecot.submission_port))
         add = (
             "outbound",
@@ -88,19 +84,6 @@ def stage(certificate_folder: Path) -> Iterator[Stage]:
         )
         portal.cli(*add)
         yield Stage(portal, provider, dovecot, relay, port, local_socket)
-
-
-def _sign_in(portal: Portal, provider: Provider, ca_file: Path) -> None:
-    """Somebody's sign-in, as the browser would have brought it."""
-    tls.trust(ca_file)
-    with portal.opened():
-        config = make_config("Office", base=provider.url, secret=CLIENT_SECRET)
-        TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
-        row = Token.get(Token.token_config == config.id)
-        row.owner, row.signed_in_at = USER, datetime.now(UTC)
-        row.refresh_token = Secret(provider.grants(1)[0])
-        row.save()
-        refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
 
 
 def subjects(stage: Stage) -> "Counter[str]":

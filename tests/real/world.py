@@ -5,11 +5,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.builders import PASSWORD
+from portal import refreshing
+from portal.adapters import tls
+from portal.models import Token, TokenConfig
+from portal.sealing import Secret
+from tests.builders import PASSWORD, make_config
 from tests.real.portal_process import Portal
 from tests.real.postgresql import new_folder
 from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
@@ -107,6 +112,19 @@ def _set_up(world: World) -> None:
     server = ("--type", "IMAPS", "--host", "127.0.0.1", "--port", str(world.dovecot.port), "--login", USER)
     account = ("--name", ACCOUNT, *server, "--token", CONFIG, "--destination", "Inbox", "--after-fetch", "delete")
     cli("mail-account", "add", *account)
+
+
+def sign_in_by_grant(portal: Portal, provider: Provider, ca_file: Path, name: str) -> None:
+    """A configuration of this name, with the sign-in of the provider's first account as a browser would have brought it."""
+    tls.trust(ca_file)
+    with portal.opened():
+        config = make_config(name, base=provider.url, secret=CLIENT_SECRET)
+        TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
+        row = Token.get(Token.token_config == config.id)
+        row.owner, row.signed_in_at = "0@x.test", datetime.now(UTC)
+        row.refresh_token = Secret(provider.grants(1)[0])
+        row.save()
+        refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
 
 
 def sign_in_to_portal(page: Page, url: str, name: str = "alice", password: str = PASSWORD) -> None:
