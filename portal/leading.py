@@ -17,6 +17,14 @@ def lead(name: str, holder: str, now: datetime) -> bool:
     return bool(Heartbeat.update(holder=holder, at=now).where(Heartbeat.name == name, free).execute())
 
 
+def is_turn(name: str, every: timedelta, now: datetime) -> bool:
+    """Whether it is time for what is done once in so long, whoever does it."""
+    Heartbeat.insert(name=name, holder="", at=now - every).on_conflict_ignore().execute()
+    # One from the future was written before the machine's clock was put back.
+    due = (Heartbeat.at <= now - every) | (Heartbeat.at > now + every)
+    return bool(Heartbeat.update(at=now).where(Heartbeat.name == name, due).execute())
+
+
 def give_up(name: str, holder: str) -> None:
     """Let another take over at once."""
     Heartbeat.delete().where(Heartbeat.name == name, Heartbeat.holder == holder).execute()

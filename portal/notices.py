@@ -1,19 +1,39 @@
-"""What the banners below the top menu say. Computed from the rows: a banner goes when its cause is mended."""
+"""What the banners below the top menu say. Computed from the rows: a banner goes when its cause is mended.
+
+What was there is kept as notices, so that web services can be told of a beginning and of an end.
+"""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from portal import announcements, provider_hosts, settings, status, token_facts
-from portal.models import ClientAuth, ClientSecret, MailAccount, ProviderHost, Token, TokenConfig, Validity, tuples
+from portal import announcements, leading, occasions, provider_hosts, settings, status, token_facts
+from portal.db import transaction
+from portal.models import (
+    ClientAuth,
+    ClientSecret,
+    MailAccount,
+    Notice,
+    OutboundProfile,
+    ProviderHost,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+    tuples,
+)
+from portal.occasions import Occasion
+
+_EVERY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
 class Banner:
     """One outage: what, since when and why (in ``state``), what stands still, and the row that mends it.
 
-    ``config`` None: nobody here can mend it.
+    ``config`` None: nobody here can mend it. ``key``: what it is about, the same for as long as it lasts.
     """
 
+    key: str
     text: str
     state: status.State
     config: TokenConfig | None
@@ -26,7 +46,7 @@ def banners(now: datetime) -> list[Banner]:
     A client that the provider rejects is one outage, however many tokens it has; so is a host that does not answer.
     """
     margin = settings.refresh_margin()
-    accounts = _accounts_by_token()
+    accounts = _dependants_by_token()
     hosts = {host.name: host for host in provider_hosts.outages()}
     found: dict[object, Banner] = {host.name: _of_host(host) for host in hosts.values()}
     for token in _suspects(now):
@@ -40,7 +60,8 @@ def banners(now: datetime) -> list[Banner]:
             continue
         key = config.id if told.whole_config else (config.id, token.id)
         name = config.name if told.whole_config else token.name
-        banner = found.setdefault(key, Banner(told.sentence.format(name), told.state, config, []))
+        about = f"configuration {config.id}" if told.whole_config else f"token {token.id}"
+        banner = found.setdefault(key, Banner(about, told.sentence.format(name), told.state, config, []))
         banner.standing_still.extend(accounts.get(token.id, []))
     short = [name for name, host in hosts.items() if not status.is_outage(host.failing_since, now)]
     return [*(banner for key, banner in found.items() if key not in short), *_ending_secrets(now)]
@@ -48,7 +69,7 @@ def banners(now: datetime) -> list[Banner]:
 
 def _of_host(host: ProviderHost) -> Banner:
     state = status.provider_host(host.failing_since, host.failure, host.not_before)
-    return Banner(f"{host.name} does not answer.", state, None, [])
+    return Banner(f"host {host.name}", f"{host.name} does not answer.", state, None, [])
 
 
 def _ending_secrets(now: datetime) -> list[Banner]:
@@ -72,6 +93,7 @@ def _ending_secrets(now: datetime) -> list[Banner]:
     last = {row.token_config.id: row for row in ending}
     return [
         Banner(
+            f"secret of {row.token_config.id}",
             f"The client secret of “{row.token_config.name}” ends.",
             status.client_secret(row.ends_at, None, now),
             row.token_config,
@@ -93,11 +115,45 @@ def _suspects(now: datetime) -> list[Token]:
     )
 
 
-def _accounts_by_token() -> dict[int, list[str]]:
+def _dependants_by_token() -> dict[int, list[str]]:
+    """What stands still with each token: mail accounts by their names, the others with what they are."""
     names: dict[int, list[str]] = {}
-    valid = MailAccount.select(MailAccount.name, MailAccount.token).where(
-        MailAccount.validity == Validity.VALID, MailAccount.token.is_null(False)
-    )
-    for name, token_id in tuples(valid.order_by(MailAccount.name)):
-        names.setdefault(token_id, []).append(name)
+    for model, kind in ((MailAccount, ""), (OutboundProfile, "outbound profile "), (WebService, "web service ")):
+        valid = model.select(model.name, model.token).where(
+            model.validity == Validity.VALID, model.token.is_null(False)
+        )
+        for name, token_id in tuples(valid.order_by(model.name)):
+            names.setdefault(token_id, []).append(f"{kind}{name}")
     return names
+
+
+# Kept -----------------------------------------------------------------------------------------------------------------
+
+
+def keep(now: datetime) -> None:
+    """Twice a minute, open a notice for each outage that is new and close those that are over; who listens is told."""
+    if not leading.is_turn("notices", _EVERY, now):
+        return
+    there = {banner.key: banner for banner in banners(now)}
+    open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    for key in there.keys() - open_ones.keys():
+        _open(there[key], now)
+    for key in open_ones.keys() - there.keys():
+        _close(open_ones[key], now)
+
+
+def _open(banner: Banner, now: datetime) -> None:
+    facts = {"text": banner.text, "reason": banner.state.why, "standing_still": banner.standing_still}
+    with transaction():
+        Notice.create(key=banner.key, text=banner.text, opened_at=now)
+        occasion = Occasion.NOTICE_OPENED
+        occasions.tell(occasions.listening(occasion), occasion, facts, banner.text, now=now)
+
+
+def _close(row: Notice, now: datetime) -> None:
+    facts = {"text": row.text, "minutes": int((now - row.opened_at).total_seconds() // 60)}
+    with transaction():
+        row.closed_at = now
+        row.save()
+        occasion = Occasion.NOTICE_CLOSED
+        occasions.tell(occasions.listening(occasion), occasion, facts, row.text, now=now)

@@ -21,6 +21,8 @@ class Occasion(StrEnum):
     MAIL_DELIVERED = "mail delivered"
     TOKEN_REFRESHED = "token refreshed"
     TOKEN_REFUSED = "token refused"
+    NOTICE_OPENED = "notice opened"
+    NOTICE_CLOSED = "notice closed"
 
 
 #: An example of each variable, by which a template is checked and explained.
@@ -35,6 +37,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     Occasion.TOKEN_REFRESHED.value: {"token": "Microsoft/helpdesk@example.com", "expires_at": "2026-01-01T12:00:00Z"},
     Occasion.TOKEN_REFUSED.value: {"token": "Microsoft/helpdesk@example.com", "reason": "invalid_grant: revoked"},
+    Occasion.NOTICE_OPENED.value: {
+        "text": "The refresh token for “Microsoft/helpdesk@example.com” was refused.",
+        "reason": "invalid_grant: revoked",
+        "standing_still": ["Help desk"],
+    },
+    Occasion.NOTICE_CLOSED.value: {
+        "text": "The refresh token for “Microsoft/helpdesk@example.com” was refused.",
+        "minutes": 12,
+    },
     "destination": {
         "account": "Help desk",
         "message_id": "<1@example.com>",

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from portal import settings
-from portal.models import Heartbeat, Message, OutboundMessage, Run, RunOutcome, WebServiceCall, tuples
+from portal import leading, settings
+from portal.models import Message, Notice, OutboundMessage, Run, RunOutcome, WebServiceCall, tuples
 
 _NAME = "retention"
 _EVERY = timedelta(hours=1)
@@ -14,11 +14,11 @@ _AT_ONCE = 2000
 
 
 def purge(now: datetime) -> int:
-    """Once an hour, forget what is older than Retention: runs, messages off their server, mail sent, calls; how many.
+    """Once an hour, forget what is older than Retention; how many rows.
 
-    Messages still on the server stay in the ledger however old they are: without their row they would come again.
+    Runs, messages that are off their server, mail that was sent, calls that were made, notices that are over. Messages still on the server stay in the ledger however old they are: without their row they would come again.
     """
-    if not _is_time(now):
+    if not leading.is_turn(_NAME, _EVERY, now):
         return 0
     before = now - settings.retention()
     ended = Run.ended_at.is_null(False)
@@ -27,15 +27,15 @@ def purge(now: datetime) -> int:
     gone = Message.select(Message.id).where(Message.removed_at < before).limit(_AT_ONCE)
     sent = OutboundMessage.select(OutboundMessage.id).where(OutboundMessage.settled_at < before).limit(_AT_ONCE)
     called = WebServiceCall.select(WebServiceCall.id).where(WebServiceCall.ended_at < before).limit(_AT_ONCE)
+    over = Notice.select(Notice.id).where(Notice.closed_at < before).limit(_AT_ONCE)
     forgotten = 0
-    for model, query in ((Run, runs), (Message, gone), (OutboundMessage, sent), (WebServiceCall, called)):
+    for model, query in (
+        (Run, runs),
+        (Message, gone),
+        (OutboundMessage, sent),
+        (WebServiceCall, called),
+        (Notice, over),
+    ):
         ids = [row_id for (row_id,) in tuples(query)]
         forgotten += model.delete().where(model.id.in_(ids)).execute() if ids else 0
     return forgotten
-
-
-def _is_time(now: datetime) -> bool:
-    """Whether it is this clock's turn, once an hour."""
-    Heartbeat.insert(name=_NAME, holder="", at=now - _EVERY).on_conflict_ignore().execute()
-    due = (Heartbeat.name == _NAME) & (Heartbeat.at <= now - _EVERY)
-    return bool(Heartbeat.update(at=now).where(due).execute())

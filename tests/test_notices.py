@@ -4,8 +4,16 @@ from pathlib import Path
 import pytest
 
 from portal import notices
-from portal.models import Token, TokenConfig, Validity
-from tests.builders import NOW, make_account, make_config, make_destination, make_token
+from portal.models import Notice, ServiceAuth, Token, TokenConfig, Validity, WebServiceCall
+from tests.builders import (
+    NOW,
+    make_account,
+    make_config,
+    make_destination,
+    make_profile,
+    make_service,
+    make_token,
+)
 from tests.conftest import Queries
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -54,6 +62,43 @@ def test_the_switch_expired_refresh_token_decides(expired_refresh_token: bool) -
     make_token(make_config(notify_expired_refresh_token=expired_refresh_token))
     Token.update(refresh_token_expires_at=NOW).execute()
     assert len(notices.banners(NOW)) == expired_refresh_token
+
+
+def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
+    token = make_token()
+    make_profile(token, name="Office")
+    make_service(name="Tickets", authentication=ServiceAuth.TOKEN, token=token)
+    Token.update(refused_at=NOW, failure="revoked").execute()
+    (banner,) = notices.banners(NOW)
+    assert banner.standing_still == ["outbound profile Office", "web service Tickets"]
+
+
+def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
+    make_service(occasions="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
+    make_token(make_config("Microsoft"))
+    notices.keep(NOW)
+    assert Notice.select().count() == 0
+    Token.update(refused_at=NOW, failure="revoked").execute()
+    for minutes in (1, 2, 3):
+        notices.keep(NOW + timedelta(minutes=minutes))
+    assert [row.closed_at for row in Notice.select()] == [None]
+    Token.update(refused_at=None).execute()
+    notices.keep(NOW + timedelta(minutes=13))
+    assert Notice.get().closed_at == NOW + timedelta(minutes=13)
+    name = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
+    assert [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)] == [
+        f"notice opened: {name} ", f"notice closed: {name} 12",
+    ]  # fmt: skip
+
+
+def test_notices_are_looked_after_twice_a_minute() -> None:
+    make_token()
+    notices.keep(NOW)
+    Token.update(refused_at=NOW, failure="revoked").execute()
+    notices.keep(NOW + timedelta(seconds=29))
+    assert Notice.select().count() == 0
+    notices.keep(NOW + timedelta(seconds=30))
+    assert Notice.select().count() == 1
 
 
 def test_an_invalid_configuration_is_not_announced() -> None:

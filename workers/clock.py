@@ -4,7 +4,7 @@ import os
 import socket
 from datetime import UTC, datetime
 
-from portal import health, jobs, leading, renewals, retention, sending, startup
+from portal import health, jobs, leading, notices, renewals, retention, sending, startup
 from portal.config import Config
 from portal.models import DeviceSignIn, MailAccount, WebServiceCall
 from workers import stopping
@@ -18,6 +18,7 @@ def tick(holder: str, *, now: datetime) -> int:
     if not leading.lead(health.CLOCK, holder, now):
         return 0
     retention.purge(now)
+    notices.keep(now)
     renewals.note_backlog(now)
     enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
     enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))

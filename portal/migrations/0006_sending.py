@@ -1,5 +1,5 @@
-"""Outbound profiles and messages, web services, API keys."""
-# Generated from a schema diff on 2026-11-21 19:48.
+"""Outbound profiles and messages, web services, API keys, notices."""
+# Generated from a schema diff on 2026-11-21 20:10.
 from peewee import *
 
 def up(migrator, db):
@@ -111,6 +111,16 @@ def up(migrator, db):
             table_name = 'hand_out'
     db.create_tables([HandOut])
 
+    class Notice(Model):
+        key = CharField(index=True, max_length=400)
+        text = TextField()
+        opened_at = DateTimeField()
+        closed_at = DateTimeField(index=True, null=True)
+        class Meta:
+            database = db
+            table_name = 'notice'
+    db.create_tables([Notice])
+
     class OutboundMessage(Model):
         profile = ForeignKeyField(OutboundProfile, null=True, on_delete='SET NULL')
         key = CharField(unique=True, max_length=64)
@@ -190,6 +200,7 @@ def down(migrator, db):
     migrator.migrate(migrator.drop_table('outbound_recipient'))
     migrator.migrate(migrator.drop_table('outbound_part'))
     migrator.migrate(migrator.drop_table('outbound_message'))
+    migrator.migrate(migrator.drop_table('notice'))
     migrator.migrate(migrator.drop_table('hand_out'))
     migrator.migrate(migrator.drop_table('web_service'))
     migrator.migrate(migrator.drop_table('outbound_profile'))

@@ -17,6 +17,7 @@ from portal.models.mail_account import (
     RunLine,
     RunOutcome,
 )
+from portal.models.notice import Notice
 from portal.models.outbound import (
     OutboundMessage,
     OutboundPart,
@@ -59,6 +60,7 @@ __all__ = [
     "MailAccount",
     "Message",
     "MessageState",
+    "Notice",
     "OutboundMessage",
     "OutboundPart",
     "OutboundProfile",
