@@ -16,7 +16,8 @@ _AT_ONCE = 2000
 def purge(now: datetime) -> int:
     """Once an hour, forget what is older than Retention; how many rows.
 
-    Runs, messages that are off their server, mail that was sent, calls that were made, notices that are over. Messages still on the server stay in the ledger however old they are: without their row they would come again.
+    Runs, messages that are off their server, mail that was sent, calls that were made, notices that are over.
+    Messages still on the server stay in the ledger however old they are: without their row they would come again.
     """
     if not leading.is_turn(_NAME, _EVERY, now):
         return 0
@@ -29,13 +30,8 @@ def purge(now: datetime) -> int:
     called = WebServiceCall.select(WebServiceCall.id).where(WebServiceCall.ended_at < before).limit(_AT_ONCE)
     over = Notice.select(Notice.id).where(Notice.closed_at < before).limit(_AT_ONCE)
     forgotten = 0
-    for model, query in (
-        (Run, runs),
-        (Message, gone),
-        (OutboundMessage, sent),
-        (WebServiceCall, called),
-        (Notice, over),
-    ):
+    queries = {Run: runs, Message: gone, OutboundMessage: sent, WebServiceCall: called, Notice: over}
+    for model, query in queries.items():
         ids = [row_id for (row_id,) in tuples(query)]
         forgotten += model.delete().where(model.id.in_(ids)).execute() if ids else 0
     return forgotten
