@@ -100,12 +100,17 @@ def admitted(key: str, address: str, *, now: datetime) -> ApiKey:
     reason = _reason_against(row, address, now)
     if row is not None and not reason:
         return row
+    _note_refusal(row, address, reason, now)
+    raise NotAdmitted(reason)
+
+
+def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) -> None:
+    """Each is in the audit trail, until there are too many of one address: Throttled."""
     guesses = [guessing.Subject(f"api key:{address}", _MOST_WRONG)]
     guessing.stop_if_throttled(guesses, "API keys", now=now)
     guessing.count(guesses, now=now)
     name, row_id = (row.name, row.id) if row else ("", None)
     audit.record(address[:100], "API-key:refused", ApiKey.kind, row_id, name, reason, now)
-    raise NotAdmitted(reason)
 
 
 def _reason_against(row: ApiKey | None, address: str, now: datetime) -> str:
@@ -128,14 +133,14 @@ def is_within(address: str, networks: str) -> bool:
     return not wanted or any(there in ipaddress.ip_network(one) for one in wanted)
 
 
-NOT_FOR_THIS = "This API key is not for such a token, or there is none of that name."
-
-
-def require_config(row: ApiKey, config: TokenConfig) -> None:
-    """NotAllowed unless the key is for this configuration."""
-    allowed = (ApiKeyConfig.api_key == row.id) & (ApiKeyConfig.token_config == config.id)
-    if not ApiKeyConfig.select().where(allowed).exists():
-        raise NotAllowed(NOT_FOR_THIS)
+def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now: datetime) -> None:
+    """NotAllowed unless the key is for this configuration. None: there is none of the name that was asked for."""
+    allowed = ApiKeyConfig.api_key == row.id
+    if config is not None and ApiKeyConfig.select().where(allowed, ApiKeyConfig.token_config == config.id).exists():
+        return
+    reason = "This API key is not for such a token, or there is none of that name."
+    _note_refusal(row, address, reason, now)
+    raise NotAllowed(reason)
 
 
 def handed_out(row: ApiKey) -> int:
@@ -143,9 +148,11 @@ def handed_out(row: ApiKey) -> int:
     return sum(hand_out.count for hand_out in row.hand_outs)
 
 
-def require_sending(row: ApiKey) -> None:
+def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_send:
-        raise NotAllowed("This API key may not send mail.")
+        reason = "This API key may not send mail."
+        _note_refusal(row, address, reason, now)
+        raise NotAllowed(reason)
 
 
 def hashed(key: str) -> str:

@@ -61,7 +61,7 @@ def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: 
     try:
         with connected():
             row = api_keys.admitted(_password(given), address, now=datetime.now(UTC))
-            api_keys.require_sending(row)
+            api_keys.require_sending(row, address, now=datetime.now(UTC))
     except guessing.Throttled:
         return AuthResult(success=False, handled=False, message="454 4.7.0 Too many wrong keys; try again later")
     except PortalError as error:

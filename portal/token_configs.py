@@ -280,17 +280,17 @@ def tokens_of(config: TokenConfig) -> list[Token]:
     return list(Token.select().where(Token.token_config == config.id).order_by(Token.id))
 
 
-def config_of(reference: str) -> TokenConfig:
+def config_of(reference: str) -> TokenConfig | None:
     """The configuration that ``CONFIG`` or ``CONFIG/OWNER`` is about; the longest name where several fit."""
     parts = reference.split("/")
     names = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
     found = {config.name: config for config in TokenConfig.select().where(TokenConfig.name.in_(names))}
-    return next((found[name] for name in names if name in found), None) or TokenConfig.named(parts[0])
+    return next((found[name] for name in names if name in found), None)
 
 
 def find(reference: str) -> Token:
     """The token that ``CONFIG``, ``CONFIG/OWNER`` or (without an owner) ``CONFIG/`` names; Invalid for several."""
-    config = config_of(reference)
+    config = config_of(reference) or TokenConfig.named(reference.partition("/")[0])
     tokens = tokens_of(config)
     if config.name != reference:
         tokens = [token for token in tokens if (token.owner or "") == reference.removeprefix(f"{config.name}/")]

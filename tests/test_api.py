@@ -15,7 +15,7 @@ from peewee import OperationalError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from portal import api_keys, hand_outs
-from portal.models import ApiKey, Event, HandOut, OutboundMessage, Token, TokenConfig
+from portal.models import ApiKey, Event, HandOut, LoginFailures, OutboundMessage, Token, TokenConfig
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_profile, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 
@@ -134,6 +134,7 @@ def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> 
         response = client.get(f"/api/v1/tokens/{name}", headers=bearer(key))
         assert response.status_code == 403, name
         assert "is not for such a token, or there is none" in response.get_json()["detail"]
+    assert refusals() == ["This API key is not for such a token, or there is none of that name."] * 3
 
 
 def test_a_key_for_one_name_opens_no_longer_one(client: FlaskClient) -> None:
@@ -280,6 +281,8 @@ def _try(strategy: SearchStrategy[Any], key: str, tried: list[int]) -> None:
     def each(case: schemathesis.Case[Any]) -> None:
         if "config" in (case.path_parameters or {}):
             case.path_parameters["config"] = _NAMES[len(tried) % len(_NAMES)]
+        # It tries without a key each time, too, and would be taken for somebody who guesses.
+        LoginFailures.delete().execute()
         # A message may be well-formed and name nobody whom it could be sent to.
         response = case.call_and_validate(headers=bearer(key), excluded_checks=[positive_data_acceptance])
         tried.append(response.status_code)

@@ -359,6 +359,7 @@ def test_one_connection_carries_many_messages_and_several_are_used_at_once(serve
     for _ in range(20):
         make_message()
     OutboundProfile.update(connections=3).execute()
+    server.does.seconds = 0.02
     send(profile)
     assert (len(server.took), server.connections) == (40, 4)
 

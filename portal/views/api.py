@@ -93,14 +93,9 @@ def _handed_out(access_token: Secret, expires_at: datetime | None, owner: str | 
 
 def _token(caller: Caller, reference: str) -> Token:
     """The token of that name; who has a key for others does not learn which names there are."""
-    try:
-        config = token_configs.config_of(reference)
-    except NotFound:
-        if caller.key:
-            raise api_keys.NotAllowed(api_keys.NOT_FOR_THIS) from None
-        raise
     if caller.key:
-        api_keys.require_config(caller.key, config)
+        config = token_configs.config_of(reference)
+        api_keys.require_config(caller.key, config, caller.place, now=g.now)
     try:
         return token_configs.find(reference)
     except Invalid as error:
@@ -119,7 +114,7 @@ def _min_life() -> timedelta:
 def send() -> Response:
     caller = _caller()
     if caller.key:
-        api_keys.require_sending(caller.key)
+        api_keys.require_sending(caller.key, caller.place, now=g.now)
     if request.mimetype != "message/rfc822":
         # A form's body, curl's default, is read as a form by then.
         abort(415, "Send the message as it is, with Content-Type: message/rfc822.")
