@@ -273,6 +273,16 @@ def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() ->
     assert (profile_now(profile).failure, profile_now(profile).tries) == ("old", 5)
 
 
+def test_a_profile_that_is_edited_while_it_sends_is_taken_over_by_nobody() -> None:
+    profile = make_profile()
+    make_message()
+    assert profile.take(now=NOW, until=NOW + timedelta(minutes=3))
+    row = profile_now(profile)
+    outbound.edit(row, outbound.Fields("New name", row.type, row.host, row.port), None, actor="test", now=NOW)
+    assert sending.due(NOW) == []
+    assert profile.give_back()
+
+
 def test_a_message_under_way_is_not_sent_beside_itself() -> None:
     make_profile()
     message = make_message()
