@@ -23,10 +23,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "tmpfs": (lambda: os.getuid() == 0 and shutil.which("mount"), "the right to mount a small disk"),
     "programs": (
         lambda: (
-            all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "curl")))
+            all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "neomutt", "curl")))
             and any(Path("/usr/lib").glob("*/sasl2/libkdexoauth2.so"))
         ),
-        "isync, libsasl2-modules-kdexoauth2, msmtp, getmail6, fetchmail and curl",
+        "isync, libsasl2-modules-kdexoauth2, msmtp, getmail6, fetchmail, neomutt and curl",
     ),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }

@@ -108,7 +108,14 @@ def _environment(portal: Portal, folder: Path, ca_file: Path) -> dict[str, str]:
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
-    return {**portal.variables, "PATH": path, "HOME": str(folder), "SSL_CERT_FILE": str(ca_file), "PYTHONWARNINGS": ""}
+    return {
+        **portal.variables,
+        "PATH": path,
+        "HOME": str(folder),
+        "SSL_CERT_FILE": str(ca_file),
+        "PYTHONWARNINGS": "",
+        "TERM": "xterm",
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +161,23 @@ def test_msmtp_sends(desk: Desk) -> None:
     text = desk.snippet("msmtp").replace("tls on", f"tls on\ntls_trust_file {desk.ca_file}")
     desk.run("msmtp", "--file", desk.file("msmtprc", text), "a@y.test", stdin=b"Subject: by msmtp\r\n\r\nx\r\n")
     assert any(b"Subject: by msmtp" in took.content for took in desk.relay.took)
+
+
+def test_neomutt_reads_and_sends(desk: Desk) -> None:
+    text = (
+        desk.snippet("neomutt")
+        + f'set certificate_file = {desk.ca_file}\nset ssl_use_system_certs = no\nset record = ""\n'
+    )
+    rc = desk.file("neomuttrc", text)
+    desk.run("neomutt", "-n", "-F", rc, "-s", "by neomutt", "a@y.test", stdin=b"x\n")
+    assert any(b"Subject: by neomutt" in took.content for took in desk.relay.took)
+    # A mail reader wants a terminal; it opens the mailbox, deletes all of it, and quits.
+    keys = "<delete-pattern>~A<enter><sync-mailbox><quit>"
+    command = (
+        f"neomutt -n -F {rc} -f imaps://localhost:{desk.dovecot.port}/INBOX -e 'set quit=yes delete=yes; push {keys}'"
+    )
+    desk.run("script", "-qec", command, "/dev/null")
+    assert desk.dovecot.left(USER) == 0
 
 
 def test_curl_borrows_and_sends(desk: Desk) -> None:
