@@ -6,6 +6,7 @@ of which nobody knows whether it arrived: it is sent again, and says so.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 
-from peewee import ModelSelect
+from peewee import InterfaceError, ModelSelect, OperationalError
 
 from portal import borrowing, letters, outbound, schedule, second_chance, send_outcomes
 from portal.adapters import smtp
 from portal.adapters.smtp import BrokenOff, Reply, Session, Unsure
-from portal.db import locked, transaction
+from portal.db import database, locked, transaction
 from portal.errors import OutsideError, Refused, Unavailable
 from portal.letters import Letter
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Token, tuples
@@ -32,7 +33,12 @@ _MINUTE = timedelta(minutes=1)
 #: What waits for a profile that is not to be used is looked at this often: some of it may be too old.
 _IDLE_LOOK = timedelta(hours=1)
 
+#: A database that is away must not cost an answer that is in hand: it would be sent again.
+_WRITE_PAUSES = (0.1, 1, 3, 10)
+
 logger = logging.getLogger(__name__)
+#: Messages that are being handed over.
+Going = dict[Future[dict[str, Reply]], Letter]
 
 
 @dataclass(frozen=True)
@@ -154,18 +160,32 @@ class _Run:
 
     def _keep_busy(self, threads: ThreadPoolExecutor) -> None:
         """One write for all that has ended meanwhile, and for the beginning of what takes its place."""
-        going: dict[Future[dict[str, Reply]], Letter] = {}
+        going: Going = {}
         while True:
             done = wait(going, _LOOK_SECONDS, FIRST_COMPLETED).done if going else set()
-            self._hold()
-            with transaction():
-                for future in done:
-                    self._note(going.pop(future), future)
-                begun = self._begin(self._lanes - len(going))
-            for letter in begun:
+            ended = {future: going.pop(future) for future in done}
+            for letter in self._write(ended, len(going)):
                 going[threads.submit(self._hand_over, letter)] = letter
             if not going:
                 return
+
+    def _write(self, ended: Going, still_going: int) -> list[Letter]:
+        """What came of these, and which ones are begun now. A database that is away for a moment costs no answer."""
+        for pause in (*_WRITE_PAUSES, None):
+            try:
+                self._hold()
+                with transaction():
+                    for future, letter in ended.items():
+                        self._note(OutboundMessage.get_by_id(letter.row.id), future)
+                    return self._begin(self._lanes - still_going)
+            except (OperationalError, InterfaceError):
+                if pause is None:
+                    raise
+                logger.warning("The database did not take what a server answered; once more", exc_info=True)
+                time.sleep(pause)
+                database.close()
+                database.connect(reuse_if_open=True)
+        raise AssertionError("the last pause is None")
 
     def _hold(self) -> None:
         """Keep the lease; when it is lost, nothing more is begun."""
@@ -190,28 +210,28 @@ class _Run:
         self._sessions.put(session)
         return answers
 
-    def _note(self, letter: Letter, future: Future[dict[str, Reply]]) -> None:
+    def _note(self, row: OutboundMessage, future: Future[dict[str, Reply]]) -> None:
         now = self.clock()
         try:
             answers = future.result()
         except Unsure as error:
-            letter.row.repeated_at = now
-            send_outcomes.put_off(letter.row, f"{error} Sent again, it may arrive twice.", now=now)
+            row.repeated_at = now
+            send_outcomes.put_off(row, f"{error} Sent again, it may arrive twice.", now=now)
         except BrokenOff as error:
             # Once it may be the message that a server does not bear; twice in a row it is the server.
-            send_outcomes.put_off(letter.row, str(error), now=now)
+            send_outcomes.put_off(row, str(error), now=now)
             self._broken += 1
             if self._broken > 1:
                 self._one_lane_less(error)
         except OutsideError as error:
             self._one_lane_less(error)
-            letter.row.state, letter.row.try_at, letter.row.answer = OutboundState.QUEUED, now, str(error)
-            letter.row.save()
+            row.state, row.try_at, row.answer = OutboundState.QUEUED, now, str(error)
+            row.save()
         except Exception:  # of another thread, whose last frame this is
-            logger.exception("Message %s failed inside", letter.row.id)
-            send_outcomes.put_off(letter.row, "The portal failed inside; its log has the details.", now=now)
+            logger.exception("Message %s failed inside", row.id)
+            send_outcomes.put_off(row, "The portal failed inside; its log has the details.", now=now)
         else:
-            send_outcomes.write_answers(letter.row, answers, now=now)
+            send_outcomes.write_answers(row, answers, now=now)
             self._server_works(now)
 
     def _server_works(self, now: datetime) -> None:

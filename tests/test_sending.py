@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from peewee import OperationalError
 
-from portal import borrowing, outbound, outbound_messages, sending, submitting, trying_out
+from portal import borrowing, outbound, outbound_messages, send_outcomes, sending, submitting, trying_out
 from portal.adapters import tls
 from portal.errors import PortalError
 from portal.models import (
@@ -271,6 +273,25 @@ def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() ->
     assert profile.extend(until=NOW)
     assert profile.give_back()
     assert (profile_now(profile).failure, profile_now(profile).tries) == ("old", 5)
+
+
+def test_an_answer_is_written_though_the_database_was_away_for_a_moment(
+    server: FakeSmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, written = make_profile(port=server.port), send_outcomes.write_answers
+    message, tries = make_message(), []
+
+    def write(*arguments: Any, **more: Any) -> None:
+        tries.append(arguments)
+        written(*arguments, **more)
+        if len(tries) == 1:
+            raise OperationalError("database is locked")
+
+    monkeypatch.setattr(send_outcomes, "write_answers", write)
+    monkeypatch.setattr(sending, "_WRITE_PAUSES", (0.01,))
+    send(profile)
+    assert (fresh(message).state, fresh(message).repeated_at) == (OutboundState.SENT, None)
+    assert (len(server.took), len(tries)) == (1, 2)
 
 
 def test_a_profile_that_is_edited_while_it_sends_is_taken_over_by_nobody() -> None:
