@@ -8,7 +8,19 @@ from datetime import datetime
 
 from peewee import IntegrityError
 
-from portal import audit, borrowing, jobs, mailboxes, providers, schedule, settings, status, token_facts, trust
+from portal import (
+    audit,
+    borrowing,
+    jobs,
+    mailboxes,
+    providers,
+    schedule,
+    settings,
+    standing,
+    status,
+    token_facts,
+    trust,
+)
 from portal.adapters import imap
 from portal.adapters.sasl import Credential
 from portal.db import transaction
@@ -250,7 +262,7 @@ def _time_problems(entered: Fields) -> dict[str, str]:
 def state(account: MailAccount, now: datetime) -> status.State:
     """The account's state at this moment, its token's included."""
     token = account.token
-    facts = status.AccountFacts(
+    facts = standing.AccountFacts(
         valid=account.is_valid,
         paused=account.validity is Validity.INVALID_TEMPORARILY,
         token=status.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
@@ -260,4 +272,4 @@ def state(account: MailAccount, now: datetime) -> status.State:
         look_at=account.look_at,
         running=account.leased_until is not None and account.leased_until > now,
     )
-    return status.mail_account(facts)
+    return standing.mail_account(facts)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from peewee import IntegrityError
 
-from portal import audit, providers, settings, status, token_facts, trust
+from portal import audit, providers, settings, standing, status, token_facts, trust
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
 from portal.db import locked, transaction
@@ -226,7 +226,7 @@ def credential(row: OutboundProfile, token: Token | None) -> Credential | None:
 
 def state(row: OutboundProfile, now: datetime) -> status.State:
     token = row.token
-    facts = status.SenderFacts(
+    facts = standing.SenderFacts(
         valid=row.is_valid,
         paused=row.validity is Validity.INVALID_TEMPORARILY,
         token=status.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
@@ -235,4 +235,4 @@ def state(row: OutboundProfile, now: datetime) -> status.State:
         failure=row.failure,
         next_try=row.look_at,
     )
-    return status.sender(facts, done="sent", unused="nothing sent yet")
+    return standing.sender(facts, done="sent", unused="nothing sent yet")

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from peewee import IntegrityError
 
-from portal import audit, body_templates, jobs, occasions, settings, status, token_facts, trust
+from portal import audit, body_templates, jobs, occasions, settings, standing, status, token_facts, trust
 from portal.db import transaction
 from portal.errors import InUse, Invalid, Refused
 from portal.models import CallState, ServiceAuth, Token, Validity, WebService, WebServiceCall, text_problems
@@ -242,7 +242,7 @@ def occasions_of(text: str) -> list[str]:
 
 def state(row: WebService, now: datetime) -> status.State:
     token = row.token
-    facts = status.SenderFacts(
+    facts = standing.SenderFacts(
         valid=row.is_valid,
         paused=row.validity is Validity.INVALID_TEMPORARILY,
         token=status.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
@@ -251,7 +251,7 @@ def state(row: WebService, now: datetime) -> status.State:
         failure=row.failure,
         next_try=None,
     )
-    return status.sender(facts, done="succeeded", unused="not called yet")
+    return standing.sender(facts, done="succeeded", unused="not called yet")
 
 
 def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now: datetime) -> WebServiceCall:

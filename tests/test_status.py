@@ -3,9 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from portal import announcements, status
+from portal import announcements, standing, status
 from portal.announcements import Switches
-from portal.status import AccountFacts, TokenFacts, Tone
+from portal.standing import AccountFacts
+from portal.status import TokenFacts, Tone
 from tests.builders import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -139,5 +140,5 @@ def account(**changes: object) -> AccountFacts:
     ],
 )
 def test_the_state_of_a_mail_account(facts: AccountFacts, name: str, tone: Tone) -> None:
-    state = status.mail_account(facts)
+    state = standing.mail_account(facts)
     assert (state.name, state.tone) == (name, tone)
