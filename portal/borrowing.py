@@ -88,7 +88,8 @@ def _stop_if_resting(token: Token, now: datetime) -> None:
     failed_before = token.failed_at is not None and token.failed_at <= now
     if token.failing_since and failed_before and token.look_at and token.look_at > now:
         seconds = int((token.look_at - now).total_seconds()) + 1
-        raise Unavailable(f"{token.failure} Next try at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
+        why = (token.failure or "").rstrip(".")
+        raise Unavailable(f"{why}. Next try at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
 
 
 def _the_last(token: Token, now: datetime) -> Token:

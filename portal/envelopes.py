@@ -65,8 +65,9 @@ class Head:
         # Each by itself: one that cannot be read is to cost no other.
         return [address for value in values for _, address in getaddresses([value]) if address]
 
-    def count(self, name: str) -> int:
-        return sum(1 for _ in self._values(name))
+    def texts(self, name: str) -> list[str]:
+        """The values of all fields of that name, unfolded."""
+        return list(self._values(name))
 
     def put(self, name: str, value: str, *, first: bool = False) -> None:
         """Set a field, in place of any of that name; ``first``: above all others."""

@@ -6,8 +6,9 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, BinaryIO
 
-from portal import body_templates, calling, occasions, outbound, submitting
+from portal import body_templates, calling, occasions, outbound, settings, submitting
 from portal.envelopes import Head
+from portal.errors import Refused
 from portal.models import Destination, Message
 from portal.submitting import Handover
 
@@ -16,6 +17,8 @@ def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datet
     """Take it on to be sent, as it is, with the fields of a redirection above (RFC 5322 section 3.6.6)."""
     profile = row.outbound_profile
     assert profile is not None
+    if _came_from_us(row, content):
+        raise Refused(f"It was sent on to {row.recipient} before, and came back: it goes round in circles.")
     sender = outbound.own_address(profile)
     on_top = {
         "Resent-From": sender or row.recipient,
@@ -30,6 +33,13 @@ def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datet
         key=message.delivery_key, profile=profile, on_top=tuple(on_top.items()),
     )  # fmt: skip
     submitting.submit(handed, now=now)
+
+
+def _came_from_us(row: Destination, content: BinaryIO) -> bool:
+    """Whether this portal has sent it on to the same address: the address leads back to a mailbox that is fetched."""
+    head = Head.read(content)
+    ours = any(f"by {settings.host()} (Mail Token Portal)" in trace for trace in head.texts("Received"))
+    return ours and row.recipient.lower() in (address.lower() for address in head.addresses("Resent-To"))
 
 
 def _is_automatic(content: BinaryIO) -> bool:

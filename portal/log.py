@@ -33,5 +33,7 @@ def set_up(log_format: LogFormat) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     # A line for each job and connection says nothing that the run's own log does not.
     # And aiosmtpd, at INFO, writes every command of a client: AUTH among them.
-    for name in ("rq", "rq.worker", "imapclient", "mail.log"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in {
+        "rq": logging.WARNING, "rq.worker": logging.WARNING, "imapclient": logging.WARNING, "mail.log": logging.ERROR,
+    }.items():  # fmt: skip
+        logging.getLogger(name).setLevel(level)

@@ -43,7 +43,9 @@ class Handler:
 
 def _take(key_name: str, envelope: Envelope) -> str:
     content = envelope.original_content or b""
-    handed = Handover(BytesIO(content), envelope.mail_from or "", list(envelope.rcpt_tos), by=f"API key {key_name}")
+    # The null reverse-path comes as it was written.
+    sender = (envelope.mail_from or "").strip("<>")
+    handed = Handover(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
     try:
         with connected():
             row = submitting.submit(handed, now=datetime.now(UTC))

@@ -70,7 +70,7 @@ def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
 
 def _completed(head: Head, handed: Handover, sender: str, profile: OutboundProfile, key: str, now: datetime) -> str:
     """Make the header fit to be sent, and return the envelope's sender as it goes out."""
-    if head.count("Received") > envelopes.MOST_HOPS:
+    if len(head.texts("Received")) > envelopes.MOST_HOPS:
         raise NotTaken("It has passed more than a hundred servers: it goes round in circles.")
     domain = (sender or outbound.own_address(profile)).rpartition("@")[2] or settings.host()
     envelopes.complete(head, sender=sender, full_name=handed.full_name, message_id=f"<{key}@{domain}>", now=now)

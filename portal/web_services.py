@@ -181,6 +181,8 @@ def _authentication_problems(entered: Fields, *, has_secret: bool) -> dict[str, 
     problems = {}
     if entered.authentication in (ServiceAuth.TOKEN, ServiceAuth.PLACEHOLDER) and entered.token is None:
         problems["token"] = "Choose a token."
+    if TOKEN_PLACEHOLDER in entered.headers and entered.token is None:
+        problems["token"] = f"Choose a token for {TOKEN_PLACEHOLDER}, and an authentication with one."
     if entered.authentication is ServiceAuth.BASIC and not entered.login:
         problems["login"] = "The user name."
     wants = entered.authentication is ServiceAuth.BASIC or _has_placeholder(entered)

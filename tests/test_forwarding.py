@@ -96,6 +96,15 @@ def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(relay: 
     assert OutboundMessage.select().count() == 1
 
 
+def test_mail_that_comes_back_is_not_sent_round_in_circles(relay: FakeSmtpServer) -> None:
+    destination = forward(relay)
+    deliver(destination, message(destination))
+    sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    with pytest.raises(Refused, match="in circles"):
+        deliver(destination, message(destination, key="another"), relay.took[0].content)
+    assert OutboundMessage.select().count() == 1
+
+
 def test_a_bounce_that_is_sent_on_asks_for_no_other(relay: FakeSmtpServer) -> None:
     destination = forward(relay)
     deliver(destination, message(destination), b"Auto-Submitted: auto-replied\r\n" + MAIL)

@@ -49,6 +49,14 @@ def test_a_program_hands_over_mail_with_its_key(port: int) -> None:
     assert max(len(line) for line in content_of(message).split(b"\r\n")) <= 998
 
 
+def test_a_bounce_of_a_program_has_no_sender(port: int) -> None:
+    make_profile()
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("x", key(may_send=True))
+        client.sendmail("", ["a@x.test"], b"From: a@x.test\r\nSubject: Away\r\n\r\nx\r\n")
+    assert OutboundMessage.get().sender == ""
+
+
 @pytest.mark.parametrize("password", ["mtp_wrong", ""])
 def test_a_wrong_key_hands_over_nothing(port: int, password: str) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client, pytest.raises(smtplib.SMTPAuthenticationError) as told:

@@ -207,6 +207,7 @@ def test_two_workers_make_one_call(server: FakeWebServer) -> None:
         ({"occasions": "mail delivered", "body": "{{ subject.__class__.__mro__ }}"}, "body"),
         ({"occasions": "mail delivered", "body": "{{ 'a' * 10000000000 }}"}, "body"),
         ({"authentication": ServiceAuth.TOKEN}, "token"),
+        ({"headers": "X: <OTRS_OAUTH2_TOKEN>"}, "token"),
         ({"authentication": ServiceAuth.PLACEHOLDER}, "headers"),
         ({"authentication": ServiceAuth.BASIC, "login": "x"}, "secret"),
     ],

@@ -160,7 +160,7 @@ def _of_message(row: OutboundMessage, to: list[str]) -> dict[str, Any]:
 
 
 @outbound.command("try-again")
-@click.argument("message_id", metavar="ID", type=int)
+@click.argument("message_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 @with_portal
 def try_again(message_id: int) -> None:
     """Send a message now to whom it has not reached."""
@@ -168,7 +168,7 @@ def try_again(message_id: int) -> None:
 
 
 @outbound.command()
-@click.argument("message_id", metavar="ID", type=int)
+@click.argument("message_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 @with_portal
 def drop(message_id: int) -> None:
     """Send a message no more."""

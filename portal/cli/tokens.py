@@ -119,7 +119,11 @@ def refresh(reference: str) -> None:
 @token.command("get")
 @click.argument("reference", metavar="CONFIG[/OWNER]")
 @click.option(
-    "--min-seconds", default=60, show_default=True, type=click.IntRange(0), help="How long it must last at least."
+    "--min-seconds",
+    default=60,
+    show_default=True,
+    type=click.IntRange(0, 86400),
+    help="How long it must last at least.",
 )
 def get_token(reference: str, min_seconds: int) -> None:
     """Print an access token that is good for a while, renewed first if need be.

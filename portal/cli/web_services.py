@@ -153,5 +153,6 @@ def calls(name: str, limit: int, in_json: bool) -> None:
 
 
 def _of_call(row: WebServiceCall) -> dict[str, Any]:
+    answer = " ".join((row.answer or "").split())[:100]
     return {"id": row.id, "state": row.state, "status": row.status, "tries": row.tries, "created_at": row.created_at,
-            "next_try": row.look_at, "cause": row.cause, "answer": row.answer}  # fmt: skip
+            "next_try": row.look_at, "cause": row.cause, "answer": answer}  # fmt: skip
