@@ -33,12 +33,8 @@ def mail_account(facts: AccountFacts) -> State:
     """The state of a mail account; the first that holds."""
     if facts.running:
         return State("running", Tone.GOOD, "being fetched now")
-    if facts.paused:
-        return State("paused", Tone.IDLE, "paused", remedy="Resume it.")
-    if not facts.valid:
-        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
-    if facts.token and token_stands_still(facts.token):
-        return _waiting(facts.token)
+    if at_rest := _at_rest(facts, goes_on="Resume it."):
+        return at_rest
     if facts.failing_since:
         return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.look_at, facts.failure or "")
     if facts.fetched_at is None:
@@ -64,18 +60,23 @@ class SenderFacts:
 
 def sender(facts: SenderFacts, *, done: str, unused: str) -> State:
     """The state of what carries something out; ``done`` and ``unused`` are its words; the first that holds."""
-    if facts.paused:
-        return State("paused", Tone.IDLE, "paused", remedy="Set its Validity to valid.")
-    if not facts.valid:
-        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
-    if facts.token and token_stands_still(facts.token):
-        return _waiting(facts.token)
+    if at_rest := _at_rest(facts, goes_on="Set its Validity to valid."):
+        return at_rest
     if facts.failing_since:
         why = facts.failure or ""
         return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.next_try, why)
     if facts.good_at is None:
         return State("unused", Tone.IDLE, unused)
     return State("good", Tone.GOOD, done, facts.good_at)
+
+
+def _at_rest(facts: AccountFacts | SenderFacts, *, goes_on: str) -> State | None:
+    """Nothing is tried until a person acts; ``goes_on`` says what ends a pause."""
+    if facts.paused:
+        return State("paused", Tone.IDLE, "paused", remedy=goes_on)
+    if not facts.valid:
+        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
+    return _waiting(facts.token) if facts.token and token_stands_still(facts.token) else None
 
 
 def _waiting(token: State) -> State:

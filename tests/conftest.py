@@ -26,6 +26,7 @@ from tests.builders import ADMIN, NOW, OPERATOR, SECRETS, VIEWER, make_destinati
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
+from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.postgresql import Cluster
 
 
@@ -176,6 +177,13 @@ def charlie(people: None, visit: Callable[[str | None], PageClient]) -> PageClie
 @pytest.fixture
 def provider() -> Iterator[FakeProvider]:
     fake = FakeProvider()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[FakeSmtpServer]:
+    fake = FakeSmtpServer().start()
     yield fake
     fake.stop()
 

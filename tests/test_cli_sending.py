@@ -1,9 +1,6 @@
 """The command line of what goes out: profiles, messages, web services, API keys."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from portal.models import ApiKey, Destination, OutboundMessage, OutboundProfile, OutboundState, WebService
 from tests.builders import make_config, make_message, make_profile, make_service
@@ -13,21 +10,14 @@ from tests.fakes.web_server import FakeWebServer
 from tests.test_cli import listed
 
 
-@pytest.fixture
-def relay(db: None) -> Iterator[FakeSmtpServer]:
-    fake = FakeSmtpServer().start()
-    yield fake
-    fake.stop()
-
-
-def test_a_profile_from_the_command_line_to_a_test_message(run: Run, relay: FakeSmtpServer) -> None:
-    server = ("--type", "SMTP", "--host", "127.0.0.1", "--port", str(relay.port))
+def test_a_profile_from_the_command_line_to_a_test_message(run: Run, smtp_server: FakeSmtpServer) -> None:
+    server = ("--type", "SMTP", "--host", "127.0.0.1", "--port", str(smtp_server.port))
     run("outbound", "add", "--name", "Relay", *server, "--fallback", "--senders", "@x.test")
     assert listed(run("outbound", "list", "--json"))[0]["state"] == "unused"
     result = run("outbound", "test", "Relay", "--to", "me@x.test")
     assert "C: MAIL FROM:<me@x.test>" in result.output
     assert "has taken the message" in result.output
-    relay.does.data = "554 5.7.1 Spam"
+    smtp_server.does.data = "554 5.7.1 Spam"
     assert "does not take the message" in run("outbound", "test", "Relay", "--to", "me@x.test", code=1).stderr
     run("outbound", "edit", "Relay", "--name", "Office", "--per-minute", "30", "--no-fallback")
     shown = listed(run("outbound", "show", "Office", "--json"))

@@ -32,21 +32,14 @@ MAIL = b"From: Ada <ada@example.test>\r\nSubject: Printer\r\nMessage-ID: <1@exam
 
 
 @pytest.fixture
-def relay() -> Iterator[FakeSmtpServer]:
-    fake = FakeSmtpServer().start()
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
 def web() -> Iterator[FakeWebServer]:
     fake = FakeWebServer()
     yield fake
     fake.stop()
 
 
-def forward(relay: FakeSmtpServer, sends_as: str = "") -> Destination:
-    profile = make_profile(port=relay.port, senders="desk@x.test", sends_as=sends_as)
+def forward(smtp_server: FakeSmtpServer, sends_as: str = "") -> Destination:
+    profile = make_profile(port=smtp_server.port, senders="desk@x.test", sends_as=sends_as)
     fields = destinations.Fields("On", DestinationType.SMTP, recipient="tickets@y.test", outbound_profile=profile)
     return destinations.add(fields, actor="test", now=NOW)
 
@@ -69,44 +62,44 @@ def deliver(destination: Destination, row: Message, content: bytes = MAIL) -> No
     destinations.deliver(destination, (row, BytesIO(content)), lambda: NOW)
 
 
-def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(relay: FakeSmtpServer) -> None:
-    destination = forward(relay)
+def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(smtp_server: FakeSmtpServer) -> None:
+    destination = forward(smtp_server)
     deliver(destination, message(destination))
     sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
-    (took,) = relay.took
+    (took,) = smtp_server.took
     assert (took.sender, took.recipients) == ("desk@x.test", ["tickets@y.test"])
     assert took.content.endswith(MAIL.partition(b"\r\n\r\n")[2])
     assert b"Resent-To: tickets@y.test\r\n" in took.content
     assert b"From: Ada <ada@example.test>\r\n" in took.content
 
 
-def test_a_provider_that_wants_its_own_sender_gets_it_and_answers_go_to_the_author(relay: FakeSmtpServer) -> None:
-    destination = forward(relay, sends_as="desk@x.test")
+def test_a_provider_that_wants_its_own_sender_gets_it_and_answers_go_to_the_author(smtp_server: FakeSmtpServer) -> None:
+    destination = forward(smtp_server, sends_as="desk@x.test")
     deliver(destination, message(destination))
     sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
-    assert b"From: Ada <desk@x.test>\r\n" in relay.took[0].content
-    assert b"Reply-To: Ada <ada@example.test>\r\n" in relay.took[0].content
+    assert b"From: Ada <desk@x.test>\r\n" in smtp_server.took[0].content
+    assert b"Reply-To: Ada <ada@example.test>\r\n" in smtp_server.took[0].content
 
 
-def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(relay: FakeSmtpServer) -> None:
-    destination = forward(relay)
+def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(smtp_server: FakeSmtpServer) -> None:
+    destination = forward(smtp_server)
     row = message(destination)
     deliver(destination, row)
     deliver(destination, row)
     assert OutboundMessage.select().count() == 1
 
 
-def test_mail_that_comes_back_is_not_sent_round_in_circles(relay: FakeSmtpServer) -> None:
-    destination = forward(relay)
+def test_mail_that_comes_back_is_not_sent_round_in_circles(smtp_server: FakeSmtpServer) -> None:
+    destination = forward(smtp_server)
     deliver(destination, message(destination))
     sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
     with pytest.raises(Refused, match="in circles"):
-        deliver(destination, message(destination, key="another"), relay.took[0].content)
+        deliver(destination, message(destination, key="another"), smtp_server.took[0].content)
     assert OutboundMessage.select().count() == 1
 
 
-def test_a_bounce_that_is_sent_on_asks_for_no_other(relay: FakeSmtpServer) -> None:
-    destination = forward(relay)
+def test_a_bounce_that_is_sent_on_asks_for_no_other(smtp_server: FakeSmtpServer) -> None:
+    destination = forward(smtp_server)
     deliver(destination, message(destination), b"Auto-Submitted: auto-replied\r\n" + MAIL)
     assert OutboundMessage.get().sender == ""
 

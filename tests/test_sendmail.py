@@ -15,7 +15,7 @@ from portal.db import connected
 from portal.models import OutboundMessage, OutboundProfile
 from tests.builders import NOW, make_profile
 from tests.conftest import unbind
-from tests.test_sending import content_of
+from tests.outgoing import content_of
 
 MAIL = b"From: Ada <ada@x.test>\nTo: bob@x.test, Eve <eve@x.test>\nBcc: hidden@x.test\nSubject: Hi\n\nline\n.\nafter\n"
 Sendmail = Callable[..., Result]

@@ -15,8 +15,8 @@ from portal.errors import ConfigError
 from portal.models import Event, OutboundMessage
 from portal.submission import Handler
 from tests.builders import NOW, make_config, make_profile
+from tests.outgoing import content_of
 from tests.real.postgresql import free_port
-from tests.test_sending import content_of
 
 pytestmark = pytest.mark.usefixtures("db")
 

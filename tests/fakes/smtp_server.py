@@ -7,7 +7,6 @@ import socket
 import ssl
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -86,7 +85,6 @@ class FakeSmtpServer:
     took: list[Taken] = field(default_factory=list)
     tokens_seen: list[str] = field(default_factory=list)
     connections: int = 0
-    _now: "Counter[str]" = field(default_factory=Counter)
     _controller: Controller | None = None
 
     def start(self, folder: Path | None = None) -> "FakeSmtpServer":

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -9,13 +8,6 @@ from portal.sending import Pace
 from tests.builders import ACCESS_TOKEN, PASSWORD, make_config, make_message, make_profile, make_token
 from tests.fakes.pages import PageClient
 from tests.fakes.smtp_server import FakeSmtpServer
-
-
-@pytest.fixture
-def server(db: None) -> Iterator[FakeSmtpServer]:
-    fake = FakeSmtpServer().start()
-    yield fake
-    fake.stop()
 
 
 def fields(**changes: str) -> dict[str, str]:
@@ -81,19 +73,19 @@ def test_a_stored_password_is_neither_shown_nor_sent_elsewhere(alice: PageClient
     assert (OutboundProfile.get().name, kept and kept.reveal()) == ("New name", PASSWORD)
 
 
-def test_a_test_message_shows_the_dialogue_without_the_token(bob: PageClient, server: FakeSmtpServer) -> None:
-    server.does.opens = {ACCESS_TOKEN}
-    row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=server.port)
+def test_a_test_message_shows_the_dialogue_without_the_token(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
+    smtp_server.does.opens = {ACCESS_TOKEN}
+    row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=smtp_server.port)
     page = bob.submit(f"/outbound/{row.id}/test", {"to": "me@x.test"})
     assert "has taken the message for me@x.test: 250 2.0.0 Taken" in page.text
     for line in ("C: AUTH XOAUTH2 …", "S: 235", "C: MAIL FROM:<helpdesk@example.test>", "C: (the message,", "C: QUIT"):
         assert line in page.text, line
-    assert server.took[0].recipients == ["me@x.test"]
+    assert smtp_server.took[0].recipients == ["me@x.test"]
 
 
-def test_a_test_message_that_fails_says_why_with_the_challenge(bob: PageClient, server: FakeSmtpServer) -> None:
-    server.does.opens = set()
-    row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=server.port)
+def test_a_test_message_that_fails_says_why_with_the_challenge(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
+    smtp_server.does.opens = set()
+    row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=smtp_server.port)
     page = bob.submit(f"/outbound/{row.id}/test", {"to": "me@x.test"})
     assert "refused the sign-in of helpdesk@example.test: status 401" in page.text
     assert '{"status": "401", "schemes": "bearer", "scope": "mail"}' in page.text
@@ -112,9 +104,9 @@ def test_messages_are_found_by_state_profile_and_words(charlie: PageClient) -> N
     assert "Apples" in charlie.get(f"/outbound/{first.id}").text
 
 
-def test_a_message_is_tried_again_and_dropped(bob: PageClient, server: FakeSmtpServer) -> None:
-    server.does.data = "554 5.7.1 Spam <script>"
-    profile = make_profile(port=server.port)
+def test_a_message_is_tried_again_and_dropped(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
+    smtp_server.does.data = "554 5.7.1 Spam <script>"
+    profile = make_profile(port=smtp_server.port)
     message = make_message(at=datetime.now(UTC))
     sending.send(profile.id, Pace(clock=lambda: datetime.now(UTC)))
     page = bob.get(f"/outbound/messages/{message.id}")

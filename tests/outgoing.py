@@ -1,0 +1,40 @@
+"""What a test asks of mail on its way out."""
+
+from datetime import datetime
+from email.message import EmailMessage
+
+from portal import sending
+from portal.models import (
+    OutboundMessage,
+    OutboundPart,
+    OutboundProfile,
+)
+from portal.sending import Pace
+from tests.builders import NOW
+
+
+def send(profile: OutboundProfile, at: datetime = NOW) -> int | None:
+    return sending.send(profile.id, Pace(clock=lambda: at))
+
+
+def fresh(row: OutboundMessage) -> OutboundMessage:
+    return OutboundMessage.get_by_id(row.id)
+
+
+def profile_now(row: OutboundProfile) -> OutboundProfile:
+    return OutboundProfile.get_by_id(row.id)
+
+
+def bounces() -> list[OutboundMessage]:
+    return list(OutboundMessage.select().where(OutboundMessage.bounce_of.is_null(False)))
+
+
+def parts_of(message: EmailMessage) -> list[EmailMessage]:
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    return [part for part in parts if isinstance(part, EmailMessage)]
+
+
+def content_of(message: OutboundMessage) -> bytes:
+    """What will go out."""
+    return b"".join(bytes(part.content) for part in message.parts.order_by(OutboundPart.number))
