@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.conftest import need
 from tests.real.portal_process import Portal, wait_for
 from tests.real.postgresql import new_folder
-from tests.real.servers import Dovecot, Provider
-from tests.real.world import sign_in_by_grant
+from tests.real.servers import Dovecot
+from tests.real.world import with_relay
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parent.parent.parent
@@ -78,20 +77,8 @@ class Desk:
 def desk(certificate_folder: Path) -> Iterator[Desk]:
     need("node", "oidc-provider", "dovecot", "programs")
     folder, ca_file = new_folder(), certificate_folder / "ca.pem"
-    folder.chmod(0o711)
     portal = Portal(folder, {"PORTAL_CA_FILE": str(ca_file)})
-    with ExitStack() as started:
-        started.callback(shutil.rmtree, folder, ignore_errors=True)
-        relay = FakeSmtpServer().start()
-        started.callback(relay.stop)
-        provider = Provider.start(certificate_folder, f"{portal.url}/callback", access_token_seconds=3600)
-        started.callback(provider.stop)
-        (folder / "dovecot").mkdir(mode=0o711)
-        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider.port, relay_port=relay.port)
-        started.callback(dovecot.stop)
-        portal.start()
-        started.callback(portal.stop)
-        sign_in_by_grant(portal, provider, ca_file, "Microsoft")
+    with with_relay(portal, certificate_folder, "Microsoft") as (dovecot, relay):
         yield Desk(folder, portal, dovecot, relay, ca_file, _environment(portal, folder, ca_file))
 
 

@@ -3,14 +3,12 @@
 import email
 import os
 import random
-import shutil
 import signal
 import smtplib
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +19,8 @@ from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.conftest import need
 from tests.real.portal_process import Portal, wait_for
 from tests.real.postgresql import free_port, new_folder
-from tests.real.servers import Dovecot, Provider
-from tests.real.world import sign_in_by_grant
+from tests.real.servers import Dovecot
+from tests.real.world import with_relay
 
 pytestmark = pytest.mark.real
 #: The provider's first account.
@@ -33,7 +31,6 @@ MANY, KILLS = 500, 25
 @dataclass
 class Stage:
     portal: Portal
-    provider: Provider
     dovecot: Dovecot
     relay: FakeSmtpServer
     submission_port: int
@@ -51,39 +48,16 @@ class Stage:
 def stage(certificate_folder: Path) -> Iterator[Stage]:
     need("node", "oidc-provider", "dovecot", "programs")
     folder = new_folder()
-    folder.chmod(0o711)
     port, local_socket = free_port(), folder / "local.sock"
     portal = Portal(folder, {
         "PORTAL_CA_FILE": str(certificate_folder / "ca.pem"), "PORTAL_SUBMISSION": f"127.0.0.1:{port}",
         "PORTAL_LOCAL_SOCKET": str(local_socket), "PORTAL_LOCAL_GROUP": "nogroup",
     })  # fmt: skip
-    with ExitStack() as started:
-        started.callback(shutil.rmtree, folder, ignore_errors=True)
-        relay = FakeSmtpServer().start()
-        started.callback(relay.stop)
-        provider = Provider.start(certificate_folder, f"{portal.url}/callback", access_token_seconds=3600)
-        started.callback(provider.stop)
-        (folder / "dovecot").mkdir(mode=0o711)
-        dovecot = Dovecot.start(folder / "dovecot", certificate_folder, provider.port, relay_port=relay.port)
-        started.callback(dovecot.stop)
-        portal.start()
-        started.callback(portal.stop)
-        sign_in_by_grant(portal, provider, certificate_folder / "ca.pem", "Office")
+    with with_relay(portal, certificate_folder, "Office") as (dovecot, relay):
         server = ("--type", "SMTPTLS", "--host", "localhost", "--port", str(dovecot.submission_port))
-        add = (
-            "outbound",
-            "add",
-            "--name",
-            "Office",
-            *server,
-            "--token",
-            "Office",
-            "--fallback",
-            "--senders",
-            "@x.test",
-        )
-        portal.cli(*add)
-        yield Stage(portal, provider, dovecot, relay, port, local_socket)
+        senders = ("--fallback", "--senders", "@x.test")
+        portal.cli("outbound", "add", "--name", "Office", *server, "--token", "Office", *senders)
+        yield Stage(portal, dovecot, relay, port, local_socket)
 
 
 def subjects(stage: Stage) -> "Counter[str]":

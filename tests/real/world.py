@@ -15,6 +15,7 @@ from portal.adapters import tls
 from portal.models import Token, TokenConfig
 from portal.sealing import Secret
 from tests.builders import PASSWORD, make_config
+from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.portal_process import Portal
 from tests.real.postgresql import new_folder
 from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Dovecot, Provider
@@ -112,6 +113,25 @@ def _set_up(world: World) -> None:
     server = ("--type", "IMAPS", "--host", "127.0.0.1", "--port", str(world.dovecot.port), "--login", USER)
     account = ("--name", ACCOUNT, *server, "--token", CONFIG, "--destination", "Inbox", "--after-fetch", "delete")
     cli("mail-account", "add", *account)
+
+
+@contextmanager
+def with_relay(portal: Portal, certificates: Path, name: str) -> Iterator[tuple[Dovecot, FakeSmtpServer]]:
+    """The portal started, a mailbox signed in under a configuration of this name, a mail server, and a relay behind it."""
+    portal.folder.chmod(0o711)
+    with ExitStack() as started:
+        started.callback(shutil.rmtree, portal.folder, ignore_errors=True)
+        relay = FakeSmtpServer().start()
+        started.callback(relay.stop)
+        provider = Provider.start(certificates, f"{portal.url}/callback", access_token_seconds=3600)
+        started.callback(provider.stop)
+        (portal.folder / "dovecot").mkdir(mode=0o711)
+        dovecot = Dovecot.start(portal.folder / "dovecot", certificates, provider.port, relay_port=relay.port)
+        started.callback(dovecot.stop)
+        portal.start()
+        started.callback(portal.stop)
+        sign_in_by_grant(portal, provider, certificates / "ca.pem", name)
+        yield dovecot, relay
 
 
 def sign_in_by_grant(portal: Portal, provider: Provider, ca_file: Path, name: str) -> None:
