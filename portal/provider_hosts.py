@@ -49,7 +49,8 @@ def _is_paused(host: ProviderHost, now: datetime) -> bool:
 def _begin_trial(host: ProviderHost, now: datetime) -> bool:
     """Whether this caller is the one that finds out if the host is back."""
     as_read = (ProviderHost.id == host.id) & (ProviderHost.not_before == host.not_before)
-    return bool(ProviderHost.update(not_before=now + _TRIAL).where(as_read).execute())
+    # With the moment: should its worker die and the clock be put back, the pause is known to be from the future.
+    return bool(ProviderHost.update(not_before=now + _TRIAL, failed_at=now).where(as_read).execute())
 
 
 def has_room(name: str, now: datetime) -> bool:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portal import refreshing, status, token_facts
@@ -141,6 +141,8 @@ def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_i
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(steps=[Life.is_down, timedelta(hours=2), Life.kills_the_worker, timedelta(hours=-4)])
+@example(steps=[Life.kills_the_worker, Life.waits_for_the_lease, timedelta(hours=-3)])
 @given(steps=st.lists(st.one_of(st.sampled_from(ACTS), HOURS), max_size=10))
 def test_whatever_happened_a_provider_that_grants_again_mends_all_but_a_refusal(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]

@@ -16,7 +16,7 @@ class ProviderHost(Row):
     #: The first failure since the last answer. NULL: it answers.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: The last failure, and what happened. NULL: it never failed.
+    #: When it last failed, or was last tried since, and what happened. NULL: it never failed.
     failed_at = UtcField(null=True)
     failure = TextField(null=True)
     #: Nobody asks it before then; one request at a time finds out whether it answers again. NULL: it answers.
