@@ -18,7 +18,7 @@ from portal.sealing import Secret
 
 #: Longer than the longest request with its second chance.
 LEASE = timedelta(minutes=45)
-_TOKEN_MIN_LIFE = timedelta(minutes=1)
+TOKEN_MIN_LIFE = timedelta(minutes=1)
 _SHOWN_ANSWER = 4000
 #: A larger body of a message is not kept for sending it again.
 _KEPT_BODY = 256 * 1024
@@ -145,7 +145,7 @@ def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:
 
     try:
         return second_chance.attempt(
-            service.token, with_token, min_life=_TOKEN_MIN_LIFE, failing_since=service.failing_since, clock=clock
+            service.token, with_token, min_life=TOKEN_MIN_LIFE, failing_since=service.failing_since, clock=clock
         )
     except _NotTaken as error:
         return error.response
@@ -161,6 +161,11 @@ def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> request
     response.reason = said(response.reason or "")
     row.status, row.answer = response.status_code, _readable(said(response.content.decode("utf-8", "replace")))
     return response
+
+
+def harmless_request(service: WebService, token: Secret | None) -> Request:
+    """The service's request without its body, as one that changes nothing."""
+    return Request("OPTIONS", web_services.full_url(service), _headers(service, "diagnosis", token), b"")
 
 
 def _secrets(service: WebService, token: Secret | None, headers: dict[str, str]) -> list[str]:
@@ -228,7 +233,8 @@ def _judge(service: WebService, response: requests.Response) -> None:
 def _note_success(row: WebServiceCall, now: datetime) -> None:
     row.state, row.ended_at, row.look_at = CallState.DONE, now, None
     service = row.web_service
-    service.succeeded_at, service.failing_since, service.failure = now, None, None
+    service.succeeded_at = now
+    service.failing_since = service.failure = service.failing_side = None
 
 
 def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
@@ -237,6 +243,7 @@ def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> No
     row.answer = row.answer or str(error)
     service = row.web_service
     service.failing_since, service.failure = service.failing_since or now, str(error)
+    service.failing_side = error.side
 
 
 def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:

@@ -7,11 +7,11 @@ from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from portal import contents, destinations, dispatching, headers, large_messages, ledger, occasions, settings
+from portal import contents, destinations, dispatching, errors, headers, large_messages, ledger, occasions, settings
 from portal.arrivals import Arrival, Limits
 from portal.db import transaction
 from portal.destinations import Parcel
-from portal.errors import Refused
+from portal.errors import Refused, Side
 from portal.ledger import Ledger, Seen
 from portal.models import Destination, LargeMessages, Message
 from portal.occasions import Occasion
@@ -105,7 +105,8 @@ class Deliveries:
         self.finish()
         together = destinations.takes_many(destination)
         (self.keep.hold if together else self.keep.hold_for_long)()
-        there = destinations.settle(destination, [seen.row for seen, _ in some if not seen.is_new])
+        with errors.on(Side.DESTINATION):
+            there = destinations.settle(destination, [seen.row for seen, _ in some if not seen.is_new])
         with ExitStack() as opened:
             parcels: list[Parcel] = [
                 (seen.row, opened.enter_context(headers.without(content, self._untrusted)))
@@ -122,7 +123,7 @@ class Deliveries:
         """Note what was begun once it is on the disk; the disk writes one batch while the next one is looked at."""
         if begun := self._begun:
             self._begun = None
-            with begun.opened:
+            with begun.opened, errors.on(Side.DESTINATION):
                 begun.done.result()
             self._note(begun.rows, begun.destination)
 
@@ -141,7 +142,8 @@ class Deliveries:
                 return
             self.keep.hold_for_long()
             try:
-                destinations.deliver(destination, (row, content), self.keep.clock)
+                with errors.on(Side.DESTINATION):
+                    destinations.deliver(destination, (row, content), self.keep.clock)
             except Refused as error:
                 self._quarantine(row, error)
             else:
@@ -203,10 +205,11 @@ class Deliveries:
         )  # fmt: skip
         with headers.without(text, self._untrusted) as passed:
             try:
-                if destinations.takes_many(destination):
-                    destinations.deliver_together(destination, [(named, passed)])
-                else:
-                    destinations.deliver(destination, (named, passed), self.keep.clock)
+                with errors.on(Side.DESTINATION):
+                    if destinations.takes_many(destination):
+                        destinations.deliver_together(destination, [(named, passed)])
+                    else:
+                        destinations.deliver(destination, (named, passed), self.keep.clock)
             except Refused as error:
                 self.keep.say(f"The headers of message {row.uid} were not taken: {error}", "warning")
             else:

@@ -5,7 +5,10 @@ of failure come from outside: *refused* (a person must act) and *unavailable* (t
 raises is a bug.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 class PortalError(Exception):
@@ -54,14 +57,35 @@ class Answer:
         return ": ".join(part for part in (head, self.description) if part)
 
 
+class Side(StrEnum):
+    """Which other side it was."""
+
+    #: Mail server or web server: whoever was spoken to.
+    SERVER = "server"
+    PROVIDER = "provider"
+    DESTINATION = "destination"
+
+
 class OutsideError(PortalError):
     """A failure of the other side: provider, mail server or destination."""
+
+    side = Side.SERVER
 
     def __init__(self, text: str, answer: Answer | None = None) -> None:
         # PostgreSQL cannot store a NUL, and these words are kept.
         text = text.replace("\0", "")
         super().__init__(text)
         self.answer = answer or Answer(description=text)
+
+
+@contextmanager
+def on(side: Side) -> Iterator[None]:
+    """Whatever fails outside in here failed on this side."""
+    try:
+        yield
+    except OutsideError as error:
+        error.side = side
+        raise
 
 
 class Refused(OutsideError):

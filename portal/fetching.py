@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-from portal import arrivals, borrowing, contents, destinations, ledger, mailboxes, settings
+from portal import arrivals, borrowing, contents, destinations, errors, ledger, mailboxes, settings
 from portal.adapters.imap import ImapMailbox
 from portal.arrivals import Ahead
 from portal.db import transaction
 from portal.deliveries import Deliveries
-from portal.errors import OutsideError, Refused, Unavailable
+from portal.errors import OutsideError, Refused, Side, Unavailable
 from portal.ledger import Ledger, mailbox_key
 from portal.mailboxes import Mailbox
 from portal.models import AfterFetch, LargeMessages, MailAccount, Message, Run, RunOutcome
@@ -103,7 +103,8 @@ class _Fetch:
 
     def _session(self) -> None:
         account = self.account
-        destinations.prepare(account.destination)
+        with errors.on(Side.DESTINATION):
+            destinations.prepare(account.destination)
         with ExitStack() as opened:
             mailbox = mailboxes.open_with_token(account, opened, clock=self.keep.clock, note=self.keep.warn)
             self.keep.say(

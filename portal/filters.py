@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from flask import Flask, g, url_for
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _STEPS = [
     (timedelta(minutes=1), timedelta(seconds=1), "second"),
@@ -59,7 +59,25 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}"
 
 
+def with_code(text: str) -> Markup:
+    """A sentence with what stands in backticks as code: a command is copied, not read."""
+    parts = text.split("`")
+    shown = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    ]
+    return Markup("").join(shown)
+
+
+def duration(value: timedelta) -> str:
+    """``12 minutes``, counted down."""
+    unit, name = next((unit, name) for below, unit, name in _STEPS if value < below)
+    count = value // unit
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
 def init_app(app: Flask) -> None:
+    app.add_template_filter(duration)
+    app.add_template_filter(with_code)
     app.add_template_filter(moment)
     app.add_template_filter(point)
     app.add_template_filter(kilobytes)

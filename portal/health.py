@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from portal import jobs, provider_hosts, status
 from portal.models import Heartbeat, MailAccount, Token, Validity
-from portal.status import State, Tone
+from portal.status import State
+from portal.tone import Tone
 
 CLOCK, PUSH = "clock", "push"
 #: Both give a sign of life every few seconds; after this it is silent.

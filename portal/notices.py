@@ -1,159 +1,180 @@
-"""What the banners below the top menu say. Computed from the rows: a banner goes when its cause is mended.
+"""Notices: what is said of outages and warnings, from their first sight to their end.
 
-What was there is kept as notices, so that web services can be told of a beginning and of an end.
+What the rows tell is computed at each look, so that a banner goes when its cause is mended; what needs a look at the
+machine is as the last turn found it. Each turn opens a notice for what is new and closes those that are over.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from portal import announcements, leading, occasions, provider_hosts, settings, status, token_facts
+from portal import audit, catalogue, leading, occasions, outages, unknown_answers
 from portal.db import transaction
-from portal.models import (
-    ClientAuth,
-    ClientSecret,
-    MailAccount,
-    Notice,
-    OutboundProfile,
-    ProviderHost,
-    Token,
-    TokenConfig,
-    Validity,
-    WebService,
-    tuples,
-)
+from portal.errors import Invalid
+from portal.models import Notice, Tally
 from portal.occasions import Occasion
+from portal.outages import Outage
+from portal.tone import Tone
 
 _EVERY = timedelta(seconds=30)
+_LONGEST_KNOWN = timedelta(days=90)
 
 
 @dataclass(frozen=True)
 class Banner:
-    """One outage: what, since when and why (in ``state``), what stands still, and the row that mends it.
+    """What people see of something that lasts; ``about_kind`` and ``about_id`` name its row, None: no single one.
 
-    ``config`` None: nobody here can mend it. ``key``: what it is about, the same for as long as it lasts.
+    ``page`` says where it is mended (see ``catalogue.Cause``). ``notice`` None: it is not yet kept, or told to nobody.
     """
 
-    key: str
     text: str
-    state: status.State
-    config: TokenConfig | None
+    tone: Tone
+    means: str
+    who: str
+    since: datetime | None
+    words: str
     standing_still: list[str]
+    remedy: list[str]
+    next_try: datetime | None
+    page: str
+    about_kind: str | None
+    about_id: int | None
+    announced: bool
+    notice: Notice | None
+
+
+def lasting(now: datetime) -> list[Banner]:
+    """All that is out at this moment, most urgent first; what somebody knows of comes last."""
+    kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    seen = [_of_outage(outage, kept.get(outage.key)) for outage in outages.of_rows(now)]
+    found = [_of_notice(row) for row in kept.values() if row.of_machine]
+    everything = [*(one for one in found if one.tone is Tone.BROKEN), *seen]
+    everything += [one for one in found if one.tone is not Tone.BROKEN]
+    return sorted(everything, key=lambda one: one.notice is not None and one.notice.is_known(now))
 
 
 def banners(now: datetime) -> list[Banner]:
-    """The outages that the configurations' switches ask to announce, by name of configuration.
-
-    A client that the provider rejects is one outage, however many tokens it has; so is a host that does not answer.
-    """
-    margin = settings.refresh_margin()
-    accounts = _dependants_by_token()
-    hosts = {host.name: host for host in provider_hosts.outages()}
-    found: dict[object, Banner] = {host.name: _of_host(host) for host in hosts.values()}
-    for token in _suspects(now):
-        config = token.token_config
-        if token.failing_since and token.refused_at is None and config.host in hosts:
-            found[config.host].standing_still.extend(accounts.get(token.id, []))
-            continue
-        switches = announcements.Switches(config.notify_expired_token, config.notify_expired_refresh_token)
-        told = announcements.announcement(token_facts.of(token, margin), switches, now)
-        if told is None:
-            continue
-        key = config.id if told.whole_config else (config.id, token.id)
-        name = config.name if told.whole_config else token.name
-        about = f"configuration {config.id}" if told.whole_config else f"token {token.id}"
-        banner = found.setdefault(key, Banner(about, told.sentence.format(name), told.state, config, []))
-        banner.standing_still.extend(accounts.get(token.id, []))
-    short = [name for name, host in hosts.items() if not status.is_outage(host.failing_since, now)]
-    return [*(banner for key, banner in found.items() if key not in short), *_ending_secrets(now)]
+    """Those that are announced below the top menu."""
+    return [one for one in lasting(now) if one.announced and not (one.notice and one.notice.is_known(now))]
 
 
-def _of_host(host: ProviderHost) -> Banner:
-    state = status.provider_host(host.failing_since, host.failure, host.not_before)
-    return Banner(f"host {host.name}", f"{host.name} does not answer.", state, None, [])
+def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
+    cause, about = outage.cause, outage.about
+    return Banner(
+        outage.text, outage.tone, outage.means, cause.who, outage.since, outage.words, outage.standing_still,
+        outage.remedy, outage.next_try, cause.page, about.kind if about else None, about.id if about else None,
+        outage.announced, notice,
+    )  # fmt: skip
 
 
-def _ending_secrets(now: datetime) -> list[Banner]:
-    """From 30 days ahead: a missed day is no missed warning. Only where no other secret lasts longer."""
-    soon = now + status.SECRET_WARNING
-    lasting = ClientSecret.select(ClientSecret.token_config).where(
-        ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > soon)
-    )
-    ending = (
-        ClientSecret.select(ClientSecret, TokenConfig)
-        .join(TokenConfig)
-        .where(
-            ClientSecret.ends_at <= soon,
-            ClientSecret.refused_at.is_null(),
-            TokenConfig.validity == Validity.VALID,
-            TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT,
-            TokenConfig.id.not_in(lasting),
-        )
-        .order_by(TokenConfig.name, ClientSecret.ends_at)
-    )
-    last = {row.token_config.id: row for row in ending}
-    return [
-        Banner(
-            f"secret of {row.token_config.id}",
-            f"The client secret of “{row.token_config.name}” ends.",
-            status.client_secret(row.ends_at, None, now),
-            row.token_config,
-            [],
-        )
-        for row in last.values()
-    ]
-
-
-def _suspects(now: datetime) -> list[Token]:
-    """Signed-in tokens of valid configurations with anything that may be worth a banner, in one query."""
-    ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
-    trouble = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False) | ended
-    return list(
-        Token.select(Token, TokenConfig)
-        .join(TokenConfig)
-        .where(Token.signed_in_at.is_null(False), TokenConfig.validity == Validity.VALID, trouble)
-        .order_by(TokenConfig.name, Token.id)
-    )
-
-
-def _dependants_by_token() -> dict[int, list[str]]:
-    """What stands still with each token: mail accounts by their names, the others with what they are."""
-    names: dict[int, list[str]] = {}
-    for model, kind in ((MailAccount, ""), (OutboundProfile, "outbound profile "), (WebService, "web service ")):
-        valid = model.select(model.name, model.token).where(
-            model.validity == Validity.VALID, model.token.is_null(False)
-        )
-        for name, token_id in tuples(valid.order_by(model.name)):
-            names.setdefault(token_id, []).append(f"{kind}{name}")
-    return names
+def _of_notice(row: Notice) -> Banner:
+    cause = catalogue.named(row.cause)
+    return Banner(
+        row.text, row.tone, cause.meaning({}), cause.who, row.since, row.words, row.standing_still.splitlines(),
+        row.remedy.splitlines(), None, cause.page, row.about_kind, row.about_id, True, row,
+    )  # fmt: skip
 
 
 # Kept -----------------------------------------------------------------------------------------------------------------
 
 
 def keep(now: datetime) -> None:
-    """Twice a minute, open a notice for each outage that is new and close those that are over; who listens is told."""
+    """Twice a minute, open a notice for what is new and close those that are over; who listens is told."""
     if not leading.is_turn("notices", _EVERY, now):
         return
-    there = {banner.key: banner for banner in banners(now)}
+    there = {outage.key: (outage, of_machine) for outage, of_machine in _everything(now) if outage.announced}
     open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
-    for key in there.keys() - open_ones.keys():
-        _open(there[key], now)
+    for key, (outage, of_machine) in there.items():
+        if key in open_ones:
+            _go_on(open_ones[key], outage)
+        else:
+            _open(outage, of_machine, now)
     for key in open_ones.keys() - there.keys():
         _close(open_ones[key], now)
 
 
-def _open(banner: Banner, now: datetime) -> None:
-    facts = {"text": banner.text, "reason": banner.state.why, "standing_still": banner.standing_still}
+def _everything(now: datetime) -> list[tuple[Outage, bool]]:
+    """Each with whether it was found by looking at the machine. Nobody at work explains what is not done."""
+    machine = outages.of_machine(now)
+    idle = any(outage.cause.name in ("workers-silent", "redis-silent") for outage in machine)
+    rows = [one for one in outages.of_rows(now) if not (idle and one.key in outages.FOLLOWING)]
+    return [*((one, True) for one in machine), *((one, False) for one in rows)]
+
+
+def _open(outage: Outage, of_machine: bool, now: datetime) -> None:
     with transaction():
-        Notice.create(key=banner.key, text=banner.text, opened_at=now)
-        occasion = Occasion.NOTICE_OPENED
-        occasions.tell(occasions.listening(occasion), occasion, facts, banner.text, now=now)
+        row = Notice(key=outage.key, opened_at=now, of_machine=of_machine)
+        _write(row, outage)
+        row.save(force_insert=True)
+        if outage.cause.name == catalogue.UNKNOWN:
+            unknown_answers.note(outage.where, outage.words, now)
+        occasion, facts = Occasion.NOTICE_OPENED, _facts(row)
+        occasions.tell(occasions.listening(occasion), occasion, facts, row.text, now=now)
+    Tally.add("notice", outage.tone.value)
+
+
+def _write(row: Notice, outage: Outage) -> None:
+    about = outage.about
+    row.cause, row.tone, row.text, row.words = outage.cause.name, outage.tone, outage.text, outage.words
+    row.standing_still, row.since = "\n".join(outage.standing_still), outage.since
+    row.remedy = "\n".join(outage.remedy)
+    row.about_kind, row.about_id = (about.kind, about.id) if about else (None, None)
+
+
+def _go_on(row: Notice, outage: Outage) -> None:
+    """As it is now; what was a warning and is broken by now is told once more, whoever knew of it."""
+    before = row.tone, row.text, row.words, row.standing_still, row.cause
+    _write(row, outage)
+    if before == (row.tone, row.text, row.words, row.standing_still, row.cause):
+        return
+    if before[0] is not Tone.BROKEN and row.tone is Tone.BROKEN:
+        row.told_at = row.known_until = None
+    row.save()
 
 
 def _close(row: Notice, now: datetime) -> None:
-    facts = {"text": row.text, "minutes": int((now - row.opened_at).total_seconds() // 60)}
     with transaction():
         row.closed_at = now
         row.save()
         occasion = Occasion.NOTICE_CLOSED
+        facts = {"text": row.text, "minutes": int((now - row.opened_at).total_seconds() // 60)}
         occasions.tell(occasions.listening(occasion), occasion, facts, row.text, now=now)
+
+
+def _facts(row: Notice) -> dict[str, object]:
+    return {
+        "text": row.text,
+        "reason": row.words,
+        "standing_still": row.standing_still.splitlines(),
+        "cause": row.cause,
+        "level": row.tone.value,
+        "remedy": row.remedy.splitlines(),
+    }
+
+
+# By people ------------------------------------------------------------------------------------------------------------
+
+
+def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: datetime) -> None:
+    """Say that it is known until then: no banner and no reminders before. Its end is told all the same."""
+    if row.closed_at:
+        raise Invalid({"until": "It is over already."})
+    if not now < until <= now + _LONGEST_KNOWN:
+        raise Invalid({"until": "A moment within the next 90 days."})
+    with transaction():
+        row.known_until, row.known_by, row.known_comment = until, actor[:100], comment[:250]
+        row.save()
+        audit.about(row, actor, "acknowledged", f"{row.text} until {until:%Y-%m-%d %H:%M} UTC", now)
+
+
+def announce_again(row: Notice, *, actor: str, now: datetime) -> None:
+    """Take the acknowledgement back."""
+    with transaction():
+        row.known_until = None
+        row.save()
+        audit.about(row, actor, "announced-again", row.text, now)
+
+
+def history(page: int, size: int) -> list[Notice]:
+    """Those that are over, the latest first; one more than a page has shows that there are more."""
+    over = Notice.select().where(Notice.closed_at.is_null(False)).order_by(Notice.closed_at.desc(), Notice.id.desc())
+    return list(over.offset((page - 1) * size).limit(size + 1))

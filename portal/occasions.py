@@ -41,6 +41,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "text": "The refresh token for “Microsoft/helpdesk@example.com” was refused.",
         "reason": "invalid_grant: revoked",
         "standing_still": ["Help desk"],
+        "cause": "refresh-token-revoked",
+        "level": "broken",
+        "remedy": ["Press Request new token and sign helpdesk@example.com in again."],
     },
     Occasion.NOTICE_CLOSED.value: {
         "text": "The refresh token for “Microsoft/helpdesk@example.com” was refused.",
@@ -79,6 +82,7 @@ def tell(
                 ask(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
         except Refused as error:
             row.failing_since, row.failure = row.failing_since or now, str(error)
+            row.failing_side = error.side
             row.save()
         except DatabaseError:
             # It was deleted meanwhile, for one; what it was to hear of has happened all the same.

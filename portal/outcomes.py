@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from peewee import InterfaceError, OperationalError
 
@@ -27,6 +27,8 @@ from portal.occasions import Occasion
 from portal.provider_hosts import Closed
 from portal.sealing import Sealed
 
+#: Of ours and a provider's: more makes tokens and certificates look ended, or not yet valid.
+MOST_CLOCK_DIFFERENCE = timedelta(minutes=2)
 #: A database that is away for a moment must not cost the refresh token that is in hand.
 _COMMIT_PAUSES = (0.1, 0.5, 1, 3, 10)
 
@@ -100,6 +102,7 @@ def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: da
     held = _commit(token, as_read)
     RefreshDay.count(token, now.date(), renewed=not has_ended)
     provider_hosts.answered(host, now=now)
+    provider_hosts.tells_time(host, _too_far(answer.clock_ahead))
     _client_works(token, now)
     if was_failing and not has_ended:
         wake_dependants(token, now=now)
@@ -108,6 +111,11 @@ def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: da
     if has_ended:
         raise Unavailable(token.failure or "")
     return token if held else Token.get_or_none(Token.id == token.id) or token
+
+
+def _too_far(seconds: int | None) -> int | None:
+    """By how much the clocks differ, if it is too much. None: they agree, or nothing is known."""
+    return seconds if seconds is not None and abs(seconds) > MOST_CLOCK_DIFFERENCE.total_seconds() else None
 
 
 def _tell_refreshed(token: Token, now: datetime) -> None:

@@ -107,6 +107,14 @@ def answered(host: ProviderHost, *, now: datetime) -> None:
         audit.about(host, audit.WORKER, "available", f"{count + 1} tokens go on", now)
 
 
+def tells_time(host: ProviderHost, differs: int | None) -> None:
+    """Note by how many seconds its clock is ahead of ours; None: they agree."""
+    if host.clock_differs == differs or (differs is None and host.clock_differs is None):
+        return
+    ProviderHost.insert(name=host.name).on_conflict_ignore().execute()
+    ProviderHost.update(clock_differs=differs).where(ProviderHost.name == host.name).execute()
+
+
 def outages() -> list[ProviderHost]:
     """The hosts that do not answer and that some token waits for, longest silent first."""
     waiting = (

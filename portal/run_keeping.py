@@ -91,7 +91,7 @@ class RunKeeping:
         stopped = not self.go_on()
         if not self.log.cancelled_by:
             account.fetched_at = now
-        account.failing_since = account.failure = None
+        account.failing_since = account.failure = account.failing_side = None
         account.tries = 0
         goes_on_at_once = (stopped and not self.log.cancelled_by) or self._was_asked_for()
         account.look_at = now if goes_on_at_once else self._next(now)
@@ -123,7 +123,7 @@ class RunKeeping:
         now, account = self.clock(), self.account
         account.tries += 1
         account.failing_since = account.failing_since or now
-        account.failure = str(error)
+        account.failure, account.failing_side = str(error), error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.look_at = schedule.retry_at(now, account.tries, asked)
         self.say(str(error), "error")

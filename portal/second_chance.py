@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from portal import audit, borrowing
-from portal.errors import OutsideError, Refused, Unavailable
+from portal import audit, borrowing, errors
+from portal.errors import OutsideError, Refused, Side, Unavailable
 from portal.models import Token
 
 #: A token given moments ago that a server refuses is not the cause: five hundred mailboxes may share it.
@@ -28,7 +28,8 @@ def attempt(
     ``failing_since``: since when whoever asks has been failing. None: it has not. Raises what ``act`` raises, and
     Refused or Unavailable when no token is to be had.
     """
-    usable = borrowing.usable_access_token(token.id, min_life=min_life, actor=audit.WORKER, clock=clock)
+    with errors.on(Side.PROVIDER):
+        usable = borrowing.usable_access_token(token.id, min_life=min_life, actor=audit.WORKER, clock=clock)
     try:
         return act(usable)
     except Refused as error:

@@ -16,11 +16,11 @@ from queue import Empty, SimpleQueue
 
 from peewee import InterfaceError, ModelSelect, OperationalError
 
-from portal import borrowing, letters, outbound, schedule, second_chance, send_outcomes
+from portal import borrowing, errors, letters, outbound, schedule, second_chance, send_outcomes
 from portal.adapters import smtp
 from portal.adapters.smtp import BrokenOff, Reply, Session, Unsure
 from portal.db import database, locked, transaction
-from portal.errors import OutsideError, Refused, Unavailable
+from portal.errors import OutsideError, Refused, Side, Unavailable
 from portal.letters import Letter
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Token, tuples
 
@@ -119,7 +119,8 @@ class _Run:
             return False
         try:
             if profile.token:
-                borrowing.stop_if_person_needed(profile.token)
+                with errors.on(Side.PROVIDER):
+                    borrowing.stop_if_person_needed(profile.token)
         except Refused as error:
             self._fail(error)
             return False
@@ -236,7 +237,8 @@ class _Run:
 
     def _server_works(self, now: datetime) -> None:
         profile = self.profile
-        profile.sent_at, profile.failing_since, profile.failure, profile.tries = now, None, None, 0
+        profile.sent_at, profile.tries = now, 0
+        profile.failing_since = profile.failure = profile.failing_side = None
         self._broken = 0
 
     def _one_lane_less(self, error: OutsideError) -> None:
@@ -249,6 +251,7 @@ class _Run:
         now, profile = self.clock(), self.profile
         profile.tries += 1
         profile.failing_since, profile.failure = profile.failing_since or now, str(error)
+        profile.failing_side = error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._lanes, self._rests_until = 0, schedule.retry_at(now, profile.tries, asked)
 

@@ -11,6 +11,7 @@ from portal import hand_outs, startup
 from portal.config import Config
 from portal.db import connected
 from portal.web import create_app
+from workers import notices
 
 _PROCESSES = 2
 _THREADS = 4
@@ -47,6 +48,11 @@ def _count_hand_outs(server: Any, worker: Any) -> None:
         hand_outs.flush(datetime.now(UTC))
 
 
+def _look_after_notices(worker: Any) -> None:
+    """The clock does as well; should it be silent, somebody has to say so."""
+    notices.start()
+
+
 def serve(config: Config, handles: Sequence[int]) -> None:
     """Serve until told to stop; ``handles`` are listening sockets from the supervisor, none of them to open our own."""
     startup.start(config)
@@ -60,6 +66,7 @@ def serve(config: Config, handles: Sequence[int]) -> None:
         # sendmail's recipients are in the address; a proxy in front has limits of its own.
         "limit_request_line": 0,
         "worker_exit": _count_hand_outs,
+        "post_worker_init": _look_after_notices,
         "loglevel": "warning",
         # Request lines are no log of ours: a callback's carries the authorization code.
         "accesslog": None,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from portal.status import State, Tone
+from portal.status import State
+from portal.tone import Tone
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from peewee import PostgresqlDatabase
 from playhouse import migrations
@@ -14,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from portal import embedded, jobs, log, sealing
+from portal import disks, embedded, jobs, log, sealing
 from portal.adapters import program, tls
 from portal.config import Config
 from portal.db import connected, database, open_database
@@ -25,6 +26,8 @@ from portal.sealing import Place, SealBroken, Sealed, Secret
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number: the same in every process that upgrades the same PostgreSQL database.
 _ADVISORY_LOCK = 0x6D746F6B
+#: Of whoever hands something over, or draws a page.
+_REDIS_PATIENCE_SECONDS = 3.0
 _REDIS_TRIES, _REDIS_PAUSE_SECONDS = 50, 0.2
 _CANARY = "KeyCanary"
 _CANARY_PLACE = Place("setting", 0, "canary")
@@ -40,19 +43,22 @@ def start(config: Config) -> None:
     sealing.use_keys(sealing.read_key_file(config.keys_file))
     with connected():
         check_canary()
-    jobs.use_redis(redis(config))
+    jobs.use_redis(redis(config, seconds=_REDIS_PATIENCE_SECONDS))
+    disks.watch_folder(config.data_dir)
 
 
-def redis(config: Config) -> Redis:
+def redis(config: Config, seconds: float | None = None) -> Redis:
     """A client of its own for each use: rq changes the time-outs of the one it is given.
 
-    It fails at once when Redis is away: whoever asks has the database to go on with.
+    It fails at once when Redis is away, or after so many seconds when it is silent: whoever asks has the database to
+    go on with. ``seconds`` None: it waits.
     """
     url = embedded.redis_url(config)
     at_once = Retry(NoBackoff(), 0)
+    patience: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     if url.startswith("unix://"):
-        return Redis(unix_socket_path=url.removeprefix("unix://"), retry=at_once)
-    return Redis.from_url(url, retry=at_once)
+        return Redis(unix_socket_path=url.removeprefix("unix://"), retry=at_once, **patience)
+    return Redis.from_url(url, retry=at_once, **patience)
 
 
 def wait_for_redis(connection: Redis) -> None:

@@ -2,16 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-
-class Tone(StrEnum):
-    """How much a state asks of a person."""
-
-    GOOD = "good"
-    WARNING = "warning"
-    BROKEN = "broken"
-    IDLE = "idle"
+from portal.tone import Tone
 
 
 @dataclass(frozen=True)

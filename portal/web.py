@@ -16,6 +16,7 @@ from portal.config import Config, from_environment
 from portal.db import database
 from portal.errors import NotFound
 from portal.models import Role
+from portal.views import places
 
 ROOT = Path(__file__).parent.parent
 _CSP = (
@@ -84,7 +85,11 @@ def _context(app: Flask) -> None:
     @app.template_global()
     def banners() -> list[notices.Banner]:
         """Asked for by the signed-in layout only: the page of an inner error must not ask the database again."""
-        return notices.banners(g.now) if current_user.may(Role.ADMIN) else []
+        return notices.banners(g.now) if current_user.may(Role.OPERATOR) else []
+
+    app.add_template_global(places.mended_at, "mended_at")
+    app.add_template_global(places.page_of, "page_of")
+    app.add_template_global(lambda: g.now, "now")
 
 
 def _errors(app: Flask) -> None:

@@ -24,6 +24,7 @@ from portal.models import (
     DestinationType,
     LoginSession,
     MailAccount,
+    Notice,
     OutboundMessage,
     OutboundProfile,
     OutboundType,
@@ -161,6 +162,14 @@ def make_account(
     )
     password = None if token else Secret(PASSWORD)
     return mail_accounts.add(entered, password, actor="test", now=NOW)
+
+
+def make_notice(text: str = "The refresh token for “Office” was refused.", **facts: Any) -> Notice:
+    known: dict[str, Any] = {
+        "key": f"test {next(_number)}", "cause": "refresh-token-revoked", "opened_at": NOW, "since": NOW,
+        "standing_still": "Help desk", "remedy": "Press Request new token.", "of_machine": True,
+    }  # fmt: skip
+    return Notice.create(text=text, **(known | facts))
 
 
 def make_profile(

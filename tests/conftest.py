@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from flask import Flask
 from playhouse.pool import PooledDatabase
 
-from portal import create_app, jobs, log, sealing, startup, users
+from portal import create_app, disks, jobs, log, sealing, startup, users
 from portal.adapters import tls
 from portal.cli import portal
 from portal.config import Config, from_environment
@@ -128,6 +128,13 @@ def queries(db: None) -> Queries:
         return len(seen)
 
     return counted
+
+
+@pytest.fixture
+def at_work(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis answers, workers are alive, the disks have room: nothing to be said of the machine."""
+    monkeypatch.setattr(jobs, "workers", lambda now: {jobs.TOKENS: ["a"], jobs.MAIL: ["b"], jobs.OUT: ["c"]})
+    monkeypatch.setattr(disks, "of", lambda folders: [])
 
 
 @pytest.fixture

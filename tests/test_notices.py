@@ -16,7 +16,7 @@ from tests.builders import (
 )
 from tests.conftest import Queries
 
-pytestmark = pytest.mark.usefixtures("db")
+pytestmark = pytest.mark.usefixtures("db", "at_work")
 DAY = timedelta(days=1)
 
 
@@ -36,7 +36,7 @@ def test_a_refused_token_is_announced_with_what_stands_still(tmp_path: Path) -> 
     (banner,) = notices.banners(NOW)
     assert token.name in banner.text
     assert banner.standing_still == ["Billing", "Help desk"]
-    assert (banner.state.at, banner.state.why) == (NOW - DAY, "invalid_grant: revoked")
+    assert (banner.since, banner.words) == (NOW - DAY, "invalid_grant: revoked")
 
 
 def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
     assert banner.standing_still == ["outbound profile Office", "web service Tickets"]
 
 
-def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
+def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_Notice.select() -> None:
     make_service(occasions="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
     make_token(make_config("Microsoft"))
     notices.keep(NOW)
@@ -84,7 +84,7 @@ def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens
     assert [row.closed_at for row in Notice.select()] == [None]
     Token.update(refused_at=None).execute()
     notices.keep(NOW + timedelta(minutes=13))
-    assert Notice.get().closed_at == NOW + timedelta(minutes=13)
+    assert Notice.select().get().closed_at == NOW + timedelta(minutes=13)
     name = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
     assert [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)] == [
         f"notice opened: {name} ", f"notice closed: {name} 12",

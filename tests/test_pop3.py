@@ -12,6 +12,7 @@ from portal.adapters import pop3
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Security, Server
 from portal.errors import Invalid, Refused, Unavailable
+from portal.known_settings import POP3_SPLIT_HOSTS
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -235,10 +236,10 @@ def test_a_token_too_long_for_one_command_goes_in_two_by_itself(mail_server: Fak
 
 def test_the_setting_names_the_hosts_that_want_two_lines() -> None:
     assert settings.pop3_split_hosts() == ["outlook.office365.com", "pop-mail.outlook.com"]
-    settings.change({settings.POP3_SPLIT_HOSTS: "A.test,b.test"}, actor="test", now=NOW)
+    settings.change({POP3_SPLIT_HOSTS: "A.test,b.test"}, actor="test", now=NOW)
     assert settings.pop3_split_hosts() == ["a.test", "b.test"]
     with pytest.raises(Invalid):
-        settings.change({settings.POP3_SPLIT_HOSTS: "no blanks here"}, actor="test", now=NOW)
+        settings.change({POP3_SPLIT_HOSTS: "no blanks here"}, actor="test", now=NOW)
 
 
 SIGNED_IN = [b"+OK hello\r\n", b"+OK\r\nUSER\r\n.\r\n", b"+OK\r\n", b"+OK\r\n", b"+OK 0 0\r\n"]

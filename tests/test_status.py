@@ -3,10 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from portal import announcements, standing, status
-from portal.announcements import Switches
+from portal import standing, status
 from portal.standing import AccountFacts
-from portal.status import TokenFacts, Tone
+from portal.status import TokenFacts
+from portal.tone import Tone
 from tests.builders import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -82,33 +82,6 @@ def test_the_state_of_a_refresh_token(facts: TokenFacts, name: str, tone: Tone) 
 def test_whoever_is_asked_to_act_is_told_what_to_do(facts: TokenFacts) -> None:
     states = [status.access_token(facts, NOW), status.refresh_token(facts, NOW)]
     assert all(state.remedy for state in states if state.tone in (Tone.BROKEN, Tone.IDLE) or state.name == "none given")
-
-
-BOTH = Switches(expired_token=True, expired_refresh_token=True)
-NEITHER = Switches(expired_token=False, expired_refresh_token=False)
-ONLY_TOKEN, ONLY_REFRESH = replace(BOTH, expired_refresh_token=False), replace(BOTH, expired_token=False)
-
-
-@pytest.mark.parametrize(
-    ("facts", "switches", "announced"),
-    [
-        (GOOD, BOTH, None),
-        (NEVER, BOTH, None),
-        (REFUSED, NEITHER, None),
-        (replace(REFUSED, config_valid=False), BOTH, None),
-        (REFUSED, ONLY_REFRESH, "The refresh token for “{}” was refused."),
-        (REFUSED, ONLY_TOKEN, "The token for “{}” has expired."),
-        (replace(REFUSED, expires_at=NOW + HOUR), ONLY_TOKEN, None),
-        (EXPIRED, ONLY_TOKEN, "The token for “{}” has expired."),
-        (EXPIRED, ONLY_REFRESH, None),
-        (replace(GOOD, refresh_token_expires_at=NOW), ONLY_REFRESH, "The refresh token for “{}” has expired."),
-        (replace(EXPIRED, has_refresh_token=False), ONLY_REFRESH, "The token for “{}” has expired and there is no refresh token."),
-        (REJECTED, ONLY_REFRESH, "The provider rejects the client ID or secret of “{}”."),
-    ],
-)  # fmt: skip
-def test_what_is_announced(facts: TokenFacts, switches: Switches, announced: str | None) -> None:
-    told = announcements.announcement(facts, switches, NOW)
-    assert (told.sentence if told else None) == announced
 
 
 def account(**changes: object) -> AccountFacts:

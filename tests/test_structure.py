@@ -18,7 +18,11 @@ LAYERS = [
     ["portal.web", "portal.sandbox", "portal.submission", "workers"],
     ["portal.views"],
     ["portal.forms", "portal.access", "portal.filters"],
-    ["portal.health", "portal.notices", "portal.announcements", "portal.startup", "portal.supervisor"],
+    ["portal.telling"],
+    ["portal.notice_mail", "portal.home", "portal.metrics", "portal.diagnosis", "portal.check_up"],
+    ["portal.notices"],
+    ["portal.outages"],
+    ["portal.health", "portal.startup", "portal.supervisor"],
     ["portal.device_sign_ins", "portal.transfer"],
     ["portal.fetching", "portal.push"],
     ["portal.deliveries"],
@@ -34,13 +38,15 @@ LAYERS = [
     ["portal.refreshing", "portal.giving_up", "portal.users", "portal.owner_links", "portal.refresh_history"],
     ["portal.lending"],
     ["portal.outcomes", "portal.token_facts", "portal.api_keys", "portal.hand_outs"],
-    ["portal.occasions", "portal.guessing"],
+    ["portal.occasions", "portal.guessing", "portal.rules_of_thumb", "portal.unknown_answers"],
     ["portal.clients", "portal.provider_hosts", "portal.strict_yaml", "portal.znuny"],
     ["portal.settings"],
+    ["portal.known_settings"],
     [
         "portal.audit",
         "portal.body_templates",
         "portal.contents",
+        "portal.disks",
         "portal.dispatching",
         "portal.envelopes",
         "portal.headers",
@@ -53,13 +59,15 @@ LAYERS = [
         "portal.providers",
         "portal.schedule",
         "portal.standing",
+        "portal.token_claims",
         "portal.trust",
     ],
+    ["portal.catalogue"],
     ["portal.status"],
     ["portal.models", "portal.adapters", "portal.embedded", "portal.log"],
     ["portal.db", "portal.fields"],
     ["portal.sealing", "portal.config"],
-    ["portal.errors"],
+    ["portal.errors", "portal.tone"],
 ]
 
 
@@ -147,7 +155,7 @@ def test_every_icon_that_a_page_asks_for_exists() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from portal.settings import KNOWN
+    from portal.known_settings import KNOWN
 
     text = (ROOT / "docs" / "settings.md").read_text()
     assert all(f"`{name}`" in text for name in KNOWN)

@@ -12,7 +12,7 @@ from portal.adapters import sasl
 from portal.errors import Answer, InUse
 from portal.models import Token, TokenConfig
 from portal.sealing import Secret
-from portal.status import Tone
+from portal.tone import Tone
 from tests.builders import ACCESS_TOKEN, NOW, fresh, make_account, make_config, make_destination, make_token
 from tests.test_transfer import plan, znuny
 

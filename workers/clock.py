@@ -4,10 +4,10 @@ import os
 import socket
 from datetime import UTC, datetime
 
-from portal import health, jobs, leading, notices, renewals, retention, sending, startup
+from portal import health, jobs, leading, renewals, retention, sending, startup
 from portal.config import Config
 from portal.models import DeviceSignIn, MailAccount, WebServiceCall
-from workers import stopping
+from workers import notices, stopping
 
 TICK_SECONDS = 2
 _AT_ONCE = 500
@@ -18,7 +18,6 @@ def tick(holder: str, *, now: datetime) -> int:
     if not leading.lead(health.CLOCK, holder, now):
         return 0
     retention.purge(now)
-    notices.keep(now)
     renewals.note_backlog(now)
     enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
     enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
@@ -30,5 +29,6 @@ def tick(holder: str, *, now: datetime) -> int:
 def main(config: Config) -> None:
     """Tick until told to stop."""
     startup.start(config)
+    notices.start()
     holder = f"{socket.gethostname()}-{os.getpid()}"
     stopping.repeat(lambda: tick(holder, now=datetime.now(UTC)), TICK_SECONDS)

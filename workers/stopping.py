@@ -29,8 +29,13 @@ def wait(seconds: float) -> None:
 
 
 def repeat(step: Callable[[], object], pause_seconds: float) -> None:
-    """Do it again and again until asked to stop, whatever comes of it."""
+    """Do it again and again until this process is asked to stop, whatever comes of it."""
     listen()
+    go_on(step, pause_seconds)
+
+
+def go_on(step: Callable[[], object], pause_seconds: float) -> None:
+    """``repeat`` in a thread beside the one that listens."""
     while not is_asked_for():
         try:
             with connected():

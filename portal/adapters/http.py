@@ -3,6 +3,8 @@
 import ssl
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +25,7 @@ TOTAL_SECONDS = 30.0
 #: A token answer is a few kilobytes; nothing we ask for comes near this.
 MAX_BYTES = 1_000_000
 _CHUNK = 65536
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _Connection(HTTPConnection):
@@ -133,7 +135,7 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
     with requests.Session() as session:
         # The environment's proxies count, though not for this machine itself; a .netrc with passwords does not.
         session.auth = _as_it_is
-        session.trust_env = host not in _LOOPBACK
+        session.trust_env = host not in LOOPBACK
         adapter = BoundedAdapter(seconds, ca)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -145,6 +147,15 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
             raise unreachable(error, host) from None
         except ValueError as error:
             raise Refused(f"The request to {host} cannot be made: {type(error).__name__}.") from None
+
+
+def clock_ahead(response: requests.Response) -> int | None:
+    """By how many seconds the server's clock is ahead of this machine's (RFC 9110 section 6.6.1); None: unknown."""
+    try:
+        there = parsedate_to_datetime(response.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    return round((there.replace(tzinfo=there.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

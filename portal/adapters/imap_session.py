@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import LoginError, ProtocolError
+from typing_extensions import Buffer
 
 from portal.adapters import sasl, server
+from portal.adapters.dialogue import Dialogue
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Plain, Secured, Security, Server, has_more, suggested_pause
 from portal.errors import Answer, Refused, Unavailable
@@ -20,13 +22,20 @@ LOGOUT_SECONDS = 5
 
 @contextmanager
 def signed_in(at: Server, credential: Credential) -> "Iterator[Client]":
+    with opened(at) as client:
+        sign_in(client, at, credential)
+        yield client
+
+
+@contextmanager
+def opened(at: Server, dialogue: Dialogue | None = None) -> "Iterator[Client]":
+    """Connected and secured; ``dialogue`` hears what is said."""
     with told(at.host):
-        client = Client(at)
+        client = Client(at, dialogue)
     try:
-        with told(at.host):
-            if at.security is Security.STARTTLS:
+        if at.security is Security.STARTTLS:
+            with told(at.host):
                 client.starttls(_Careful(client, at))
-            _sign_in(client, at, credential)
         yield client
     finally:
         _log_out(client)
@@ -35,9 +44,14 @@ def signed_in(at: Server, credential: Credential) -> "Iterator[Client]":
 class _Imap4(IMAP4):
     """imaplib over a connection of ours, which believes no size that nobody asked for."""
 
-    def __init__(self, at: Server) -> None:
-        self._at = at
+    def __init__(self, at: Server, dialogue: Dialogue | None) -> None:
+        self._at, self._dialogue = at, dialogue
         super().__init__(at.host, at.port)
+
+    def send(self, data: Buffer) -> None:
+        if self._dialogue:
+            self._dialogue.client(bytes(data))
+        super().send(data)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return server.connect(self._at)
@@ -45,7 +59,10 @@ class _Imap4(IMAP4):
     def readline(self) -> bytes:
         """Of any length that the connection bears: a SEARCH names every message in one line."""
         # Python 3.14 renamed the reader.
-        return cast(bytes, (self._file if hasattr(self, "_file") else self.file).readline())
+        line = cast(bytes, (self._file if hasattr(self, "_file") else self.file).readline())
+        if self._dialogue:
+            self._dialogue.server(line)
+        return line
 
     def read(self, size: int) -> bytes:
         assert isinstance(self.sock, Plain | Secured)
@@ -57,15 +74,15 @@ class _Imap4(IMAP4):
 class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
     """IMAPClient over a connection of ours."""
 
-    def __init__(self, at: Server) -> None:
-        self._at = at
+    def __init__(self, at: Server, dialogue: Dialogue | None = None) -> None:
+        self._at, self.dialogue = at, dialogue
         timeout = SocketTimeout(server.CONNECT_SECONDS, server.READ_SECONDS)
         super().__init__(at.host, at.port, ssl=at.security is Security.TLS, timeout=timeout)
         # IMAPClient turns on a log that formats every message and every token, even when nobody listens.
         self._imap.debug = 0
 
     def _create_IMAP4(self) -> IMAP4:  # noqa: N802 - its name there
-        return _Imap4(self._at)
+        return _Imap4(self._at, self.dialogue)
 
     @property
     def connection(self) -> Plain | Secured:
@@ -93,12 +110,25 @@ class _Careful:
         return server.secure(plain, self._at)
 
 
+def mechanisms(client: Client) -> list[str]:
+    """What the server offers for a sign-in (RFC 3501 section 6.2.2)."""
+    with told(client.host):
+        return [
+            name.decode().upper().removeprefix("AUTH=") for name in client.capabilities() if name.startswith(b"AUTH=")
+        ]
+
+
+def sign_in(client: Client, at: Server, credential: Credential) -> None:
+    """Refused: the server does not take it."""
+    if client.dialogue:
+        sasl.hide(credential, client.dialogue, at.host, at.port)
+    with told(at.host):
+        _sign_in(client, at, credential)
+
+
 def _sign_in(client: Client, at: Server, credential: Credential) -> None:
     challenges: list[bytes] = []
-    offered = [
-        name.decode().upper().removeprefix("AUTH=") for name in client.capabilities() if name.startswith(b"AUTH=")
-    ]
-    chosen = sasl.mechanism(credential, offered)
+    chosen = sasl.mechanism(credential, mechanisms(client))
     try:
         if chosen is None:
             _log_in(client, credential)

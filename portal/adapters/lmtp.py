@@ -39,6 +39,14 @@ def _send(client: smtplib.LMTP, content: BinaryIO) -> None:
     client.sock.settimeout(LAST_SECONDS)
 
 
+def try_recipient(address: tuple[str, int], recipient: str) -> None:
+    """Whether it would take mail for the recipient; nothing is sent. Refused or Unavailable: it would not."""
+    with _session(address) as client:
+        _expect(250, client.mail("<>"))
+        _expect(250, client.rcpt(recipient))
+        client.rset()
+
+
 def check(address: tuple[str, int]) -> None:
     """Unavailable, with the reason, when nobody answers there."""
     with _session(address):

@@ -11,6 +11,8 @@ from portal.errors import Unavailable
 
 _FOLDERS = ("tmp", "new", "cur")
 _PART = 1024 * 1024
+#: More than a message without an attachment has.
+_TRIAL_BYTES = 64 * 1024
 
 
 def prepare(folder: Path) -> None:
@@ -22,6 +24,20 @@ def prepare(folder: Path) -> None:
             raise PermissionError(13, "Permission denied")
     except OSError as error:
         raise Unavailable(f"The Maildir {folder} cannot be written: {error.strerror}") from error
+
+
+def try_writing(folder: Path) -> None:
+    """Write a file as a delivery does, and take it away. Unavailable, with the reason, when that does not work."""
+    prepare(folder)
+    path = folder / "tmp" / f"diagnosis.{os.getpid()}"
+    try:
+        with path.open("wb") as file:
+            file.write(bytes(_TRIAL_BYTES))
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Unavailable(f"The Maildir {folder} did not take the message: {error.strerror}") from error
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:

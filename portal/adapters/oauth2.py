@@ -10,7 +10,7 @@ import json
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -71,6 +71,8 @@ class TokenAnswer:
     scope: str | None
     id_token: Secret | None
     end_note: str | None = None
+    #: By how many seconds the provider's clock is ahead of ours. None: it does not tell the time.
+    clock_ahead: int | None = None
 
 
 def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
@@ -165,7 +167,8 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
         body = json_object(response, self.host)
         if body.get("error"):
             raise failure(body)
-        self.answer = _token_answer(body, self.host, self.now)
+        ahead = http.clock_ahead(response)
+        self.answer = replace(_token_answer(body, self.host, self.now), clock_ahead=ahead)
         return {"refresh_token": "kept in answer"}
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 
 from portal.adapters import sasl
 from portal.adapters import server as servers
+from portal.adapters.dialogue import Dialogue
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Plain, Secured, Security, Server, has_more, told
 from portal.errors import Answer, Refused, Unavailable
@@ -32,7 +33,7 @@ class Pop3Mailbox:
     generation = "pop3"
     removes_at_end = True
 
-    def __init__(self, connection: "_Connection") -> None:
+    def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._numbers: dict[str, int] = {}
         self._sizes: dict[int, int] = {}
@@ -99,17 +100,34 @@ def _name(uidl: str) -> str:
 @contextmanager
 def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
     """Connect, sign in; hang up in the end, whatever happens. What was not removed by ``remove`` stays."""
-    with told(server.host):
-        connection = _Connection(server)
-    try:
+    with opened(server) as connection:
+        sign_in(connection, server, credential)
         with told(server.host):
-            _sign_in(connection, server, credential)
+            # Microsoft takes a token that opens no mailbox, and says so at the next command only.
+            connection.command("STAT")
         yield Pop3Mailbox(connection)
+
+
+@contextmanager
+def opened(server: Server, dialogue: Dialogue | None = None) -> "Iterator[Connection]":
+    """Connected and secured; ``dialogue`` hears what is said."""
+    with told(server.host):
+        connection = Connection(server, dialogue)
+    try:
+        yield connection
     finally:
         connection.hang_up()
 
 
-def _sign_in(connection: "_Connection", server: Server, credential: Credential) -> None:
+def sign_in(connection: "Connection", server: Server, credential: Credential) -> None:
+    """Refused: the server does not take it."""
+    if connection.dialogue:
+        sasl.hide(credential, connection.dialogue, server.host, server.port)
+    with told(server.host):
+        _sign_in(connection, server, credential)
+
+
+def _sign_in(connection: "Connection", server: Server, credential: Credential) -> None:
     capabilities = connection.capabilities()
     connection.is_pipelining = "PIPELINING" in capabilities
     chosen = sasl.mechanism(credential, capabilities.get("SASL", []))
@@ -123,11 +141,9 @@ def _sign_in(connection: "_Connection", server: Server, credential: Credential) 
     except Refused as error:
         answer = Answer(error=error.answer.error, description=error.answer.description)
         raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
-    # Microsoft takes a token that opens no mailbox, and says so at the next command only.
-    connection.command("STAT")
 
 
-def _authenticate(connection: "_Connection", server: Server, credential: Credential, chosen: str) -> None:
+def _authenticate(connection: "Connection", server: Server, credential: Credential, chosen: str) -> None:
     response = base64.b64encode(sasl.first_response(chosen, credential, server.host, server.port)).decode()
     in_one = f"AUTH {chosen} {response}"
     if server.splits_token or len(in_one) > _LONGEST_COMMAND:
@@ -145,11 +161,11 @@ def _authenticate(connection: "_Connection", server: Server, credential: Credent
     raise Refused(f"{server.host} went on after a refusal.")
 
 
-class _Connection:
+class Connection:
     """Commands and answers, line by line."""
 
-    def __init__(self, server: Server) -> None:
-        self.host = server.host
+    def __init__(self, server: Server, dialogue: Dialogue | None) -> None:
+        self.host, self.dialogue = server.host, dialogue
         self.is_pipelining = False
         self.socket: Plain | Secured = servers.connect(server)
         try:
@@ -195,7 +211,10 @@ class _Connection:
         return self._status()
 
     def _send(self, lines: list[str]) -> None:
-        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
+        data = "".join(f"{line}\r\n" for line in lines).encode()
+        if self.dialogue:
+            self.dialogue.client(data)
+        self.socket.sendall(data)
 
     def retrieve(self, command: str, file: BinaryIO, size: int) -> None:
         """Write a message of about ``size`` bytes to the file; Refused when the server keeps it back."""
@@ -222,6 +241,8 @@ class _Connection:
 
     def _status(self) -> bytes:
         line = self._file.readline(_LONGEST_LINE)
+        if self.dialogue:
+            self.dialogue.server(line)
         if not line.endswith(b"\n"):
             raise Unavailable(f"{self.host} broke off." if len(line) < _LONGEST_LINE else f"{self.host} talks on.")
         if line.startswith(b"-ERR"):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from portal.adapters.dialogue import Dialogue
 from portal.sealing import Secret
 
 
@@ -39,6 +40,15 @@ def first_response(mechanism: str, credential: Credential, host: str, port: int)
         return f"user={credential.login}\x01{bearer}\x01\x01".encode()
     name = credential.login.replace("=", "=3D").replace(",", "=2C")
     return f"n,a={name},\x01host={host}\x01port={port}\x01{bearer}\x01\x01".encode()
+
+
+def hide(credential: Credential, dialogue: Dialogue, host: str, port: int) -> None:
+    """Everything of it that may go over the wire, in whatever form."""
+    secret = credential.token or credential.password
+    assert secret is not None
+    dialogue.hide(secret.reveal().encode())
+    for name in ("XOAUTH2", "OAUTHBEARER") if credential.token else ("PLAIN",):
+        dialogue.hide(first_response(name, credential, host, port))
 
 
 def answer_to_refusal(mechanism: str) -> bytes:

@@ -73,11 +73,11 @@ class Envelope:
         return not all(address.isascii() for address in (self.sender, *self.recipients))
 
 
-class _Client(smtplib.SMTP):
+class Client(smtplib.SMTP):
     """smtplib over a connection of ours that tells what is said."""
 
     def __init__(self, at: Server, record: Record) -> None:
-        self._at, self._record = at, record
+        self.at, self._record = at, record
         #: What stands in the dialogue for the next line, when that has a secret in it.
         self._shown = ""
         self._secrets: list[bytes] = []
@@ -86,7 +86,7 @@ class _Client(smtplib.SMTP):
         super().__init__(local_hostname=_own_name())
 
     def _get_socket(self, host: str, port: int, timeout: float) -> Any:
-        return server.connect(self._at)
+        return server.connect(self.at)
 
     @property
     def connection(self) -> Plain | Secured:
@@ -132,11 +132,11 @@ class _Client(smtplib.SMTP):
         """STARTTLS (RFC 3207), and EHLO anew: nothing said before it counts."""
         reply = self.say("STARTTLS")
         if reply.code != 220:
-            raise Unavailable(f"{self._at.host} does not begin TLS: {reply}")
+            raise Unavailable(f"{self.at.host} does not begin TLS: {reply}")
         assert self.file is not None
         if has_more(self.file, self.connection):
-            raise Unavailable(f"{self._at.host} or somebody between sent data before TLS had begun.")
-        self.sock = server.secure(self.connection, self._at)
+            raise Unavailable(f"{self.at.host} or somebody between sent data before TLS had begun.")
+        self.sock = server.secure(self.connection, self.at)
         self.file = None
         self._record(f"   {self.connection.secured_by}")
         self.greet()
@@ -144,7 +144,7 @@ class _Client(smtplib.SMTP):
     def greet(self) -> None:
         code, text = self.ehlo()
         if code != 250:
-            raise Unavailable(f"{self._at.host} answered EHLO: {code} {text.decode('utf-8', 'replace')}")
+            raise Unavailable(f"{self.at.host} answered EHLO: {code} {text.decode('utf-8', 'replace')}")
 
 
 def _own_name() -> str:
@@ -159,18 +159,45 @@ def session(at: Server, credential: Credential | None, record: Record = lambda l
 
     Refused: the server does not take the sign-in. Unavailable: anything else that keeps us from sending now.
     """
-    client = _Client(at, record)
+    with opened(at, record) as client:
+        if credential:
+            sign_in(client, at, credential)
+        yield Session(client, at.host)
+
+
+@contextmanager
+def opened(at: Server, record: Record) -> "Iterator[Client]":
+    """A connection, secured; nobody has signed in."""
+    client = Client(at, record)
     try:
         with _told(at.host):
             _open(client, at)
-            if credential:
-                _sign_in(client, at, credential)
-        yield Session(client, at.host)
+        yield client
     finally:
         _quit(client)
 
 
-def _open(client: _Client, at: Server) -> None:
+def mechanisms(client: "Client") -> list[str]:
+    """What the server offers for a sign-in (RFC 4954 section 3)."""
+    offered: str = client.esmtp_features.get("auth", "")
+    return offered.upper().split()
+
+
+def sign_in(client: "Client", at: Server, credential: Credential) -> None:
+    """Refused: the server does not take it. Unavailable: it takes nobody now."""
+    with _told(at.host):
+        _sign_in(client, at, credential)
+
+
+def try_sender(client: "Client", sender: str) -> Reply:
+    """MAIL FROM, taken back at once: whether a message from there would be begun."""
+    with _told(client.at.host):
+        reply = client.say(f"MAIL FROM:<{sender}>")
+        client.say("RSET")
+    return reply
+
+
+def _open(client: Client, at: Server) -> None:
     client._record(f"   {at.host}:{at.port}")
     code, text = client.connect(at.host, at.port)
     if at.security is Security.TLS:
@@ -182,8 +209,8 @@ def _open(client: _Client, at: Server) -> None:
         client.begin_tls()
 
 
-def _sign_in(client: _Client, at: Server, credential: Credential) -> None:
-    offered = client.esmtp_features.get("auth", "").upper().split()
+def _sign_in(client: Client, at: Server, credential: Credential) -> None:
+    offered = mechanisms(client)
     chosen = sasl.mechanism(credential, offered) or ("LOGIN" if "LOGIN" in offered else None)
     if chosen is None:
         raise Refused(f"{at.host} offers no sign-in by password (AUTH {' '.join(offered) or 'is missing'}).")
@@ -196,7 +223,7 @@ def _sign_in(client: _Client, at: Server, credential: Credential) -> None:
     raise Unavailable(f"{at.host} takes no sign-in now: {answer}", answer, suggested_pause(reply.text))
 
 
-def _respond(client: _Client, at: Server, credential: Credential, chosen: str) -> tuple[Reply, str]:
+def _respond(client: Client, at: Server, credential: Credential, chosen: str) -> tuple[Reply, str]:
     """RFC 4954; a challenge after the first response holds the reason of a refusal, and wants an answer."""
     first, reason = sasl.first_response(chosen, credential, at.host, at.port), ""
     secret = credential.token or credential.password
@@ -219,7 +246,7 @@ def _challenge(text: str) -> str:
     return text
 
 
-def _log_in(client: _Client, credential: Credential) -> tuple[Reply, str]:
+def _log_in(client: Client, credential: Credential) -> tuple[Reply, str]:
     """LOGIN, which no RFC describes: for old servers that have no PLAIN."""
     assert credential.password is not None
     reply = client.say("AUTH LOGIN")
@@ -230,7 +257,7 @@ def _log_in(client: _Client, credential: Credential) -> tuple[Reply, str]:
     return reply, ""
 
 
-def _quit(client: _Client) -> None:
+def _quit(client: Client) -> None:
     if client.sock is None:
         return
     with suppress(OSError, smtplib.SMTPException, ValueError, OverflowError):
@@ -244,7 +271,7 @@ def _quit(client: _Client) -> None:
 class Session:
     """A connection over which any number of messages go."""
 
-    client: _Client
+    client: Client
     host: str
     #: Whether a message went over it to its end.
     has_sent: bool = field(default=False, init=False)

@@ -65,7 +65,7 @@ def secret_from_stdin(what: str) -> Secret:
 def show(facts: dict[str, Any], in_json: bool) -> None:
     """One thing: a line a fact, or one JSON object."""
     if in_json:
-        click.echo(json.dumps(facts, default=_plain, indent=2))
+        click.echo(json.dumps(facts, default=as_plain, indent=2))
         return
     width = max(len(name) for name in facts)
     for name, value in facts.items():
@@ -75,7 +75,7 @@ def show(facts: dict[str, Any], in_json: bool) -> None:
 def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
     """Many things of one kind: a table, or one JSON array."""
     if in_json:
-        click.echo(json.dumps(rows, default=_plain, indent=2))
+        click.echo(json.dumps(rows, default=as_plain, indent=2))
         return
     if not rows:
         click.echo("None.")
@@ -86,7 +86,7 @@ def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _plain(value: Any) -> str:
+def as_plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from portal import destinations
+from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, show, show_all, with_portal
 from portal.models import Destination, DestinationType, OutboundProfile, WebService
 
@@ -91,3 +92,6 @@ def edit(current: str, **given: Any) -> None:
 def delete(name: str) -> None:
     """Delete a destination; what was delivered stays."""
     destinations.delete(Destination.named(name), actor=actor(), now=now())
+
+
+diagnosing.add_to(destination, Destination.named)

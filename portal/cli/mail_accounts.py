@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import click
 
 from portal import fetching, mail_accounts, progress, token_configs
+from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
 from portal.errors import PortalError
 from portal.models import (
@@ -265,3 +266,6 @@ def _progress(run: Run) -> None:
     if sys.stderr.isatty():
         there = progress.of(run, now())
         click.echo(f"\r\033[K{there}", nl=there.done == there.of, err=True)
+
+
+diagnosing.add_to(mail_account, MailAccount.named)

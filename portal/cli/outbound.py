@@ -6,6 +6,7 @@ import click
 
 from portal import outbound as profiles
 from portal import outbound_messages, token_configs, trying_out
+from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
 from portal.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Validity
@@ -180,3 +181,6 @@ def _message(message_id: int) -> OutboundMessage:
     if row is None:
         raise NotFound("There is no such message.")
     return row
+
+
+diagnosing.add_to(outbound, OutboundProfile.named)

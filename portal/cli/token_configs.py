@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import click
 
 from portal import providers, settings, token_configs, transfer
+from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
 from portal.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
@@ -178,3 +179,6 @@ def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_st
     show_all(rows, in_json)
     if refused := sum(step.verdict is transfer.Verdict.REFUSED for step in steps):
         raise PortalError(f"{refused} of {len(steps)} refused")
+
+
+diagnosing.add_to(token_config, TokenConfig.named)

@@ -20,6 +20,7 @@ from portal import (
     token_facts,
 )
 from portal.adapters import local
+from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, is_at_home, now, show, show_all, with_portal
 from portal.config import from_environment
 from portal.errors import PortalError
@@ -205,3 +206,6 @@ def add_token(config: str) -> None:
 def delete_token(reference: str) -> None:
     """Delete a token; one that is in use stays."""
     token_configs.delete_token(token_configs.find(reference), actor=actor(), now=now())
+
+
+diagnosing.add_to(token, token_configs.find, "CONFIG[/OWNER]")

@@ -7,6 +7,7 @@ import click
 
 from portal import calling, occasions, token_configs
 from portal import web_services as services
+from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
 from portal.errors import PortalError
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
@@ -156,3 +157,6 @@ def _of_call(row: WebServiceCall) -> dict[str, Any]:
     answer = " ".join((row.answer or "").split())[:100]
     return {"id": row.id, "state": row.state, "status": row.status, "tries": row.tries, "created_at": row.created_at,
             "next_try": row.look_at, "cause": row.cause, "answer": answer}  # fmt: skip
+
+
+diagnosing.add_to(web_service, WebService.named)

@@ -30,8 +30,10 @@ from portal.models.provider_host import ProviderHost
 from portal.models.refresh_day import RefreshDay
 from portal.models.setting import Setting
 from portal.models.sign_in import DeviceSignIn, ImportDraft, OwnerLink, SignIn
+from portal.models.tally import Tally
 from portal.models.token import Token
 from portal.models.token_config import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
+from portal.models.unknown_answer import UnknownAnswer
 from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
 from portal.models.web_service import CallState, ServiceAuth, WebService, WebServiceCall
 
@@ -79,8 +81,10 @@ __all__ = [
     "Setting",
     "SetupLink",
     "SignIn",
+    "Tally",
     "Token",
     "TokenConfig",
+    "UnknownAnswer",
     "User",
     "Validity",
     "WebService",

@@ -14,6 +14,7 @@ from peewee import (
 )
 from playhouse.fields import EnumField
 
+from portal.errors import Side
 from portal.fields import SealedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.destination import Destination
@@ -107,6 +108,8 @@ class MailAccount(Leased):
     tries = IntegerField(default=0)
     #: Why, in the other side's words. NULL as above.
     failure = TextField(null=True)
+    #: Which other side that is. NULL as above.
+    failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

@@ -15,6 +15,7 @@ from peewee import (
 )
 from playhouse.fields import EnumField
 
+from portal.errors import Side
 from portal.fields import SealedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
@@ -70,8 +71,10 @@ class OutboundProfile(Leased):
     #: The first failure of the server, not of a message, since then. NULL: there was none.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: Why, in the server's words. NULL as above.
+    #: Why, in the other side's words. NULL as above.
     failure = TextField(null=True)
+    #: Which other side that is. NULL as above.
+    failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

@@ -21,5 +21,7 @@ class ProviderHost(Row):
     failure = TextField(null=True)
     #: Nobody asks it before then; one request at a time finds out whether it answers again. NULL: it answers.
     not_before = UtcField(null=True)
+    #: By how many seconds its clock is ahead of ours, when that is too many. NULL: it is not, as far as we know.
+    clock_differs = IntegerField(null=True)
     #: The pause is the provider's own wish (Retry-After): a person waits for its end, too.
     asked_to_wait = BooleanField(default=False)

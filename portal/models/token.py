@@ -53,6 +53,11 @@ class Token(Leased):
         return self.__data__.get("refresh_token") is not None
 
     @property
+    def rotates(self) -> bool:
+        """Whether the last renewal brought a new refresh token."""
+        return self.__data__.get("previous_refresh_token") is not None
+
+    @property
     def name(self) -> str:
         """``CONFIG/OWNER``, as the command line takes it; the configuration's name alone before the first sign-in."""
         config = self.token_config.name

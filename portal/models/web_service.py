@@ -6,6 +6,7 @@ from typing import Any
 from peewee import CharField, FloatField, ForeignKeyField, IntegerField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
+from portal.errors import Side
 from portal.fields import SealedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
@@ -55,8 +56,10 @@ class WebService(Row):
     succeeded_at = UtcField(null=True)
     #: The first failure since then. NULL: there was none.
     failing_since = UtcField(null=True)
-    #: Why, in the server's words. NULL as above.
+    #: Why, in the other side's words. NULL as above.
     failure = TextField(null=True)
+    #: Which other side that is. NULL as above.
+    failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

@@ -7,10 +7,12 @@ from portal.views import (
     api_keys,
     callback,
     destinations,
+    diagnosis,
     events,
     health,
     home,
     mail_accounts,
+    notices,
     outbound,
     outbound_messages,
     quarantine,
@@ -29,7 +31,8 @@ from portal.views import (
 def init_app(app: Flask) -> None:
     pages = (
         home, sessions, transfer, tokens, sign_ins, mail_accounts, quarantine, destinations, outbound,
-        outbound_messages, web_services, runs, events, settings, users, api_keys, status, health, api,
+        outbound_messages, web_services, runs, events, settings, users, api_keys, notices, diagnosis, status,
+        health, api,
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)

@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response
 
 from portal import access, owner_links, settings, signing_in, status
 from portal.errors import OutsideError
+from portal.known_settings import REDIRECT_SCRIPT
 from portal.models import Role, Token
 from portal.views.sign_ins import LINK_KEY, told
 
@@ -17,7 +18,7 @@ bp = Blueprint("callback", __name__)
 def answer(path: str) -> str | Response | tuple[str, int]:
     """Public, because a mailbox owner with a link is no user; everyone else needs to be signed in."""
     segment = path.rpartition("/")[2].removesuffix(".pl")
-    if segment not in (settings.REDIRECT_SCRIPT, settings.get("RedirectScript").removesuffix(".pl")):
+    if segment not in (REDIRECT_SCRIPT, settings.get("RedirectScript").removesuffix(".pl")):
         abort(404)
     # By what the sign-in was begun with, not by who is signed in: an operator may open the link he made.
     if LINK_KEY in session and signing_in.begun_by_link(request.args.get("state", "")):

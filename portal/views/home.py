@@ -1,22 +1,27 @@
-"""What needs a person."""
+"""What needs a person, and how it stands."""
 
 from flask import Blueprint, g, render_template
 
-from portal import mail_accounts
-from portal.models import MailAccount, Message, TokenConfig
+from portal import health, home, notices
+from portal.models import MailAccount, TokenConfig
 
 bp = Blueprint("home", __name__)
 
 
 @bp.get("/")
 def index() -> str:
-    accounts = list(MailAccount.select().order_by(MailAccount.name))
-    states = [(account, mail_accounts.state(account, g.now)) for account in accounts]
+    accounts, well = home.mail_accounts()
     return render_template(
-        "home.html",
-        states=[(account, state) for account, state in states if state.tone != "good"],
-        accounts=len(accounts),
-        good=sum(state.tone == "good" for _, state in states),
+        "home/index.html",
+        lasting=notices.lasting(g.now),
         configs=TokenConfig.select().count(),
-        delivered=Message.select().where(Message.delivered_at.is_null(False)).count(),
+        has_accounts=MailAccount.select().exists(),
+        accounts=accounts,
+        well=well,
+        tokens=home.tokens(g.now),
+        bars=home.mail_per_hour(g.now),
+        marks=home.marks(g.now),
+        ahead=home.AHEAD,
+        parts=home.parts(g.now),
+        backlog=health.backlog(g.now),
     )

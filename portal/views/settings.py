@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response
 from portal import access, settings
 from portal.errors import Invalid
 from portal.forms import Form
+from portal.known_settings import KNOWN
 from portal.models import Role
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
@@ -27,7 +28,7 @@ def index() -> str | Response:
     return render_template(
         "settings/index.html",
         form=form,
-        known=settings.KNOWN.values(),
+        known=KNOWN.values(),
         values=values,
         problems=problems,
         redirect_uri=settings.redirect_uri(),

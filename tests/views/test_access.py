@@ -16,6 +16,7 @@ from tests.builders import (
     make_call,
     make_destination,
     make_message,
+    make_notice,
     make_profile,
     make_service,
     make_token,
@@ -28,7 +29,7 @@ PUBLIC = {
     "api.token", "api.send", "api.description",
 }  # fmt: skip
 ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, "row_id": 1, "run_id": 1, "user_id": 1,
-                                "secret_id": 1, "draft_id": 1, "message_id": 1, "call_id": 1}  # fmt: skip
+                                "secret_id": 1, "draft_id": 1, "message_id": 1, "call_id": 1, "notice_id": 1, "kind": "mail-account"}  # fmt: skip
 #: What only an admin may see; everything else that is only looked at is for every role.
 ADMIN_PAGES = {
     "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
@@ -40,7 +41,7 @@ OPERATOR_ACTS = {
     "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
     "mail_accounts.pause", "mail_accounts.resume", "runs.cancel",
     "quarantine.try_again", "quarantine.skip", "outbound.test", "outbound_messages.try_again", "outbound_messages.drop",
-    "web_services.call", "web_services.again",
+    "web_services.call", "web_services.again", "notices.acknowledge", "notices.announce_again", "diagnosis.climb",
 }  # fmt: skip
 #: Pages for operators and admins.
 OPERATOR_PAGES = {"sign_ins.paste", "sign_ins.device"}
@@ -98,6 +99,7 @@ def test_each_role_opens_its_own_pages_and_no_others(
     make_account(make_destination(tmp_path), token)
     make_message(make_profile(token))
     make_call(make_service())
+    make_notice()
     client = visit(name).client
     for endpoint, path in rules(app, "GET"):
         if endpoint in PUBLIC or endpoint in ("runs.show", "tokens.new", "sign_ins.device", "tokens.certificate"):

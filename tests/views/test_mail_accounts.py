@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -142,12 +142,16 @@ def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> No
     token = make_token(signed_in_at=datetime.now(UTC))
     assert "No mailbox is fetched yet" in alice.get("/").text
     account = make_account(make_destination(tmp_path), token, name="Support")
-    assert "not fetched yet" in alice.get("/").text
-    MailAccount.update(fetched_at=datetime.now(UTC)).execute()
-    assert "Every mail account is in good order" in alice.get("/").text
-    MailAccount.update(failing_since=datetime.now(UTC), failure="NO AUTHENTICATE failed.").execute()
+    now = datetime.now(UTC)
+    MailAccount.update(fetched_at=now, look_at=now).execute()
+    assert "every mailbox is fetched, and nothing ends soon" in alice.get("/").text
+    said = {"failure": "AUTHENTICATE failed.", "tries": 2}
+    MailAccount.update(failing_since=now - timedelta(minutes=9), **said).execute()
+    assert "every mailbox is fetched" in alice.get("/").text, "what passes by itself needs nobody"
+    MailAccount.update(failing_since=now - timedelta(minutes=11)).execute()
     page = alice.get("/")
-    assert "NO AUTHENTICATE failed." in page.text
+    assert "“Support” is not fetched: Exchange refuses the token without a reason." in page.text
+    assert "They say: AUTHENTICATE failed." in page.text
     assert f"/mail-accounts/{account.id}" in page.html
 
 

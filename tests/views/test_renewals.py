@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.models import Backlog, ProviderHost, RefreshDay, Token
+from portal.models import Backlog, MailAccount, ProviderHost, RefreshDay, Token
 from tests.builders import make_account, make_config, make_destination, make_token
 from tests.conftest import Queries
 from tests.fakes.pages import PageClient
@@ -83,6 +83,7 @@ def test_a_provider_that_does_not_answer_is_one_banner_after_ten_minutes(
         token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=since, expires_at=since)
         make_account(inbox, token, name=f"Account {number}")
     Token.update(failing_since=since, failure="login.test did not answer in time.", look_at=now()).execute()
+    MailAccount.update(fetched_at=now(), look_at=now()).execute()
     alerts = alice.get("/").all("div")
     shown = [div for div in alerts if div.get("role") == "alert"]
     assert len(shown) == announced

@@ -12,6 +12,7 @@ from tests.builders import (
     ADMIN,
     CLIENT_SECRET,
     OPERATOR,
+    VIEWER,
     fresh,
     make_account,
     make_config,
@@ -266,14 +267,16 @@ def test_the_pages_open_with_every_token_broken(alice: PageClient, tmp_path: Pat
         alice.get(path)
 
 
-def test_the_banner_is_for_admins_and_goes_when_it_is_mended(
+def test_the_banner_is_for_who_can_act_and_goes_when_it_is_mended(
     alice: PageClient, people: None, visit: Callable[[str], PageClient]
 ) -> None:
     token = make_token(make_config("Help desk"))
     Token.update(refused_at=now(), failure="invalid_grant: gone").execute()
-    page = alice.get("/")
+    page = alice.get("/events")
     assert "The refresh token for “Help desk/helpdesk@example.test” was refused." in page.text
     assert f'href="/tokens/{token.token_config.id}"' in page.html
-    assert "was refused" not in visit(OPERATOR).get("/").text
+    assert "“Help desk/helpdesk@example.test” was refused." in visit(OPERATOR).get("/mail-accounts").text
+    assert "was refused" not in visit(VIEWER).get("/mail-accounts").text
+    assert "was refused" in visit(VIEWER).get("/").text
     Token.update(refused_at=None).execute()
-    assert "was refused" not in alice.get("/").text
+    assert "was refused" not in alice.get("/events").text

@@ -1,0 +1,27 @@
+"""``diagnose``, under every word that can be diagnosed."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from portal import diagnosis
+from portal.cli.common import actor, as_json, as_plain, now, with_portal
+from portal.models import Row
+
+
+def add_to(group: click.Group, find: Callable[[str], Row], metavar: str = "NAME") -> None:
+    """Give a group its ``diagnose``; exit 1 when a step is not green."""
+
+    @group.command("diagnose")
+    @click.argument("name", metavar=metavar)
+    @as_json
+    @with_portal
+    def diagnose(name: str, in_json: bool) -> None:
+        """Go step by step to the server and say where it fails, why, and what to do."""
+        found = diagnosis.of(find(name), actor=actor(), clock=now)
+        facts: dict[str, Any] = found.as_facts()
+        click.echo(json.dumps(facts, default=as_plain, indent=2) if in_json else "\n".join(found.as_lines()))
+        if found.fault:
+            raise click.exceptions.Exit(1)

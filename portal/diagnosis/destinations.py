@@ -1,0 +1,51 @@
+"""The ladders of a destination and a web service."""
+
+import getpass
+import shlex
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from portal import calling, web_services
+from portal.adapters import lmtp, maildir, probe, program
+from portal.catalogue import Where
+from portal.diagnosis import tokens, way
+from portal.diagnosis.ladder import Ladder
+from portal.errors import Refused
+from portal.models import Destination, DestinationType, Validity, WebService
+
+Clock = Callable[[], datetime]
+
+
+def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> None:
+    """The step at the top: the destination would take a message."""
+    ladder.facts |= {"path": row.path, "user": getpass.getuser()}
+    with ladder.step("The destination takes mail", Where.DESTINATION) as step:
+        step.found = f"{row.name}: {row.goes_to}"
+        if row.type is DestinationType.MAILDIR:
+            maildir.try_writing(Path(row.path))
+        elif row.type is DestinationType.LMTP:
+            lmtp.try_recipient((row.path, 0) if row.path else (row.host, row.port or 0), row.recipient)
+        elif row.type is DestinationType.COMMAND:
+            program.check(shlex.split(row.command))
+        else:
+            through = row.outbound_profile or row.web_service
+            assert through is not None
+            if through.validity is Validity.INVALID:
+                raise Refused(f"The {through.kind} {through.name!r} is set to invalid.")
+
+
+def of_service(ladder: Ladder, service: WebService, actor: str, clock: Clock) -> None:
+    """Up to an OPTIONS request, which changes nothing (RFC 9110 section 9.3.7)."""
+    url = web_services.full_url(service)
+    way.to_web_server(ladder, url, Where.HTTP, service.ca)
+    token = None
+    if service.token:
+        token = tokens.fresh(ladder, service.token, min_life=calling.TOKEN_MIN_LIFE, actor=actor, clock=clock)
+    with ladder.step("It answers to an OPTIONS request", Where.HTTP) as step:
+        wanted = calling.harmless_request(service, token.access_token if token else None)
+        answer = probe.web_answer(wanted, ca=service.ca)
+        step.found = f"{answer.status} {answer.reason}".strip()
+        # 405 and the like: it has no OPTIONS, and says so.
+        if answer.status in (401, 403, 404, 407, 410, 429) or (answer.status >= 500 and answer.status != 501):
+            raise Refused(f"{service.name} answered {answer.status} {answer.reason}.")

@@ -1,0 +1,116 @@
+"""The ladders of a mail account and an outbound profile."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+
+from portal import mailboxes, outbound
+from portal.adapters import imap, imap_session, pop3, smtp
+from portal.adapters.sasl import Credential
+from portal.adapters.server import Secured, Security, Server
+from portal.catalogue import Where
+from portal.diagnosis import destinations, tokens, way
+from portal.diagnosis.ladder import Ladder
+from portal.errors import Refused, Unavailable
+from portal.models import MailAccount, OutboundProfile, Token
+
+Clock = Callable[[], datetime]
+#: A person waits for it.
+_SILENCE = 20.0
+
+
+def of_account(ladder: Ladder, account: MailAccount, actor: str, clock: Clock) -> None:
+    ladder.facts |= {"mailbox": account.login, "host": account.host}
+    at = replace(mailboxes.server(account), silence=_SILENCE)
+    where = Where.POP3 if account.type.is_pop3 else Where.IMAP
+    way.to_mail_server(ladder, at, where)
+    with ExitStack() as opened:
+        (_climb_pop3 if account.type.is_pop3 else _climb_imap)(ladder, account, at, opened, actor, clock)
+    destinations.takes_mail(ladder, account.destination, actor, clock)
+
+
+def _climb_imap(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
+    with ladder.step("It speaks IMAP", Where.IMAP) as step:
+        client = opened.enter_context(imap_session.opened(at, ladder.dialogue))
+        offered = imap_session.mechanisms(client)
+        _tell_starttls(ladder, at, client.connection)
+        step.found = f"offers {', '.join(offered) or 'no SASL'}"
+    credential = _credential(ladder, account, offered, Where.IMAP, actor, clock)
+    with ladder.step("It lets us in", Where.IMAP) as step:
+        imap_session.sign_in(client, at, credential)
+        step.found = f"as {credential.login}"
+    with ladder.step("A second command works", Where.IMAP) as step:
+        with imap_session.told(at.host):
+            exists = client.folder_exists(account.folder)
+        step.found = "LIST"
+    with ladder.step("The folder exists", Where.IMAP) as step:
+        if not exists:
+            raise Refused(f"The folder {account.folder} does not exist.")
+        with imap_session.told(at.host):
+            there = len(imap.ImapMailbox(client, account.folder).uids())
+        step.found = f"{account.folder}, {there:,} message{'' if there == 1 else 's'}"
+
+
+def _climb_pop3(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
+    with ladder.step("It speaks POP3", Where.POP3) as step:
+        connection = opened.enter_context(pop3.opened(at, ladder.dialogue))
+        with imap_session.told(at.host):
+            offered = connection.capabilities().get("SASL", [])
+        _tell_starttls(ladder, at, connection.socket)
+        step.found = f"offers {', '.join(offered) or 'no SASL'}"
+    credential = _credential(ladder, account, offered, Where.POP3, actor, clock)
+    with ladder.step("It lets us in", Where.POP3) as step:
+        pop3.sign_in(connection, at, credential)
+        step.found = f"as {credential.login}"
+    with ladder.step("A second command works", Where.POP3) as step, imap_session.told(at.host):
+        step.found = f"STAT {connection.command('STAT').decode('ascii', 'replace').removeprefix('+OK').strip()}"
+
+
+def _credential(
+    ladder: Ladder, account: MailAccount | OutboundProfile, offered: list[str], where: Where, actor: str, clock: Clock
+) -> Credential:
+    """What it signs in with; a token must be offered, fresh and fit."""
+    token: Token | None = account.token
+    if token is None:
+        return Credential(account.login, password=account.password)
+    with ladder.step("It takes tokens", where) as step:
+        known = [name for name in ("XOAUTH2", "OAUTHBEARER") if name in offered]
+        step.found = ", ".join(known)
+        if not known and offered:
+            raise Unavailable(f"advertises no OAuth 2.0, only {', '.join(offered)}")
+        step.found = step.found or "it does not say what it offers; tried all the same"
+    life = mailboxes.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else outbound.TOKEN_MIN_LIFE
+    usable = tokens.fresh(ladder, token, min_life=life, actor=actor, clock=clock)
+    tokens.fits(ladder, usable, where)
+    return Credential(account.login, token=usable.access_token)
+
+
+def _tell_starttls(ladder: Ladder, at: Server, connection: object) -> None:
+    """TLS from the first byte was told before."""
+    if at.security is Security.STARTTLS and isinstance(connection, Secured):
+        with ladder.step("TLS is good", Where.IMAP) as step:
+            way.tell_tls(ladder, step, connection)
+
+
+def of_profile(ladder: Ladder, profile: OutboundProfile, actor: str, clock: Clock) -> None:
+    sender = outbound.own_address(profile) or profile.login
+    ladder.facts |= {"mailbox": profile.login, "host": profile.host, "sender": sender}
+    at = replace(outbound.server(profile), silence=min(float(profile.timeout), _SILENCE))
+    way.to_mail_server(ladder, at, Where.SMTP)
+    with ExitStack() as opened:
+        with ladder.step("It speaks SMTP", Where.SMTP) as step:
+            client = opened.enter_context(smtp.opened(at, ladder.dialogue.lines.append))
+            _tell_starttls(ladder, at, client.connection)
+            offered = smtp.mechanisms(client)
+            step.found = f"offers {', '.join(offered) or 'no sign-in'}"
+        if profile.token or profile.login:
+            credential = _credential(ladder, profile, offered, Where.SMTP, actor, clock)
+            with ladder.step("It lets us in", Where.SMTP) as step:
+                smtp.sign_in(client, at, credential)
+                step.found = f"as {credential.login}"
+        with ladder.step("A second command works", Where.SMTP) as step:
+            reply = smtp.try_sender(client, sender)
+            step.found = f"MAIL FROM:<{sender}>"
+            if not reply.is_good:
+                raise Refused(f"{profile.host} answered: {reply}")

@@ -1,0 +1,110 @@
+"""Steps about a token: fresh, and fit for what it is to open; and the ladders of a token and its configuration."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from portal import borrowing, catalogue, refreshing, rules_of_thumb, settings, status, token_claims, token_configs
+from portal.catalogue import Where
+from portal.diagnosis import way
+from portal.diagnosis.ladder import Ladder
+from portal.errors import Refused
+from portal.models import Flow, Token, TokenConfig
+from portal.outages.tokens import facts_of
+
+Clock = Callable[[], datetime]
+_GMAIL = "https://mail.google.com/"
+
+
+def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, clock: Clock) -> Token:
+    """A usable access token, renewed if need be."""
+    ladder.facts |= {name: value for name, value in facts_of(token).items() if name not in ("host", "mailbox")}
+    with ladder.step("The token is fresh", Where.PROVIDER, _known_fault(token)) as step:
+        if token.refused_at:
+            step.cause = rules_of_thumb.refined(catalogue.recognise(token.failure or "", Where.PROVIDER), token)
+        usable = borrowing.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
+        step.cause = None
+        step.found = _life(usable)
+    return usable
+
+
+def _known_fault(token: Token) -> str | None:
+    """The provider's own words, where the row has them and an error would only quote them."""
+    if token.token_config.credentials_refused_at:
+        return token.token_config.credentials_answer
+    return token.failure if token.refused_at else None
+
+
+def _life(token: Token) -> str:
+    end = f"until {token.expires_at:%H:%M:%S} UTC" if token.expires_at else "no end known"
+    return f"{token.name}, {end}, given {token.obtained_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def fits(ladder: Ladder, token: Token, where: Where) -> None:
+    """Its audience, scopes, user and tenant, where they can be read."""
+    assert token.access_token is not None
+    config, claims = token.token_config, token_claims.read(token.access_token)
+    with ladder.step("The token is for this", Where.PORTAL) as step:
+        granted = token.granted_scope or ""
+        step.found = str(claims) if claims else f"opaque; granted: {granted}"
+        objection = ""
+        if claims:
+            objection = token_claims.objection(claims, where, is_microsoft=config.template.startswith("microsoft"))
+        elif config.template == "google" and where in (Where.IMAP, Where.POP3, Where.SMTP) and _GMAIL not in granted:
+            objection = f"token lacks {_GMAIL}; it has {granted}"
+        if objection:
+            raise Refused(objection)
+
+
+def of_token(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
+    """To the provider, and one renewal."""
+    ladder.facts |= facts_of(token)
+    _to_provider(ladder, token.token_config)
+    _renews(ladder, token, actor, clock)
+    _tell_end(ladder, token, clock())
+
+
+def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> None:
+    """To the provider's endpoints, and one renewal with this client."""
+    ladder.facts |= {"client_id": config.client_id, "host": config.host, "redirect_uri": settings.redirect_uri()}
+    ladder.hints += settings.redirect_uri_warnings(None) if config.authorize_url else []
+    _to_provider(ladder, config)
+    if config.authorize_url:
+        way.to_web_server(ladder, config.authorize_url, Where.PROVIDER)
+    if config.credentials_refused_at:
+        with ladder.step("The provider knows the client", Where.PROVIDER):
+            raise Refused(config.credentials_answer or "")
+    token = Token.select().where(Token.token_config == config.id, Token.obtained_at.is_null(False)).first()
+    token = token or (token_configs.tokens_of(config)[0] if config.flow is Flow.CLIENT_CREDENTIALS else None)
+    if token is None:
+        ladder.hints.append("Whether the provider knows the client is seen once somebody has signed in.")
+    else:
+        ladder.facts |= facts_of(token)
+        _renews(ladder, token, actor, clock)
+
+
+def _to_provider(ladder: Ladder, config: TokenConfig) -> None:
+    way.to_web_server(ladder, config.refresh_url or config.token_url, Where.PROVIDER)
+    way.clocks_agree(ladder, config.refresh_url or config.token_url)
+
+
+def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
+    """A real renewal, unless only a person could bring it about."""
+    with ladder.step("The provider renews it", Where.PROVIDER, _known_fault(token)) as step:
+        if token.refused_at:
+            step.cause = rules_of_thumb.refined(catalogue.recognise(token.failure or "", Where.PROVIDER), token)
+        borrowing.stop_if_person_needed(token)
+        if not (token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS):
+            step.cause = catalogue.named("refresh-token-missing")
+            raise Refused("no refresh token")
+        renewed = refreshing.refresh(token.id, actor=actor, now=clock())
+        step.cause = None
+        step.found = _life(renewed) if renewed else "another worker is renewing it at this moment"
+    if missing := status.missing_scopes(token.token_config.scope, token.granted_scope):
+        ladder.hints.append(f"Not granted: {', '.join(missing)}.")
+
+
+def _tell_end(ladder: Ladder, token: Token, now: datetime) -> None:
+    if token.token_config.in_testing:
+        ladder.hints.append("The Google app is in Testing: every sign-in ends after seven days.")
+    if not token.has_refresh_token and token.token_config.flow is not Flow.CLIENT_CREDENTIALS:
+        ladder.hints.append("There is no refresh token: access ends with the access token.")

@@ -1,0 +1,6 @@
+"""What is out, or soon will be, at the level of its cause: found in the rows, and by looking at the machine."""
+
+from portal.outages.found import FOLLOWING, of_machine, of_rows
+from portal.outages.outage import Outage
+
+__all__ = ["FOLLOWING", "Outage", "of_machine", "of_rows"]

@@ -1,0 +1,143 @@
+"""What ends soon: secrets, certificates, refresh tokens. Told before the fact."""
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from portal import catalogue, certificates, providers, settings
+from portal.models import (
+    ClientAuth,
+    ClientSecret,
+    Flow,
+    MailAccount,
+    OutboundProfile,
+    Row,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+)
+from portal.outages.outage import Outage
+from portal.outages.tokens import facts_of
+
+#: Seven days is all that a sign-in of an app in Testing has: the warning comes for the last two.
+_TESTING_LIFE, _TESTING_WARNING = timedelta(days=7), timedelta(days=2)
+
+
+def soon(now: datetime) -> list[Outage]:
+    """What ends within the time that the settings give a warning."""
+    limit, idle_limit = now + settings.secret_warning(), now + settings.token_warning()
+    return [
+        *_secrets(limit, now), *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
+        *_private_cas(limit),
+    ]  # fmt: skip
+
+
+def coming(limit: datetime, now: datetime) -> list[Outage]:
+    """What ends up to that moment, the next first; refresh tokens that only end if unused when that is near."""
+    idle_limit = now + settings.token_warning()
+    found = [*_secrets(limit, now), *_certificates(limit, now), *_refresh_tokens(limit, idle_limit, now)]
+    return sorted([*found, *_private_cas(limit)], key=lambda one: one.since or now)
+
+
+def _secrets(limit: datetime, now: datetime) -> list[Outage]:
+    """Only where no other secret lasts longer. A missed day is no missed warning."""
+    lasting = ClientSecret.select(ClientSecret.token_config).where(
+        ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > limit)
+    )
+    ending = (
+        ClientSecret.select(ClientSecret, TokenConfig)
+        .join(TokenConfig)
+        .where(
+            ClientSecret.ends_at <= limit,
+            ClientSecret.refused_at.is_null(),
+            TokenConfig.validity == Validity.VALID,
+            TokenConfig.credentials_refused_at.is_null(),
+            TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT,
+            TokenConfig.id.not_in(lasting),
+        )
+        .order_by(TokenConfig.name, ClientSecret.ends_at)
+    )
+    last = {row.token_config.id: row for row in ending}
+    ends = [(row.token_config, row.ends_at) for row in last.values()]
+    return [_of_config("client-secret", "client secret", config, at, now) for config, at in ends if at]
+
+
+def _certificates(limit: datetime, now: datetime) -> list[Outage]:
+    proving = TokenConfig.select().where(
+        TokenConfig.client_auth == ClientAuth.PRIVATE_KEY_JWT,
+        TokenConfig.certificate.is_null(False),
+        TokenConfig.validity == Validity.VALID,
+    )
+    ends = [(config, certificates.ends_at(config)) for config in proving.order_by(TokenConfig.name)]
+    return [_of_config("client-certificate", "certificate", config, at, now) for config, at in ends if at <= limit]
+
+
+def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: datetime) -> Outage:
+    ended = at <= now
+    return Outage(
+        f"{what} of {config.id}",
+        f"The {what} of “{config.name}” {'has ended' if ended else 'ends'}.",
+        catalogue.named(f"{cause}-{'ended' if ended else 'ends-soon'}"),
+        at,
+        about=config,
+        facts={"client_id": config.client_id},
+    )
+
+
+def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> list[Outage]:
+    alive = Token.refused_at.is_null() & Token.refresh_token.is_null(False) & Token.signed_in_at.is_null(False)
+    here = (TokenConfig.validity == Validity.VALID) & (TokenConfig.flow == Flow.AUTHORIZATION_CODE)
+    unasked = TokenConfig.credentials_refused_at.is_null()
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).where(alive, here, unasked)
+    endings = [(token, *ending) for token in tokens if (ending := _ending(token, limit, idle_limit, now))]
+    return [
+        Outage(
+            f"end of token {token.id}",
+            f"The sign-in of “{token.name}” {word}.",
+            catalogue.named(cause),
+            at,
+            about=token.token_config,
+            facts=facts_of(token),
+            announced=token.token_config.notify_expired_refresh_token,
+        )
+        for token, cause, word, at in endings
+    ]
+
+
+def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) -> tuple[str, str, datetime] | None:
+    """Cause, words and moment of an end that is near; None: none is."""
+    named = token.refresh_token_expires_at
+    # Who gives a new one with each renewal gives a new end with it.
+    if named and now < named <= limit and not token.rotates:
+        return "refresh-token-ends-soon", "ends", named
+    if token.token_config.in_testing and token.signed_in_at:
+        at = token.signed_in_at + _TESTING_LIFE
+        return ("google-testing", "likely ends", at) if at <= _testing_limit(limit, now) else None
+    idle, used = providers.of(token.token_config.template).refresh_token_idle_life, token.refresh_token_used_at
+    if named or not (idle and used) or used + idle > idle_limit:
+        return None
+    if used + idle <= now:
+        return "refresh-token-likely-dead", "is likely dead", used + idle
+    return "refresh-token-ends-soon", "likely ends", used + idle
+
+
+def _testing_limit(limit: datetime, now: datetime) -> datetime:
+    """Seven days are all that there is: a warning a week ahead would never end."""
+    return now + _TESTING_WARNING if limit <= now + _TESTING_LIFE else limit
+
+
+def _private_cas(limit: datetime) -> list[Outage]:
+    found = []
+    for model in (MailAccount, OutboundProfile, WebService):
+        for row in model.select(model.id, model.name, model.ca).where(model.ca != "", model.validity == Validity.VALID):
+            at = min(one.not_valid_after_utc for one in x509.load_pem_x509_certificates(row.ca.encode()))
+            if at <= limit:
+                found.append(_of_ca(row, at))
+    return found
+
+
+def _of_ca(row: Row, at: datetime) -> Outage:
+    name = getattr(row, "name", "")
+    text = f"A certificate that “{name}” trusts ends."
+    return Outage(f"CA of {row.kind} {row.id}", text, catalogue.named("private-ca-ends-soon"), at, about=row)

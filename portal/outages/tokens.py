@@ -1,0 +1,189 @@
+"""Tokens that do not work, each at the level of its cause: client, provider, or the token itself."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from portal import catalogue, rules_of_thumb, settings, status, token_facts
+from portal.catalogue import Cause, Where
+from portal.models import MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
+from portal.outages.outage import Outage
+
+
+@dataclass
+class TokensOut:
+    """``resting``: the ids of the tokens behind these; who depends on one has nothing to say of its own."""
+
+    outages: list[Outage] = field(default_factory=list)
+    resting: set[int] = field(default_factory=set)
+
+
+def of_tokens(now: datetime) -> TokensOut:
+    """A client that the provider rejects is one outage, however many tokens it has; so is a host that fails."""
+    found: dict[str, Outage] = {}
+    resting, dependants, patience = set(), _dependants(), settings.notice_after()
+    for token in _suspects(now):
+        outage = _outage(token, now)
+        if outage is None:
+            continue
+        resting.add(token.id)
+        first = found.setdefault(outage.key, outage)
+        first.standing_still += dependants.get(token.id, [])
+        first.since = min(first.since or now, outage.since or now)
+        first.announced |= outage.announced
+    lasting = [outage for outage in found.values() if not _is_short(outage, patience, now)]
+    return TokensOut(lasting, resting)
+
+
+def _is_short(outage: Outage, patience: timedelta, now: datetime) -> bool:
+    """Trouble that passes by itself is worth nobody's look before it has lasted."""
+    return outage.cause.temporary and outage.since is not None and now - outage.since < patience
+
+
+def _outage(token: Token, now: datetime) -> Outage | None:
+    """The first that holds."""
+    config = token.token_config
+    refresh = status.refresh_token(token_facts.of(token, timedelta()), now)
+    has_ended = token.expires_at is not None and token.expires_at <= now
+    tells = config.notify_expired_refresh_token or (config.notify_expired_token and has_ended)
+    name = token.name
+    if config.credentials_refused_at:
+        return _of_config(config, tells)
+    if token.refused_at:
+        cause = rules_of_thumb.refined(_cause(token), token)
+        return _of_token(token, f"The refresh token for “{name}” was refused.", cause, token.refused_at, tells)
+    if token.failing_since:
+        return _of_trouble(token)
+    if refresh.name == "expired":
+        cause, since = catalogue.named("refresh-token-expired"), token.refresh_token_expires_at
+        return _of_token(token, f"The refresh token for “{name}” has expired.", cause, since, tells)
+    if refresh.name == "none given" and has_ended:
+        text = f"The token for “{name}” has expired and there is no refresh token."
+        return _of_token(token, text, catalogue.named("refresh-token-missing"), token.expires_at, tells)
+    return None
+
+
+def _of_config(config: TokenConfig, tells: bool) -> Outage:
+    answer = config.credentials_answer or ""
+    what = "requests" if status.is_about_the_request(answer) else "client ID or secret"
+    return Outage(
+        f"configuration {config.id}",
+        f"The provider rejects the {what} of “{config.name}”.",
+        catalogue.recognise(answer, Where.PROVIDER),
+        config.credentials_refused_at,
+        answer,
+        config,
+        facts={"client_id": config.client_id, "host": config.host},
+        where=Where.PROVIDER,
+        announced=tells,
+    )
+
+
+def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tells: bool) -> Outage:
+    words = token.failure or "" if token.refused_at else ""
+    return Outage(
+        f"token {token.id}", text, cause, since, words, token.token_config, facts=facts_of(token),
+        where=Where.PROVIDER, announced=tells,
+    )  # fmt: skip
+
+
+def _of_trouble(token: Token) -> Outage:
+    """The provider's, and so that of all its tokens; but for a refusal that is still to be confirmed."""
+    host = token.token_config.host
+    if token.doubted_at:
+        cause, text = catalogue.named("refusal-unconfirmed"), f"“{token.name}” was refused once."
+        key = f"token {token.id} doubted"
+    else:
+        cause, text, key = _cause(token), f"{host} does not answer.", f"host {host}"
+    return Outage(
+        key, text, cause, token.failing_since, token.failure or "", token.token_config if token.doubted_at else None,
+        facts=facts_of(token), next_try=token.look_at, where=Where.PROVIDER,
+    )  # fmt: skip
+
+
+def _cause(token: Token) -> Cause:
+    return catalogue.recognise(token.failure or "", Where.PROVIDER)
+
+
+def facts_of(token: Token) -> dict[str, str]:
+    """What fills the places in a remedy."""
+    config = token.token_config
+    return {
+        "mailbox": token.owner or "the mailbox",
+        "owner": token.owner or "",
+        "client_id": config.client_id,
+        "host": config.host,
+    }
+
+
+def never_requested() -> list[Outage]:
+    """Tokens that something waits for and that nobody has signed in: seen on Home, told to nobody."""
+    dependants = _dependants()
+    rows = Token.select(Token, TokenConfig).join(TokenConfig)
+    waiting = rows.where(
+        Token.id.in_(list(dependants)), Token.obtained_at.is_null(), Token.failing_since.is_null(),
+        TokenConfig.validity == Validity.VALID, TokenConfig.credentials_refused_at.is_null(),
+    ).order_by(TokenConfig.name)  # fmt: skip
+    cause = catalogue.named("token-never-requested")
+    return [
+        Outage(
+            f"token {token.id} never requested", f"“{token.name}” waits for its first sign-in.", cause, None,
+            about=token.token_config, standing_still=dependants[token.id], facts=facts_of(token), announced=False,
+        )
+        for token in waiting
+    ]  # fmt: skip
+
+
+def not_renewed(now: datetime) -> list[Outage]:
+    """Tokens that the portal could have renewed, and did not: at once where the switch Expired token says so."""
+    renewable = [token for token in _suspects(now) if _is_left_over(token, now)]
+    patience = now - settings.notice_after()
+    told = [one for one in renewable if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
+    if not told:
+        return []
+    dependants = _dependants()
+    names = f"The token for “{told[0].name}” has" if len(told) == 1 else f"{len(told)} tokens have"
+    return [
+        Outage(
+            "not renewed",
+            f"{names} expired.",
+            catalogue.named("token-not-renewed"),
+            min(token.expires_at or now for token in told),
+            about=told[0].token_config if len(told) == 1 else None,
+            standing_still=[name for token in told for name in dependants.get(token.id, [])],
+        )
+    ]
+
+
+def _is_left_over(token: Token, now: datetime) -> bool:
+    has_ended = token.expires_at is not None and token.expires_at <= now
+    return has_ended and _outage(token, now) is None
+
+
+def _suspects(now: datetime) -> list[Token]:
+    """Signed-in tokens of valid configurations with anything that may be worth a word, in one query."""
+    ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
+    refused = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False)
+    trouble = refused | ended | Token.failing_since.is_null(False)
+    return list(
+        Token.select(Token, TokenConfig)
+        .join(TokenConfig)
+        .where(Token.signed_in_at.is_null(False), TokenConfig.validity == Validity.VALID, trouble)
+        .order_by(TokenConfig.name, Token.id)
+    )
+
+
+_KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, ""), (OutboundProfile, "outbound profile "),
+                                       (WebService, "web service "))  # fmt: skip
+
+
+def _dependants() -> dict[int, list[str]]:
+    """What stands still with each token: mail accounts by their names, the others with what they are."""
+    names: dict[int, list[str]] = {}
+    for model, kind in _KINDS:
+        valid = model.select(model.name, model.token).where(
+            model.validity == Validity.VALID, model.token.is_null(False)
+        )
+        for name, token_id in tuples(valid.order_by(model.name)):
+            names.setdefault(token_id, []).append(f"{kind}{name}")
+    return names

@@ -1,0 +1,27 @@
+"""Messages in quarantine, an outage for each account."""
+
+from datetime import datetime
+
+from peewee import fn
+
+from portal import catalogue, settings
+from portal.catalogue import Where
+from portal.models import MailAccount, Message, MessageState, tuples
+from portal.outages.outage import Outage
+
+
+def in_quarantine(now: datetime) -> list[Outage]:
+    """Those that wait for longer than trouble that passes by itself; the latest failure speaks for all of them."""
+    waiting = (Message.state == MessageState.FAILED) & (Message.seen_at < now - settings.notice_after())
+    counts = fn.COUNT(Message.id), fn.MIN(Message.seen_at), fn.MAX(Message.failure)
+    lines = tuples(Message.select(Message.mail_account, *counts).where(waiting).group_by(Message.mail_account))
+    accounts = {row.id: row for row in MailAccount.select().where(MailAccount.id.in_([line[0] for line in lines]))}
+    return [_outage(accounts[account_id], count, since, words or "") for account_id, count, since, words in lines]
+
+
+def _outage(account: MailAccount, count: int, since: datetime, words: str) -> Outage:
+    known = catalogue.recognise(words, Where.DESTINATION)
+    why = "" if known.name == "unknown" else f" {known.title}."
+    text = f"{count} message{'' if count == 1 else 's'} of “{account.name}” could not be delivered.{why}"
+    cause = catalogue.named("messages-in-quarantine")
+    return Outage(f"quarantine {account.id}", text, cause, since, words, account, facts={"mailbox": account.login})
