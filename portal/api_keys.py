@@ -39,6 +39,7 @@ class Fields:
     configs: list[TokenConfig] = field(default_factory=list)
     networks: str = ""
     may_send: bool = False
+    may_watch: bool = False
     ends_at: datetime | None = None
     comment: str = ""
 
@@ -53,8 +54,8 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
         with transaction():
             row = ApiKey.create(
                 name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
-                may_send=entered.may_send, ends_at=entered.ends_at, comment=entered.comment,
-                created_at=now, created_by=actor[:100],
+                may_send=entered.may_send, may_watch=entered.may_watch, ends_at=entered.ends_at,
+                comment=entered.comment, created_at=now, created_by=actor[:100],
             )  # fmt: skip
             for config in entered.configs:
                 ApiKeyConfig.create(api_key=row, token_config=config)
@@ -66,7 +67,8 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
 
 def _scope(entered: Fields) -> str:
     names = ", ".join(config.name for config in entered.configs)
-    parts = [f"for tokens of {names}" if names else "", "may send mail" if entered.may_send else ""]
+    parts = [f"for tokens of {names}" if names else "", "may send mail" if entered.may_send else "",
+             "may ask for health" if entered.may_watch else ""]  # fmt: skip
     return "; ".join(part for part in parts if part)
 
 
@@ -81,8 +83,8 @@ def check(entered: Fields, now: datetime) -> None:
     problems = text_problems(ApiKey, {"name": entered.name, "networks": entered.networks, "comment": entered.comment})
     if not entered.name:
         problems["name"] = "This field is required."
-    if not entered.configs and not entered.may_send:
-        problems["configs"] = "Choose a token configuration, or let it send mail."
+    if not (entered.configs or entered.may_send or entered.may_watch):
+        problems["configs"] = "Choose a token configuration, or let it send mail or ask for health."
     if entered.ends_at and entered.ends_at <= now:
         problems["ends_at"] = "A moment that is still to come."
     for one in listed(entered.networks):
@@ -150,9 +152,17 @@ def handed_out(row: ApiKey) -> int:
 
 def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_send:
-        reason = "This API key may not send mail."
-        _note_refusal(row, address, reason, now)
-        raise NotAllowed(reason)
+        _refuse(row, address, "This API key may not send mail.", now)
+
+
+def require_watching(row: ApiKey, address: str, *, now: datetime) -> None:
+    if not row.may_watch:
+        _refuse(row, address, "This API key may not ask for health.", now)
+
+
+def _refuse(row: ApiKey, address: str, reason: str, now: datetime) -> None:
+    _note_refusal(row, address, reason, now)
+    raise NotAllowed(reason)
 
 
 def hashed(key: str) -> str:

@@ -13,7 +13,7 @@ from portal.adapters import http, oauth2
 from portal.adapters.http import Request
 from portal.db import transaction
 from portal.errors import HostDown, OutsideError, Refused, Unavailable
-from portal.models import CallState, ServiceAuth, Token, WebService, WebServiceCall
+from portal.models import CallState, ServiceAuth, Tally, Token, WebService, WebServiceCall
 from portal.sealing import Secret
 
 #: Longer than the longest request with its second chance.
@@ -124,9 +124,11 @@ def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
     except OutsideError as error:
         _note_failure(row, error, clock())
         raise
+    else:
+        _note_success(row, clock())
     finally:
         row.seconds = time.monotonic() - began
-    _note_success(row, clock())
+        Tally.add("call", row.state.value, seconds=row.seconds)
 
 
 def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:

@@ -91,6 +91,16 @@ def _forget_crashed(queue: Queue, job_id: str) -> None:
         job.delete()
 
 
+def depths() -> dict[str, int] | None:
+    """How many jobs wait in each queue; None when Redis does not answer."""
+    if _redis is None:
+        return None
+    try:
+        return {name: Queue(name, connection=_redis, serializer="json").count for name in (TOKENS, MAIL, OUT)}
+    except RedisError:
+        return None
+
+
 def workers(now: datetime) -> dict[str, list[str]] | None:
     """The names of the living workers, by the queue that they serve; None when Redis does not answer."""
     if _redis is None:

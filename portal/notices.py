@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from portal import audit, catalogue, leading, occasions, outages, unknown_answers
+from portal.catalogue import Cause
 from portal.db import transaction
 from portal.errors import Invalid
 from portal.models import Notice, Tally
@@ -21,21 +22,21 @@ _LONGEST_KNOWN = timedelta(days=90)
 
 @dataclass(frozen=True)
 class Banner:
-    """What people see of something that lasts; ``about_kind`` and ``about_id`` name its row, None: no single one.
+    """What people see of something that lasts.
 
-    ``page`` says where it is mended (see ``catalogue.Cause``). ``notice`` None: it is not yet kept, or told to nobody.
+    ``about_kind`` and ``about_id`` name the row that it is about, None: no single one. ``notice`` None: it is not yet
+    kept, or told to nobody.
     """
 
     text: str
+    cause: Cause
     tone: Tone
     means: str
-    who: str
     since: datetime | None
     words: str
     standing_still: list[str]
     remedy: list[str]
     next_try: datetime | None
-    page: str
     about_kind: str | None
     about_id: int | None
     announced: bool
@@ -49,28 +50,39 @@ def lasting(now: datetime) -> list[Banner]:
     found = [_of_notice(row) for row in kept.values() if row.of_machine]
     everything = [*(one for one in found if one.tone is Tone.BROKEN), *seen]
     everything += [one for one in found if one.tone is not Tone.BROKEN]
-    return sorted(everything, key=lambda one: one.notice is not None and one.notice.is_known(now))
+    return sorted(everything, key=lambda one: _is_known(one, now))
+
+
+def looked_at(now: datetime) -> list[Banner]:
+    """``lasting`` with the machine looked at now: for monitoring, which may be the only one that still runs."""
+    kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    found = [_of_outage(outage, kept.get(outage.key)) for outage, _ in _everything(now)]
+    return sorted(found, key=lambda one: (_is_known(one, now), one.tone is not Tone.BROKEN))
+
+
+def _is_known(banner: Banner, now: datetime) -> bool:
+    return banner.notice is not None and banner.notice.is_known(now)
 
 
 def banners(now: datetime) -> list[Banner]:
     """Those that are announced below the top menu."""
-    return [one for one in lasting(now) if one.announced and not (one.notice and one.notice.is_known(now))]
+    return [one for one in lasting(now) if one.announced and not _is_known(one, now)]
 
 
 def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
-    cause, about = outage.cause, outage.about
+    about = outage.about
     return Banner(
-        outage.text, outage.tone, outage.means, cause.who, outage.since, outage.words, outage.standing_still,
-        outage.remedy, outage.next_try, cause.page, about.kind if about else None, about.id if about else None,
-        outage.announced, notice,
+        outage.text, outage.cause, outage.tone, outage.means, outage.since, outage.words, outage.standing_still,
+        outage.remedy, outage.next_try, about.kind if about else None, about.id if about else None, outage.announced,
+        notice,
     )  # fmt: skip
 
 
 def _of_notice(row: Notice) -> Banner:
     cause = catalogue.named(row.cause)
     return Banner(
-        row.text, row.tone, cause.meaning({}), cause.who, row.since, row.words, row.standing_still.splitlines(),
-        row.remedy.splitlines(), None, cause.page, row.about_kind, row.about_id, True, row,
+        row.text, cause, row.tone, cause.meaning({}), row.since, row.words, row.standing_still.splitlines(),
+        row.remedy.splitlines(), None, row.about_kind, row.about_id, True, row,
     )  # fmt: skip
 
 

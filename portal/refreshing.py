@@ -1,17 +1,22 @@
 """Renewing tokens: one refresh at a time per token, nothing lost, refused told apart from unavailable."""
 
+import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+
+from peewee import DatabaseError
 
 from portal import audit, clients, outcomes, provider_hosts, providers, schedule
 from portal.adapters import oauth2
 from portal.adapters.oauth2 import Client, TokenAnswer
-from portal.errors import HostDown, Refused, Unavailable
-from portal.models import Flow, Token
+from portal.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.models import Flow, ProviderHost, Tally, Token
 from portal.outcomes import Attempt
 from portal.provider_hosts import Closed
 from portal.sealing import Secret
 
+logger = logging.getLogger(__name__)
 #: Longer than the longest HTTP attempt, so that a lease never ends under a request.
 LEASE = timedelta(minutes=5)
 
@@ -79,6 +84,27 @@ def _under_lease(token: Token, attempt: Attempt) -> Token:
     except Closed as closed:
         outcomes.put_off(token, closed, now)
         raise
+    began = time.monotonic()
+    try:
+        renewed = _answered(token, host, attempt)
+    except OutsideError as error:
+        _count("refused" if isinstance(error, Refused) else "unavailable", began)
+        raise
+    _count("renewed", began)
+    return renewed
+
+
+def _count(outcome: str, began: float) -> None:
+    """When all is written: a count is worth no refresh token."""
+    try:
+        Tally.add("refresh", outcome, seconds=time.monotonic() - began)
+    except DatabaseError:
+        logger.warning("A renewal was not counted", exc_info=True)
+
+
+def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
+    """What the provider says, written to the rows that it concerns."""
+    now = attempt.now
     try:
         answer = _ask(token, attempt)
     except HostDown as error:

@@ -8,7 +8,7 @@ from typing import Any
 from portal import schedule, settings
 from portal.db import transaction
 from portal.errors import OutsideError, Unavailable
-from portal.models import MailAccount, Run, RunLine, RunOutcome, tuples
+from portal.models import MailAccount, Run, RunLine, RunOutcome, Tally, tuples
 
 #: Held while a run makes progress, renewed with each batch: a dead worker is followed by another after it.
 LEASE = timedelta(minutes=3)
@@ -129,6 +129,13 @@ class RunKeeping:
         self.say(str(error), "error")
         self._end(RunOutcome.FAILED, f"Failed; next try at {account.look_at:%H:%M:%S} UTC.")
 
+    def _count(self) -> None:
+        log = self.log
+        Tally.add("fetch", log.outcome.value, seconds=log.seconds or 0.0)
+        for outcome, count in (("delivered", log.delivered), ("failed", log.failed)):
+            if count:
+                Tally.add("message", outcome, count)
+
     def _end(self, outcome: RunOutcome, text: str) -> None:
         """Give the account back, and close the log; all of it or, when the account is no longer ours, nothing."""
         log = self.log
@@ -140,3 +147,4 @@ class RunKeeping:
                 log.seconds = (log.ended_at - log.started_at).total_seconds()
                 self.say(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
                 self._save()
+                self._count()

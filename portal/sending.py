@@ -7,6 +7,7 @@ of which nobody knows whether it arrived: it is sent again, and says so.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from portal.adapters.smtp import BrokenOff, Reply, Session, Unsure
 from portal.db import database, locked, transaction
 from portal.errors import OutsideError, Refused, Side, Unavailable
 from portal.letters import Letter
-from portal.models import OutboundMessage, OutboundProfile, OutboundState, Token, tuples
+from portal.models import OutboundMessage, OutboundProfile, OutboundState, Tally, Token, tuples
 
 #: Held while there is progress; a last answer may take ten minutes, so it is renewed while one is waited for.
 LEASE = timedelta(minutes=3)
@@ -176,8 +177,7 @@ class _Run:
             try:
                 self._hold()
                 with transaction():
-                    for future, letter in ended.items():
-                        self._note(OutboundMessage.get_by_id(letter.row.id), future)
+                    self._note_all(ended)
                     return self._begin(self._lanes - still_going)
             except (OperationalError, InterfaceError):
                 if pause is None:
@@ -187,6 +187,16 @@ class _Run:
                 database.close()
                 database.connect(reuse_if_open=True)
         raise AssertionError("the last pause is None")
+
+    def _note_all(self, ended: Going) -> None:
+        settled: Counter[str] = Counter()
+        for future, letter in ended.items():
+            row = OutboundMessage.get_by_id(letter.row.id)
+            self._note(row, future)
+            settled[row.state.value] += row.settled_at is not None
+        for outcome, count in settled.items():
+            if count:
+                Tally.add("send", outcome, count)
 
     def _hold(self) -> None:
         """Keep the lease; when it is lost, nothing more is begun."""

@@ -73,7 +73,7 @@ def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
     assert banner.standing_still == ["outbound profile Office", "web service Tickets"]
 
 
-def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_Notice.select() -> None:
+def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
     make_service(occasions="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
     make_token(make_config("Microsoft"))
     notices.keep(NOW)

@@ -87,11 +87,12 @@ def test_a_data_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) 
 def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
     process = run("check", data=tmp_path, DATABASE_URL="postgresql://portal:s3cret-pw@127.0.0.1:1/none")
     sealing.create_key_file(tmp_path / "keys")
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert "DATABASE_URL" in errors or "PORTAL_KEYS_FILE" in errors
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert said.startswith("PORTAL UNKNOWN - ")
+    assert "DATABASE_URL" in said or "PORTAL_KEYS_FILE" in said
     assert "Traceback" not in errors
-    assert "s3cret-pw" not in errors
+    assert "s3cret-pw" not in said + errors
 
 
 @pytest.mark.parametrize("url", ["mysql://x/y", "portal.db", ""])

@@ -23,6 +23,7 @@ def list_keys(in_json: bool) -> None:
     for row in ApiKey.select().order_by(ApiKey.name):
         configs = ", ".join(allowed.token_config.name for allowed in row.token_configs)
         shown.append({"name": row.name, "begins": row.hint, "configs": configs, "may_send": row.may_send,
+                      "may_watch": row.may_watch,
                       "networks": row.networks, "ends_at": row.ends_at, "used_at": row.used_at,
                       "used_from": row.used_from, "handed_out": api_keys.handed_out(row)})  # fmt: skip
     show_all(shown, in_json)
@@ -32,12 +33,19 @@ def list_keys(in_json: bool) -> None:
 @click.argument("name")
 @click.option("--config", "configs", multiple=True, metavar="CONFIG", help="Whose tokens it may borrow; repeatable.")
 @click.option("--may-send", is_flag=True, help="Mail may be sent with it.")
+@click.option("--may-watch", is_flag=True, help="It may ask for health.")
 @click.option("--networks", default="", help="Where it may come from, such as 10.1.0.0/16; default: anywhere.")
 @click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="When it ends (UTC); default: never.")
 @click.option("--comment", default="")
 @with_portal
 def add(
-    name: str, configs: tuple[str, ...], may_send: bool, networks: str, ends: datetime | None, comment: str
+    name: str,
+    configs: tuple[str, ...],
+    may_send: bool,
+    may_watch: bool,
+    networks: str,
+    ends: datetime | None,
+    comment: str,
 ) -> None:
     """Make a key and print it, once."""
     entered = api_keys.Fields(
@@ -45,6 +53,7 @@ def add(
         configs=[TokenConfig.named(config) for config in configs],
         networks=networks,
         may_send=may_send,
+        may_watch=may_watch,
         ends_at=ends.replace(tzinfo=UTC) if ends else None,
         comment=comment,
     )

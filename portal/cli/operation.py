@@ -4,13 +4,15 @@ import sys
 from contextlib import ExitStack
 
 import click
+from peewee import DatabaseError
 
-from portal import embedded, health, log, settings, startup, users
+from portal import check_up, embedded, log, settings, startup, users
 from portal.adapters import tls
+from portal.cli import nagios
 from portal.cli.common import now
 from portal.config import Config, from_environment, parse_bind
 from portal.db import connected
-from portal.errors import ConfigError
+from portal.errors import PortalError
 from portal.jobs import MAIL, OUT, TOKENS
 from portal.sandbox import addresses, part, seed
 from portal.supervisor import Part, listen, listen_locally, only_one, supervise
@@ -159,17 +161,17 @@ def upgrade() -> None:
 
 @click.command()
 def check() -> None:
-    """Check configuration, keys, database, Redis and clock."""
-    startup.start(from_environment())
-    click.echo("Configuration, keys and database: good")
-    with connected():
-        parts = health.parts(now())
-    for found in parts[1:]:
-        remedy = f" {found.state.remedy}" if found.state.remedy else ""
-        at = f" {found.state.at:%Y-%m-%d %H:%M:%S}Z" if found.state.at else ""
-        click.echo(f"{found.name}: {found.state.name}, {found.state.word}{at}{'.' if remedy else ''}{remedy}")
-    if broken := [found.name for found in parts if found.state.tone == "broken"]:
-        raise ConfigError(f"not in good order: {', '.join(broken)}")
+    """Check everything, as a plugin of Nagios or Icinga: exit 0 good, 1 warning, 2 critical, 3 unknown."""
+    try:
+        startup.start(from_environment())
+        with connected():
+            found = check_up.look(now())
+    except (PortalError, DatabaseError) as error:
+        click.echo(f"PORTAL UNKNOWN - {' '.join(str(error).split())}")
+        raise click.exceptions.Exit(3) from None
+    for line in nagios.lines(found):
+        click.echo(line)
+    raise click.exceptions.Exit(nagios.EXIT[found.tone])
 
 
 commands = (run, web, worker, clock, push, submission, upgrade, check)

@@ -22,6 +22,7 @@ class ApiKeyForm(Form):
     )
     configs = SelectMultipleField("Tokens of", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
     may_send = BooleanField("May send mail", description="By the submission listener and POST /api/v1/messages.")
+    may_watch = BooleanField("May ask for health", description="GET /api/v1/health, for monitoring.")
     networks = StringField(
         "Networks",
         description="Where it may come from, such as 10.1.0.0/16, 127.0.0.1. Empty: anywhere.",
@@ -41,6 +42,7 @@ class ApiKeyForm(Form):
             configs=list(TokenConfig.select().where(TokenConfig.id.in_(ids)).order_by(TokenConfig.name)),
             networks=text(self.networks.data),
             may_send=bool(self.may_send.data),
+            may_watch=bool(self.may_watch.data),
             ends_at=datetime.combine(day, time(), UTC) if day else None,
             comment=text(self.comment.data),
         )

@@ -45,10 +45,12 @@ def up(migrator, db):
     migrator.migrate(migrator.add_column('notice', 'known_until', DateTimeField(null=True)))
     migrator.migrate(migrator.add_column('notice', 'known_by', CharField(max_length=100, default='')))
     migrator.migrate(migrator.add_column('notice', 'known_comment', CharField(max_length=250, default='')))
+    migrator.migrate(migrator.add_column('api_key', 'may_watch', BooleanField(default=False)))
     migrator.migrate(migrator.add_column('provider_host', 'clock_differs', IntegerField(null=True)))
 
 
 def down(migrator, db):
+    migrator.migrate(migrator.drop_column('api_key', 'may_watch'))
     migrator.migrate(migrator.drop_column('provider_host', 'clock_differs'))
     migrator.migrate(migrator.drop_column('notice', 'known_comment'))
     migrator.migrate(migrator.drop_column('notice', 'known_by'))

@@ -22,6 +22,8 @@ class ApiKey(Row):
     networks = TextField(default="")
     #: Whether mail may be sent with it.
     may_send = BooleanField(default=False)
+    #: Whether it may ask how it stands.
+    may_watch = BooleanField(default=False)
     #: NULL: no end.
     ends_at = UtcField(null=True)
     comment = CharField(max_length=250, default="")

@@ -17,6 +17,7 @@ from portal import (
     access,
     api_keys,
     borrowing,
+    check_up,
     guessing,
     hand_outs,
     lending,
@@ -126,6 +127,16 @@ def send() -> Response:
     )  # fmt: skip
     row = submitting.submit(handed, now=g.now)
     return _json({"id": row.key, "message_id": row.message_id}, 202)
+
+
+@bp.get("/health")
+@access.public
+def how_it_stands() -> Response:
+    """Each broken thing with its cause; 200 however it stands."""
+    caller = _caller()
+    if caller.key:
+        api_keys.require_watching(caller.key, caller.place, now=g.now)
+    return _json(check_up.look(g.now).as_facts())
 
 
 @bp.get("/openapi.json")

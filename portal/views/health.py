@@ -1,9 +1,9 @@
 """For load balancers and monitoring: no login, no details."""
 
-from flask import Blueprint, g
+from flask import Blueprint, Response, g
 from peewee import DatabaseError
 
-from portal import access, health
+from portal import access, health, metrics
 from portal.db import connected
 from portal.errors import ConfigError
 
@@ -15,6 +15,13 @@ bp = Blueprint("health", __name__)
 def alive() -> tuple[str, int]:
     """The web server answers."""
     return "ok\n", 200
+
+
+@bp.get("/metrics")
+@access.public
+def for_prometheus() -> Response:
+    """Numbers without names; who scrapes has no login."""
+    return Response(metrics.exposition(g.now), content_type=metrics.CONTENT_TYPE)
 
 
 @bp.get("/readyz")

@@ -29,9 +29,9 @@ def page_of(kind: str, row_id: int) -> str:
 
 def mended_at(banner: Banner) -> str:
     """Where the one next step is done."""
-    if banner.page == "settings" and current_user.may(Role.ADMIN):
+    if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
         return url_for("settings.index")
-    if banner.page == "quarantine" and banner.about_id:
+    if banner.cause.page == "quarantine" and banner.about_id:
         return url_for("quarantine.index")
     if banner.about_kind and banner.about_id:
         return page_of(banner.about_kind, banner.about_id)

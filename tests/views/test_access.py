@@ -25,8 +25,8 @@ from tests.fakes.pages import PageClient
 
 #: The callback decides by itself: a mailbox owner who was sent a link is no user. The API asks for keys of its own.
 PUBLIC = {
-    "sessions.login", "sessions.setup", "health.alive", "health.ready", "static", "sign_ins.owner", "callback.answer",
-    "api.token", "api.send", "api.description",
+    "sessions.login", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "static", "sign_ins.owner", "callback.answer",
+    "api.token", "api.send", "api.how_it_stands", "api.description",
 }  # fmt: skip
 ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, "row_id": 1, "run_id": 1, "user_id": 1,
                                 "secret_id": 1, "draft_id": 1, "message_id": 1, "call_id": 1, "notice_id": 1, "kind": "mail-account"}  # fmt: skip

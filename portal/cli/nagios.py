@@ -1,0 +1,53 @@
+"""What ``check`` prints: one line with performance data, then a line for each thing (monitoring-plugins.org)."""
+
+from portal.check_up import CheckUp
+from portal.health import Part
+from portal.notices import Banner
+from portal.tone import Tone
+
+EXIT = {Tone.GOOD: 0, Tone.WARNING: 1, Tone.BROKEN: 2}
+_WORD = {Tone.GOOD: "OK", Tone.WARNING: "WARNING", Tone.BROKEN: "CRITICAL"}
+
+
+def lines(found: CheckUp) -> list[str]:
+    """The first is what a monitoring system shows; a bar in it would begin the performance data."""
+    first = f"PORTAL {_WORD[found.tone]} - {_summary(found)}".replace("|", "/")
+    parts = [f"{_WORD.get(part.state.tone, 'OK')}: {_part(part)}" for part in found.parts]
+    problems = [_problem(one, found.is_known(one)) for one in found.problems]
+    return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in [*problems, *parts])]
+
+
+def _summary(found: CheckUp) -> str:
+    texts = [one.text.rstrip(".") for one in found.problems if not found.is_known(one)]
+    missing = [name for name in found.silent if not any(name.split()[0] in text for text in texts)]
+    texts += [f"not in good order: {', '.join(missing)}"] if missing else []
+    if not texts:
+        return f"{found.tokens.good} tokens good, {found.mail_accounts[0]} mail accounts fetched"
+    return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
+
+
+def _problem(one: Banner, known: bool) -> str:
+    word = "known" if known else _WORD[one.tone]
+    still = f" Standing still: {', '.join(one.standing_still)}." if one.standing_still else ""
+    return f"{word}: {one.text}{still} {one.remedy[0]}"
+
+
+def _part(part: Part) -> str:
+    at = f" {part.state.at:%Y-%m-%d %H:%M:%S}Z" if part.state.at else ""
+    remedy = f". {part.state.remedy}" if part.state.remedy else ""
+    return f"{part.name} {part.state.word}{at}{remedy}"
+
+
+def _performance(found: CheckUp) -> str:
+    fetched, well = found.mail_accounts
+    values = {
+        "tokens_good": found.tokens.good,
+        "tokens_troubled": found.tokens.troubled,
+        "tokens_broken": found.tokens.broken,
+        "mail_accounts_fetched": fetched,
+        "mail_accounts_failing": fetched - well,
+        "broken": found.count(Tone.BROKEN),
+        "warnings": found.count(Tone.WARNING),
+        **{f"due_{what.replace(' ', '_')}": count for what, count in found.due.items()},
+    }
+    return " ".join(f"{name}={value}" for name, value in values.items())
