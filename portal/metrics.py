@@ -29,14 +29,15 @@ from portal.tone import Tone
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: What a tally is called here, and what it counts.
 _COUNTED = {
-    "refresh": ("portal_token_refresh", "Renewals of tokens"),
-    "fetch": ("portal_fetch", "Fetches of mail accounts"),
-    "message": ("portal_message", "Messages fetched"),
-    "send": ("portal_send", "Messages handed to an outbound server for the last time"),
-    "call": ("portal_web_service_call", "Calls of web services"),
-    "notice": ("portal_notice", "Notices opened"),
+    "refresh": ("portal_token_refreshes", "Renewals of tokens"),
+    "fetch": ("portal_fetches", "Fetches of mail accounts"),
+    "message": ("portal_messages", "Messages fetched"),
+    "send": ("portal_sent", "Messages handed to an outbound server for the last time"),
+    "call": ("portal_web_service_calls", "Calls of web services"),
+    "notice": ("portal_notices_opened", "Notices opened"),
 }
-_TIMED = ("refresh", "fetch", "call")
+_TIMED = {"refresh": "portal_token_refresh_seconds", "fetch": "portal_fetch_seconds",
+          "call": "portal_web_service_call_seconds"}  # fmt: skip
 
 
 def exposition(now: datetime) -> bytes:
@@ -127,11 +128,11 @@ def _fullest() -> dict[str, float]:
 def _tallies() -> Iterator[Metric]:
     rows = list(Tally.select().order_by(Tally.name, Tally.outcome))
     for name, (metric, help_text) in _COUNTED.items():
-        counter = CounterMetricFamily(f"{metric}s", f"{help_text}, by outcome", labels=["outcome"])
+        counter = CounterMetricFamily(metric, f"{help_text}, by outcome", labels=["outcome"])
         mine = [row for row in rows if row.name == name]
         for row in mine:
             counter.add_metric([row.outcome], row.count)
         yield counter
         if name in _TIMED:
             took, count = sum(row.seconds for row in mine), sum(row.count for row in mine)
-            yield SummaryMetricFamily(f"{metric}_seconds", f"{help_text}: how long they took", count, took)
+            yield SummaryMetricFamily(_TIMED[name], f"{help_text}: how long they took", count, took)

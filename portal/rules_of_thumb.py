@@ -7,7 +7,7 @@ from portal.catalogue import Cause
 from portal.models import Token
 
 #: Causes that say no more than that it is over; any other knows better than a rule of thumb.
-_VAGUE = ("google-token-revoked", "refresh-token-refused", "grant-malformed", "unknown")
+_VAGUE = ("google-token-revoked", "refresh-token-refused", "unknown")
 _SEVEN_DAYS = (timedelta(days=6, hours=12), timedelta(days=7, hours=12))
 #: The life of one access token, with the tries behind it.
 _ONE_LIFE = (timedelta(minutes=40), timedelta(minutes=150))

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
-from portal import audit, clients, outcomes, owner_links, providers, settings
+from portal import audit, catalogue, clients, outcomes, owner_links, providers, settings
 from portal.adapters import oauth2, oidc
 from portal.adapters.oauth2 import Client, TokenAnswer
+from portal.catalogue import Where
 from portal.db import transaction
 from portal.errors import Answer, OutsideError, Refused
 from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
@@ -95,7 +96,7 @@ def begun_by_link(state: str) -> bool:
 def complete(parameters: Mapping[str, str], *, by: str, user: User | None, browser: Browser, now: datetime) -> Token:
     """Take the provider's answer (RFC 6749 section 4.1.2) and store the tokens.
 
-    Refused tells in the provider's words why not; the token in hand stays as it was.
+    Refused tells the cause, the next step and the provider's words; the token in hand stays as it was.
     """
     row = _use_up(parameters.get("state", ""), browser, by, now)
     token = row.token
@@ -105,7 +106,8 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
         owner = _owner(row, answer)
     except OutsideError as error:
         _write_failure(row, error, by, now)
-        raise
+        facts = {"mailbox": token.owner or "", "redirect_uri": settings.redirect_uri()}
+        raise type(error)(catalogue.explained(str(error), Where.PROVIDER, facts), error.answer) from error
     if row.owner_link and not owner_links.use(row.owner_link, now=now):
         raise Refused("This link was used already. Ask for a new one.")
     store(token, answer, owner, by=by, user=user, now=now)

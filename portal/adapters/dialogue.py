@@ -35,6 +35,6 @@ class Dialogue:
         return said
 
     def _add(self, who: str, said: bytes) -> None:
-        for line in self.masked(said).decode("utf-8", "replace").splitlines():
+        for line in filter(None, self.masked(said).decode("utf-8", "replace").splitlines()):
             plain = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
             self.lines.append(f"{who}: {plain[:_LONGEST]}")

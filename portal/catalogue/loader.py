@@ -127,13 +127,21 @@ def _filled(text: str, facts: Mapping[str, str]) -> str:
 
 
 def recognise(words: str, where: Where) -> Cause:
-    """The cause that most speaks for; ``unknown`` when nothing does."""
+    """The cause that most speaks for, the first of equals in the order of the files; ``unknown`` when nothing does."""
     best, most = named(UNKNOWN), 0
     for cause in every():
         weight = max((sign.weight(words, where) for sign in cause.signs), default=0)
         if weight > most:
             best, most = cause, weight
     return best
+
+
+def explained(words: str, where: Where, facts: Mapping[str, str]) -> str:
+    """The cause with its next step, and the words behind it; the words alone when they are not known."""
+    cause = recognise(words, where)
+    if cause.name == UNKNOWN:
+        return words
+    return f"{cause.title}. {cause.steps(facts)[0]} They say: {words}".replace("`", "")
 
 
 def named(name: str) -> Cause:

@@ -27,6 +27,8 @@ class FakeProvider:
         self.requests: list[dict[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.replies: dict[str, Reply] = {}
+        #: What it says of the time. None: the machine's own.
+        self.date: str | None = None
         self.only: tuple[str, str] | None = None
         self.unknown = (401, b'{"error": "invalid_client"}')
         self.arrived = threading.Semaphore(0)
@@ -69,6 +71,9 @@ class FakeProvider:
 
     def _handler(fake) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - self is the request below
         class Handler(BaseHTTPRequestHandler):
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return fake.date or super().date_time_string(timestamp)
+
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 form = parse_qs(self.rfile.read(length).decode())

@@ -45,6 +45,9 @@ class FakeWebServer:
                 self.end_headers()
                 self.wfile.write(text.encode())
 
+            def do_OPTIONS(self) -> None:
+                self.do_POST()
+
             def do_GET(self) -> None:
                 self.do_POST()
 

@@ -1,0 +1,42 @@
+"""What mail servers answer, word for word as far as it is on record, and the cause that is behind it."""
+
+from typing import NamedTuple
+
+from tests.fakes.scripted_mail import Script
+
+
+class Heard(NamedTuple):
+    cause: str
+    script: Script
+
+
+IMAP = [
+    Heard("imap-sign-in-refused-by-microsoft", {"AUTHENTICATE": "NO AUTHENTICATE failed."}),
+    Heard("mailbox-not-connected", {"LIST": "BAD User is authenticated but not connected.", "SELECT": "BAD User is authenticated but not connected."}),
+    Heard("gmail-refuses-token", {"AUTHENTICATE": "NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)"}),
+    Heard("sign-in-refused", {"AUTHENTICATE": "NO [AUTHENTICATIONFAILED] Authentication failed."}),
+    Heard("too-many-connections", {"AUTHENTICATE": "NO [ALERT] Too many simultaneous connections. (Failure)"}),
+    Heard("server-throttles", {"LIST": "BAD Request is throttled. Suggested Backoff Time: 9000 milliseconds", "SELECT": "BAD Request is throttled. Suggested Backoff Time: 9000 milliseconds"}),
+    Heard("token-ended-in-session", {"LIST": "* BYE Session invalidated - AccessTokenExpired", "SELECT": "* BYE Session invalidated - AccessTokenExpired"}),
+    Heard("gmail-imap-disabled", {"AUTHENTICATE": "NO [ALERT] Your account is not enabled for IMAP use. Please visit your Gmail settings page and enable your account for IMAP access. (Failure)"}),
+    Heard("folder-missing", {"LIST": "NO [NONEXISTENT] Unknown Mailbox: Tickets", "SELECT": "NO [NONEXISTENT] Unknown Mailbox: Tickets"}),
+    Heard("server-says-unavailable", {"LIST": "NO [UNAVAILABLE] Server Unavailable. 15", "SELECT": "NO [UNAVAILABLE] Server Unavailable. 15"}),
+    Heard("connection-reset", {"AUTHENTICATE": None}),
+]  # fmt: skip
+
+POP3 = [
+    Heard("pop3-sign-in-refused-by-microsoft", {"AUTH": "-ERR Authentication failure: unknown user name or bad password."}),
+    Heard("mailbox-not-connected", {"STAT": "-ERR User is authenticated but not connected."}),
+    Heard("mailbox-in-use", {"STAT": "-ERR [IN-USE] Unable to lock maildrop: Mailbox is locked by POP server"}),
+    Heard("login-delay", {"AUTH": "-ERR [LOGIN-DELAY] minimum time between mail checks not yet passed"}),
+]  # fmt: skip
+
+SMTP = [
+    Heard("smtp-auth-disabled", {"AUTH": "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information."}),
+    Heard("smtp-sign-in-refused-by-microsoft", {"AUTH": "535 5.7.3 Authentication unsuccessful [FR0P281CA0001.DEUP281.PROD.OUTLOOK.COM]"}),
+    Heard("gmail-refuses-token", {"AUTH": "535-5.7.8 Username and Password not accepted. For more information, go to\r\n535 5.7.8  https://support.google.com/mail/?p=BadCredentials"}),
+    Heard("smtp-token-too-short", {"AUTH": "501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon"}),
+    Heard("too-many-connections", {"AUTH": "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information."}),
+    Heard("server-throttles", {"AUTH": "454 4.7.0 Too many login attempts, please try again later."}),
+    Heard("sign-in-wanted", {"MAIL": "530 5.7.57 Client not authenticated to send mail."}),
+]  # fmt: skip

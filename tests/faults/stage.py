@@ -1,0 +1,98 @@
+"""A fault is made for real, the portal works as it always does, and then it has to say what is wrong."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from portal import catalogue, fetching, notices, refreshing, sending
+from portal.errors import OutsideError
+from portal.models import MailAccount, Notice, OutboundProfile, Row, Token, TokenConfig
+from portal.run_keeping import Watch
+from portal.sending import Pace
+from portal.tone import Tone
+from tests.builders import make_message, make_token
+from tests.conftest import Run
+from tests.fakes.pages import PageClient
+
+MINUTE = timedelta(minutes=1)
+#: How each kind is called in addresses and on the command line.
+_WORDS = {"token": "token", "token configuration": "token-config", "mail account": "mail-account",
+          "outbound profile": "outbound", "web service": "web-service", "destination": "destination"}  # fmt: skip
+
+
+@dataclass
+class Stage:
+    """``began`` is the moment at which the fault is there; the portal works for a quarter of an hour after it."""
+
+    run: Run
+    alice: PageClient
+    began: datetime
+    folder: Path
+    certificates: Path
+
+    def token(self, config: TokenConfig, **facts: Any) -> Token:
+        return make_token(config, **{"signed_in_at": self.began - 50 * MINUTE, "life": timedelta(days=1), **facts})
+
+    def renew(self, token: Token) -> None:
+        """As the clock would, at the beginning, when a refusal is confirmed, and once more."""
+        for minutes in (0, 6, 12):
+            now = self.began + minutes * MINUTE
+            Token.update(look_at=now).where(Token.id == token.id, Token.refused_at.is_null()).execute()
+            with suppress(OutsideError):
+                refreshing.renew_if_due(token.id, now=now)
+
+    def fetch(self, account: MailAccount) -> None:
+        for minutes in (0, 6, 12):
+            now = self.began + minutes * MINUTE
+            MailAccount.update(look_at=now).where(MailAccount.id == account.id).execute()
+            fetching.fetch(account.id, Watch(clock=lambda now=now: now))  # type: ignore[misc]
+
+    def send(self, profile: OutboundProfile) -> None:
+        make_message(profile, at=self.began)
+        for minutes in (0, 6, 12):
+            now = self.began + minutes * MINUTE
+            OutboundProfile.update(look_at=None).execute()
+            with suppress(OutsideError):
+                sending.send(profile.id, Pace(clock=lambda now=now: now))  # type: ignore[misc]
+
+    def is_named(self, row: Row, cause: str, *, in_notice: str | None = None, reference: str = "") -> None:
+        """By the notice, on the page and on the command line: cause, level and remedy."""
+        expected = catalogue.named(cause)
+        assert expected.name == cause, f"the catalogue has no {cause}"
+        self.is_noticed(in_notice or cause)
+        kind, name = _WORDS[row.kind], reference or str(row.name)  # type: ignore[attr-defined]
+        page = self.alice.submit(f"/diagnosis/{kind}/{row.id}", {}).text
+        assert f"{expected.title}." in page, page[page.find("Diagnosis of") :]
+        assert _beginning(expected.remedy[0]) in page
+        found = json.loads(self.run(kind, "diagnose", name, "--json", code=1).stdout)
+        fault = next(step for step in found["steps"] if step["result"] != "good")
+        assert (found["cause"], fault["result"]) == (cause, expected.tone.value)
+        assert fault["remedy"][0].startswith(_beginning(expected.remedy[0]))
+        assert fault["words"]
+
+    def is_noticed(self, cause: str) -> None:
+        """One notice, at the cause's level, with its remedy."""
+        expected = catalogue.named(cause)
+        notices.keep(self.began + 25 * MINUTE)
+        found = [(row.cause, row.tone, row.text, row.words) for row in Notice.select()]
+        assert [(*one[:2],) for one in found] == [(cause, expected.tone)], found
+        row = Notice.get()
+        assert row.remedy.startswith(_beginning(expected.remedy[0]))
+        assert row.tone is Tone.BROKEN or not expected.temporary or row.tone is Tone.WARNING
+
+
+def _beginning(step: str) -> str:
+    """Up to the first place that is filled in, or the first command."""
+    return step.partition("{")[0].partition("`")[0].strip()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+#: Makes the fault, and works.
+Arrange = Callable[[Stage], Row]
