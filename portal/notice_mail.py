@@ -58,7 +58,11 @@ def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> Emai
 
 def _subject(kind: Kind, rows: list[Notice]) -> str:
     if len(rows) == 1:
-        word = {Kind.OPENED: rows[0].tone.value.capitalize(), Kind.REMINDER: "Still", Kind.CLOSED: "Well again"}[kind]
+        word = {
+            Kind.OPENED: rows[0].tone.value.capitalize(),
+            Kind.REMINDER: "Still",
+            Kind.CLOSED: "Well again; it was",
+        }[kind]
         return f"{word}: {rows[0].text}"
     if kind is Kind.CLOSED:
         return f"{len(rows)} notices are over"

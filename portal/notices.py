@@ -93,6 +93,7 @@ def keep(now: datetime) -> None:
     """Twice a minute, open a notice for what is new and close those that are over; who listens is told."""
     if not leading.is_turn("notices", _EVERY, now):
         return
+    outages.note_alive(now)
     there = {outage.key: (outage, of_machine) for outage, of_machine in _everything(now) if outage.announced}
     open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     for key, (outage, of_machine) in there.items():

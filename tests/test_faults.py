@@ -562,8 +562,9 @@ def test_a_silent_clock_is_told(stage: Stage) -> None:
 def test_silent_workers_and_redis_are_told(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, cause: str, alive: dict[str, list[str]] | None
 ) -> None:
-    from portal import jobs
+    from portal import jobs, notices
 
+    notices.keep(stage.began)
     monkeypatch.setattr(jobs, "workers", lambda now: alive)
     stage.is_noticed(cause)
 

@@ -8,6 +8,7 @@ from portal.cli import (
     api_keys,
     destinations,
     mail_accounts,
+    notices,
     operation,
     outbound,
     sendmail,
@@ -38,6 +39,7 @@ for command in (*operation.commands, users.user, settings.settings, token_config
 for group in (mail_accounts.mail_account, destinations.destination, outbound.outbound, web_services.web_service):
     portal.add_command(group)
 portal.add_command(api_keys.api_key)
+portal.add_command(notices.notice)
 portal.add_command(sendmail.sendmail)
 
 

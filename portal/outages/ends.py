@@ -89,7 +89,10 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
     alive = Token.refused_at.is_null() & Token.refresh_token.is_null(False) & Token.signed_in_at.is_null(False)
     here = (TokenConfig.validity == Validity.VALID) & (TokenConfig.flow == Flow.AUTHORIZATION_CODE)
     unasked = TokenConfig.credentials_refused_at.is_null()
-    tokens = Token.select(Token, TokenConfig).join(TokenConfig).where(alive, here, unasked)
+    # The database leaves out nearly all of them: there may be tens of thousands.
+    idle = Token.refresh_token_used_at <= idle_limit - _shortest_idle_life()
+    near = (Token.refresh_token_expires_at <= limit) | TokenConfig.in_testing | idle
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).where(alive, here, unasked, near).order_by(Token.id)
     endings = [(token, *ending) for token in tokens if (ending := _ending(token, limit, idle_limit, now))]
     return [
         Outage(
@@ -103,6 +106,12 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
         )
         for token, cause, word, at in endings
     ]
+
+
+def _shortest_idle_life() -> timedelta:
+    """Of all providers that end what nobody uses."""
+    lives = [template.refresh_token_idle_life for template in providers.offered()]
+    return min((life for life in lives if life), default=timedelta(days=36500))
 
 
 def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) -> tuple[str, str, datetime] | None:

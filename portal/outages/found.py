@@ -24,7 +24,7 @@ def of_rows(now: datetime) -> list[Outage]:
 
 def of_machine(now: datetime) -> list[Outage]:
     """What is seen by looking: Redis, workers, disks."""
-    return ordered([*machine.silent_workers(now), *machine.full_disks()])
+    return ordered([*machine.silent_parts(now), *machine.full_disks()])
 
 
 def ordered(outages: list[Outage]) -> list[Outage]:

@@ -25,24 +25,44 @@ from portal.tone import Tone
 def silent_clock(now: datetime) -> list[Outage]:
     """One that has never run is not missed here: Status and ``check`` speak of it."""
     beat = Heartbeat.get_or_none(Heartbeat.name == health.CLOCK)
-    if beat is None or health.clock(now).state.tone is Tone.GOOD:
+    if beat is None or now - beat.at < settings.notice_after():
         return []
     return [_outage("clock", "clock-silent", "The clock is silent.", beat.at)]
 
 
-def silent_workers(now: datetime) -> list[Outage]:
-    """Redis and the workers; without Redis nobody knows of workers."""
-    parts = {part.name: part for part in health.parts(now) if part.state.tone is Tone.BROKEN}
+def note_alive(now: datetime) -> None:
+    """Write down who was alive at this moment: a restart that takes a minute is nobody's business."""
+    silent = {key for key, _, _ in _silent(now)}
+    for key in _ALIVE.keys() - silent:
+        Heartbeat.insert(name=_ALIVE[key], holder="", at=now).on_conflict(
+            conflict_target=[Heartbeat.name], update={Heartbeat.at: now}
+        ).execute()
+
+
+#: By what each was last seen alive.
+_ALIVE = {"redis": "redis seen", "workers": "workers seen", "listener": "listener seen"}
+
+
+def silent_parts(now: datetime) -> list[Outage]:
+    """Redis, workers and the listener, once they have been silent for longer than trouble that passes by itself."""
+    silent = _silent(now)
+    if not silent:
+        return []
+    seen = {beat.name: beat.at for beat in Heartbeat.select().where(Heartbeat.name.in_(list(_ALIVE.values())))}
+    patience = settings.notice_after()
+    found = [(key, cause, text, seen.get(_ALIVE[key])) for key, cause, text in silent]
+    return [_outage(key, cause, text, at) for key, cause, text, at in found if at and now - at >= patience]
+
+
+def _silent(now: datetime) -> list[tuple[str, str, str]]:
+    """Key, cause and text of each; without Redis nobody knows of workers."""
+    parts = {part.name for part in health.parts(now) if part.state.tone is Tone.BROKEN}
     if "Redis" in parts:
-        return [_outage("redis", "redis-silent", "Redis does not answer.", None)]
-    queues = [name.removeprefix("Workers for ") for name in parts if name.startswith("Workers for ")]
-    found = []
-    if queues:
-        text = f"No worker is alive for {', '.join(queues)}."
-        found.append(_outage("workers", "workers-silent", text, None))
+        return [("redis", "redis-silent", "Redis does not answer.")]
+    queues = [name.removeprefix("Workers for ") for name in sorted(parts) if name.startswith("Workers for ")]
+    found = [("workers", "workers-silent", f"No worker is alive for {', '.join(queues)}.")] if queues else []
     if "Listener" in parts:
-        since = parts["Listener"].state.at
-        found.append(_outage("listener", "listener-silent", "The listener for push is silent.", since))
+        found.append(("listener", "listener-silent", "The listener for push is silent."))
     return found
 
 

@@ -130,7 +130,7 @@ def _since(row: MailAccount | OutboundProfile | WebService) -> datetime:
 def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Outage]:
     """Mailboxes that nobody has fetched for several of their intervals, and nothing says why."""
     usual, times = settings.fetch_interval(), settings.not_fetched_times()
-    late = [row for row in _fetchable() if _token_id(row) not in resting and row.name not in covered]
+    late = [row for row in _fetchable(now - _LATE) if _token_id(row) not in resting and row.name not in covered]
     late = [row for row in late if _is_late(row, usual, times, now)]
     if not late:
         return []
@@ -147,12 +147,13 @@ def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Out
     ]
 
 
-def _fetchable() -> list[MailAccount]:
-    """Valid accounts that sign in by password or with a token that is there and in use."""
+def _fetchable(before: datetime) -> list[MailAccount]:
+    """Valid accounts that sign in by password or with a token in use, and that nobody has fetched since then."""
     rows = MailAccount.select(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
     in_use = (TokenConfig.validity == Validity.VALID) & Token.obtained_at.is_null(False)
     ready = (MailAccount.validity == Validity.VALID) & (MailAccount.token.is_null() | in_use)
-    return list(rows.where(ready).order_by(MailAccount.name))
+    unfetched = MailAccount.fetched_at.is_null() | (MailAccount.fetched_at < before)
+    return list(rows.where(ready, unfetched, MailAccount.changed_at < before).order_by(MailAccount.name))
 
 
 def _is_late(row: MailAccount, usual: timedelta, times: int, now: datetime) -> bool:

@@ -21,8 +21,10 @@ class TokensOut:
 def of_tokens(now: datetime) -> TokensOut:
     """A client that the provider rejects is one outage, however many tokens it has; so is a host that fails."""
     found: dict[str, Outage] = {}
-    resting, dependants, patience = set(), _dependants(), settings.notice_after()
-    for token in _suspects(now):
+    suspects = _suspects(now)
+    resting, patience = set(), settings.notice_after()
+    dependants = _dependants() if suspects else {}
+    for token in suspects:
         outage = _outage(token, now)
         if outage is None:
             continue
@@ -118,13 +120,12 @@ def facts_of(token: Token) -> dict[str, str]:
 
 def never_requested() -> list[Outage]:
     """Tokens that something waits for and that nobody has signed in: seen on Home, told to nobody."""
-    dependants = _dependants()
     rows = Token.select(Token, TokenConfig).join(TokenConfig)
-    waiting = rows.where(
-        Token.id.in_(list(dependants)), Token.obtained_at.is_null(), Token.failing_since.is_null(),
+    waiting = list(rows.where(
+        _is_needed(), Token.obtained_at.is_null(), Token.failing_since.is_null(),
         TokenConfig.validity == Validity.VALID, TokenConfig.credentials_refused_at.is_null(),
-    ).order_by(TokenConfig.name)  # fmt: skip
-    cause = catalogue.named("token-never-requested")
+    ).order_by(TokenConfig.name))  # fmt: skip
+    dependants, cause = _dependants() if waiting else {}, catalogue.named("token-never-requested")
     return [
         Outage(
             f"token {token.id} never requested", f"“{token.name}” waits for its first sign-in.", cause, None,
@@ -171,6 +172,12 @@ def _suspects(now: datetime) -> list[Token]:
         .where(Token.signed_in_at.is_null(False), TokenConfig.validity == Validity.VALID, trouble)
         .order_by(TokenConfig.name, Token.id)
     )
+
+
+def _is_needed() -> Any:
+    """For a query: something that is valid signs in with the token."""
+    needed = [model.select(model.token).where(model.validity == Validity.VALID) for model, _ in _KINDS]
+    return Token.id.in_(needed[0]) | Token.id.in_(needed[1]) | Token.id.in_(needed[2])
 
 
 _KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, ""), (OutboundProfile, "outbound profile "),

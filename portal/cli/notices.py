@@ -1,0 +1,68 @@
+"""``notice``: what lasts, what is over, and what somebody knows of."""
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from portal import notices
+from portal.cli.common import actor, as_json, now, show_all, with_portal
+from portal.errors import NotFound
+from portal.models import Notice
+from portal.notices import Banner
+
+_MOST = 1000
+
+
+@click.group()
+def notice() -> None:
+    """Notices: outages and warnings, from their first sight to their end."""
+
+
+@notice.command("list")
+@click.option("--over", is_flag=True, help="Those that have ended, the latest first.")
+@as_json
+@with_portal
+def list_notices(over: bool, in_json: bool) -> None:
+    """List what lasts, most urgent first."""
+    moment = now()
+    rows = notices.history(1, _MOST) if over else notices.lasting(moment)
+    show_all([_of_row(row) if isinstance(row, Notice) else _of_banner(row) for row in rows], in_json)
+
+
+def _of_banner(one: Banner) -> dict[str, Any]:
+    row = one.notice
+    return {
+        "id": row.id if row else None,
+        "level": one.tone.value,
+        "cause": one.cause.name,
+        "text": one.text,
+        "since": one.since,
+        "standing_still": ", ".join(one.standing_still),
+        "known_until": row.known_until if row else None,
+        "next_step": one.remedy[0],
+    }
+
+
+def _of_row(row: Notice) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "level": row.tone.value,
+        "cause": row.cause,
+        "text": row.text,
+        "opened_at": row.opened_at,
+        "closed_at": row.closed_at,
+    }
+
+
+@notice.command()
+@click.argument("notice_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+@click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 2160))
+@click.option("--comment", default="")
+@with_portal
+def acknowledge(notice_id: int, hours: int, comment: str) -> None:
+    """Say that it is known: no banner and no reminders for so long."""
+    row: Notice | None = Notice.get_or_none(Notice.id == notice_id)
+    if row is None:
+        raise NotFound("There is no such notice.")
+    notices.acknowledge(row, now() + timedelta(hours=hours), comment, actor=actor(), now=now())

@@ -1,0 +1,17 @@
+"""A part of the bench of thirty days, small enough for every day."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench.thirty_days import simulate
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+def test_no_alarm_is_false_and_no_death_is_missed(tmp_path: Path) -> None:
+    report = simulate(tmp_path, days=1.5, mailboxes=40)
+    assert report.deaths >= 1
+    assert report.short >= 10
+    assert (report.false_alarms, report.missed) == ([], []), report
+    assert report.opened <= report.deaths + report.long
