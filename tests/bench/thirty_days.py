@@ -221,11 +221,11 @@ def _refused(error: str, words: str) -> Refused:
     return Refused(str(answer), answer)
 
 
-def simulate(folder: Path, *, days: float, mailboxes: int, seed: int = 1) -> Report:
-    """``folder`` takes the destinations; the database is bound and empty."""
+def simulate(folder: Path, *, days: float, mailboxes: int, density: float = 1.0, seed: int = 1) -> Report:
+    """``folder`` takes the destinations; the database is bound and empty. ``density``: of troubles, beside the usual."""
     world = World(folder, random.Random(seed))
     _populate(world, mailboxes)
-    _plan(world, days)
+    _plan(world, days, density)
     report = Report(days, mailboxes)
     report.short = sum(one.is_short for one in world.troubles)
     report.deaths = sum(one.is_death for one in world.troubles)
@@ -286,12 +286,12 @@ def _populate(world: World, mailboxes: int) -> None:
         world.accounts.append(MailAccount.get_by_id(account.id))
 
 
-def _plan(world: World, days: float) -> None:
+def _plan(world: World, days: float, density: float) -> None:
     """So many troubles a day: short ones, long ones, and deaths; those of one thing do not overlap."""
     dice, end = world.random, NOW + days * DAY
     wanted = [("short", 12), ("long", 1.5), ("death", 1.5)]
     for what, per_day in wanted:
-        for _ in range(int(per_day * days)):
+        for _ in range(int(per_day * days * density)):
             kind = dice.choice(list(DEATHS if what == "death" else PASSING))
             lasts = dice.uniform(1, 9) if what == "short" else dice.uniform(25, 240)
             if what == "death":
@@ -301,7 +301,7 @@ def _plan(world: World, days: float) -> None:
             begins = NOW + timedelta(minutes=dice.uniform(30, max(days * 1440 - lasts - 90, 31)))
             begins = begins.replace(second=0, microsecond=0)
             one = Trouble(kind, _struck(world, kind), begins, begins + timedelta(minutes=int(lasts) or 1))
-            if one.ends < end and not any(_near(one, other) for other in world.troubles):
+            if one.ends < end and not any(_near(world, one, other) for other in world.troubles):
                 world.troubles.append(one)
 
 
@@ -318,11 +318,23 @@ def _struck(world: World, kind: str) -> Any:
     return f"store{dice.randrange(4)}" if of == "destination" else "all"
 
 
-def _near(one: Trouble, other: Trouble) -> bool:
-    """One after the other of the same kind, or two at once that strike all, would be one longer trouble."""
+def _near(world: World, one: Trouble, other: Trouble) -> bool:
+    """One after the other that strike the same mailbox would be one longer trouble."""
     apart = 90 * MINUTE
     together = one.begins < other.ends + apart and other.begins < one.ends + apart
-    return together and (one.is_death == other.is_death or "all" in (one.struck, other.struck))
+    return together and bool(_mailboxes(world, one) & _mailboxes(world, other))
+
+
+def _mailboxes(world: World, one: Trouble) -> set[int]:
+    """Those that a trouble strikes."""
+    of, everyone = (PASSING | DEATHS)[one.kind], range(len(world.tokens))
+    return {
+        "token": {one.struck}, "account": {one.struck}, "all": set(everyone),
+        "host": {n for n in everyone if world.tokens[n].token_config.host == one.struck},
+        "mail host": {n for n in everyone if f"mail{n % 5}.test" == one.struck},
+        "config": {n for n in everyone if world.tokens[n].token_config.id == one.struck},
+        "destination": {n for n in everyone if f"store{n % 4}" == one.struck},
+    }[of]  # fmt: skip
 
 
 def _judge(world: World, report: Report) -> None:

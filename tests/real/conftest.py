@@ -28,6 +28,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         ),
         "isync, libsasl2-modules-kdexoauth2, msmtp, getmail6, fetchmail, neomutt and curl",
     ),
+    "promtool": (partial(shutil.which, "promtool"), "prometheus"),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }
 

@@ -1,0 +1,51 @@
+"""The metrics, the alert rules and the dashboard, held against Prometheus' own tool."""
+
+import json
+import re
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from portal import metrics
+from portal.models import Tally
+from tests.builders import NOW, make_token
+from tests.real.conftest import need
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db", "at_work")]
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy" / "prometheus-alerts.yml"
+
+
+def promtool(*arguments: str, stdin: bytes = b"") -> str:
+    need("promtool")
+    done = subprocess.run(["promtool", *arguments], input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    return done.stdout.decode() + done.stderr.decode()
+
+
+def exposed(now: datetime = NOW) -> str:
+    make_token()
+    for name in ("refresh", "fetch", "message", "send", "call", "notice"):
+        Tally.add(name, "done", seconds=1.5)
+    return metrics.exposition(now).decode()
+
+
+def test_the_alert_rules_are_good_and_go_off_when_they_should() -> None:
+    assert "14 rules found" in promtool("check", "rules", str(RULES))
+    assert "SUCCESS" in promtool("test", "rules", str(Path(__file__).parent / "alerts_test.yml"))
+
+
+def test_prometheus_has_nothing_to_say_against_the_metrics() -> None:
+    promtool("check", "metrics", stdin=exposed().encode())
+
+
+def test_rules_and_dashboard_ask_for_metrics_that_there_are() -> None:
+    there = set(re.findall(r"^# TYPE (\w+)", exposed(), re.M))
+    there |= {f"{name}_{part}" for name in there for part in ("sum", "count")}
+    dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+    asked = RULES.read_text() + " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    wanted = set(re.findall(r"\bportal_\w+", asked))
+    assert wanted
+    assert wanted <= there, wanted - there

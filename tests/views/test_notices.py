@@ -1,0 +1,192 @@
+"""Notices and diagnoses as people see them, and every page when everything is broken."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from redis import Redis
+
+from portal import jobs, notices
+from portal.models import (
+    Destination,
+    Heartbeat,
+    MailAccount,
+    Notice,
+    OutboundProfile,
+    ProviderHost,
+    Token,
+    TokenConfig,
+    UnknownAnswer,
+    WebService,
+)
+from portal.tone import Tone
+from tests.builders import (
+    OPERATOR,
+    VIEWER,
+    make_account,
+    make_call,
+    make_config,
+    make_destination,
+    make_message,
+    make_notice,
+    make_profile,
+    make_service,
+    make_token,
+)
+from tests.fakes.pages import PageClient
+from tests.fakes.provider import FakeProvider
+from tests.views.test_access import PUBLIC, rules
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_a_notice_says_what_why_and_what_to_do(alice: PageClient) -> None:
+    row = make_notice(words="invalid_grant (AADSTS50173)", remedy="Press Request new token.\nRun `dmesg`.")
+    page = alice.get(f"/notices/{row.id}")
+    for words in ("The sign-in was revoked", "invalid_grant (AADSTS50173)", "Help desk", "Press Request new token."):
+        assert words in page.text
+    assert "<code>dmesg</code>" in page.html
+
+
+def test_an_operator_acknowledges_and_takes_it_back(bob: PageClient) -> None:
+    row = make_notice()
+    assert "was refused" in bob.get("/mail-accounts").text
+    page = bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "24", "comment": "Ada is at it"})
+    assert "Known to Bob until" in page.text
+    assert "Ada is at it" in page.text
+    assert "was refused" not in bob.get("/mail-accounts").text
+    assert "known to Bob" in bob.get("/").text
+    assert "known to Bob" in bob.get("/notices").text
+    bob.submit(f"/notices/{row.id}/announce-again", {})
+    assert "was refused" in bob.get("/mail-accounts").text
+    Notice.update(closed_at=now()).execute()
+    assert "It is over already" in bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "1"}).text
+
+
+def test_a_viewer_may_look_and_not_acknowledge(charlie: PageClient) -> None:
+    row = make_notice()
+    assert "Acknowledge" not in charlie.get(f"/notices/{row.id}").text
+    charlie.post(f"/notices/{row.id}/acknowledge", {"hours": "1"}, status=403)
+
+
+def test_a_notice_that_is_gone_is_not_found(alice: PageClient) -> None:
+    assert "no such notice" in alice.get("/notices/99", 404).text
+
+
+def test_the_history_is_kept_with_how_long_it_lasted(alice: PageClient) -> None:
+    began = now() - timedelta(days=2)
+    make_notice(opened_at=began, closed_at=began + 3 * HOUR)
+    text = alice.get("/notices").text
+    assert "was broken" in text
+    assert "3 hours" in text
+
+
+def test_what_the_catalogue_does_not_know_is_counted(alice: PageClient, at_work: None) -> None:
+    config = make_config("Odd")
+    make_token(config, signed_in_at=now())
+    for number in range(3):
+        words = f"odd_error: request {number} of 127.0.0.{number} failed"
+        TokenConfig.update(credentials_refused_at=now(), credentials_answer=words).execute()
+        notices.keep(now() + number * HOUR)
+        TokenConfig.update(credentials_refused_at=None).execute()
+        notices.keep(now() + number * HOUR + HOUR / 2)
+    (row,) = UnknownAnswer.select()
+    assert row.count == 3
+    assert "Answers that the catalogue does not know" in alice.get("/notices").text
+
+
+def test_more_than_three_banners_are_counted(alice: PageClient) -> None:
+    for number in range(5):
+        make_notice(f"Thing {number} is broken.")
+    page = alice.get("/mail-accounts")
+    assert sum(div.get("role") == "alert" for div in page.all("div")) == 3
+    assert "2 more: see Home" in page.text
+
+
+def test_home_shows_what_ends_on_a_time_line(alice: PageClient) -> None:
+    from portal.models import ClientSecret
+
+    make_config("Help desk")
+    ClientSecret.update(ends_at=now() + timedelta(days=60)).execute()
+    page = alice.get("/")
+    assert "The client secret of “Help desk” ends." in page.text
+    assert "The client secret" not in alice.get("/events").text, "sixty days ahead it is on the line, and no banner"
+
+
+def test_a_diagnosis_goes_step_by_step_and_masks_every_secret(
+    alice: PageClient, provider: FakeProvider, tmp_path: Path
+) -> None:
+    token = make_token(make_config("Office", base=provider.url), signed_in_at=now())
+    page = alice.submit(f"/diagnosis/token/{token.id}", {})
+    assert "All is well." in page.text
+    assert "clocks agree" in page.text
+    provider.refuses("invalid_grant", "AADSTS50173: revoked", error_codes=[50173])
+    page = alice.submit(f"/diagnosis/token/{token.id}", {})
+    assert "The sign-in was revoked." in page.text
+    assert "sign helpdesk@example.test in again" in page.text
+
+
+@pytest.mark.parametrize("kind", ["token", "mail-account", "outbound", "web-service", "destination", "token-config"])
+def test_a_diagnosis_of_what_is_gone_is_not_found(alice: PageClient, kind: str) -> None:
+    assert alice.client.post(f"/diagnosis/{kind}/99", data={"csrf_token": alice.token()}).status_code == 404
+
+
+def test_a_diagnosis_is_for_operators(bob: PageClient, tmp_path: Path) -> None:
+    row = make_destination(tmp_path)
+    assert "All is well." in bob.submit(f"/diagnosis/destination/{row.id}", {}).text
+    assert bob.client.post("/diagnosis/nothing/1", data={"csrf_token": bob.token()}).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["Alice", OPERATOR, VIEWER])
+def test_every_page_opens_and_says_so_when_everything_is_broken(
+    app: Flask, people: None, visit: Callable[[str], PageClient], tmp_path: Path, name: str
+) -> None:
+    """Tokens refused, Redis down, the provider hanging, the clock dead, the destination gone, the disk full."""
+    config = make_config("Office", base="https://login.test")
+    token = make_token(config, signed_in_at=now() - timedelta(days=9))
+    make_account(make_destination(tmp_path), token, name="Help desk")
+    make_message(make_profile(token))
+    make_call(make_service())
+    make_notice()
+    other = make_token(make_config("Hanging", base="https://hanging.test"), signed_in_at=now())
+    Token.update(refused_at=now() - HOUR, failing_since=now() - HOUR, failure="invalid_grant: no").where(
+        Token.id == token.id
+    ).execute()
+    long_ago = now() - timedelta(days=3)
+    Token.update(failing_since=long_ago, failure="hanging.test did not answer in time.").where(
+        Token.id == other.id
+    ).execute()
+    ProviderHost.create(name="hanging.test", failing_since=long_ago, failure="hanging.test did not answer in time.")
+    for model in (MailAccount, OutboundProfile, WebService):
+        model.update(failing_since=long_ago, failure="No connection to x: Connection refused").execute()
+    Destination.update(path="/proc/nowhere").execute()
+    Heartbeat.update(at=long_ago).execute()
+    jobs.use_redis(Redis(port=1, socket_connect_timeout=0.2))
+    client = visit(name)
+    for endpoint, path in rules(app, "GET"):
+        if endpoint in PUBLIC or endpoint in ("runs.show", "tokens.new", "sign_ins.device", "tokens.certificate"):
+            continue
+        began = time.monotonic()
+        response = client.client.get(path)
+        assert response.status_code in (200, 403), endpoint
+        assert time.monotonic() - began < 5, f"{endpoint} waits for what is down"
+    text = client.get("/").text
+    for words in ("The refresh token for “Office/helpdesk@example.test” was refused.", "hanging.test does not answer.",
+                  "Standing still: Help desk", "Redis", "does not answer"):  # fmt: skip
+        assert words in text
+    assert "Redis does not answer" in client.get("/status").text.replace("Redis State ", "Redis ")
+
+
+def test_the_level_is_word_colour_and_icon(alice: PageClient) -> None:
+    make_notice(tone=Tone.WARNING)
+    page = alice.get("/notices")
+    assert 'class="state tone-warning"' in page.html
+    assert "warning" in page.text
