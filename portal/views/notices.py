@@ -43,10 +43,10 @@ def acknowledge(notice_id: int) -> str | Response:
         try:
             notices.acknowledge(row, until, form.comment.data or "", actor=access.actor(), now=g.now)
         except Invalid as error:
-            form.refuse(error)
+            flash(error.fields["until"], "error")
         else:
             flash("No banner and no reminder of it until then; its end is told.", "success")
-            return redirect(url_for("notices.show", notice_id=row.id), 303)
+        return redirect(url_for("notices.show", notice_id=row.id), 303)
     return _page(row, form)
 
 

@@ -289,7 +289,7 @@ def _populate(world: World, mailboxes: int) -> None:
 def _plan(world: World, days: float, density: float) -> None:
     """So many troubles a day: short ones, long ones, and deaths; those of one thing do not overlap."""
     dice, end = world.random, NOW + days * DAY
-    wanted = [("short", 12), ("long", 1.5), ("death", 1.5)]
+    wanted = [("death", 1.5), ("long", 1.5), ("short", 12)]
     for what, per_day in wanted:
         for _ in range(int(per_day * days * density)):
             kind = dice.choice(list(DEATHS if what == "death" else PASSING))
