@@ -244,7 +244,8 @@ def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> No
     row.state, row.ended_at, row.look_at = CallState.FAILED, now, None
     row.answer = row.answer or str(error)
     service = row.web_service
-    service.failing_since, service.failure = service.failing_since or now, str(error)
+    began = service.failing_since if service.failing_side is error.side else None
+    service.failing_since, service.failure = began or now, str(error)
     service.failing_side = error.side
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from peewee import Case, fn
 
 from portal import health, run_log
-from portal.models import MailAccount, Token, TokenConfig, Validity, tuples
+from portal.models import Flow, MailAccount, Token, TokenConfig, Validity, tuples
 from portal.outages import Outage, ends
 from portal.run_log import Bar, Wanted
 
@@ -38,7 +38,10 @@ def tokens(now: datetime) -> Tokens:
     ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
     broken = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False) | ended
     rows = Token.select(_count(broken), _count(Token.failing_since.is_null(False) & ~broken), fn.COUNT(Token.id))
-    signed_in = rows.join(TokenConfig).where(Token.obtained_at.is_null(False), TokenConfig.validity == Validity.VALID)
+    tried = Token.obtained_at.is_null(False) | Token.failing_since.is_null(False) | Token.refused_at.is_null(False)
+    # Of an app-only client that never worked nobody can have signed in.
+    tried |= (TokenConfig.flow == Flow.CLIENT_CREDENTIALS) & TokenConfig.credentials_refused_at.is_null(False)
+    signed_in = rows.join(TokenConfig).where(tried, TokenConfig.validity == Validity.VALID)
     ((out, troubled, all_of_them),) = tuples(signed_in)
     out, troubled = int(out or 0), int(troubled or 0)
     return Tokens(all_of_them - out - troubled, troubled, out)

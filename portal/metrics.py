@@ -24,6 +24,7 @@ from portal.models import (
     Validity,
     tuples,
 )
+from portal.outages import machine
 from portal.tone import Tone
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -98,7 +99,8 @@ def _queued() -> int:
 
 
 def _quarantined() -> int:
-    return int(Message.select().where(Message.state == MessageState.FAILED).count())
+    there = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
+    return int(Message.select().where(there).count())
 
 
 def _beats(now: datetime) -> dict[str, float]:
@@ -121,7 +123,7 @@ def _next_end(now: datetime) -> dict[str, float]:
 
 
 def _fullest() -> dict[str, float]:
-    ratios = [disk.free / disk.total for disk in disks.of([]) if disk.total]
+    ratios = [disk.free / disk.total for disk in disks.of(machine.maildirs()) if disk.total]
     return {"": min(ratios)} if ratios else {}
 
 

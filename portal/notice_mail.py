@@ -15,6 +15,7 @@ from portal.tone import Tone
 
 _FOLDER = Path(__file__).parent.parent / "templates" / "mail"
 _PRODUCT = "Mail Token Portal"
+_MOST = 50
 
 
 class Kind(StrEnum):
@@ -35,15 +36,17 @@ class Frame:
 
 
 def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> EmailMessage:
-    """One message about all of them."""
+    """One message about all of them; beyond the first ones, the most urgent, they are counted."""
+    shown = rows[:_MOST]
     given = {
         "kind": kind.value,
-        "rows": rows,
+        "rows": shown,
+        "more": len(rows) - len(shown),
         "title": _subject(kind, rows),
         "url": frame.portal_url,
         "now": now,
-        "means": {row.id: catalogue.named(row.cause).meaning({}) for row in rows},
-        "who": {row.id: catalogue.named(row.cause).who for row in rows},
+        "means": {row.id: catalogue.named(row.cause).meaning({}) for row in shown},
+        "who": {row.id: catalogue.named(row.cause).who for row in shown},
     }
     message = EmailMessage()
     message["From"] = f"{_PRODUCT} <{frame.sender}>"

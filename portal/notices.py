@@ -4,6 +4,7 @@ What the rows tell is computed at each look, so that a banner goes when its caus
 machine is as the last turn found it. Each turn opens a notice for what is new and closes those that are over.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -56,7 +57,7 @@ def lasting(now: datetime) -> list[Banner]:
 def looked_at(now: datetime) -> list[Banner]:
     """``lasting`` with the machine looked at now: for monitoring, which may be the only one that still runs."""
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
-    found = [_of_outage(outage, kept.get(outage.key)) for outage, _ in _everything(now)]
+    found = [_of_outage(outage, kept.get(outage.key)) for outage in _everything(now)]
     return sorted(found, key=lambda one: (_is_known(one, now), one.tone is not Tone.BROKEN))
 
 
@@ -94,29 +95,49 @@ def keep(now: datetime) -> None:
     if not leading.is_turn("notices", _EVERY, now):
         return
     outages.note_alive(now)
-    there = {outage.key: (outage, of_machine) for outage, of_machine in _everything(now) if outage.announced}
     open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
-    for key, (outage, of_machine) in there.items():
+    there = {one.key: one for one in _named_as_before(_everything(now), open_ones) if one.announced}
+    for key, outage in there.items():
         if key in open_ones:
             _go_on(open_ones[key], outage)
         else:
-            _open(outage, of_machine, now)
+            _open(outage, now)
     for key in open_ones.keys() - there.keys():
-        _close(open_ones[key], now)
+        if not outages.is_of_another_machine(key):
+            _close(open_ones[key], there.values(), now)
 
 
-def _everything(now: datetime) -> list[tuple[Outage, bool]]:
-    """Each with whether it was found by looking at the machine. Nobody at work explains what is not done."""
+def _everything(now: datetime) -> list[Outage]:
+    """With what is seen by looking at the machine. Nobody at work explains what is not done."""
     machine = outages.of_machine(now)
     idle = any(outage.cause.name in ("workers-silent", "redis-silent") for outage in machine)
     rows = [one for one in outages.of_rows(now) if not (idle and one.key in outages.FOLLOWING)]
-    return [*((one, True) for one in machine), *((one, False) for one in rows)]
+    return [*machine, *rows]
 
 
-def _open(outage: Outage, of_machine: bool, now: datetime) -> None:
+def _named_as_before(found: list[Outage], open_ones: dict[str, Notice]) -> list[Outage]:
+    """One that is told already goes on under its key: a server in trouble says now this, now that."""
+    for outage in found:
+        alone = outage.about is not None and len(outage.standing_still) == 1 and outage.key not in open_ones
+        if not alone or outage.about is None:
+            continue
+        same = [
+            row.key for row in open_ones.values()
+            if (row.about_kind, row.about_id) == (outage.about.kind, outage.about.id) and row.since == outage.since
+        ]  # fmt: skip
+        if same and not any(other.key == same[0] for other in found):
+            outage.key = same[0]
+    return found
+
+
+def _open(outage: Outage, now: datetime) -> None:
     with transaction():
-        row = Notice(key=outage.key, opened_at=now, of_machine=of_machine)
+        if Notice.select().where(Notice.key == outage.key, Notice.closed_at.is_null()).exists():
+            # Whoever had the turn before has taken its time.
+            return
+        row = Notice(key=outage.key, opened_at=now, of_machine=outage.of_machine)
         _write(row, outage)
+        row.was_broken = row.tone is Tone.BROKEN
         row.save(force_insert=True)
         if outage.cause.name == catalogue.UNKNOWN:
             unknown_answers.note(outage.where, outage.words, now)
@@ -139,18 +160,30 @@ def _go_on(row: Notice, outage: Outage) -> None:
     _write(row, outage)
     if before == (row.tone, row.text, row.words, row.standing_still, row.cause):
         return
-    if before[0] is not Tone.BROKEN and row.tone is Tone.BROKEN:
-        row.told_at = row.known_until = None
+    if not row.was_broken and row.tone is Tone.BROKEN:
+        row.was_broken, row.told_at, row.known_until = True, None, None
     row.save()
 
 
-def _close(row: Notice, now: datetime) -> None:
+def _close(row: Notice, there: Iterable[Outage], now: datetime) -> None:
+    """Over; told as well again, unless it only goes on under another name or is hidden by what is behind it."""
+    row.closed_at = now
+    if row.key in outages.FOLLOWING or any(_takes_over(outage, row) for outage in there):
+        row.end_told_at = now
+        row.save()
+        return
     with transaction():
-        row.closed_at = now
         row.save()
         occasion = Occasion.NOTICE_CLOSED
         facts = {"text": row.text, "minutes": int((now - row.opened_at).total_seconds() // 60)}
         occasions.tell(occasions.listening(occasion), occasion, facts, row.text, now=now)
+
+
+def _takes_over(outage: Outage, row: Notice) -> bool:
+    """Whether what a notice was about stands still for another reason now."""
+    still = set(row.standing_still.splitlines())
+    about_the_same = outage.about is not None and (outage.about.kind, outage.about.id) == (row.about_kind, row.about_id)
+    return outage.tone is Tone.BROKEN and (about_the_same or (bool(still) and still <= set(outage.standing_still)))
 
 
 def _facts(row: Notice) -> dict[str, object]:

@@ -121,8 +121,10 @@ class RunKeeping:
 
     def fail(self, error: OutsideError) -> None:
         now, account = self.clock(), self.account
+        if account.failing_side is not error.side:
+            # Another failure than the one before it.
+            account.failing_since, account.tries = now, 0
         account.tries += 1
-        account.failing_since = account.failing_since or now
         account.failure, account.failing_side = str(error), error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.look_at = schedule.retry_at(now, account.tries, asked)

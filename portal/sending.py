@@ -260,7 +260,8 @@ class _Run:
     def _fail(self, error: OutsideError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
-        profile.failing_since, profile.failure = profile.failing_since or now, str(error)
+        began = profile.failing_since if profile.failing_side is error.side else None
+        profile.failing_since, profile.failure = began or now, str(error)
         profile.failing_side = error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._lanes, self._rests_until = 0, schedule.retry_at(now, profile.tries, asked)

@@ -2,11 +2,11 @@
 
 import logging
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Any
 
-from portal import notice_mail, settings, submitting
+from portal import leading, notice_mail, settings, submitting
 from portal.adapters import smtp
 from portal.adapters.server import Security, Server
 from portal.db import database
@@ -18,16 +18,20 @@ from portal.submitting import Handover
 logger = logging.getLogger(__name__)
 #: A plain server on the way of a notice is given no longer.
 _SILENCE = 15.0
+#: Between two tries of what could not be sent.
+_PAUSE = timedelta(minutes=5)
 
 
 def tell(now: datetime) -> None:
-    """What is to be said at this moment; what could not be said is tried again at the next turn."""
+    """What is to be said at this moment; what could not be said is tried again after a pause."""
     recipients = settings.notice_recipients()
-    if not recipients:
+    due = {kind: rows for kind, rows in _due(now).items() if rows} if recipients else {}
+    failed = any(row.telling_failure for rows in due.values() for row in rows)
+    if failed and not leading.is_turn("telling again", _PAUSE, now):
         return
-    for kind, rows in _due(now).items():
-        if rows and _claimed(kind, rows, now):
-            _send(kind, rows, recipients, now)
+    for kind, rows in due.items():
+        if claimed := [row for row in rows if _claim(kind, row, now)]:
+            _send(kind, claimed, recipients, now)
 
 
 def _due(now: datetime) -> dict[Kind, list[Notice]]:
@@ -54,27 +58,28 @@ def _column(kind: Kind) -> Any:
     return Notice.end_told_at if kind is Kind.CLOSED else Notice.told_at
 
 
-def _claimed(kind: Kind, rows: list[Notice], now: datetime) -> bool:
+def _claim(kind: Kind, row: Notice, now: datetime) -> bool:
     """Whether nobody else is telling it: the moment is written first, and taken back when it came to nothing."""
-    column, first = _column(kind), rows[0]
-    before = getattr(first, column.name)
+    column = _column(kind)
+    before = getattr(row, column.name)
     unchanged = column.is_null() if before is None else column == before
-    if not Notice.update({column: now}).where(Notice.id == first.id, unchanged).execute():
-        return False
-    Notice.update({column: now}).where(Notice.id.in_([row.id for row in rows])).execute()
-    return True
+    return bool(Notice.update({column: now}).where(Notice.id == row.id, unchanged).execute())
 
 
 def _send(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:
-    failure = None
+    failure: str | None = "The portal failed inside; its log has the details."
     try:
         _hand_over(kind, rows, recipients, now)
+        failure = None
     except PortalError as error:
         failure = str(error)
         logger.warning("A notice could not be mailed: %s", error)
-        for row in rows:
+        leading.is_turn("telling again", _PAUSE, now)
+    finally:
+        # Whatever happened: what nobody has sent is not told.
+        for row in rows if failure else []:
             Notice.update({_column(kind): getattr(row, _column(kind).name)}).where(Notice.id == row.id).execute()
-    Notice.update(telling_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
+        Notice.update(telling_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
 
 
 def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:

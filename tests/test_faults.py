@@ -485,6 +485,7 @@ def test_a_web_service_that_is_not_there_is_explained(stage: Stage) -> None:
 
     row = make_service(url=f"http://127.0.0.1:{free_port()}/hook", name="Tickets")
     calling.call(make_call(row).id, lambda: stage.began)
+    calling.call(make_call(row).id, lambda: stage.began + MINUTE)
     stage.is_named(WebService.get(), "connection-refused")
 
 
@@ -509,7 +510,8 @@ def test_a_secret_whose_end_has_come_is_told(stage: Stage, provider: FakeProvide
 
 def test_a_refresh_token_near_its_end_is_told(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Google", base=provider.url), look_at=stage.began + DAY)
-    Token.update(refresh_token_expires_at=stage.began + 5 * DAY, expires_at=stage.began + DAY).execute()
+    ends = {"refresh_token_expires_at": stage.began + 5 * DAY, "expires_at": stage.began + DAY}
+    Token.update({**ends, "obtained_at": stage.began}).execute()
     stage.is_noticed("refresh-token-ends-soon")
 
 
@@ -543,7 +545,7 @@ def test_a_mailbox_that_nobody_fetched_is_told(stage: Stage, provider: FakeProvi
     token = Token.get()
     token.expires_at, token.look_at = stage.began + DAY, stage.began + DAY
     token.overwrite()
-    old = {"fetched_at": stage.began - DAY, "changed_at": stage.began - DAY, "look_at": stage.began + DAY}
+    old = {"fetched_at": stage.began - DAY, "changed_at": stage.began - DAY, "look_at": stage.began - DAY / 2}
     MailAccount.update(old).where(MailAccount.id == row.id).execute()
     stage.is_noticed("not-fetched")
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,16 @@ def _filled(text: str, facts: Mapping[str, str]) -> str:
 
 def recognise(words: str, where: Where) -> Cause:
     """The cause that most speaks for, the first of equals in the order of the files; ``unknown`` when nothing does."""
+    return _recognise(_without_ids(words), where)
+
+
+def _without_ids(words: str) -> str:
+    """The ids that stand behind a provider's words differ in each."""
+    return re.sub(r" \[[0-9A-Za-z:. -]*\]$", "", words)
+
+
+@lru_cache(maxsize=1024)
+def _recognise(words: str, where: Where) -> Cause:
     best, most = named(UNKNOWN), 0
     for cause in every():
         weight = max((sign.weight(words, where) for sign in cause.signs), default=0)

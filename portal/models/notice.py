@@ -33,6 +33,8 @@ class Notice(Row):
     remedy = TextField(default="")
     #: Found by looking at the machine, not at the rows: who draws a page has not looked.
     of_machine = BooleanField(default=False)
+    #: Whether it was ever broken, and not a warning alone: told again once, not at each change.
+    was_broken = BooleanField(default=False)
     #: Since when it is out; for a warning the moment that it warns of. NULL: not known.
     since = UtcField(null=True)
     opened_at = UtcField()

@@ -117,8 +117,8 @@ def _shortest_idle_life() -> timedelta:
 def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) -> tuple[str, str, datetime] | None:
     """Cause, words and moment of an end that is near; None: none is."""
     named = token.refresh_token_expires_at
-    # Who gives a new one with each renewal gives a new end with it.
-    if named and now < named <= limit and not token.rotates:
+    # Who gives a new one with each renewal gives a new end with it; before the first one nobody knows.
+    if named and now < named <= limit and not token.rotates and token.obtained_at != token.signed_in_at:
         return "refresh-token-ends-soon", "ends", named
     if token.token_config.in_testing and token.signed_in_at:
         at = token.signed_in_at + _TESTING_LIFE
@@ -140,10 +140,21 @@ def _private_cas(limit: datetime) -> list[Outage]:
     found = []
     for model in (MailAccount, OutboundProfile, WebService):
         for row in model.select(model.id, model.name, model.ca).where(model.ca != "", model.validity == Validity.VALID):
-            at = min(one.not_valid_after_utc for one in x509.load_pem_x509_certificates(row.ca.encode()))
-            if at <= limit:
+            at = _last_end(row.ca)
+            if at and at <= limit:
                 found.append(_of_ca(row, at))
     return found
+
+
+def _last_end(pem: str) -> datetime | None:
+    """Of the certificate that lasts longest: its successor may stand beside it. None: one that this library refuses.
+
+    What was entered was read by OpenSSL, which is less strict.
+    """
+    try:
+        return max(one.not_valid_after_utc for one in x509.load_pem_x509_certificates(pem.encode()))
+    except (ValueError, x509.InvalidVersion):
+        return None
 
 
 def _of_ca(row: Row, at: datetime) -> Outage:

@@ -1,6 +1,7 @@
 """The portal's own parts: clock, workers, Redis, disks, and work that piles up."""
 
-from datetime import datetime
+import socket
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,48 +11,65 @@ from portal.models import (
     Destination,
     DestinationType,
     Heartbeat,
-    MailAccount,
+    Notice,
     OutboundMessage,
     OutboundProfile,
     OutboundState,
     ProviderHost,
     Token,
+    TokenConfig,
     Validity,
+    tuples,
 )
 from portal.outages.outage import Outage
 from portal.tone import Tone
 
-
-def silent_clock(now: datetime) -> list[Outage]:
-    """One that has never run is not missed here: Status and ``check`` speak of it."""
-    beat = Heartbeat.get_or_none(Heartbeat.name == health.CLOCK)
-    if beat is None or now - beat.at < settings.notice_after():
-        return []
-    return [_outage("clock", "clock-silent", "The clock is silent.", beat.at)]
-
-
-def note_alive(now: datetime) -> None:
-    """Write down who was alive at this moment: a restart that takes a minute is nobody's business."""
-    silent = {key for key, _, _ in _silent(now)}
-    for key in _ALIVE.keys() - silent:
-        Heartbeat.insert(name=_ALIVE[key], holder="", at=now).on_conflict(
-            conflict_target=[Heartbeat.name], update={Heartbeat.at: now}
-        ).execute()
-
-
+#: Whoever looks comes by twice a minute; a longer gap means that all of the portal was stopped.
+_GAP = timedelta(minutes=2)
+_WATCHED, _WATCHING_SINCE = "notices looked at", "notices watched since"
 #: By what each was last seen alive.
 _ALIVE = {"redis": "redis seen", "workers": "workers seen", "listener": "listener seen"}
 
 
-def silent_parts(now: datetime) -> list[Outage]:
-    """Redis, workers and the listener, once they have been silent for longer than trouble that passes by itself."""
-    silent = _silent(now)
-    if not silent:
+def note_alive(now: datetime) -> None:
+    """Write down who is alive at this moment, and since when somebody looks: a restart is nobody's business."""
+    last = _beat(_WATCHED)
+    if last is None or now - last > _GAP:
+        _write_beat(_WATCHING_SINCE, now)
+    _write_beat(_WATCHED, now)
+    for key in _ALIVE.keys() - {key for key, _, _ in _silent(now)}:
+        _write_beat(_ALIVE[key], now)
+
+
+def _beat(name: str) -> datetime | None:
+    row = Heartbeat.get_or_none(Heartbeat.name == name)
+    return row.at if row else None
+
+
+def _write_beat(name: str, now: datetime) -> None:
+    Heartbeat.insert(name=name, holder="", at=now).on_conflict(
+        conflict_target=[Heartbeat.name], update={Heartbeat.at: now}
+    ).execute()
+
+
+def _is_missed(last: datetime | None, now: datetime) -> bool:
+    """Whether something was silent for longer than trouble that passes by itself, and was watched all that time."""
+    began = max((moment for moment in (last, _beat(_WATCHING_SINCE)) if moment), default=now)
+    return now - began >= settings.notice_after()
+
+
+def silent_clock(now: datetime) -> list[Outage]:
+    """One that has never run is not missed here: Status and ``check`` speak of it."""
+    last = _beat(health.CLOCK)
+    if last is None or now - last < settings.notice_after() or not _is_missed(last, now):
         return []
-    seen = {beat.name: beat.at for beat in Heartbeat.select().where(Heartbeat.name.in_(list(_ALIVE.values())))}
-    patience = settings.notice_after()
-    found = [(key, cause, text, seen.get(_ALIVE[key])) for key, cause, text in silent]
-    return [_outage(key, cause, text, at) for key, cause, text, at in found if at and now - at >= patience]
+    return [_outage("clock", "clock-silent", "The clock is silent.", last)]
+
+
+def silent_parts(now: datetime) -> list[Outage]:
+    """Redis, workers and the listener."""
+    found = [(key, cause, text, _beat(_ALIVE[key])) for key, cause, text in _silent(now)]
+    return [_outage(key, cause, text, last) for key, cause, text, last in found if _is_missed(last, now)]
 
 
 def _silent(now: datetime) -> list[tuple[str, str, str]]:
@@ -67,8 +85,10 @@ def _silent(now: datetime) -> list[tuple[str, str, str]]:
 
 
 def wrong_clock() -> list[Outage]:
-    """By what a provider's answers say of the time."""
-    host = ProviderHost.select().where(ProviderHost.clock_differs.is_null(False)).first()
+    """By what the answers of the providers in use say of the time."""
+    used = TokenConfig.select(TokenConfig.host).where(TokenConfig.validity == Validity.VALID)
+    differing = ProviderHost.clock_differs.is_null(False) & ProviderHost.name.in_(used)
+    host = ProviderHost.select().where(differing).order_by(ProviderHost.name).first()
     if host is None:
         return []
     seconds = host.clock_differs
@@ -77,14 +97,26 @@ def wrong_clock() -> list[Outage]:
 
 
 def full_disks() -> list[Outage]:
-    """The disks of the data folder and of Maildirs."""
-    maildirs = Destination.select().where(Destination.type == DestinationType.MAILDIR).order_by(Destination.id)
+    """The disks of the data folder and of Maildirs, as this machine sees them; others have disks of their own."""
     least = settings.disk_warning()
-    return [
-        _outage(f"disk {disk.path}", "disk-nearly-full", _disk_text(disk), None, path=str(disk.path))
-        for disk in disks.of(Path(row.path) for row in maildirs)
-        if disk.free * 100 < disk.total * least
-    ]
+    told = {row.key for row in Notice.select(Notice.key).where(Notice.closed_at.is_null(), Notice.of_machine)}
+    found = []
+    for disk in disks.of(maildirs()):
+        key = f"{OWN_DISKS}{disk.path}"
+        # What is told already is over only with a little more room: mail comes and goes.
+        if disk.free * 100 < disk.total * (least + (2 if key in told else 0)):
+            found.append(_outage(key, "disk-nearly-full", _disk_text(disk), None, path=str(disk.path)))
+    return found
+
+
+#: The beginning of the keys of this machine's disks.
+OWN_DISKS = f"disk of {socket.gethostname()[:100]}: "
+
+
+def maildirs() -> list[Path]:
+    """The folders that mail is delivered to."""
+    rows = Destination.select(Destination.path).where(Destination.type == DestinationType.MAILDIR)
+    return [Path(path) for (path,) in tuples(rows.order_by(Destination.id))]
 
 
 def _disk_text(disk: Disk) -> str:
@@ -92,13 +124,10 @@ def _disk_text(disk: Disk) -> str:
 
 
 def backlog(now: datetime) -> list[Outage]:
-    """What has been due for longer than it should, and nobody has taken."""
-    before = now - settings.notice_after()
+    """What has been due for much longer than it should, and nobody has taken; mailboxes are told by name."""
+    before = now - 2 * settings.notice_after()
     waiting: dict[str, Any] = {
         "tokens to renew": Token.select().where(Token.is_due(before)),
-        "mail accounts to fetch": MailAccount.select().where(
-            MailAccount.is_due(before), MailAccount.validity == Validity.VALID
-        ),
         "messages to send": _unsent(before, now),
     }
     counts = {what: count for what, query in waiting.items() if (count := query.count())}

@@ -28,6 +28,10 @@ class Outage:
     standing_still: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     next_try: datetime | None = None
+    #: It is worth nobody's look before it has lasted, however bad it looks.
+    may_pass: bool = False
+    #: Found by looking at the machine, not at the rows.
+    of_machine: bool = False
     #: Whose words they are.
     where: Where = Where.PORTAL
     announced: bool = True

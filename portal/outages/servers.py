@@ -4,11 +4,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from peewee import fn
+
 from portal import catalogue, settings
 from portal.catalogue import Cause, Fault, Where
 from portal.errors import Side
-from portal.models import Destination, MailAccount, OutboundProfile, Row, Token, TokenConfig, Validity, WebService
+from portal.models import (
+    CallState,
+    Destination,
+    DestinationType,
+    MailAccount,
+    OutboundProfile,
+    Row,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+    WebServiceCall,
+    tuples,
+)
 from portal.outages.outage import Outage, within
+from portal.tone import Tone
 
 #: At least this long, however short the interval.
 _LATE = timedelta(minutes=30)
@@ -26,50 +42,75 @@ class _Failing:
     since: datetime
     words: str
     side: Side
-    tries: int
     next_try: datetime | None
     token_id: int | None
     login: str
     destination: Destination | None = None
+    #: Addresses decide where its mail goes.
+    by_address: bool = False
 
 
 def of_servers(resting: set[int], now: datetime) -> list[Outage]:
-    """``resting``: tokens that are an outage already; what depends on one of them is among what stands still there."""
+    """``resting``: tokens that open nothing; what depends on one of them is among what stands still there."""
     found: dict[str, Outage] = {}
-    patience = settings.notice_after()
+    patience, off = settings.notice_after(), _switched_off_tokens()
     for one in [*_accounts(), *_profiles(), *_services()]:
-        if one.side is Side.PROVIDER or one.token_id in resting:
+        at_rest = one.side is not Side.DESTINATION and one.token_id in resting
+        if one.side is Side.PROVIDER or at_rest or one.token_id in off:
             continue
         cause = _cause(one)
-        if _is_new(one, cause, patience, now):
+        if not _is_certain(one, cause) and now - one.since < patience:
             continue
         outage = _outage(one, cause)
         first = found.setdefault(outage.key, outage)
-        first.standing_still.append(one.what)
-        first.since = min(first.since or now, one.since)
-    return list(found.values())
+        _join(first, outage, one)
+    return _without_services_behind(list(found.values()))
+
+
+def _join(first: Outage, other: Outage, one: "_Failing") -> None:
+    """One more in an outage: the worst of them gives it its cause."""
+    first.standing_still.append(one.what)
+    first.since = min(first.since or one.since, one.since)
+    if other.tone is Tone.BROKEN and first.tone is not Tone.BROKEN:
+        first.cause, first.text, first.words = other.cause, other.text, other.words
+
+
+def _without_services_behind(outages: list[Outage]) -> list[Outage]:
+    """A web service that fails a destination is told with the destination, not once more."""
+    behind = {
+        one.about.web_service.id for one in outages if isinstance(one.about, Destination) and one.about.web_service
+    }
+    return [one for one in outages if not (isinstance(one.about, WebService) and one.about.id in behind)]
+
+
+def _switched_off_tokens() -> set[int]:
+    """Those of configurations that somebody has set to invalid: what waits for them waits on purpose."""
+    query = Token.select(Token.id).join(TokenConfig).where(TokenConfig.validity != Validity.VALID)
+    return {token_id for (token_id,) in tuples(query)}
 
 
 def _cause(one: _Failing) -> Cause:
-    return catalogue.recognise(one.words, Where.DESTINATION if one.side is Side.DESTINATION else one.where)
+    if one.side is not Side.DESTINATION or one.destination is None:
+        return catalogue.recognise(one.words, one.where)
+    by_http = one.destination.type is DestinationType.WEB_SERVICE
+    return catalogue.recognise(one.words, Where.HTTP if by_http else Where.DESTINATION)
 
 
-def _is_new(one: _Failing, cause: Cause, patience: timedelta, now: datetime) -> bool:
+def _is_certain(one: _Failing, cause: Cause) -> bool:
     """A mail server's refusal may be a disturbance, as its silence is: both must last. A full disk is a full disk."""
-    if one.side is Side.DESTINATION and not cause.temporary:
-        return False
-    return now - one.since < patience or one.tries < 2
+    return one.side is Side.DESTINATION and not cause.temporary and cause.name != catalogue.UNKNOWN
 
 
 def _outage(one: _Failing, cause: Cause) -> Outage:
     """By destination, by server, or of this one alone."""
     row, where, title = one.row, one.where, within(cause.title)
     facts = {"mailbox": one.login, "host": one.host}
-    if one.destination is not None and one.side is Side.DESTINATION:
+    # Where addresses decide, nobody knows which of the destinations it was.
+    if one.destination is not None and one.side is Side.DESTINATION and not one.by_address:
         row, where = one.destination, Where.DESTINATION
         key, text = f"destination {row.id}", f"“{one.destination.name}” takes no mail: {title}."
         facts["path"] = one.destination.path
-    elif cause.fault in (Fault.NETWORK, Fault.PROVIDER):
+    elif cause.fault in (Fault.NETWORK, Fault.PROVIDER) and cause.name != catalogue.UNKNOWN:
         key, text = f"server {one.host}", f"{one.host}: {title}."
     else:
         key, text = f"{row.kind} {row.id}", f"{one.name}: {title}."
@@ -82,8 +123,8 @@ def _accounts() -> list[_Failing]:
     return [
         _Failing(
             row, f"“{row.name}” is not fetched", row.name, row.host, Where.POP3 if row.type.is_pop3 else Where.IMAP,
-            _since(row), row.failure or "", row.failing_side or Side.SERVER, row.tries, row.look_at,
-            _token_id(row), row.login, row.destination,
+            _since(row), row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _token_id(row), row.login, row.destination, row.dispatch_by_address,
         )
         for row in failing.order_by(MailAccount.name)
     ]  # fmt: skip
@@ -96,7 +137,7 @@ def _profiles() -> list[_Failing]:
     return [
         _Failing(
             row, f"“{row.name}” does not send", f"outbound profile {row.name}", row.host, Where.SMTP,
-            _since(row), row.failure or "", row.failing_side or Side.SERVER, row.tries, row.look_at,
+            _since(row), row.failure or "", row.failing_side or Side.SERVER, row.look_at,
             _token_id(row), row.login,
         )
         for row in failing.order_by(OutboundProfile.name)
@@ -104,16 +145,26 @@ def _profiles() -> list[_Failing]:
 
 
 def _services() -> list[_Failing]:
-    """A call counts its own tries; the service fails from the first of them."""
+    """Those of which more than one try has failed: a single odd body is no outage."""
     failing = WebService.select().where(WebService.validity == Validity.VALID, WebService.failing_since.is_null(False))
     return [
         _Failing(
             row, f"“{row.name}” is not called", f"web service {row.name}", urlsplit(row.url).hostname or row.url,
-            Where.HTTP, _since(row), row.failure or "", row.failing_side or Side.SERVER, 2, None,
+            Where.HTTP, _since(row), row.failure or "", row.failing_side or Side.SERVER, None,
             _token_id(row), row.login,
         )
         for row in failing.order_by(WebService.name)
+        if _failed_tries(row) > 1
     ]  # fmt: skip
+
+
+def _failed_tries(row: WebService) -> int:
+    assert row.failing_since is not None
+    calls = WebServiceCall.select(fn.SUM(WebServiceCall.tries)).where(
+        WebServiceCall.web_service == row.id, WebServiceCall.state != CallState.DONE,
+        WebServiceCall.ended_at.is_null() | (WebServiceCall.ended_at >= row.failing_since),
+    )  # fmt: skip
+    return int(calls.scalar() or 0)
 
 
 def _token_id(row: MailAccount | OutboundProfile | WebService) -> int | None:
@@ -157,10 +208,12 @@ def _fetchable(before: datetime) -> list[MailAccount]:
 
 
 def _is_late(row: MailAccount, usual: timedelta, times: int, now: datetime) -> bool:
-    """By its last good fetch; one with times of day by the moment that it waits for."""
-    if row.fetch_times:
-        return row.look_at is not None and now - row.look_at > _LATE
+    """Overdue by several intervals, and not woken just now by whatever held it up; or held up by its token."""
+    if row.failing_since is not None and row.failing_side is Side.PROVIDER:
+        return now - row.failing_since > _LATE
+    if row.look_at is None or now - row.look_at <= _LATE:
+        return False
     own = row.fetch_interval
     interval = timedelta(seconds=own) if own else usual
     since = max(moment for moment in (row.fetched_at, row.changed_at) if moment)
-    return now - since > max(times * interval, _LATE)
+    return bool(row.fetch_times) or now - since > times * interval

@@ -5,48 +5,59 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal import catalogue, rules_of_thumb, settings, status, token_facts
-from portal.catalogue import Cause, Where
-from portal.models import MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
-from portal.outages.outage import Outage
+from portal.catalogue import Cause, Fault, Where
+from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
+from portal.outages.outage import Outage, within
 
 
 @dataclass
 class TokensOut:
-    """``resting``: the ids of the tokens behind these; who depends on one has nothing to say of its own."""
+    """``resting``: the ids of tokens that open nothing; who depends on one has nothing to say of its own.
+
+    ``left_over``: tokens that have ended, and nothing says why.
+    """
 
     outages: list[Outage] = field(default_factory=list)
     resting: set[int] = field(default_factory=set)
+    left_over: list[Token] = field(default_factory=list)
 
 
 def of_tokens(now: datetime) -> TokensOut:
     """A client that the provider rejects is one outage, however many tokens it has; so is a host that fails."""
     found: dict[str, Outage] = {}
-    suspects = _suspects(now)
-    resting, patience = set(), settings.notice_after()
+    suspects, patience = _suspects(now), settings.notice_after()
+    out = TokensOut()
     dependants = _dependants() if suspects else {}
     for token in suspects:
         outage = _outage(token, now)
         if outage is None:
+            out.left_over += [token] if _has_ended(token, now) else []
             continue
-        resting.add(token.id)
+        if _stops_its_dependants(token, now):
+            out.resting.add(token.id)
         first = found.setdefault(outage.key, outage)
         first.standing_still += dependants.get(token.id, [])
         first.since = min(first.since or now, outage.since or now)
         first.announced |= outage.announced
-    lasting = [outage for outage in found.values() if not _is_short(outage, patience, now)]
-    return TokensOut(lasting, resting)
+    # Trouble that passes by itself is worth nobody's look before it has lasted.
+    out.outages = [one for one in found.values() if not (one.may_pass and one.since and now - one.since < patience)]
+    return out
 
 
-def _is_short(outage: Outage, patience: timedelta, now: datetime) -> bool:
-    """Trouble that passes by itself is worth nobody's look before it has lasted."""
-    return outage.cause.temporary and outage.since is not None and now - outage.since < patience
+def _has_ended(token: Token, now: datetime) -> bool:
+    return token.expires_at is not None and token.expires_at <= now
+
+
+def _stops_its_dependants(token: Token, now: datetime) -> bool:
+    """While the access token in hand lives, whoever uses it has something to say of its own."""
+    refused = token.refused_at or token.token_config.credentials_refused_at
+    return bool(refused) or token.obtained_at is None or _has_ended(token, now)
 
 
 def _outage(token: Token, now: datetime) -> Outage | None:
     """The first that holds."""
-    config = token.token_config
+    config, has_ended = token.token_config, _has_ended(token, now)
     refresh = status.refresh_token(token_facts.of(token, timedelta()), now)
-    has_ended = token.expires_at is not None and token.expires_at <= now
     tells = config.notify_expired_refresh_token or (config.notify_expired_token and has_ended)
     name = token.name
     if config.credentials_refused_at:
@@ -90,16 +101,17 @@ def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tel
 
 
 def _of_trouble(token: Token) -> Outage:
-    """The provider's, and so that of all its tokens; but for a refusal that is still to be confirmed."""
-    host = token.token_config.host
+    """The provider's, and so that of all its tokens; or this one's, when its answer is odd or still to be confirmed."""
+    config, cause = token.token_config, _cause(token)
+    key, text, about = f"host {config.host}", f"{config.host} does not answer.", None
     if token.doubted_at:
-        cause, text = catalogue.named("refusal-unconfirmed"), f"“{token.name}” was refused once."
-        key = f"token {token.id} doubted"
-    else:
-        cause, text, key = _cause(token), f"{host} does not answer.", f"host {host}"
+        cause = catalogue.named("refusal-unconfirmed")
+        key, text, about = f"token {token.id} doubted", f"“{token.name}” was refused once.", config
+    elif cause.fault not in (Fault.NETWORK, Fault.PROVIDER) or cause.name == catalogue.UNKNOWN:
+        key, text, about = f"renewals of {config.id}", f"“{config.name}” is not renewed: {within(cause.title)}.", config
     return Outage(
-        key, text, cause, token.failing_since, token.failure or "", token.token_config if token.doubted_at else None,
-        facts=facts_of(token), next_try=token.look_at, where=Where.PROVIDER,
+        key, text, cause, token.failing_since, token.failure or "", about, facts=facts_of(token),
+        next_try=token.look_at, where=Where.PROVIDER, may_pass=True,
     )  # fmt: skip
 
 
@@ -135,11 +147,10 @@ def never_requested() -> list[Outage]:
     ]  # fmt: skip
 
 
-def not_renewed(now: datetime) -> list[Outage]:
+def not_renewed(left_over: list[Token], now: datetime) -> list[Outage]:
     """Tokens that the portal could have renewed, and did not: at once where the switch Expired token says so."""
-    renewable = [token for token in _suspects(now) if _is_left_over(token, now)]
     patience = now - settings.notice_after()
-    told = [one for one in renewable if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
+    told = [one for one in left_over if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
     if not told:
         return []
     dependants = _dependants()
@@ -156,11 +167,6 @@ def not_renewed(now: datetime) -> list[Outage]:
     ]
 
 
-def _is_left_over(token: Token, now: datetime) -> bool:
-    has_ended = token.expires_at is not None and token.expires_at <= now
-    return has_ended and _outage(token, now) is None
-
-
 def _suspects(now: datetime) -> list[Token]:
     """Signed-in tokens of valid configurations with anything that may be worth a word, in one query."""
     ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
@@ -169,9 +175,14 @@ def _suspects(now: datetime) -> list[Token]:
     return list(
         Token.select(Token, TokenConfig)
         .join(TokenConfig)
-        .where(Token.signed_in_at.is_null(False), TokenConfig.validity == Validity.VALID, trouble)
+        .where(_is_in_use(), TokenConfig.validity == Validity.VALID, trouble)
         .order_by(TokenConfig.name, Token.id)
     )
+
+
+def _is_in_use() -> Any:
+    """For a query: somebody has signed in, or nobody needs to."""
+    return Token.signed_in_at.is_null(False) | (TokenConfig.flow == Flow.CLIENT_CREDENTIALS)
 
 
 def _is_needed() -> Any:

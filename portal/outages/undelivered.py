@@ -6,13 +6,15 @@ from peewee import fn
 
 from portal import catalogue, settings
 from portal.catalogue import Where
-from portal.models import MailAccount, Message, MessageState, tuples
+from portal.models import MailAccount, Message, MessageState, Validity, tuples
 from portal.outages.outage import Outage
 
 
 def in_quarantine(now: datetime) -> list[Outage]:
     """Those that wait for longer than trouble that passes by itself; the latest failure speaks for all of them."""
-    waiting = (Message.state == MessageState.FAILED) & (Message.seen_at < now - settings.notice_after())
+    there = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
+    fetched = MailAccount.select(MailAccount.id).where(MailAccount.validity == Validity.VALID)
+    waiting = there & (Message.seen_at < now - settings.notice_after()) & Message.mail_account.in_(fetched)
     counts = fn.COUNT(Message.id), fn.MIN(Message.seen_at), fn.MAX(Message.failure)
     lines = tuples(Message.select(Message.mail_account, *counts).where(waiting).group_by(Message.mail_account))
     accounts = {row.id: row for row in MailAccount.select().where(MailAccount.id.in_([line[0] for line in lines]))}

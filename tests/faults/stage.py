@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from portal import catalogue, fetching, notices, refreshing, sending
+from portal import catalogue, fetching, notices, outages, refreshing, sending
 from portal.errors import OutsideError
 from portal.models import MailAccount, Notice, OutboundProfile, Row, Token, TokenConfig
 from portal.run_keeping import Watch
@@ -77,6 +77,8 @@ class Stage:
     def is_noticed(self, cause: str) -> None:
         """One notice, at the cause's level, with its remedy."""
         expected = catalogue.named(cause)
+        for minutes in range(0, 25, 2):
+            outages.note_alive(self.began + minutes * MINUTE)
         notices.keep(self.began + 25 * MINUTE)
         found = [(row.cause, row.tone, row.text, row.words) for row in Notice.select()]
         assert [(*one[:2],) for one in found] == [(cause, expected.tone)], found
