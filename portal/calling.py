@@ -236,7 +236,7 @@ def _note_success(row: WebServiceCall, now: datetime) -> None:
     row.state, row.ended_at, row.look_at = CallState.DONE, now, None
     service = row.web_service
     service.succeeded_at = now
-    service.failing_since = service.failure = service.failing_side = None
+    service.failing_since = service.failure = service.failed_at = service.failing_side = None
 
 
 def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
@@ -246,7 +246,7 @@ def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> No
     service = row.web_service
     began = service.failing_since if service.failing_side is error.side else None
     service.failing_since, service.failure = began or now, str(error)
-    service.failing_side = error.side
+    service.failed_at, service.failing_side = now, error.side
 
 
 def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:

@@ -82,7 +82,7 @@ def tell(
                 ask(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
         except Refused as error:
             row.failing_since, row.failure = row.failing_since or now, str(error)
-            row.failing_side = error.side
+            row.failed_at, row.failing_side = now, error.side
             row.save()
         except DatabaseError:
             # It was deleted meanwhile, for one; what it was to hear of has happened all the same.

@@ -103,7 +103,7 @@ def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, acto
         setattr(row, name, getattr(entered, name))
     row.password = None if entered.token or not entered.login else password or kept
     row.changed_at, row.look_at, row.tries = now, now, 0
-    row.failing_since = row.failure = row.failing_side = None
+    row.failing_since = row.failure = row.failed_at = row.failing_side = None
     try:
         with transaction():
             # Whoever sends through it now keeps the lease, and goes on as it was: nothing is handed over twice.

@@ -91,7 +91,7 @@ class RunKeeping:
         stopped = not self.go_on()
         if not self.log.cancelled_by:
             account.fetched_at = now
-        account.failing_since = account.failure = account.failing_side = None
+        account.failing_since = account.failure = account.failed_at = account.failing_side = None
         account.tries = 0
         goes_on_at_once = (stopped and not self.log.cancelled_by) or self._was_asked_for()
         account.look_at = now if goes_on_at_once else self._next(now)
@@ -125,7 +125,7 @@ class RunKeeping:
             # Another failure than the one before it.
             account.failing_since, account.tries = now, 0
         account.tries += 1
-        account.failure, account.failing_side = str(error), error.side
+        account.failure, account.failed_at, account.failing_side = str(error), now, error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.look_at = schedule.retry_at(now, account.tries, asked)
         self.say(str(error), "error")

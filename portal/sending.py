@@ -248,7 +248,7 @@ class _Run:
     def _server_works(self, now: datetime) -> None:
         profile = self.profile
         profile.sent_at, profile.tries = now, 0
-        profile.failing_since = profile.failure = profile.failing_side = None
+        profile.failing_since = profile.failure = profile.failed_at = profile.failing_side = None
         self._broken = 0
 
     def _one_lane_less(self, error: OutsideError) -> None:
@@ -262,7 +262,7 @@ class _Run:
         profile.tries += 1
         began = profile.failing_since if profile.failing_side is error.side else None
         profile.failing_since, profile.failure = began or now, str(error)
-        profile.failing_side = error.side
+        profile.failed_at, profile.failing_side = now, error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._lanes, self._rests_until = 0, schedule.retry_at(now, profile.tries, asked)
 

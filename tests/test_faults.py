@@ -472,7 +472,7 @@ def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, statu
     fake = FakeWebServer([(status, "no")] * 20)
     row = make_service(url=fake.url, name="Tickets", most_tries=8, authentication=ServiceAuth.NONE)
     call = make_call(row)
-    for minutes in (0, 6):
+    for minutes in (0, 12):
         at = stage.began + timedelta(minutes=minutes)
         WebServiceCall.update(look_at=at, state="queued").execute()
         calling.call(call.id, lambda at=at: at)  # type: ignore[misc]
@@ -485,7 +485,7 @@ def test_a_web_service_that_is_not_there_is_explained(stage: Stage) -> None:
 
     row = make_service(url=f"http://127.0.0.1:{free_port()}/hook", name="Tickets")
     calling.call(make_call(row).id, lambda: stage.began)
-    calling.call(make_call(row).id, lambda: stage.began + MINUTE)
+    calling.call(make_call(row).id, lambda: stage.began + 12 * MINUTE)
     stage.is_named(WebService.get(), "connection-refused")
 
 

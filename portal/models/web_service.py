@@ -58,6 +58,8 @@ class WebService(Row):
     failing_since = UtcField(null=True)
     #: Why, in the other side's words. NULL as above.
     failure = TextField(null=True)
+    #: When it last failed. NULL as above.
+    failed_at = UtcField(null=True)
     #: Which other side that is. NULL as above.
     failing_side = EnumField(Side, null=True)
     created_at = UtcField()

@@ -30,6 +30,8 @@ class Outage:
     next_try: datetime | None = None
     #: It is worth nobody's look before it has lasted, however bad it looks.
     may_pass: bool = False
+    #: When it was last seen to be so. None: now.
+    seen_at: datetime | None = None
     #: Found by looking at the machine, not at the rows.
     of_machine: bool = False
     #: Whose words they are.

@@ -40,6 +40,8 @@ class _Failing:
     host: str
     where: Where
     since: datetime
+    #: When it last failed. None: an older version did not write it down.
+    failed_at: datetime | None
     words: str
     side: Side
     next_try: datetime | None
@@ -59,7 +61,8 @@ def of_servers(resting: set[int], now: datetime) -> list[Outage]:
         if one.side is Side.PROVIDER or at_rest or one.token_id in off:
             continue
         cause = _cause(one)
-        if not _is_certain(one, cause) and now - one.since < patience:
+        # A try must have failed after that time: what is not asked may be well again.
+        if not _is_certain(one, cause) and (one.failed_at or now) - one.since < patience:
             continue
         outage = _outage(one, cause)
         first = found.setdefault(outage.key, outage)
@@ -123,7 +126,7 @@ def _accounts() -> list[_Failing]:
     return [
         _Failing(
             row, f"“{row.name}” is not fetched", row.name, row.host, Where.POP3 if row.type.is_pop3 else Where.IMAP,
-            _since(row), row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
             _token_id(row), row.login, row.destination, row.dispatch_by_address,
         )
         for row in failing.order_by(MailAccount.name)
@@ -137,7 +140,7 @@ def _profiles() -> list[_Failing]:
     return [
         _Failing(
             row, f"“{row.name}” does not send", f"outbound profile {row.name}", row.host, Where.SMTP,
-            _since(row), row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
             _token_id(row), row.login,
         )
         for row in failing.order_by(OutboundProfile.name)
@@ -150,7 +153,7 @@ def _services() -> list[_Failing]:
     return [
         _Failing(
             row, f"“{row.name}” is not called", f"web service {row.name}", urlsplit(row.url).hostname or row.url,
-            Where.HTTP, _since(row), row.failure or "", row.failing_side or Side.SERVER, None,
+            Where.HTTP, _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, None,
             _token_id(row), row.login,
         )
         for row in failing.order_by(WebService.name)

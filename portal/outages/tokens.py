@@ -38,10 +38,15 @@ def of_tokens(now: datetime) -> TokensOut:
         first = found.setdefault(outage.key, outage)
         first.standing_still += dependants.get(token.id, [])
         first.since = min(first.since or now, outage.since or now)
+        first.seen_at = max((one.seen_at for one in (first, outage) if one.seen_at), default=None)
         first.announced |= outage.announced
-    # Trouble that passes by itself is worth nobody's look before it has lasted.
-    out.outages = [one for one in found.values() if not (one.may_pass and one.since and now - one.since < patience)]
+    # Trouble that passes by itself is worth nobody's look before a try has failed after it has lasted.
+    out.outages = [one for one in found.values() if not one.may_pass or _has_lasted(one, patience, now)]
     return out
+
+
+def _has_lasted(outage: Outage, patience: timedelta, now: datetime) -> bool:
+    return outage.since is None or (outage.seen_at or now) - outage.since >= patience
 
 
 def _has_ended(token: Token, now: datetime) -> bool:
@@ -111,7 +116,7 @@ def _of_trouble(token: Token) -> Outage:
         key, text, about = f"renewals of {config.id}", f"“{config.name}” is not renewed: {within(cause.title)}.", config
     return Outage(
         key, text, cause, token.failing_since, token.failure or "", about, facts=facts_of(token),
-        next_try=token.look_at, where=Where.PROVIDER, may_pass=True,
+        next_try=token.look_at, where=Where.PROVIDER, may_pass=True, seen_at=token.failed_at,
     )  # fmt: skip
 
 
