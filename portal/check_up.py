@@ -26,7 +26,8 @@ class CheckUp:
     @property
     def tone(self) -> Tone:
         """The worst that counts."""
-        tones = {one.tone for one in self.problems if not self.is_known(one)} | {part.state.tone for part in self.parts}
+        tones = {one.tone for one in self.problems if not self.is_known(one)}
+        tones |= {Tone.BROKEN} if self.silent else set()
         return next((tone for tone in (Tone.BROKEN, Tone.WARNING) if tone in tones), Tone.GOOD)
 
     def is_known(self, problem: Banner) -> bool:
@@ -34,7 +35,7 @@ class CheckUp:
 
     @property
     def silent(self) -> list[str]:
-        return [part.name for part in self.parts if part.state.tone is Tone.BROKEN]
+        return [part.name for part in self.parts if part.state.tone is Tone.BROKEN and part.name != health.LISTENER]
 
     def count(self, tone: Tone) -> int:
         return sum(one.tone is tone and not self.is_known(one) for one in self.problems)

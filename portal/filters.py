@@ -1,5 +1,6 @@
 """How values look on a page."""
 
+import re
 from datetime import datetime, timedelta
 
 from flask import Flask, g, url_for
@@ -68,6 +69,12 @@ def with_code(text: str) -> Markup:
     return Markup("").join(shown)
 
 
+def error_page(words: str) -> str | None:
+    """Microsoft's page on the first of its numbers in somebody's words."""
+    found = re.search(r"AADSTS(\d{4,9})", words)
+    return f"https://login.microsoftonline.com/error?code={found[1]}" if found else None
+
+
 def duration(value: timedelta) -> str:
     """``12 minutes``, counted down."""
     unit, name = next((unit, name) for below, unit, name in _STEPS if value < below)
@@ -77,6 +84,7 @@ def duration(value: timedelta) -> str:
 
 def init_app(app: Flask) -> None:
     app.add_template_filter(duration)
+    app.add_template_filter(error_page)
     app.add_template_filter(with_code)
     app.add_template_filter(moment)
     app.add_template_filter(point)

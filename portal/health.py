@@ -9,6 +9,7 @@ from portal.status import State
 from portal.tone import Tone
 
 CLOCK, PUSH = "clock", "push"
+LISTENER = "Listener"
 #: Both give a sign of life every few seconds; after this it is silent.
 _SILENT = timedelta(seconds=60)
 
@@ -31,6 +32,11 @@ def parts(now: datetime) -> list[Part]:
     return [*found, *(_workers(queue, names) for queue, names in workers.items())]
 
 
+def silent(now: datetime) -> list[str]:
+    """The parts that nothing goes without; a provider's outage, or one of push, is no reason to take the portal out."""
+    return [part.name for part in parts(now) if part.state.tone is Tone.BROKEN and part.name != LISTENER]
+
+
 def _providers() -> list[Part]:
     """Only those that do not answer: the others have no row."""
     return [
@@ -48,7 +54,7 @@ def _listener(now: datetime) -> list[Part]:
     wanted = MailAccount.select().where(MailAccount.push).exists()
     if not wanted:
         return []
-    part = _beating("Listener", PUSH, "push", now)
+    part = _beating(LISTENER, PUSH, "push", now)
     asked = MailAccount.push & (MailAccount.validity == Validity.VALID)
     listening = MailAccount.select().where(asked, MailAccount.listening_since.is_null(False)).count()
     return [

@@ -106,8 +106,12 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
         owner = _owner(row, answer)
     except OutsideError as error:
         _write_failure(row, error, by, now)
-        facts = {"mailbox": token.owner or "", "redirect_uri": settings.redirect_uri()}
-        raise type(error)(catalogue.explained(str(error), Where.PROVIDER, facts), error.answer) from error
+        facts = {
+            "mailbox": token.owner or "",
+            "client_id": token.token_config.client_id,
+            "redirect_uri": settings.redirect_uri(),
+        }
+        raise type(error)(catalogue.explained(str(error), Where.SIGN_IN, facts), error.answer) from error
     if row.owner_link and not owner_links.use(row.owner_link, now=now):
         raise Refused("This link was used already. Ask for a new one.")
     store(token, answer, owner, by=by, user=user, now=now)

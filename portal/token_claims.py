@@ -13,6 +13,7 @@ from portal.sealing import Secret
 
 #: Microsoft's mail servers, by address and by number; anything else opens no mailbox.
 _EXCHANGE = ("outlook.office.com", "outlook.office365.com", "outlook.office365.us", "partner.outlook.cn",
+             "outlook-dod.office365.us", "webmail.apps.mil",
              "00000002-0000-0ff1-ce00-000000000000")  # fmt: skip
 _NEEDED = {
     Where.IMAP: ("IMAP.AccessAsUser.All", "IMAP.AccessAsApp"),
@@ -43,7 +44,7 @@ def read(token: Secret) -> Claims | None:
         return None
     try:
         payload = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, Base64Error):
+    except (ValueError, Base64Error, RecursionError):
         return None
     return _claims(payload) if isinstance(payload, dict) else None
 

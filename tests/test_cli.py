@@ -199,4 +199,4 @@ def test_destinations_are_listed_shown_and_changed(run: Run, tmp_path: Path) -> 
 
 def test_check_names_what_is_silent(run: Run) -> None:
     result = run("check", code=2)
-    assert result.stdout.startswith("PORTAL CRITICAL - Redis does not answer; not in good order: Clock | tokens_good=0")
+    assert result.stdout.startswith("PORTAL CRITICAL - not in good order: Clock, Redis | tokens_good=0")

@@ -11,7 +11,7 @@ from imapclient.exceptions import LoginError, ProtocolError
 from typing_extensions import Buffer
 
 from portal.adapters import sasl, server
-from portal.adapters.dialogue import Dialogue
+from portal.adapters.dialogue import Dialogue, masking
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Plain, Secured, Security, Server, has_more, suggested_pause
 from portal.errors import Answer, Refused, Unavailable
@@ -120,9 +120,11 @@ def mechanisms(client: Client) -> list[str]:
 
 def sign_in(client: Client, at: Server, credential: Credential) -> None:
     """Refused: the server does not take it."""
-    if client.dialogue:
-        sasl.hide(credential, client.dialogue, at.host, at.port)
-    with told(at.host):
+    hidden = client.dialogue or Dialogue()
+    sasl.hide(credential, hidden, at.host, at.port)
+    # A token may have been renewed since the server was last heard.
+    client.allow()
+    with masking(hidden), told(at.host):
         _sign_in(client, at, credential)
 
 

@@ -1,5 +1,6 @@
 """Maildir (https://cr.yp.to/proto/maildir.html): delivered means that content and name are on the disk."""
 
+import errno
 import os
 import secrets
 from collections.abc import Collection, Sequence
@@ -21,23 +22,31 @@ def prepare(folder: Path) -> None:
         for name in _FOLDERS:
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder / "tmp", os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied")
+            is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            code = errno.EROFS if is_read_only else errno.EACCES
+            raise OSError(code, os.strerror(code))
     except OSError as error:
         raise Unavailable(f"The Maildir {folder} cannot be written: {error.strerror}") from error
 
 
 def try_writing(folder: Path) -> None:
-    """Write a file as a delivery does, and take it away. Unavailable, with the reason, when that does not work."""
-    prepare(folder)
-    path = folder / "tmp" / f"diagnosis.{os.getpid()}"
+    """Write a file where a delivery does, and take it away. Unavailable, with the reason, when that does not work.
+
+    Nothing that is there is touched, and no folder is made.
+    """
+    path = folder / "tmp" / f"diagnosis.{secrets.token_hex(8)}"
     try:
-        with path.open("wb") as file:
-            file.write(bytes(_TRIAL_BYTES))
-            os.fsync(file.fileno())
+        for name in _FOLDERS:
+            os.stat(folder / name)  # noqa: PTH116 - told with its errno
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(bytes(_TRIAL_BYTES))
+                os.fsync(file.fileno())
+        finally:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise Unavailable(f"The Maildir {folder} did not take the message: {error.strerror}") from error
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from portal.adapters import sasl
 from portal.adapters import server as servers
-from portal.adapters.dialogue import Dialogue
+from portal.adapters.dialogue import Dialogue, masking
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Plain, Secured, Security, Server, has_more, told
 from portal.errors import Answer, Refused, Unavailable
@@ -121,9 +121,9 @@ def opened(server: Server, dialogue: Dialogue | None = None) -> "Iterator[Connec
 
 def sign_in(connection: "Connection", server: Server, credential: Credential) -> None:
     """Refused: the server does not take it."""
-    if connection.dialogue:
-        sasl.hide(credential, connection.dialogue, server.host, server.port)
-    with told(server.host):
+    hidden = connection.dialogue or Dialogue()
+    sasl.hide(credential, hidden, server.host, server.port)
+    with masking(hidden), told(server.host):
         _sign_in(connection, server, credential)
 
 

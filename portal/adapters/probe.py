@@ -16,8 +16,8 @@ from portal.adapters import http, server
 from portal.adapters.server import Plain, Secured, Security, Server, told
 from portal.errors import Unavailable
 
-#: A person waits for it.
-_PATIENCE = 15.0
+#: A person waits for it; a name may have eight addresses that do not answer.
+_PATIENCE, _CONNECT_SECONDS = 15.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def addresses(host: str, port: int) -> list[str]:
 def connection(at: Server) -> Iterator[Plain]:
     """A connection, in the clear so far. Unavailable: there is none."""
     with told(at.host):
-        opened = socket.create_connection((at.host, at.port), server.CONNECT_SECONDS)
+        opened = socket.create_connection((at.host, at.port), _CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
     plain.settimeout(_PATIENCE)
     plain.silence = _PATIENCE
@@ -87,7 +87,7 @@ def _read(der: bytes) -> Certificate:
     try:
         names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         listed = [str(name.value) for name in names]
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, x509.UnsupportedGeneralNameType, x509.DuplicateExtension, ValueError):
         listed = [read.subject.rfc4514_string()]
     by = read.issuer.get_attributes_for_oid(NameOID.COMMON_NAME) or read.issuer.get_attributes_for_oid(
         NameOID.ORGANIZATION_NAME
@@ -106,10 +106,13 @@ def greeting(connection: Plain | Secured, host: str) -> str:
 
 
 def web_server(url: str, ca: str = "") -> Server:
-    """The server of a web address."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
+    """The server of a web address. Unavailable: it is none."""
+    try:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+    except ValueError as error:
+        raise Unavailable(f"This is no web address: {error}.") from error
     return Server(parts.hostname or "", port, Security.TLS if secure else Security.NONE, ca=ca)
 
 

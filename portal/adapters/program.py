@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ def check(arguments: Sequence[str]) -> None:
     """Unavailable, with the reason, when it cannot be started."""
     if not _is_allowed:
         raise Unavailable("Commands are switched off; set PORTAL_ALLOW_COMMANDS=1 where the portal is started.")
-    if not os.access(arguments[0], os.X_OK):
+    if not (Path(arguments[0]).is_file() and os.access(arguments[0], os.X_OK)):
         raise Unavailable(f"{arguments[0]} is not there, or cannot be run.")
 
 

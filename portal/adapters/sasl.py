@@ -47,6 +47,8 @@ def hide(credential: Credential, dialogue: Dialogue, host: str, port: int) -> No
     secret = credential.token or credential.password
     assert secret is not None
     dialogue.hide(secret.reveal().encode())
+    # As IMAP quotes it (RFC 3501 section 4.3).
+    dialogue.hide(secret.reveal().replace("\\", "\\\\").replace('"', '\\"').encode())
     for name in ("XOAUTH2", "OAUTHBEARER") if credential.token else ("PLAIN",):
         dialogue.hide(first_response(name, credential, host, port))
 

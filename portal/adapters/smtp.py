@@ -106,7 +106,7 @@ class Client(smtplib.SMTP):
             # Some servers quote a command that they do not know.
             text = text.replace(secret, _MASK.encode())
         for part in text.decode("utf-8", "replace").split("\n"):
-            self._record(f"S: {code} {part}")
+            self._record(f"S: {code} {_printable(part)}")
         if code < 200:
             self.close()
             raise smtplib.SMTPServerDisconnected("no SMTP reply")
@@ -116,7 +116,7 @@ class Client(smtplib.SMTP):
         """One command and its answer."""
         code, text = self.docmd(line)
         words = " ".join(text.decode("utf-8", "replace").split())[:1000]
-        return Reply(code, "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words))
+        return Reply(code, _printable(words))
 
     def say_secretly(self, secret: bytes, before: str = "") -> Reply:
         """``before`` and a secret in Base64, which from then on nobody gets to see, whoever repeats it."""
@@ -145,6 +145,10 @@ class Client(smtplib.SMTP):
         code, text = self.ehlo()
         if code != 250:
             raise Unavailable(f"{self.at.host} answered EHLO: {code} {text.decode('utf-8', 'replace')}")
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _own_name() -> str:
@@ -193,7 +197,9 @@ def try_sender(client: "Client", sender: str) -> Reply:
     """MAIL FROM, taken back at once: whether a message from there would be begun."""
     with _told(client.at.host):
         reply = client.say(f"MAIL FROM:<{sender}>")
-        client.say("RSET")
+    if reply.is_good:
+        with suppress(Unavailable), _told(client.at.host):
+            client.say("RSET")
     return reply
 
 

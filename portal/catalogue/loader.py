@@ -29,6 +29,8 @@ class Where(StrEnum):
     SMTP = "smtp"
     #: A web service.
     HTTP = "http"
+    #: The provider, to what came back with the browser.
+    SIGN_IN = "sign-in"
     DESTINATION = "destination"
     #: Found by the portal itself.
     PORTAL = "portal"
@@ -60,7 +62,7 @@ class Sign:
 
     def weight(self, words: str, where: Where) -> int:
         """How much speaks for it; 0: it does not hold. A number says more than a text, a text more than a code."""
-        if self.where and where not in self.where:
+        if self.where and not {where, Where.PROVIDER if where is Where.SIGN_IN else where} & set(self.where):
             return 0
         if self.error and not re.match(rf"{re.escape(self.error)}\b", words):
             return 0
@@ -68,7 +70,9 @@ class Sign:
             return 0
         if self.text and not re.search(self.text, words, re.IGNORECASE):
             return 0
-        return 8 * bool(self.codes) + 4 * bool(self.text) + 2 * bool(self.error) + bool(self.where)
+        return (
+            8 * bool(self.codes) + 4 * bool(self.text) + 2 * bool(self.error) + bool(self.where) + (where in self.where)
+        )
 
 
 def _numbers(words: str) -> set[int]:
@@ -92,6 +96,8 @@ class Cause:
     remedy: tuple[str, ...]
     signs: tuple[Sign, ...]
     tone: Tone
+    #: Only of who signs in with a token.
+    about_tokens: bool
     #: It passes by itself: worth a word only when it lasts, and never red.
     temporary: bool
 
@@ -126,9 +132,9 @@ def _filled(text: str, facts: Mapping[str, str]) -> str:
     return "`".join(fill(part, inside if number % 2 else _PLACES) for number, part in enumerate(parts))
 
 
-def recognise(words: str, where: Where) -> Cause:
+def recognise(words: str, where: Where, *, by_password: bool = False) -> Cause:
     """The cause that most speaks for, the first of equals in the order of the files; ``unknown`` when nothing does."""
-    return _recognise(_without_ids(words), where)
+    return _recognise(_without_ids(words), where, by_password)
 
 
 def _without_ids(words: str) -> str:
@@ -137,9 +143,9 @@ def _without_ids(words: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _recognise(words: str, where: Where) -> Cause:
+def _recognise(words: str, where: Where, by_password: bool) -> Cause:
     best, most = named(UNKNOWN), 0
-    for cause in every():
+    for cause in (one for one in every() if not (by_password and one.about_tokens)):
         weight = max((sign.weight(words, where) for sign in cause.signs), default=0)
         if weight > most:
             best, most = cause, weight
@@ -181,6 +187,7 @@ def _cause(name: str, entry: dict[str, Any]) -> Cause:
         fault=Fault(entry.pop("fault")),
         tone=Tone(entry.pop("level", Tone.WARNING if temporary else Tone.BROKEN)),
         temporary=temporary,
+        about_tokens=entry.pop("about_tokens", False),
         remedy=tuple(entry.pop("remedy")),
         signs=tuple(_sign(sign) for sign in entry.pop("signs")),
         **entry,

@@ -4,7 +4,6 @@ import sys
 from contextlib import ExitStack
 
 import click
-from peewee import DatabaseError
 
 from portal import check_up, embedded, log, settings, startup, users
 from portal.adapters import tls
@@ -12,7 +11,6 @@ from portal.cli import nagios
 from portal.cli.common import now
 from portal.config import Config, from_environment, parse_bind
 from portal.db import connected
-from portal.errors import PortalError
 from portal.jobs import MAIL, OUT, TOKENS
 from portal.sandbox import addresses, part, seed
 from portal.supervisor import Part, listen, listen_locally, only_one, supervise
@@ -166,7 +164,7 @@ def check() -> None:
         startup.start(from_environment())
         with connected():
             found = check_up.look(now())
-    except (PortalError, DatabaseError) as error:
+    except Exception as error:  # noqa: BLE001 - the outermost of a plugin: a traceback would read as a warning
         click.echo(f"PORTAL UNKNOWN - {' '.join(str(error).split())}")
         raise click.exceptions.Exit(3) from None
     for line in nagios.lines(found):

@@ -31,7 +31,8 @@ def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> No
         else:
             through = row.outbound_profile or row.web_service
             assert through is not None
-            if through.validity is Validity.INVALID:
+            # A profile that is paused keeps what it is given; a web service that is takes nothing.
+            if through.validity is Validity.INVALID or not (row.outbound_profile or through.is_valid):
                 raise Refused(f"The {through.kind} {through.name!r} is set to invalid.")
 
 
@@ -45,7 +46,10 @@ def of_service(ladder: Ladder, service: WebService, actor: str, clock: Clock) ->
     with ladder.step("It answers to an OPTIONS request", Where.HTTP) as step:
         wanted = calling.harmless_request(service, token.access_token if token else None)
         answer = probe.web_answer(wanted, ca=service.ca)
-        step.found = f"{answer.status} {answer.reason}".strip()
-        # 405 and the like: it has no OPTIONS, and says so.
-        if answer.status in (401, 403, 404, 407, 410, 429) or (answer.status >= 500 and answer.status != 501):
-            raise Refused(f"{service.name} answered {answer.status} {answer.reason}.")
+        # Many know no OPTIONS, whatever they say to it: that somebody is there is all that it tells.
+        step.found = f"HTTP {answer.status}"
+        if answer.status in (407, 429):
+            raise Refused(f"{service.name} answered {answer.status}.")
+    if service.failing_since:
+        with ladder.step("The latest call succeeded", Where.HTTP):
+            raise Refused(service.failure or "")

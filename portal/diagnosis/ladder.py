@@ -1,5 +1,6 @@
 """A ladder of steps: each with the time it took, green, or with the catalogue's cause; after a red one it ends."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from portal.adapters.dialogue import Dialogue
 from portal.catalogue import Cause, Where
 from portal.errors import PortalError
 from portal.tone import Tone
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,6 +98,8 @@ class Ladder:
     steps: list[Step] = field(default_factory=list)
     dialogue: Dialogue = field(default_factory=Dialogue)
     hints: list[str] = field(default_factory=list)
+    #: Whether whoever is diagnosed signs in by password: what is about tokens is not its cause.
+    by_password: bool = False
 
     @contextmanager
     def step(self, name: str, where: Where, words: str | None = None) -> Iterator[Step]:
@@ -109,11 +114,20 @@ class Ladder:
         except PortalError as error:
             self._fall(step, words or str(error), where)
             raise Fallen from error
+        except Fallen:
+            raise
+        except Exception as error:
+            # The top of what a person asked for: whatever a server can think of, this page opens.
+            logger.exception("Diagnosis failed at %s", name)
+            self._fall(step, "The portal failed inside; its log has the details.", where)
+            raise Fallen from error
         finally:
             step.seconds = time.monotonic() - began
+            step.found = self.dialogue.words(step.found)
 
     def _fall(self, step: Step, words: str, where: Where) -> None:
-        cause = step.cause or catalogue.recognise(words, where)
+        words = self.dialogue.words(words)
+        cause = step.cause or catalogue.recognise(words, where, by_password=self.by_password)
         step.cause, step.words = cause, words
         step.tone, step.remedy = cause.tone, cause.steps(self.facts)
         if cause.name == catalogue.UNKNOWN:

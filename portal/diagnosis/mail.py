@@ -10,8 +10,9 @@ from portal.adapters import imap, imap_session, pop3, smtp
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Secured, Security, Server
 from portal.catalogue import Where
-from portal.diagnosis import destinations, tokens, way
+from portal.diagnosis import tokens, way
 from portal.diagnosis.ladder import Ladder
+from portal.dispatching import listed
 from portal.errors import Refused, Unavailable
 from portal.models import MailAccount, OutboundProfile, Token
 
@@ -22,12 +23,12 @@ _SILENCE = 20.0
 
 def of_account(ladder: Ladder, account: MailAccount, actor: str, clock: Clock) -> None:
     ladder.facts |= {"mailbox": account.login, "host": account.host}
+    ladder.by_password = account.token is None
     at = replace(mailboxes.server(account), silence=_SILENCE)
     where = Where.POP3 if account.type.is_pop3 else Where.IMAP
     way.to_mail_server(ladder, at, where)
     with ExitStack() as opened:
         (_climb_pop3 if account.type.is_pop3 else _climb_imap)(ladder, account, at, opened, actor, clock)
-    destinations.takes_mail(ladder, account.destination, actor, clock)
 
 
 def _climb_imap(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
@@ -41,12 +42,11 @@ def _climb_imap(ladder: Ladder, account: MailAccount, at: Server, opened: ExitSt
         imap_session.sign_in(client, at, credential)
         step.found = f"as {credential.login}"
     with ladder.step("A second command works", Where.IMAP) as step:
+        client.allow()
         with imap_session.told(at.host):
-            exists = client.folder_exists(account.folder)
+            client.folder_exists(account.folder)
         step.found = "LIST"
     with ladder.step("The folder exists", Where.IMAP) as step:
-        if not exists:
-            raise Refused(f"The folder {account.folder} does not exist.")
         with imap_session.told(at.host):
             there = len(imap.ImapMailbox(client, account.folder).uids())
         step.found = f"{account.folder}, {there:,} message{'' if there == 1 else 's'}"
@@ -93,8 +93,17 @@ def _tell_starttls(ladder: Ladder, at: Server, connection: object) -> None:
             way.tell_tls(ladder, step, connection)
 
 
+def _sender_of(profile: OutboundProfile) -> str:
+    """An address that it sends for; a login need not be one."""
+    known = [outbound.own_address(profile), profile.login]
+    domains = [one for one in listed(profile.senders) if one.startswith("@")]
+    known += [f"postmaster{one}" for one in domains]
+    return next((one for one in known if "@" in one.strip("@")), "")
+
+
 def of_profile(ladder: Ladder, profile: OutboundProfile, actor: str, clock: Clock) -> None:
-    sender = outbound.own_address(profile) or profile.login
+    sender = _sender_of(profile)
+    ladder.by_password = profile.token is None
     ladder.facts |= {"mailbox": profile.login, "host": profile.host, "sender": sender}
     at = replace(outbound.server(profile), silence=min(float(profile.timeout), _SILENCE))
     way.to_mail_server(ladder, at, Where.SMTP)

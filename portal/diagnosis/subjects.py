@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from portal import audit
+from portal.catalogue import Where
 from portal.diagnosis import destinations, mail, tokens
 from portal.diagnosis.ladder import Diagnosis, Fallen, Ladder
+from portal.errors import Refused
 from portal.models import (
     Destination,
     DestinationType,
@@ -16,6 +18,7 @@ from portal.models import (
     Row,
     Token,
     TokenConfig,
+    Validity,
     WebService,
 )
 
@@ -36,10 +39,26 @@ def of(row: Row, *, actor: str, clock: Clock) -> Diagnosis:
     ladder = Ladder(clock())
     audit.about(row, actor, "diagnosed", "", ladder.now)
     with suppress(Fallen):
+        _stop_if_switched_off(ladder, row)
         _LADDERS[type(row)](ladder, row, actor, clock)
     return Diagnosis(
         row.kind, str(getattr(row, "name", row.id)), ladder.now, ladder.steps, ladder.dialogue.lines, ladder.hints
     )
+
+
+def _stop_if_switched_off(ladder: Ladder, row: Row) -> None:
+    """What nobody tries is in no other trouble."""
+    about = row.token_config if isinstance(row, Token) else row
+    validity = getattr(about, "validity", Validity.VALID)
+    if validity is not Validity.VALID:
+        with ladder.step("It is switched on", Where.PORTAL):
+            raise Refused(f"The {about.kind} {about.name!r} is set to {validity.value}.")  # type: ignore[attr-defined]
+
+
+def _of_account(ladder: Ladder, row: MailAccount, actor: str, clock: Clock) -> None:
+    """To the mailbox, and on to where its mail goes."""
+    mail.of_account(ladder, row, actor, clock)
+    _of_destination(ladder, row.destination, actor, clock)
 
 
 def _of_destination(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> None:
@@ -54,7 +73,7 @@ def _of_destination(ladder: Ladder, row: Destination, actor: str, clock: Clock) 
 _LADDERS: dict[type[Row], Callable[[Ladder, Any, str, Clock], None]] = {
     TokenConfig: tokens.of_config,
     Token: tokens.of_token,
-    MailAccount: mail.of_account,
+    MailAccount: _of_account,
     OutboundProfile: mail.of_profile,
     WebService: destinations.of_service,
     Destination: _of_destination,

@@ -7,7 +7,7 @@ from portal import borrowing, catalogue, refreshing, rules_of_thumb, settings, s
 from portal.catalogue import Where
 from portal.diagnosis import way
 from portal.diagnosis.ladder import Ladder
-from portal.errors import Refused
+from portal.errors import Refused, Unavailable
 from portal.models import Flow, Token, TokenConfig
 from portal.outages.tokens import facts_of
 
@@ -19,7 +19,7 @@ def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, cloc
     """A usable access token, renewed if need be."""
     ladder.facts |= {name: value for name, value in facts_of(token).items() if name not in ("host", "mailbox")}
     with ladder.step("The token is fresh", Where.PROVIDER, _known_fault(token)) as step:
-        if token.refused_at:
+        if token.refused_at and token.token_config.is_valid:
             step.cause = rules_of_thumb.refined(catalogue.recognise(token.failure or "", Where.PROVIDER), token)
         usable = borrowing.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
         step.cause = None
@@ -29,6 +29,8 @@ def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, cloc
 
 def _known_fault(token: Token) -> str | None:
     """The provider's own words, where the row has them and an error would only quote them."""
+    if not token.token_config.is_valid:
+        return None
     if token.token_config.credentials_refused_at:
         return token.token_config.credentials_answer
     return token.failure if token.refused_at else None
@@ -68,12 +70,17 @@ def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> 
     ladder.facts |= {"client_id": config.client_id, "host": config.host, "redirect_uri": settings.redirect_uri()}
     ladder.hints += settings.redirect_uri_warnings(None) if config.authorize_url else []
     _to_provider(ladder, config)
-    if config.authorize_url:
-        way.to_web_server(ladder, config.authorize_url, Where.PROVIDER)
     if config.credentials_refused_at:
         with ladder.step("The provider knows the client", Where.PROVIDER):
             raise Refused(config.credentials_answer or "")
-    token = Token.select().where(Token.token_config == config.id, Token.obtained_at.is_null(False)).first()
+    # The one that is most likely to work: a dead one says nothing of the client.
+    troubles = (
+        Token.refused_at.is_null(False),
+        Token.refresh_token.is_null(),
+        Token.failing_since.is_null(False),
+    )
+    used = Token.select().where(Token.token_config == config.id, Token.obtained_at.is_null(False))
+    token = used.order_by(*troubles, Token.id).first()
     token = token or (token_configs.tokens_of(config)[0] if config.flow is Flow.CLIENT_CREDENTIALS else None)
     if token is None:
         ladder.hints.append("Whether the provider knows the client is seen once somebody has signed in.")
@@ -90,7 +97,7 @@ def _to_provider(ladder: Ladder, config: TokenConfig) -> None:
 def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
     """A real renewal, unless only a person could bring it about."""
     with ladder.step("The provider renews it", Where.PROVIDER, _known_fault(token)) as step:
-        if token.refused_at:
+        if token.refused_at and token.token_config.is_valid:
             step.cause = rules_of_thumb.refined(catalogue.recognise(token.failure or "", Where.PROVIDER), token)
         borrowing.stop_if_person_needed(token)
         if not (token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS):
@@ -98,8 +105,10 @@ def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
             raise Refused("no refresh token")
         renewed = refreshing.refresh(token.id, actor=actor, now=clock())
         step.cause = None
-        step.found = _life(renewed) if renewed else "another worker is renewing it at this moment"
-    if missing := status.missing_scopes(token.token_config.scope, token.granted_scope):
+        if renewed is None:
+            raise Unavailable("it is being renewed elsewhere, or the provider has no room")
+        step.found = _life(renewed)
+    if missing := status.missing_scopes(token.token_config.scope, renewed.granted_scope):
         ladder.hints.append(f"Not granted: {', '.join(missing)}.")
 
 

@@ -22,7 +22,12 @@ def to_mail_server(ladder: Ladder, at: Server, where: Where) -> None:
         if at.security is Security.TLS:
             connection = _secured(ladder, at, where, plain, opened)
         with ladder.step("The server greets", where) as step:
-            step.found = probe.greeting(connection, at.host)
+            try:
+                step.found = probe.greeting(connection, at.host)
+            except Unavailable:
+                if at.security is Security.STARTTLS and probe.shown_certificate(at):
+                    raise Refused("speaks TLS from the first byte") from None
+                raise
 
 
 def to_web_server(ladder: Ladder, url: str, where: Where, ca: str = "") -> None:

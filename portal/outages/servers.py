@@ -94,7 +94,7 @@ def _switched_off_tokens() -> set[int]:
 
 def _cause(one: _Failing) -> Cause:
     if one.side is not Side.DESTINATION or one.destination is None:
-        return catalogue.recognise(one.words, one.where)
+        return catalogue.recognise(one.words, one.where, by_password=one.token_id is None)
     by_http = one.destination.type is DestinationType.WEB_SERVICE
     return catalogue.recognise(one.words, Where.HTTP if by_http else Where.DESTINATION)
 

@@ -36,11 +36,12 @@ class TlsServer(socketserver.ThreadingTCPServer):
         self.context = context
 
     def finish_request(self, request: object, client_address: object) -> None:
-        try:
-            secured = self.context.wrap_socket(request, server_side=True)  # type: ignore[arg-type]
-        except OSError:
-            return
+        secured = self.context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)  # type: ignore[arg-type]
         with secured:
+            try:
+                secured.do_handshake()
+            except OSError:
+                return
             super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -30,7 +30,7 @@ def ready() -> tuple[str, int]:
     """Database, clock, Redis and workers do their part."""
     try:
         with connected():
-            silent = [part.name for part in health.parts(g.now) if part.state.tone != "good"]
+            silent = health.silent(g.now)
     except (ConfigError, DatabaseError):
         silent = ["Database"]
     return ("ok\n", 200) if not silent else (f"not ready: {', '.join(silent)}\n", 503)
