@@ -188,5 +188,5 @@ def test_every_page_opens_and_says_so_when_everything_is_broken(
 def test_the_level_is_word_colour_and_icon(alice: PageClient) -> None:
     make_notice(tone=Tone.WARNING)
     page = alice.get("/notices")
-    assert 'class="state tone-warning"' in page.html
+    assert 'class="state state--short tone-warning"' in page.html
     assert "warning" in page.text
