@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from portal import bounces, schedule
-from portal.adapters.smtp import Reply
+from portal.adapters.smtp_session import Reply
 from portal.db import locked, transaction
 from portal.errors import OutsideError
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState

@@ -19,7 +19,8 @@ from peewee import InterfaceError, ModelSelect, OperationalError
 
 from portal import borrowing, errors, letters, outbound, schedule, second_chance, send_outcomes
 from portal.adapters import smtp
-from portal.adapters.smtp import BrokenOff, Reply, Session, Unsure
+from portal.adapters.smtp import BrokenOff, Session, Unsure
+from portal.adapters.smtp_session import Reply
 from portal.db import database, locked, transaction
 from portal.errors import OutsideError, Refused, Side, Unavailable
 from portal.letters import Letter

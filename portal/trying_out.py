@@ -9,6 +9,7 @@ from email.utils import format_datetime, make_msgid
 
 from portal import audit, outbound, second_chance
 from portal.adapters import smtp
+from portal.adapters.smtp_session import Reply
 from portal.errors import Invalid, OutsideError
 from portal.models import OutboundProfile, Token
 
@@ -37,11 +38,11 @@ def try_out(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], da
     return Tried(False, f"{row.host} does not take the message for {to}: {reply}", dialogue)
 
 
-def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callable[[], datetime]) -> smtp.Reply:
+def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callable[[], datetime]) -> Reply:
     sender = outbound.own_address(row) or to
     content = _test_message(row, sender, to, clock()).as_bytes()
 
-    def send(token: Token | None) -> smtp.Reply:
+    def send(token: Token | None) -> Reply:
         with smtp.session(outbound.server(row), outbound.credential(row, token), dialogue.append) as session:
             return session.send(smtp.Envelope(sender, [to], len(content)), [content])[to]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from portal import mailboxes, outbound
-from portal.adapters import imap, imap_session, pop3, smtp
+from portal.adapters import imap, imap_session, pop3, smtp_session
 from portal.adapters.sasl import Credential
 from portal.adapters.server import Secured, Security, Server
 from portal.catalogue import Where
@@ -109,17 +109,17 @@ def of_profile(ladder: Ladder, profile: OutboundProfile, actor: str, clock: Cloc
     way.to_mail_server(ladder, at, Where.SMTP)
     with ExitStack() as opened:
         with ladder.step("It speaks SMTP", Where.SMTP) as step:
-            client = opened.enter_context(smtp.opened(at, ladder.dialogue.lines.append))
+            client = opened.enter_context(smtp_session.opened(at, ladder.dialogue.lines.append))
             _tell_starttls(ladder, at, client.connection)
-            offered = smtp.mechanisms(client)
+            offered = smtp_session.mechanisms(client)
             step.found = f"offers {', '.join(offered) or 'no sign-in'}"
         if profile.token or profile.login:
             credential = _credential(ladder, profile, offered, Where.SMTP, actor, clock)
             with ladder.step("It lets us in", Where.SMTP) as step:
-                smtp.sign_in(client, at, credential)
+                smtp_session.sign_in(client, at, credential)
                 step.found = f"as {credential.login}"
         with ladder.step("A second command works", Where.SMTP) as step:
-            reply = smtp.try_sender(client, sender)
+            reply = smtp_session.try_sender(client, sender)
             step.found = f"MAIL FROM:<{sender}>"
             if not reply.is_good:
                 raise Refused(f"{profile.host} answered: {reply}")
