@@ -244,11 +244,11 @@ class _Run:
             send_outcomes.put_off(row, "The portal failed inside; its log has the details.", now=now)
         else:
             send_outcomes.write_answers(row, answers, now=now)
-            self._server_works(now)
+            self._server_works(now, took=any(reply.is_good for reply in answers.values()))
 
-    def _server_works(self, now: datetime) -> None:
+    def _server_works(self, now: datetime, *, took: bool) -> None:
         profile = self.profile
-        profile.sent_at, profile.tries = now, 0
+        profile.sent_at, profile.tries = now if took else profile.sent_at, 0
         profile.failing_since = profile.failure = profile.failed_at = profile.failing_side = None
         self._broken = 0
 

@@ -4,12 +4,23 @@ from pathlib import Path
 import pytest
 
 from portal import notices
-from portal.models import Notice, ServiceAuth, Token, TokenConfig, Validity, WebServiceCall
+from portal.models import (
+    Notice,
+    OutboundMessage,
+    OutboundProfile,
+    ServiceAuth,
+    Token,
+    TokenConfig,
+    Validity,
+    WebServiceCall,
+)
+from portal.tone import Tone
 from tests.builders import (
     NOW,
     make_account,
     make_config,
     make_destination,
+    make_message,
     make_profile,
     make_service,
     make_token,
@@ -116,3 +127,16 @@ def test_the_number_of_queries_does_not_grow_with_the_outages(queries: Queries) 
         make_token()
     Token.update(refused_at=NOW).execute()
     assert queries(lambda: notices.banners(NOW)) == few
+
+
+def test_a_profile_of_which_every_message_is_refused_is_told() -> None:
+    profile = make_profile(name="Office")
+    for number in range(3):
+        words = "554 5.2.252 SendAsDenied; x@y.test not allowed to send as z@y.test"
+        row = make_message(profile, at=NOW - DAY / 2)
+        facts = {"state": "failed", "settled_at": NOW - DAY / 2 + number * DAY / 100, "try_at": None, "answer": words}
+        OutboundMessage.update(facts).where(OutboundMessage.id == row.id).execute()
+    (banner,) = notices.banners(NOW)
+    assert (banner.cause.name, banner.tone) == ("sending-as-not-allowed", Tone.BROKEN)
+    OutboundProfile.update(sent_at=NOW).execute()
+    assert notices.banners(NOW) == []

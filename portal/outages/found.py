@@ -4,7 +4,7 @@ from datetime import datetime
 
 from portal import settings
 from portal.models import Notice
-from portal.outages import ends, machine, servers, tokens, undelivered
+from portal.outages import ends, machine, refusals, servers, tokens, undelivered
 from portal.outages.outage import Outage
 from portal.tone import Tone
 
@@ -23,7 +23,7 @@ def of_rows(now: datetime) -> list[Outage]:
         *servers.not_fetched(signed_in_by.resting, covered, now),
         *machine.backlog(now),
     ]
-    waiting = [*undelivered.in_quarantine(now), *tokens.never_requested()]
+    waiting = [*refusals.of_profiles(now), *undelivered.in_quarantine(now), *tokens.never_requested()]
     clock = machine.silent_clock(now)
     # What does not get done while nobody does it is no outage of its own.
     late = [] if clock or _was_stopped(now) else late
