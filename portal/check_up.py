@@ -26,9 +26,13 @@ class CheckUp:
     @property
     def tone(self) -> Tone:
         """The worst that counts."""
-        tones = {one.tone for one in self.problems if not self.is_known(one)}
+        tones = {one.tone for one in self.problems if self.counts(one)}
         tones |= {Tone.BROKEN} if self.silent else set()
         return next((tone for tone in (Tone.BROKEN, Tone.WARNING) if tone in tones), Tone.GOOD)
+
+    def counts(self, problem: Banner) -> bool:
+        """What is only to be seen in the portal, or somebody knows of, is no reason for an alarm."""
+        return problem.announced and not self.is_known(problem)
 
     def is_known(self, problem: Banner) -> bool:
         return problem.notice is not None and problem.notice.is_known(self.at)
@@ -38,7 +42,7 @@ class CheckUp:
         return [part.name for part in self.parts if part.state.tone is Tone.BROKEN and part.name != health.LISTENER]
 
     def count(self, tone: Tone) -> int:
-        return sum(one.tone is tone and not self.is_known(one) for one in self.problems)
+        return sum(one.tone is tone and self.counts(one) for one in self.problems)
 
     def as_facts(self) -> dict[str, Any]:
         """For programs; the schema ``Health`` of the API's description."""
@@ -63,7 +67,9 @@ def stamp(moment: datetime) -> str:
 def _problem(one: Banner, known: bool) -> dict[str, Any]:
     return {
         "level": one.tone.value,
+        "id": one.notice.id if one.notice else None,
         "cause": one.cause.name,
+        "who": one.cause.who,
         "text": one.text,
         "since": stamp(one.since) if one.since else None,
         "words": one.words,

@@ -37,7 +37,9 @@ def tokens(now: datetime) -> Tokens:
     """Counted by the database: there may be tens of thousands."""
     ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
     broken = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False) | ended
-    rows = Token.select(_count(broken), _count(Token.failing_since.is_null(False) & ~broken), fn.COUNT(Token.id))
+    # Of what is not known a condition is neither true nor false: the first that holds counts.
+    condition = Case(None, [(broken, 2), (Token.failing_since.is_null(False), 1)], 0)
+    rows = Token.select(_count(condition == 2), _count(condition == 1), fn.COUNT(Token.id))
     tried = Token.obtained_at.is_null(False) | Token.failing_since.is_null(False) | Token.refused_at.is_null(False)
     # Of an app-only client that never worked nobody can have signed in.
     tried |= (TokenConfig.flow == Flow.CLIENT_CREDENTIALS) & TokenConfig.credentials_refused_at.is_null(False)

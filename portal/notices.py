@@ -4,7 +4,6 @@ What the rows tell is computed at each look, so that a banner goes when its caus
 machine is as the last turn found it. Each turn opens a notice for what is new and closes those that are over.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -103,8 +102,9 @@ def keep(now: datetime) -> None:
         else:
             _open(outage, now)
     for key in open_ones.keys() - there.keys():
-        if not outages.is_of_another_machine(key):
-            _close(open_ones[key], there.values(), now)
+        hidden = any(_hides(outage, open_ones[key]) for outage in there.values())
+        if not (hidden or outages.is_of_another_machine(key)):
+            _close(open_ones[key], now)
 
 
 def _everything(now: datetime) -> list[Outage]:
@@ -165,10 +165,10 @@ def _go_on(row: Notice, outage: Outage) -> None:
     row.save()
 
 
-def _close(row: Notice, there: Iterable[Outage], now: datetime) -> None:
-    """Over; told as well again, unless it only goes on under another name or is hidden by what is behind it."""
+def _close(row: Notice, now: datetime) -> None:
+    """Over. What only followed from something else is not told as well again."""
     row.closed_at = now
-    if row.key in outages.FOLLOWING or any(_takes_over(outage, row) for outage in there):
+    if row.key in outages.FOLLOWING:
         row.end_told_at = now
         row.save()
         return
@@ -179,11 +179,13 @@ def _close(row: Notice, there: Iterable[Outage], now: datetime) -> None:
         occasions.tell(occasions.listening(occasion), occasion, facts, row.text, now=now)
 
 
-def _takes_over(outage: Outage, row: Notice) -> bool:
-    """Whether what a notice was about stands still for another reason now."""
+def _hides(outage: Outage, row: Notice) -> bool:
+    """Whether what a notice is about stands still for a greater reason: whether it is over is seen after that."""
+    if row.of_machine or {row.key, outage.key} & set(outages.FOLLOWING) or outage.tone is not Tone.BROKEN:
+        return False
     still = set(row.standing_still.splitlines())
     about_the_same = outage.about is not None and (outage.about.kind, outage.about.id) == (row.about_kind, row.about_id)
-    return outage.tone is Tone.BROKEN and (about_the_same or (bool(still) and still <= set(outage.standing_still)))
+    return outage.key != row.key and (about_the_same or (bool(still) and still <= set(outage.standing_still)))
 
 
 def _facts(row: Notice) -> dict[str, object]:

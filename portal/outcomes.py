@@ -194,7 +194,9 @@ def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideErro
         token.doubted_at = token.doubted_at or now
         token.look_at = schedule.confirm_at(token.doubted_at)
         _give_back(token, now)
-        return Unavailable(f"{error} It is tried once more before a new sign-in is asked for.", error.answer)
+        return Unavailable(
+            f"{str(error).rstrip('.')}. It is tried once more before a new sign-in is asked for.", error.answer
+        )
     token.doubted_at, token.refused_at, token.look_at = None, now, None
     with transaction():
         if _give_back(token, now):

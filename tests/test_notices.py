@@ -5,6 +5,7 @@ import pytest
 
 from portal import notices
 from portal.models import (
+    MailAccount,
     Notice,
     OutboundMessage,
     OutboundProfile,
@@ -140,3 +141,21 @@ def test_a_profile_of_which_every_message_is_refused_is_told() -> None:
     assert (banner.cause.name, banner.tone) == ("sending-as-not-allowed", Tone.BROKEN)
     OutboundProfile.update(sent_at=NOW).execute()
     assert notices.banners(NOW) == []
+
+
+def test_what_is_hidden_by_something_greater_stays_open_and_acknowledged(tmp_path: Path) -> None:
+    token = make_token(make_config("Microsoft"), life=60 * DAY)
+    make_account(make_destination(tmp_path), token, name="Help desk")
+    failing = {"failing_since": NOW - DAY, "failed_at": NOW, "failure": "No such folder: does not exist"}
+    MailAccount.update(failing).execute()
+    notices.keep(NOW)
+    row = Notice.get()
+    notices.acknowledge(row, NOW + 10 * DAY, "", actor="Ada", now=NOW)
+    Token.update(refused_at=NOW, failure="invalid_grant: no").execute()
+    notices.keep(NOW + DAY / 24)
+    Token.update(refused_at=None).execute()
+    notices.keep(NOW + DAY / 12)
+    again = Notice.get_by_id(row.id)
+    assert again.closed_at is None
+    assert again.is_known(NOW + DAY)
+    assert Notice.select().where(Notice.about_kind == "mail account").count() == 1

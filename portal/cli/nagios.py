@@ -18,7 +18,7 @@ def lines(found: CheckUp) -> list[str]:
 
 
 def _summary(found: CheckUp) -> str:
-    texts = [one.text.rstrip(".") for one in found.problems if not found.is_known(one)]
+    texts = [one.text.rstrip(".") for one in found.problems if found.counts(one)]
     missing = [name for name in found.silent if not any(name.split()[0] in text for text in texts)]
     texts += [f"not in good order: {', '.join(missing)}"] if missing else []
     if not texts:

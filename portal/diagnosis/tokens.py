@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from portal import borrowing, catalogue, refreshing, rules_of_thumb, settings, status, token_claims, token_configs
 from portal.catalogue import Where
 from portal.diagnosis import way
-from portal.diagnosis.ladder import Ladder
+from portal.diagnosis.ladder import Ladder, Step
 from portal.errors import Refused, Unavailable
 from portal.models import Flow, Token, TokenConfig
 from portal.outages.tokens import facts_of
@@ -103,13 +103,23 @@ def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
         if not (token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS):
             step.cause = catalogue.named("refresh-token-missing")
             raise Refused("no refresh token")
-        renewed = refreshing.refresh(token.id, actor=actor, now=clock())
+        renewed = _refreshed(step, token, actor, clock())
         step.cause = None
         if renewed is None:
             raise Unavailable("it is being renewed elsewhere, or the provider has no room")
         step.found = _life(renewed)
     if missing := status.missing_scopes(token.token_config.scope, renewed.granted_scope):
         ladder.hints.append(f"Not granted: {', '.join(missing)}.")
+
+
+def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | None:
+    """A first refusal is not believed here either."""
+    try:
+        return refreshing.refresh(token.id, actor=actor, now=now)
+    except Unavailable:
+        doubted = Token.select().where(Token.id == token.id, Token.doubted_at.is_null(False)).exists()
+        step.cause = catalogue.named("refusal-unconfirmed") if doubted else None
+        raise
 
 
 def _tell_end(ladder: Ladder, token: Token, now: datetime) -> None:

@@ -27,8 +27,13 @@ _TESTING_LIFE, _TESTING_WARNING = timedelta(days=7), timedelta(days=2)
 def soon(now: datetime) -> list[Outage]:
     """What ends within the time that the settings give a warning."""
     limit, idle_limit = now + settings.secret_warning(), now + settings.token_warning()
+    # One that is rejected already is an outage of its own.
+    secrets = [
+        one for one in _secrets(limit, now)
+        if not (isinstance(one.about, TokenConfig) and one.about.credentials_refused_at)
+    ]  # fmt: skip
     return [
-        *_secrets(limit, now), *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
+        *secrets, *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
         *_private_cas(limit),
     ]  # fmt: skip
 
@@ -52,7 +57,6 @@ def _secrets(limit: datetime, now: datetime) -> list[Outage]:
             ClientSecret.ends_at <= limit,
             ClientSecret.refused_at.is_null(),
             TokenConfig.validity == Validity.VALID,
-            TokenConfig.credentials_refused_at.is_null(),
             TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT,
             TokenConfig.id.not_in(lasting),
         )
@@ -77,7 +81,7 @@ def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: da
     ended = at <= now
     return Outage(
         f"{what} of {config.id}",
-        f"The {what} of “{config.name}” {'has ended' if ended else 'ends'}.",
+        f"The {what} of “{config.name}” {'ended' if ended else 'ends'} on {at:%Y-%m-%d}.",
         catalogue.named(f"{cause}-{'ended' if ended else 'ends-soon'}"),
         at,
         about=config,
@@ -97,7 +101,7 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
     return [
         Outage(
             f"end of token {token.id}",
-            f"The sign-in of “{token.name}” {word}.",
+            f"The sign-in of “{token.name}” {word} on {at:%Y-%m-%d}.",
             catalogue.named(cause),
             at,
             about=token.token_config,
@@ -127,7 +131,7 @@ def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) 
     if named or not (idle and used) or used + idle > idle_limit:
         return None
     if used + idle <= now:
-        return "refresh-token-likely-dead", "is likely dead", used + idle
+        return "refresh-token-likely-dead", "likely ended", used + idle
     return "refresh-token-ends-soon", "likely ends", used + idle
 
 
@@ -159,5 +163,5 @@ def _last_end(pem: str) -> datetime | None:
 
 def _of_ca(row: Row, at: datetime) -> Outage:
     name = getattr(row, "name", "")
-    text = f"A certificate that “{name}” trusts ends."
+    text = f"A certificate that “{name}” trusts ends on {at:%Y-%m-%d}."
     return Outage(f"CA of {row.kind} {row.id}", text, catalogue.named("private-ca-ends-soon"), at, about=row)

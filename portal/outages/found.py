@@ -27,6 +27,7 @@ def of_rows(now: datetime) -> list[Outage]:
     clock = machine.silent_clock(now)
     # What does not get done while nobody does it is no outage of its own.
     late = [] if clock or _was_stopped(now) else late
+    waiting += undelivered.untold()
     return ordered([*out, *waiting, *ends.soon(now), *machine.wrong_clock(), *clock, *late])
 
 

@@ -36,7 +36,8 @@ def of_tokens(now: datetime) -> TokensOut:
         if _stops_its_dependants(token, now):
             out.resting.add(token.id)
         first = found.setdefault(outage.key, outage)
-        first.standing_still += dependants.get(token.id, [])
+        if token.id in out.resting:
+            first.standing_still += dependants.get(token.id, [])
         first.since = min(first.since or now, outage.since or now)
         first.seen_at = max((one.seen_at for one in (first, outage) if one.seen_at), default=None)
         first.announced |= outage.announced

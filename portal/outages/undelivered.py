@@ -6,7 +6,7 @@ from peewee import fn
 
 from portal import catalogue, settings
 from portal.catalogue import Where
-from portal.models import MailAccount, Message, MessageState, Validity, tuples
+from portal.models import MailAccount, Message, MessageState, Notice, Validity, tuples
 from portal.outages.outage import Outage
 
 
@@ -27,3 +27,12 @@ def _outage(account: MailAccount, count: int, since: datetime, words: str) -> Ou
     text = f"{count} message{'' if count == 1 else 's'} of “{account.name}” could not be delivered.{why}"
     cause = catalogue.named("messages-in-quarantine")
     return Outage(f"quarantine {account.id}", text, cause, since, words, account, facts={"mailbox": account.login})
+
+
+def untold() -> list[Outage]:
+    """Notices that could not be mailed: seen here, where else?"""
+    row = Notice.select().where(Notice.closed_at.is_null(), Notice.telling_failure.is_null(False)).first()
+    if row is None:
+        return []
+    text, cause = "Notices cannot be mailed.", catalogue.named("notices-untold")
+    return [Outage("untold", text, cause, None, row.telling_failure or "", announced=False)]

@@ -297,7 +297,8 @@ def _plan(world: World, days: float, density: float) -> None:
             if what == "death":
                 lasts = dice.uniform(180, 900)
             if kind == "token refused once":
-                lasts = min(lasts, 4.0)
+                # A refusal that is there a minute later is believed: that is the portal's rule.
+                lasts = 1.0
             begins = NOW + timedelta(minutes=dice.uniform(30, max(days * 1440 - lasts - 90, 31)))
             begins = begins.replace(second=0, microsecond=0)
             one = Trouble(kind, _struck(world, kind), begins, begins + timedelta(minutes=int(lasts) or 1))

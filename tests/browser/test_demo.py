@@ -22,7 +22,7 @@ PAGES = {
     "transfer": "/tokens/transfer", "mail-accounts": "/mail-accounts", "mail-account": "/mail-accounts/1",
     "mail-account-new": "/mail-accounts/new", "quarantine": "/mail-accounts/quarantine", "destinations": "/destinations", "destination-new": "/destinations/new",
     "runs": "/runs", "run": "/runs/1", "events": "/events", "settings": "/settings", "users": "/users",
-    "user-new": "/users/new", "status": "/status", "not-found": "/nowhere",
+    "user-new": "/users/new", "status": "/status", "notices": "/notices", "not-found": "/nowhere",
 }  # fmt: skip
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 
@@ -59,7 +59,7 @@ def test_mail_flows_without_a_click(demo: Portal) -> None:
 
 def test_the_whole_way_is_clicked_through(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
-    assert "waits for its token (never requested)" in page.inner_text("main")
+    assert "“Sandbox invoices” waits for its first sign-in." in page.inner_text("main")
     page.get_by_role("link", name="Tokens", exact=True).click()
     page.get_by_role("link", name="Sandbox invoices").click()
     page.get_by_role("button", name="Request new token").click()

@@ -146,7 +146,8 @@ def small_disk(folder: Path, *options: str) -> Iterator[Path]:
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], check=True)
     try:
-        (folder / "Maildir").mkdir()
+        for name in ("tmp", "new", "cur"):
+            (folder / "Maildir" / name).mkdir(parents=True)
         for option in options:
             subprocess.run(["mount", "-o", option, str(folder)], check=True)
         yield folder / "Maildir"

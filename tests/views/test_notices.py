@@ -119,7 +119,7 @@ def test_home_shows_what_ends_on_a_time_line(alice: PageClient) -> None:
     make_config("Help desk")
     ClientSecret.update(ends_at=now() + timedelta(days=60)).execute()
     page = alice.get("/")
-    assert "The client secret of “Help desk” ends." in page.text
+    assert "The client secret of “Help desk” ends on" in page.text
     assert "The client secret" not in alice.get("/events").text, "sixty days ahead it is on the line, and no banner"
 
 
@@ -131,6 +131,9 @@ def test_a_diagnosis_goes_step_by_step_and_masks_every_secret(
     assert "All is well." in page.text
     assert "clocks agree" in page.text
     provider.refuses("invalid_grant", "AADSTS50173: revoked", error_codes=[50173])
+    page = alice.submit(f"/diagnosis/token/{token.id}", {})
+    assert "The provider refused once; a second try will show." in page.text
+    Token.update(refused_at=now(), failure="invalid_grant (AADSTS50173): revoked").execute()
     page = alice.submit(f"/diagnosis/token/{token.id}", {})
     assert "The sign-in was revoked." in page.text
     assert "sign helpdesk@example.test in again" in page.text

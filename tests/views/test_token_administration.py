@@ -110,7 +110,7 @@ def test_the_end_of_the_secret_in_use_can_be_entered_later_and_is_announced(alic
     config = make_config("Help desk")
     end = now() + timedelta(days=10)
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", "secret_ends_on": f"{end:%Y-%m-%d}"})
-    assert "The client secret of “Help desk” ends. On " in alice.get("/").text
+    assert "The client secret of “Help desk” ends on " in alice.get("/").text
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "a-new-secret-Pq8"})
     assert "“Help desk” ends" not in alice.get("/").text
 
