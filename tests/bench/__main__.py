@@ -2,13 +2,14 @@
 
 import sys
 
-from tests.bench import fetching, hand_outs, renewals, sending
+from tests.bench import fetching, hand_outs, renewals, sending, thirty_days
 
 BENCHES = {
     "fetching": fetching.main,
     "hand-outs": hand_outs.main,
     "renewals": renewals.main,
     "sending": sending.main,
+    "thirty-days": thirty_days.main,
 }
 
 if __name__ == "__main__":
