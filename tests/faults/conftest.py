@@ -1,0 +1,24 @@
+"""What every fault is made with."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from portal.adapters import tls
+from tests.conftest import Run
+from tests.fakes.pages import PageClient
+from tests.faults.stage import Stage, now
+
+
+@pytest.fixture
+def stage(alice: PageClient, at_work: None, run: Run, tmp_path: Path, certificate_folder: Path) -> Stage:
+    tls.trust(certificate_folder / "ca.pem")
+    return Stage(run, alice, now(), tmp_path, certificate_folder)
+
+
+@pytest.fixture
+def servers() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened

@@ -1,0 +1,136 @@
+"""Destinations and web services."""
+
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+
+from portal.models import (
+    Destination,
+    DestinationType,
+    MailAccount,
+    ServiceAuth,
+    WebService,
+    WebServiceCall,
+)
+from tests.builders import make_call, make_service
+from tests.fakes import scripted_mail, smtp_server
+from tests.fakes.provider import FakeProvider
+from tests.fakes.web_server import FakeWebServer
+from tests.faults.making import account
+from tests.faults.stage import MINUTE, Stage
+from tests.real.postgresql import free_port
+
+
+def broken_destination(stage: Stage, provider: FakeProvider, servers: ExitStack) -> tuple[MailAccount, Destination]:
+    row = account(
+        stage, provider, servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, {}, stage.certificates))
+    )
+    return row, Destination.get()
+
+
+def test_a_maildir_that_is_a_file_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+    row, destination = broken_destination(stage, provider, servers)
+    (stage.folder / "file").touch()
+    Destination.update(path=str(stage.folder / "file" / "Maildir")).execute()
+    stage.fetch(row)
+    stage.is_named(destination, "destination-no-folder")
+
+
+def test_a_maildir_that_may_not_be_written_is_explained(
+    stage: Stage, provider: FakeProvider, servers: ExitStack
+) -> None:
+    row, destination = broken_destination(stage, provider, servers)
+    # Not even root may make a folder there.
+    Destination.update(path="/proc/self/Maildir").execute()
+    stage.fetch(row)
+    stage.is_named(destination, "destination-no-folder")
+
+
+def test_a_mail_store_that_is_down_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+    row, destination = broken_destination(stage, provider, servers)
+    facts = {
+        "type": DestinationType.LMTP,
+        "path": "",
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "recipient": "a@b.test",
+    }
+    Destination.update(facts).execute()
+    stage.fetch(row)
+    stage.is_named(Destination.get_by_id(destination.id), "mail-store-down")
+
+
+def test_a_mail_store_that_does_not_know_the_recipient_is_explained(
+    stage: Stage, provider: FakeProvider, servers: ExitStack
+) -> None:
+    script: dict[str, str | None] = {"lhlo": "250 store", "rcpt": "550 5.1.1 <a@b.test> User doesn't exist"}
+    port = servers.enter_context(smtp_server.scripted(script))
+    _, destination = broken_destination(stage, provider, servers)
+    facts = {"type": DestinationType.LMTP, "path": "", "host": "127.0.0.1", "port": port, "recipient": "a@b.test"}
+    Destination.update(facts).execute()
+    page = stage.alice.submit(f"/diagnosis/destination/{destination.id}", {}).text
+    assert "The mail store refuses." in page
+    stage.run("destination", "diagnose", "Inbox", code=1)
+
+
+def test_commands_that_are_switched_off_are_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+    row, destination = broken_destination(stage, provider, servers)
+    Destination.update(type=DestinationType.COMMAND, command="/bin/cat", path="").execute()
+    stage.fetch(row)
+    stage.is_named(Destination.get_by_id(destination.id), "commands-switched-off")
+
+
+def test_a_program_that_is_missing_is_explained(
+    stage: Stage, provider: FakeProvider, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.adapters.program.allow", lambda yes: None)
+    monkeypatch.setattr("portal.adapters.program._is_allowed", True)
+    row, destination = broken_destination(stage, provider, servers)
+    Destination.update(type=DestinationType.COMMAND, command="/nowhere/program", path="").execute()
+    stage.fetch(row)
+    stage.is_named(Destination.get_by_id(destination.id), "command-missing")
+
+
+def test_a_destination_whose_web_service_is_switched_off_is_explained(
+    stage: Stage, provider: FakeProvider, servers: ExitStack
+) -> None:
+    row, destination = broken_destination(stage, provider, servers)
+    service = make_service(name="Tickets")
+    Destination.update(type=DestinationType.WEB_SERVICE, web_service=service, path="").execute()
+    WebService.update(validity="invalid").execute()
+    stage.fetch(row)
+    stage.is_named(Destination.get_by_id(destination.id), "destination-switched-off")
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        ("service-forbids", 403),
+        ("service-not-found", 404),
+        ("service-throttles", 429),
+        ("service-disturbed", 503),
+        ("service-token-refused", 401),
+    ],
+)
+def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, status: int) -> None:
+    from portal import calling
+
+    fake = FakeWebServer([(status, "no")] * 20)
+    row = make_service(url=fake.url, name="Tickets", most_tries=8, authentication=ServiceAuth.NONE)
+    call = make_call(row)
+    for minutes in (0, 12):
+        at = stage.began + timedelta(minutes=minutes)
+        WebServiceCall.update(look_at=at, state="queued").execute()
+        calling.call(call.id, lambda at=at: at)  # type: ignore[misc]
+    stage.is_named(WebService.get(), cause)
+    fake.stop()
+
+
+def test_a_web_service_that_is_not_there_is_explained(stage: Stage) -> None:
+    from portal import calling
+
+    row = make_service(url=f"http://127.0.0.1:{free_port()}/hook", name="Tickets")
+    calling.call(make_call(row).id, lambda: stage.began)
+    calling.call(make_call(row).id, lambda: stage.began + 12 * MINUTE)
+    stage.is_named(WebService.get(), "connection-refused")
