@@ -1,5 +1,6 @@
 """What a diagnosis must never do: show a secret, touch what is there, or fail itself."""
 
+import base64
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -60,8 +61,6 @@ def test_a_password_is_masked_however_it_is_quoted_and_whoever_repeats_it(
 def test_a_token_is_masked_in_a_challenge_that_repeats_it() -> None:
     dialogue = Dialogue()
     dialogue.hide(b"a-long-token-4711")
-    import base64
-
     dialogue.server(b"+ " + base64.b64encode(b'{"status":"401","token":"a-long-token-4711"}') + b"\r\n")
     dialogue.server(b"* BAD a-long-token-4711\r\n")
     assert dialogue.lines == ["S: + …", "S: * BAD …"]

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from portal import calling
 from portal.models import (
     Destination,
     DestinationType,
@@ -114,8 +115,6 @@ def test_a_destination_whose_web_service_is_switched_off_is_explained(
     ],
 )
 def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, status: int) -> None:
-    from portal import calling
-
     fake = FakeWebServer([(status, "no")] * 20)
     row = make_service(url=fake.url, name="Tickets", most_tries=8, authentication=ServiceAuth.NONE)
     call = make_call(row)
@@ -128,8 +127,6 @@ def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, statu
 
 
 def test_a_web_service_that_is_not_there_is_explained(stage: Stage) -> None:
-    from portal import calling
-
     row = make_service(url=f"http://127.0.0.1:{free_port()}/hook", name="Tickets")
     calling.call(make_call(row).id, lambda: stage.began)
     calling.call(make_call(row).id, lambda: stage.began + 12 * MINUTE)

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from portal.adapters import probe, server
 from portal.models import (
     AccountType,
     MailAccount,
@@ -16,6 +17,7 @@ from tests.builders import make_config, make_profile
 from tests.fakes import scripted_mail, smtp_server
 from tests.fakes.provider import FakeProvider
 from tests.faults.certificates import make_odd
+from tests.faults.jwt import make_jwt
 from tests.faults.mail_words import IMAP, POP3, SMTP, Heard
 from tests.faults.making import account, no_such_name
 from tests.faults.stage import Stage
@@ -135,8 +137,6 @@ def test_another_certificate_than_the_pinned_one_is_explained(
 def test_a_server_that_falls_silent_is_explained(
     stage: Stage, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, servers: ExitStack
 ) -> None:
-    from portal.adapters import probe, server
-
     monkeypatch.setattr(server, "READ_SECONDS", 0.3)
     monkeypatch.setattr(probe, "_PATIENCE", 0.3)
     monkeypatch.setattr(server.Plain, "silence", 0.3)
@@ -149,8 +149,6 @@ def test_a_server_that_falls_silent_is_explained(
 def test_a_token_of_graph_is_explained_before_exchange_refuses_it(
     stage: Stage, provider: FakeProvider, servers: ExitStack
 ) -> None:
-    from tests.faults.jwt import make_jwt
-
     script: scripted_mail.Script = {"AUTHENTICATE": "NO AUTHENTICATE failed."}
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, script, stage.certificates))
     row = account(stage, provider, port)
@@ -167,8 +165,6 @@ def test_a_token_of_graph_is_explained_before_exchange_refuses_it(
 
 
 def test_a_token_without_the_scope_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
-    from tests.faults.jwt import make_jwt
-
     script: scripted_mail.Script = {"AUTHENTICATE": "NO AUTHENTICATE failed."}
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, script, stage.certificates))
     row = account(stage, provider, port)

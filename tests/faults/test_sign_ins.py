@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal import signing_in
+from portal import catalogue, signing_in, token_configs
 from tests.builders import make_config
 from tests.fakes.provider import FakeProvider
 from tests.faults.making import say
@@ -25,8 +25,6 @@ def test_a_code_that_is_refused_is_explained(stage: Stage, provider: FakeProvide
 
 
 def _sign_in_fails(stage: Stage, provider: FakeProvider, said: Said, answer: dict[str, str]) -> None:
-    from portal import catalogue, token_configs
-
     config = make_config("Microsoft", base=provider.url)
     expected = catalogue.named(said.cause)
     token = token_configs.tokens_of(config)[0]

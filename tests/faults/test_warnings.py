@@ -4,8 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from portal import health, jobs, notices
 from portal.models import (
+    ClientSecret,
+    Heartbeat,
     MailAccount,
+    Message,
+    MessageState,
     Token,
     TokenConfig,
 )
@@ -18,16 +23,12 @@ DAY = timedelta(days=1)
 
 
 def test_what_ends_soon_is_told_before(stage: Stage, provider: FakeProvider) -> None:
-    from portal.models import ClientSecret
-
     make_config("Microsoft", base=provider.url)
     ClientSecret.update(ends_at=stage.began + 10 * DAY).execute()
     stage.is_noticed("client-secret-ends-soon")
 
 
 def test_a_secret_whose_end_has_come_is_told(stage: Stage, provider: FakeProvider) -> None:
-    from portal.models import ClientSecret
-
     make_config("Microsoft", base=provider.url)
     ClientSecret.update(ends_at=stage.began - DAY).execute()
     stage.is_noticed("client-secret-ended")
@@ -76,9 +77,6 @@ def test_a_mailbox_that_nobody_fetched_is_told(stage: Stage, provider: FakeProvi
 
 
 def test_a_silent_clock_is_told(stage: Stage) -> None:
-    from portal import health
-    from portal.models import Heartbeat
-
     Heartbeat.create(name=health.CLOCK, holder="gone", at=stage.began - DAY)
     stage.is_noticed("clock-silent")
 
@@ -89,8 +87,6 @@ def test_a_silent_clock_is_told(stage: Stage) -> None:
 def test_silent_workers_and_redis_are_told(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, cause: str, alive: dict[str, list[str]] | None
 ) -> None:
-    from portal import jobs, notices
-
     notices.keep(stage.began)
     monkeypatch.setattr(jobs, "workers", lambda now: alive)
     stage.is_noticed(cause)
@@ -102,8 +98,6 @@ def test_work_that_piles_up_is_told(stage: Stage, provider: FakeProvider) -> Non
 
 
 def test_messages_that_could_not_be_delivered_are_told(stage: Stage, provider: FakeProvider) -> None:
-    from portal.models import Message, MessageState
-
     row = account(stage, provider, 9)
     MailAccount.update(fetched_at=stage.began, look_at=stage.began + DAY).execute()
     facts = {"mailbox": "x", "uid": "1", "delivery_key": "k", "size": 1, "seen_at": stage.began}

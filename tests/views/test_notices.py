@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from portal import jobs, notices
 from portal.models import (
+    ClientSecret,
     Destination,
     Heartbeat,
     MailAccount,
@@ -114,8 +115,6 @@ def test_more_than_three_banners_are_counted(alice: PageClient) -> None:
 
 
 def test_home_shows_what_ends_on_a_time_line(alice: PageClient) -> None:
-    from portal.models import ClientSecret
-
     make_config("Help desk")
     ClientSecret.update(ends_at=now() + timedelta(days=60)).execute()
     page = alice.get("/")
