@@ -159,7 +159,7 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
     if facts.refresh_token_expires_at:
         return _refresh_by_end(facts.refresh_token_expires_at, now)
     if facts.in_testing:
-        return _in_testing(facts.signed_in_at + _TESTING_LIFE, now)
+        return _in_testing(facts.signed_in_at + TESTING_LIFE, now)
     if facts.refresh_token_idle_life and facts.refresh_token_used_at:
         dead_after = facts.refresh_token_used_at + facts.refresh_token_idle_life
         if now >= dead_after:
@@ -169,7 +169,7 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
 
 
 #: https://developers.google.com/identity/protocols/oauth2#expiration
-_TESTING_LIFE = timedelta(days=7)
+TESTING_LIFE = timedelta(days=7)
 
 
 def _in_testing(dead_after: datetime, now: datetime) -> State:
@@ -187,10 +187,6 @@ def _refresh_by_end(expires_at: datetime, now: datetime) -> State:
     return State("valid", Tone.GOOD, "valid until", expires_at)
 
 
-#: A host that is out for less is not worth a person's look.
-OUTAGE_AFTER = timedelta(minutes=10)
-
-
 def provider_host(failing_since: datetime | None, failure: str | None, next_try: datetime | None) -> State:
     """Whether a provider's host answers."""
     if failing_since is None:
@@ -199,24 +195,15 @@ def provider_host(failing_since: datetime | None, failure: str | None, next_try:
     return State("unavailable", Tone.WARNING, "unavailable since", failing_since, next_try, failure or "", remedy)
 
 
-def is_outage(failing_since: datetime | None, now: datetime) -> bool:
-    """Whether a host has been out for long enough to be announced."""
-    return failing_since is not None and now - failing_since >= OUTAGE_AFTER
-
-
-#: From here on the end of a client secret is announced.
-SECRET_WARNING = timedelta(days=30)
-
-
-def client_secret(ends_at: datetime | None, refused_at: datetime | None, now: datetime) -> State:
-    """The state of one client secret; the first that holds."""
+def client_secret(ends_at: datetime | None, refused_at: datetime | None, warning: timedelta, now: datetime) -> State:
+    """The state of one client secret; the first that holds. ``warning``: how long ahead its end is announced."""
     if refused_at:
         return State("refused", Tone.BROKEN, "refused since", refused_at, remedy=NEW_SECRET)
     if ends_at is None:
         return State("no end known", Tone.GOOD, "no end known")
     if now >= ends_at:
         return State("ended", Tone.BROKEN, "ended on", ends_at, remedy=NEW_SECRET)
-    if now >= ends_at - SECRET_WARNING:
+    if now >= ends_at - warning:
         days = (ends_at - now).days
         return State(
             "ending", Tone.WARNING, f"ends in {days} day{'' if days == 1 else 's'}, on", ends_at, remedy=NEW_SECRET

@@ -44,6 +44,7 @@ def _due(now: datetime) -> dict[Kind, list[Notice]]:
         # Who never heard of it needs no all-clear.
         Kind.CLOSED: ~lasting & Notice.told_at.is_null(False) & Notice.end_told_at.is_null(),
     }
+    # By the alphabet, broken comes before warning.
     by_urgency = (Notice.tone, Notice.opened_at, Notice.id)
     found = {kind: list(Notice.select().where(which).order_by(*by_urgency)) for kind, which in queries.items()}
     if found[Kind.REMINDER]:

@@ -235,8 +235,8 @@ def test_a_permission_that_was_not_granted_is_named(asked: str, granted: str | N
 )
 def test_the_end_of_a_client_secret_is_told_in_time(days: int | None, name: str) -> None:
     end = None if days is None else NOW + timedelta(days=days)
-    assert status.client_secret(end, None, NOW).name == name
-    assert status.client_secret(end, NOW, NOW).name == "refused"
+    assert status.client_secret(end, None, timedelta(days=30), NOW).name == name
+    assert status.client_secret(end, NOW, timedelta(days=30), NOW).name == "refused"
 
 
 def test_a_client_without_its_certificate_is_never_a_public_one(provider: FakeProvider) -> None:

@@ -31,10 +31,6 @@ class Dialogue:
     def server(self, said: bytes) -> None:
         self._add("S", b"+ " + MASK.encode() if self._is_a_telling_challenge(said) else said)
 
-    def note(self, words: str) -> None:
-        """Something that neither of them said."""
-        self.lines.append(f"   {words}")
-
     def _is_a_telling_challenge(self, said: bytes) -> bool:
         """One that repeats a secret inside its Base64, where it looks like nothing."""
         try:

@@ -26,7 +26,6 @@ class Certificate:
 
     issuer: str
     names: list[str]
-    begins_at: datetime
     ends_at: datetime
 
     def __str__(self) -> str:
@@ -74,7 +73,7 @@ def shown_certificate(at: Server) -> Certificate | None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((at.host, at.port), server.CONNECT_SECONDS) as plain,
+            socket.create_connection((at.host, at.port), _CONNECT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=at.host) as secure,
         ):
             return _read(secure.getpeercert(binary_form=True) or b"")
@@ -93,7 +92,7 @@ def _read(der: bytes) -> Certificate:
         NameOID.ORGANIZATION_NAME
     )
     issuer = str(by[0].value) if by else read.issuer.rfc4514_string()
-    return Certificate(issuer, listed[:5], read.not_valid_before_utc, read.not_valid_after_utc)
+    return Certificate(issuer, listed[:5], read.not_valid_after_utc)
 
 
 def greeting(connection: Plain | Secured, host: str) -> str:
@@ -129,11 +128,10 @@ class WebAnswer:
     """``ahead``: by how many seconds the server's clock is ahead of this machine's; None: it does not tell the time."""
 
     status: int
-    reason: str
     ahead: int | None
 
 
 def web_answer(wanted: http.Request, *, ca: str = "") -> WebAnswer:
     """What a web server says to a request, whatever it is. Unavailable: nothing."""
     response = http.exchange(wanted, seconds=_PATIENCE, ca=ca)
-    return WebAnswer(response.status_code, response.reason or "", http.clock_ahead(response))
+    return WebAnswer(response.status_code, http.clock_ahead(response))

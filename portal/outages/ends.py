@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from portal import catalogue, certificates, providers, settings
+from portal import catalogue, certificates, providers, settings, status
 from portal.models import (
     ClientAuth,
     ClientSecret,
@@ -20,8 +20,8 @@ from portal.models import (
 from portal.outages.outage import Outage
 from portal.outages.tokens import facts_of
 
-#: Seven days is all that a sign-in of an app in Testing has: the warning comes for the last two.
-_TESTING_LIFE, _TESTING_WARNING = timedelta(days=7), timedelta(days=2)
+#: Of the seven days that a sign-in of an app in Testing has, the warning comes for the last two.
+_TESTING_WARNING = timedelta(days=2)
 
 
 def soon(now: datetime) -> list[Outage]:
@@ -125,7 +125,7 @@ def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) 
     if named and now < named <= limit and not token.rotates and token.obtained_at != token.signed_in_at:
         return "refresh-token-ends-soon", "ends", named
     if token.token_config.in_testing and token.signed_in_at:
-        at = token.signed_in_at + _TESTING_LIFE
+        at = token.signed_in_at + status.TESTING_LIFE
         return ("google-testing", "likely ends", at) if at <= _testing_limit(limit, now) else None
     idle, used = providers.of(token.token_config.template).refresh_token_idle_life, token.refresh_token_used_at
     if named or not (idle and used) or used + idle > idle_limit:
@@ -137,7 +137,7 @@ def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) 
 
 def _testing_limit(limit: datetime, now: datetime) -> datetime:
     """Seven days are all that there is: a warning a week ahead would never end."""
-    return now + _TESTING_WARNING if limit <= now + _TESTING_LIFE else limit
+    return now + _TESTING_WARNING if limit <= now + status.TESTING_LIFE else limit
 
 
 def _private_cas(limit: datetime) -> list[Outage]:

@@ -33,34 +33,23 @@ _ALIVE = {"redis": "redis seen", "workers": "workers seen", "listener": "listene
 
 def note_alive(now: datetime) -> None:
     """Write down who is alive at this moment, and since when somebody looks: a restart is nobody's business."""
-    last = _beat(_WATCHED)
+    last = Heartbeat.last(_WATCHED)
     if last is None or now - last > _GAP:
-        _write_beat(_WATCHING_SINCE, now)
-    _write_beat(_WATCHED, now)
+        Heartbeat.beat(_WATCHING_SINCE, now)
+    Heartbeat.beat(_WATCHED, now)
     for key in _ALIVE.keys() - {key for key, _, _ in _silent(now)}:
-        _write_beat(_ALIVE[key], now)
-
-
-def _beat(name: str) -> datetime | None:
-    row = Heartbeat.get_or_none(Heartbeat.name == name)
-    return row.at if row else None
-
-
-def _write_beat(name: str, now: datetime) -> None:
-    Heartbeat.insert(name=name, holder="", at=now).on_conflict(
-        conflict_target=[Heartbeat.name], update={Heartbeat.at: now}
-    ).execute()
+        Heartbeat.beat(_ALIVE[key], now)
 
 
 def _is_missed(last: datetime | None, now: datetime) -> bool:
     """Whether something was silent for longer than trouble that passes by itself, and was watched all that time."""
-    began = max((moment for moment in (last, _beat(_WATCHING_SINCE)) if moment), default=now)
+    began = max((moment for moment in (last, Heartbeat.last(_WATCHING_SINCE)) if moment), default=now)
     return now - began >= settings.notice_after()
 
 
 def silent_clock(now: datetime) -> list[Outage]:
     """One that has never run is not missed here: Status and ``check`` speak of it."""
-    last = _beat(health.CLOCK)
+    last = Heartbeat.last(health.CLOCK)
     if last is None or now - last < settings.notice_after() or not _is_missed(last, now):
         return []
     return [_outage("clock", "clock-silent", "The clock is silent.", last)]
@@ -68,7 +57,7 @@ def silent_clock(now: datetime) -> list[Outage]:
 
 def silent_parts(now: datetime) -> list[Outage]:
     """Redis, workers and the listener."""
-    found = [(key, cause, text, _beat(_ALIVE[key])) for key, cause, text in _silent(now)]
+    found = [(key, cause, text, Heartbeat.last(_ALIVE[key])) for key, cause, text in _silent(now)]
     return [_outage(key, cause, text, last) for key, cause, text, last in found if _is_missed(last, now)]
 
 

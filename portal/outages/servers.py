@@ -150,6 +150,7 @@ def _profiles() -> list[_Failing]:
 def _services() -> list[_Failing]:
     """Those of which more than one try has failed: a single odd body is no outage."""
     failing = WebService.select().where(WebService.validity == Validity.VALID, WebService.failing_since.is_null(False))
+    tries = _failed_tries()
     return [
         _Failing(
             row, f"“{row.name}” is not called", f"web service {row.name}", urlsplit(row.url).hostname or row.url,
@@ -157,17 +158,16 @@ def _services() -> list[_Failing]:
             _token_id(row), row.login,
         )
         for row in failing.order_by(WebService.name)
-        if _failed_tries(row) > 1
+        if tries.get(row.id, 0) > 1
     ]  # fmt: skip
 
 
-def _failed_tries(row: WebService) -> int:
-    assert row.failing_since is not None
-    calls = WebServiceCall.select(fn.SUM(WebServiceCall.tries)).where(
-        WebServiceCall.web_service == row.id, WebServiceCall.state != CallState.DONE,
-        WebServiceCall.ended_at.is_null() | (WebServiceCall.ended_at >= row.failing_since),
-    )  # fmt: skip
-    return int(calls.scalar() or 0)
+def _failed_tries() -> dict[int, int]:
+    """By service, since it fails."""
+    since = WebServiceCall.ended_at.is_null() | (WebServiceCall.ended_at >= WebService.failing_since)
+    calls = WebServiceCall.select(WebServiceCall.web_service, fn.SUM(WebServiceCall.tries)).join(WebService)
+    counted = calls.where(since, WebServiceCall.state != CallState.DONE).group_by(WebServiceCall.web_service)
+    return {service_id: int(tries) for service_id, tries in tuples(counted)}
 
 
 def _token_id(row: MailAccount | OutboundProfile | WebService) -> int | None:

@@ -21,6 +21,7 @@ from portal.errors import Invalid, NotFound, PortalError
 from portal.forms.token_configs import CertificateForm, TokenConfigForm
 from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, TokenConfig
 from portal.providers import Template
+from portal.status import State
 
 bp = Blueprint("tokens", __name__, url_prefix="/tokens")
 
@@ -119,7 +120,7 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
         app_only=template.flow == Flow.CLIENT_CREDENTIALS,
         tokens=[_shown(token, strips[token.id]) for token in tokens],
         summary=refresh_history.summary(tokens, strips.values()) if tokens else None,
-        secrets=[(row, status.client_secret(row.ends_at, row.refused_at, g.now)) for row in _secrets(config)],
+        secrets=_secrets(config),
         certificate=_certificate(config),
         certificate_form=CertificateForm(),
         used_by=token_configs.used_by(config) if config else [],
@@ -129,8 +130,11 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
     )
 
 
-def _secrets(config: TokenConfig | None) -> list[ClientSecret]:
-    return config.client_secrets if config else []
+def _secrets(config: TokenConfig | None) -> list[tuple[ClientSecret, State]]:
+    if config is None:
+        return []
+    warning = settings.secret_warning()
+    return [(row, status.client_secret(row.ends_at, row.refused_at, warning, g.now)) for row in config.client_secrets]
 
 
 def _certificate(config: TokenConfig | None) -> dict[str, object] | None:

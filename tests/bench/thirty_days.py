@@ -1,56 +1,24 @@
-"""Thirty simulated days: which notices there are when hundreds of mailboxes meet outages of every kind, and deaths.
-
-The wire is simulated, at the adapters; everything above it is the portal's own: renewals, fetches, retries, notices.
-Mailboxes that nothing is wrong with are moved on in bulk, as good runs would have left them.
-"""
+"""Thirty simulated days: which notices there are when hundreds of mailboxes meet outages of every kind, and deaths."""
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
-from portal import disks, fetching, jobs, notices, outcomes, refreshing, settings, telling
+from portal import disks, jobs, telling
 from portal.adapters import imap, maildir, oauth2
-from portal.adapters.oauth2 import TokenAnswer
-from portal.errors import Answer, HostDown, OutsideError, Refused, Unavailable
-from portal.models import Destination, Heartbeat, MailAccount, Notice, Token, TokenConfig, tuples
-from portal.run_keeping import Watch
-from portal.sealing import Secret
+from portal.models import Notice, TokenConfig
 from portal.tone import Tone
-from tests.builders import NOW, make_account, make_config, make_destination
+from tests.bench.simulated_world import DAY, DEATHS, MINUTE, PASSING, Trouble, World, populate
+from tests.builders import NOW
 
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-#: Kinds of trouble that pass by themselves, and what they strike.
-PASSING = {"provider down": "host", "provider 500": "token", "mail server down": "mail host", "refused for a moment": "account",
-           "not connected": "account", "store down": "destination", "workers restart": "all", "redis restart": "all",
-           "clock restart": "all", "token refused once": "token"}  # fmt: skip
-#: Deaths that only a person mends.
-DEATHS = {"token revoked": "token", "secret expired": "config", "mailbox closed": "account", "disk full": "destination"}
-
-
-@dataclass
-class Trouble:
-    kind: str
-    struck: Any
-    begins: datetime
-    ends: datetime
-
-    def is_on(self, now: datetime) -> bool:
-        return self.begins <= now < self.ends
-
-    @property
-    def is_death(self) -> bool:
-        return self.kind in DEATHS
-
-    @property
-    def is_short(self) -> bool:
-        return not self.is_death and self.ends - self.begins < 10 * MINUTE
+#: By which key a notice about the machine speaks of its part.
+_PARTS = {"workers restart": "workers", "redis restart": "redis", "clock restart": "clock"}
 
 
 @dataclass
@@ -62,7 +30,7 @@ class Report:
     deaths: int = 0
     missed: list[str] = field(default_factory=list)
     false_alarms: list[str] = field(default_factory=list)
-    #: From a death to its notice, and from the moment at which the portal could first see it.
+    #: From a death to its notice.
     waits: list[timedelta] = field(default_factory=list)
     opened: int = 0
     mails: int = 0
@@ -79,152 +47,10 @@ class Report:
         )
 
 
-@dataclass
-class World:
-    """What is true; the portal finds out."""
-
-    folder: Path
-    random: random.Random
-    now: datetime = NOW
-    troubles: list[Trouble] = field(default_factory=list)
-    tokens: list[Token] = field(default_factory=list)
-    accounts: list[MailAccount] = field(default_factory=list)
-    hosts: dict[int, str] = field(default_factory=dict)
-
-    def on(self, kind: str, struck: Any) -> bool:
-        return any(one.kind == kind and one.struck == struck and one.is_on(self.now) for one in self.troubles)
-
-    # The wire ---------------------------------------------------------------------------------------------------------
-
-    def refresh(self, client: Any, url: str, *, refresh_token: Secret, scope: Any, now: datetime) -> TokenAnswer:
-        host, number = urlsplit(url).netloc, int(refresh_token.reveal().split("-")[1])
-        config = self.tokens[number].token_config.id
-        if self.on("provider down", host):
-            raise HostDown(f"{host} did not answer in time.")
-        if self.on("provider 500", number):
-            raise Unavailable(f"{host} answered HTTP 500 with an error.")
-        if self.on("secret expired", config):
-            raise _refused("invalid_client", "AADSTS7000222: The provided client secret keys are expired.")
-        if self.on("token revoked", number) or self.on("token refused once", number):
-            raise _refused("invalid_grant", "AADSTS50173: The provided grant has expired due to it being revoked.")
-        return TokenAnswer(Secret(f"access-{number}"), None, now + HOUR, None, "mail", None)
-
-    @contextmanager
-    def mailbox(self, at: Any, credential: Any, folder: str) -> Iterator[Any]:
-        number = int(credential.login.split("@")[0])
-        if self.on("mail server down", at.host):
-            raise Unavailable(f"{at.host} did not answer in time.")
-        if self.on("refused for a moment", number) or self.on("token revoked", number):
-            raise Refused(f"The mail server refused the sign-in of {credential.login}: AUTHENTICATE failed.")
-        if self.on("not connected", number) or self.on("mailbox closed", number):
-            raise Unavailable(f"{at.host} answered: select failed: User is authenticated but not connected.")
-        yield _EmptyMailbox()
-
-    def prepare(self, folder: Path) -> None:
-        if self.on("disk full", folder.name):
-            raise Unavailable(f"The Maildir {folder} did not take the message: No space left on device")
-        if self.on("store down", folder.name):
-            raise Unavailable("No connection to the mail store at store.test:24: Connection refused")
-
-    def workers(self, now: datetime) -> dict[str, list[str]] | None:
-        if self.on("redis restart", "all"):
-            return None
-        alive = [] if self.on("workers restart", "all") else ["a"]
-        return {jobs.TOKENS: alive, jobs.MAIL: alive, jobs.OUT: alive}
-
-    @property
-    def is_idle(self) -> bool:
-        return any(self.on(kind, "all") for kind in ("redis restart", "workers restart", "clock restart"))
-
-    # The portal -------------------------------------------------------------------------------------------------------
-
-    def work(self) -> None:
-        """One minute of clock and workers."""
-        if not self.on("clock restart", "all"):
-            Heartbeat.insert(name="clock", holder="sim", at=self.now).on_conflict(
-                conflict_target=[Heartbeat.name], update={Heartbeat.at: self.now}
-            ).execute()
-        if not self.is_idle:
-            self._renew()
-            self._fetch()
-        notices.keep(self.now)
-        telling.tell(self.now)
-
-    def _renew(self) -> None:
-        due = Token.due(self.now, 10_000)
-        quiet = {number for number in self._quiet_tokens() if number + 1 in set(due)}
-        Token.update(
-            obtained_at=self.now, refresh_token_used_at=self.now, expires_at=self.now + HOUR,
-            look_at=self.now + 45 * MINUTE,
-        ).where(Token.id.in_([number + 1 for number in quiet])).execute()  # fmt: skip
-        for token_id in due:
-            if token_id - 1 not in quiet:
-                with suppress(OutsideError):
-                    refreshing.renew_if_due(token_id, now=self.now)
-
-    def _quiet_tokens(self) -> set[int]:
-        """Those whose renewal would go well, and that nothing hangs on."""
-        struck = {(one.kind, one.struck) for one in self.troubles if one.is_on(self.now)}
-        failing = {row_id - 1 for (row_id,) in tuples(Token.select(Token.id).where(Token.failing_since.is_null(False)))}
-        return {
-            number for number, token in enumerate(self.tokens)
-            if number not in failing and not struck & {
-                ("token revoked", number), ("token refused once", number), ("provider 500", number),
-                ("secret expired", token.token_config.id), ("provider down", token.token_config.host),
-            }
-        }  # fmt: skip
-
-    def _fetch(self) -> None:
-        quiet = [number + 1 for number in self._quiet_accounts()]
-        due = (MailAccount.look_at <= self.now) & MailAccount.id.in_(quiet)
-        MailAccount.update(fetched_at=self.now, look_at=self.now + 5 * MINUTE).where(due).execute()
-        for row_id in MailAccount.due(self.now, 10_000):
-            fetching.fetch(row_id, Watch(clock=lambda: self.now))
-
-    def _quiet_accounts(self) -> list[int]:
-        struck = {(one.kind, one.struck) for one in self.troubles if one.is_on(self.now)}
-        refused = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False)
-        trouble = refused | Token.failing_since.is_null(False)
-        resting = {row_id - 1 for (row_id,) in tuples(Token.select(Token.id).join(TokenConfig).where(trouble))}
-        failing = MailAccount.select(MailAccount.id).where(MailAccount.failing_since.is_null(False))
-        loud = resting | {row_id - 1 for (row_id,) in tuples(failing)}
-        return [
-            number for number, account in enumerate(self.accounts)
-            if number not in loud and not struck & {
-                ("mail server down", account.host), ("refused for a moment", number), ("not connected", number),
-                ("mailbox closed", number), ("token revoked", number), ("disk full", f"store{number % 4}"),
-                ("store down", f"store{number % 4}"),
-            }
-        ]  # fmt: skip
-
-    def mend(self, one: Trouble) -> None:
-        """What a person does in the end."""
-        if one.kind == "token revoked":
-            token = Token.get_by_id(one.struck + 1)
-            token.refused_at = token.failing_since = token.failure = token.doubted_at = None
-            token.obtained_at, token.expires_at, token.look_at = self.now, self.now + HOUR, self.now + 45 * MINUTE
-            token.overwrite()
-            outcomes.wake_dependants(token, now=self.now)
-        if one.kind == "secret expired":
-            outcomes.resume(TokenConfig.get_by_id(one.struck), now=self.now)
-
-
-class _EmptyMailbox:
-    generation, removes_at_end, secured_by = "1", False, "TLSv1.3"
-
-    def uids(self) -> list[str]:
-        return []
-
-
-def _refused(error: str, words: str) -> Refused:
-    answer = Answer(error=error, description=words)
-    return Refused(str(answer), answer)
-
-
 def simulate(folder: Path, *, days: float, mailboxes: int, density: float = 1.0, seed: int = 1) -> Report:
     """``folder`` takes the destinations; the database is bound and empty. ``density``: of troubles, beside the usual."""
     world = World(folder, random.Random(seed))
-    _populate(world, mailboxes)
+    populate(world, mailboxes)
     _plan(world, days, density)
     report = Report(days, mailboxes)
     report.short = sum(one.is_short for one in world.troubles)
@@ -253,37 +79,6 @@ def _simulated(world: World, report: Report) -> Iterator[None]:
         ):  # fmt: skip
             wire.enter_context(patch.object(where, name, fake))
         yield
-
-
-def _populate(world: World, mailboxes: int) -> None:
-    settings.change({"NoticeRecipients": "admins@sim.test"}, actor="test", now=NOW)
-    configs = [make_config(f"Client {n}", base=f"https://login{n % 3}.test") for n in range(max(mailboxes // 25, 2))]
-    inboxes = [make_destination(world.folder / f"store{n}", f"Store {n}") for n in range(4)]
-    for n, inbox in enumerate(inboxes):
-        Destination.update(path=str(world.folder / f"store{n}")).where(Destination.id == inbox.id).execute()
-    for number in range(mailboxes):
-        config = configs[number % len(configs)]
-        token = Token.get_or_none(Token.token_config == config.id, Token.obtained_at.is_null())
-        if token is None:
-            token = Token.create(token_config=config)
-        began = NOW - world.random.randrange(2700) * timedelta(seconds=1)
-        token.owner, token.signed_in_at, token.obtained_at = f"{number}@sim.test", NOW - 30 * DAY, began
-        token.refresh_token, token.access_token = Secret(f"refresh-{number}"), Secret(f"access-{number}")
-        token.refresh_token_used_at, token.expires_at, token.look_at = began, began + HOUR, began + 45 * MINUTE
-        token.save()
-    # Tokens by their ids, so that a number names token, account and grant alike.
-    for number, token in enumerate(Token.select().order_by(Token.id)):
-        token.refresh_token, token.owner = Secret(f"refresh-{number}"), f"{number}@sim.test"
-        token.save()
-        world.tokens.append(token)
-        account = make_account(
-            Destination.get_by_id(1 + number % 4), token, name=f"Mailbox {number:03}", host=f"mail{number % 5}.test",
-            login=f"{number}@sim.test",
-        )  # fmt: skip
-        MailAccount.update(fetched_at=NOW, look_at=NOW + world.random.randrange(300) * timedelta(seconds=1)).where(
-            MailAccount.id == account.id
-        ).execute()
-        world.accounts.append(MailAccount.get_by_id(account.id))
 
 
 def _plan(world: World, days: float, density: float) -> None:
@@ -366,7 +161,9 @@ def _is_about(world: World, row: Notice, one: Trouble) -> bool:
         return f"“{TokenConfig.get_by_id(one.struck).name}”" in row.text
     if of == "destination":
         return f"Store {one.struck.removeprefix('store')}" in row.text
-    return of == "all" or str(one.struck) in names
+    if of == "all":
+        return row.key == _PARTS[one.kind]
+    return str(one.struck) in names
 
 
 def _has_reason(world: World, row: Notice) -> bool:

@@ -146,35 +146,23 @@ def test_a_server_that_falls_silent_is_explained(
     stage.is_named(row, "no-answer-in-time")
 
 
-def test_a_token_of_graph_is_explained_before_exchange_refuses_it(
-    stage: Stage, provider: FakeProvider, servers: ExitStack
+@pytest.mark.parametrize(
+    ("audience", "scope", "cause"),
+    [
+        ("https://graph.microsoft.com", "Mail.Read", "token-wrong-service"),
+        ("https://outlook.office.com", "SMTP.Send", "token-lacks-scope"),
+    ],
+)
+def test_a_token_that_cannot_open_the_mailbox_is_explained_by_what_it_holds(
+    stage: Stage, provider: FakeProvider, servers: ExitStack, audience: str, scope: str, cause: str
 ) -> None:
     script: scripted_mail.Script = {"AUTHENTICATE": "NO AUTHENTICATE failed."}
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, script, stage.certificates))
     row = account(stage, provider, port)
     TokenConfig.update(template="microsoft-common").execute()
-    token, provider_gives = (
-        Token.get(),
-        make_jwt(aud="https://graph.microsoft.com", scp="Mail.Read", upn="helpdesk@example.test"),
-    )
-    token.access_token = provider_gives
+    token, given = Token.get(), make_jwt(aud=audience, scp=scope, upn="helpdesk@example.test")
+    token.access_token = given
     token.overwrite()
-    provider.grants(access_token=provider_gives.reveal())
+    provider.grants(access_token=given.reveal())
     stage.fetch(row)
-    stage.is_named(row, "token-wrong-service", in_notice="imap-sign-in-refused-by-microsoft")
-
-
-def test_a_token_without_the_scope_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
-    script: scripted_mail.Script = {"AUTHENTICATE": "NO AUTHENTICATE failed."}
-    port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, script, stage.certificates))
-    row = account(stage, provider, port)
-    TokenConfig.update(template="microsoft-common").execute()
-    token, provider_gives = (
-        Token.get(),
-        make_jwt(aud="https://outlook.office.com", scp="SMTP.Send", upn="helpdesk@example.test"),
-    )
-    token.access_token = provider_gives
-    token.overwrite()
-    provider.grants(access_token=provider_gives.reveal())
-    stage.fetch(row)
-    stage.is_named(row, "token-lacks-scope", in_notice="imap-sign-in-refused-by-microsoft")
+    stage.is_named(row, cause, in_notice="imap-sign-in-refused-by-microsoft")
