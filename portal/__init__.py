@@ -2,13 +2,14 @@
 
 from flask import Flask
 
-from portal.config import Config
+from portal.core.config import Config
+from portal.core.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def create_app(config: Config | None = None) -> Flask:
     """The web application; the process settings come from the environment unless they are given."""
-    from portal import web
+    from portal.web import app
 
-    return web.create_app(config)
+    return app.create_app(config)

@@ -6,17 +6,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from portal import (
-    destinations,
-    mail_accounts,
-    occasions,
-    outbound,
-    providers,
-    submitting,
-    token_configs,
-    users,
-    web_services,
-)
+from portal import providers
+from portal.access import users
+from portal.core.encryption import Secret
+from portal.incoming import destinations, mail_accounts
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -37,7 +30,10 @@ from portal.models import (
     WebService,
     WebServiceCall,
 )
-from portal.sealing import Secret
+from portal.outgoing import outbound_profiles, submit
+from portal.tokens import token_configs
+from portal.triggers import triggers
+from portal.web_services import web_services
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ADMIN, OPERATOR, VIEWER = "Alice", "Bob", "Charlie"
@@ -188,7 +184,7 @@ def make_profile(
     validity: Validity = Validity.VALID,
 ) -> OutboundProfile:
     """An outbound profile to a server of this machine; it takes all mail unless another is the fallback."""
-    entered = outbound.Fields(
+    entered = outbound_profiles.Fields(
         name=name or f"Outbound {next(_number)}",
         type=type,
         host="127.0.0.1",
@@ -202,7 +198,7 @@ def make_profile(
         connections=connections,
         validity=validity,
     )
-    return outbound.add(entered, Secret(password) if password else None, actor="test", now=NOW)
+    return outbound_profiles.add(entered, Secret(password) if password else None, actor="test", now=NOW)
 
 
 def make_message(
@@ -214,8 +210,8 @@ def make_message(
     at: datetime = NOW,
 ) -> OutboundMessage:
     """A message that a program has handed over."""
-    handed = submitting.Handover(BytesIO(content), sender, list(recipients), by="test", profile=profile)
-    return submitting.submit(handed, now=at)
+    handed = submit.Handover(BytesIO(content), sender, list(recipients), by="test", profile=profile)
+    return submit.submit(handed, now=at)
 
 
 def make_service(
@@ -234,4 +230,4 @@ def make_service(
 
 
 def make_call(service: WebService, **facts: object) -> WebServiceCall:
-    return occasions.ask(service, "test", occasions.variables("by hand", {"values": facts}, NOW), now=NOW)
+    return triggers.ask(service, "test", triggers.variables("by hand", {"values": facts}, NOW), now=NOW)

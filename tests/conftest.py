@@ -15,13 +15,17 @@ from click.testing import CliRunner, Result
 from flask import Flask
 from playhouse.pool import PooledDatabase
 
-from portal import create_app, disks, jobs, log, sealing, startup, users
-from portal.adapters import tls
+from portal import create_app
+from portal.access import users
 from portal.cli import portal
-from portal.config import Config, from_environment
-from portal.db import connected, database, open_database
+from portal.core import encryption, log
+from portal.core.config import Config, from_environment
+from portal.core.db import connected, database, open_database
 from portal.models import Destination, Role
+from portal.protocols import tls
+from portal.runtime import startup
 from portal.sandbox import certificates
+from portal.system import disks, job_queue
 from tests.builders import ADMIN, NOW, OPERATOR, SECRETS, VIEWER, make_destination, make_user
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
@@ -87,10 +91,10 @@ def config(prepared: Config, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def db(config: Config) -> Iterator[None]:
-    sealing.use_keys(sealing.read_key_file(config.keys_file))
+    encryption.use_keys(encryption.read_key_file(config.keys_file))
     tls.trust(None)
     open_database(config.database_url)
-    jobs._redis = None
+    job_queue._redis = None
     with connected():
         yield
     if config.database_url.startswith("postgresql"):
@@ -133,7 +137,9 @@ def queries(db: None) -> Queries:
 @pytest.fixture
 def at_work(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis answers, workers are alive, the disks have room: nothing to be said of the machine."""
-    monkeypatch.setattr(jobs, "workers", lambda now: {jobs.TOKENS: ["a"], jobs.MAIL: ["b"], jobs.OUT: ["c"]})
+    monkeypatch.setattr(
+        job_queue, "workers", lambda now: {job_queue.TOKENS: ["a"], job_queue.MAIL: ["b"], job_queue.OUT: ["c"]}
+    )
     monkeypatch.setattr(disks, "of", lambda folders: [])
 
 

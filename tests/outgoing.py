@@ -3,13 +3,9 @@
 from datetime import datetime
 from email.message import EmailMessage
 
-from portal import sending
-from portal.models import (
-    OutboundMessage,
-    OutboundPart,
-    OutboundProfile,
-)
-from portal.sending import Pace
+from portal.models import OutboundMessage, OutboundPart, OutboundProfile
+from portal.outgoing import send as sending
+from portal.outgoing.send import Pace
 from tests.builders import NOW
 
 

@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 from peewee import OperationalError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from portal import api_keys, hand_outs
+from portal.access import api_keys, usage_counts
 from portal.models import ApiKey, Event, HandOut, LoginFailures, OutboundMessage, Token, TokenConfig
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_profile, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.usefixtures("db")
 
 @pytest.fixture(autouse=True)
 def nobody_known() -> Iterator[None]:
-    hand_outs.forget()
+    usage_counts.forget()
     yield
-    hand_outs.forget()
+    usage_counts.forget()
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, m
     def gone(*_: object, **__: object) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr("portal.lending.at_hand", gone)
+    monkeypatch.setattr("portal.access.token_lookup.at_hand", gone)
     response = client.get("/api/v1/tokens/Office", headers=bearer("x"))
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
 
@@ -158,15 +158,15 @@ def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, m
 def test_two_processes_that_know_nobody_count_one_borrower(client: FlaskClient) -> None:
     token = living_token()
     key_for(token.token_config)
-    borrowing = hand_outs.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
+    borrowing = usage_counts.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
     for _ in range(2):
-        hand_outs.note(borrowing, now=NOW)
-        hand_outs.forget()
+        usage_counts.note(borrowing, now=NOW)
+        usage_counts.forget()
     assert [row.count for row in HandOut.select()] == [2]
-    hand_outs.note(borrowing, now=NOW)
-    hand_outs.note(borrowing, now=NOW)
+    usage_counts.note(borrowing, now=NOW)
+    usage_counts.note(borrowing, now=NOW)
     ApiKey.delete().execute()
-    hand_outs.flush(NOW)
+    usage_counts.flush(NOW)
     assert HandOut.select().count() == 0
 
 
@@ -191,7 +191,7 @@ def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(clie
     key = key_for(living_token().token_config)
     for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"):
         client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
-    hand_outs.flush(now())
+    usage_counts.flush(now())
     counts = {row.borrower: row.count for row in HandOut.select()}
     assert counts == {"10.0.0.1": 3, "10.0.0.2": 1}
     told = [event.actor for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
@@ -202,10 +202,10 @@ def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(clie
 def test_who_comes_back_after_a_long_time_is_told_again(client: FlaskClient) -> None:
     token = living_token()
     key_for(token.token_config)
-    borrowing = hand_outs.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
-    hand_outs.note(borrowing, now=NOW)
-    hand_outs.forget()
-    hand_outs.note(borrowing, now=NOW + timedelta(days=40))
+    borrowing = usage_counts.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
+    usage_counts.note(borrowing, now=NOW)
+    usage_counts.forget()
+    usage_counts.note(borrowing, now=NOW + timedelta(days=40))
     details = [event.details for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
     assert details == ["for the first time", "again, after 40 days"]
 

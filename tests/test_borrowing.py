@@ -3,11 +3,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from portal import borrowing, refreshing
-from portal.db import connected
-from portal.errors import Refused, Unavailable
+from portal.core.db import connected
+from portal.core.encryption import Secret
+from portal.core.errors import Refused, Unavailable
 from portal.models import Flow, Token, TokenConfig, Validity
-from portal.sealing import Secret
+from portal.tokens import access_tokens, refresh
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.test_refreshing import token_at
@@ -17,7 +17,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def usable(token: Token, *, now: datetime = NOW, min_life: timedelta = MINUTE) -> Token:
-    return borrowing.usable_access_token(token.id, min_life=min_life, actor="test", clock=lambda: now)
+    return access_tokens.usable_access_token(token.id, min_life=min_life, actor="test", clock=lambda: now)
 
 
 def test_a_token_that_lives_is_given_without_asking_the_provider(provider: FakeProvider) -> None:
@@ -80,4 +80,4 @@ def test_an_app_only_token_is_asked_for_without_a_sign_in(provider: FakeProvider
     assert given.access_token == Secret(NEW_ACCESS_TOKEN)
     assert provider.requests[0]["grant_type"] == "client_credentials"
     assert given.look_at is not None
-    assert refreshing.refresh(token.id, actor="worker", now=NOW + HOUR)
+    assert refresh.refresh(token.id, actor="worker", now=NOW + HOUR)

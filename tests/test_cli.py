@@ -6,9 +6,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from click.testing import Result
 
-from portal import signing_in
+from portal.core.encryption import Secret
 from portal.models import AfterFetch, MailAccount, Token, TokenConfig, User
-from portal.sealing import Secret
+from portal.tokens.sign_in import authorization_code
 from tests.builders import (
     ACCESS_TOKEN,
     CLIENT_SECRET,
@@ -109,15 +109,15 @@ def test_authorize_prints_the_address_and_takes_the_answer(
 ) -> None:
     make_config("Mail", base=provider.url, userinfo_url=f"{provider.url}/userinfo")
     provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
-    begin = signing_in.begin
-    monkeypatch.setattr("portal.signing_in.secrets.token_urlsafe", lambda size: "s" * 43)
+    begin = authorization_code.begin
+    monkeypatch.setattr("portal.tokens.sign_in.authorization_code.secrets.token_urlsafe", lambda size: "s" * 43)
     answer = "http://127.0.0.1:8000/get-oauth2-token-by-authorization-code?code=c-1&state=" + "s" * 43
     result = run("token", "authorize", "Mail", stdin=f"{answer}\n")
     address = result.stdout.splitlines()[0]
     assert dict(parse_qsl(urlsplit(address).query))["state"] == "s" * 43
     assert "Signed in as helpdesk@example.test" in result.stdout
     assert fresh(Token.get()).access_token == Secret(NEW_ACCESS_TOKEN)
-    assert begin is signing_in.begin
+    assert begin is authorization_code.begin
 
 
 def test_authorize_without_an_answer_fails(run: Run, provider: FakeProvider) -> None:

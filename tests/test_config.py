@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.config import from_environment
-from portal.errors import ConfigError
+from portal.core.config import from_environment
+from portal.core.errors import ConfigError
 
 
 def test_the_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 
-from portal import destinations, dispatching, fetching
-from portal.adapters import lmtp, program
-from portal.errors import Invalid, Refused, Unavailable
+from portal.core.errors import Invalid, Refused, Unavailable
+from portal.incoming import destinations, fetch, routing
+from portal.incoming.fetch_session import Watch
 from portal.models import AfterFetch, Destination, DestinationType, MailAccount, Message, MessageState
-from portal.run_keeping import Watch
+from portal.protocols import lmtp, program
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.real.postgresql import free_port
@@ -182,7 +182,7 @@ def test_commands_are_off_unless_the_process_allows_them() -> None:
     ],
 )
 def test_the_addresses_of_a_message_the_most_telling_first(header: bytes, found: list[str]) -> None:
-    assert dispatching.addresses(header) == found
+    assert routing.addresses(header) == found
 
 
 def test_a_message_goes_where_its_addresses_say_and_else_to_the_default(
@@ -197,7 +197,7 @@ def test_a_message_goes_where_its_addresses_say_and_else_to_the_default(
     MailAccount.update(dispatch_by_address=True).execute()
     to_pay, to_nobody = b"To: Pay <PAY@x.test>\r\n\r\n1\r\n", b"To: somebody@x.test\r\n\r\n2\r\n"
     mail_server.receives(to_pay, to_nobody)
-    fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, Watch(clock=lambda: NOW))
     assert (delivered(billing), delivered(inbox)) == ([to_pay], [to_nobody])
     assert [row.destination.name for row in Message.select().order_by(Message.id)] == ["Billing", "Inbox"]
 
@@ -210,13 +210,13 @@ def test_what_a_store_refuses_waits_in_quarantine_and_goes_when_it_is_taken(
     account = make_account(lmtp_destination(port), make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
     mail_server.receives(b"Subject: x\r\n\r\nbody\r\n")
     handler.answer = "552 Mailbox full"
-    fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, Watch(clock=lambda: NOW))
     row = Message.get()
     assert (row.state, row.tries) == (MessageState.FAILED, 1)
     assert "552 Mailbox full" in row.failure
     assert len(mail_server.holds()) == 1
     handler.answer = "250 OK"
     later = row.try_at or NOW
-    fetching.fetch(account.id, Watch(clock=lambda: later))
+    fetch.fetch(account.id, Watch(clock=lambda: later))
     assert len(handler.took) == 1
     assert mail_server.holds() == []

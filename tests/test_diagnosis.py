@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from portal import catalogue, diagnosis, fetching, outages
-from portal.adapters import tls
-from portal.adapters.dialogue import Dialogue
-from portal.catalogue import Where
+from portal import causes, diagnosis
+from portal.causes import Where
+from portal.core.encryption import Secret
+from portal.incoming import fetch
+from portal.incoming.fetch_session import Watch
 from portal.models import AccountType, Destination, MailAccount, Token, TokenConfig, Validity
-from portal.run_keeping import Watch
-from portal.sealing import Secret
+from portal.monitoring import detection
+from portal.protocols import tls
+from portal.protocols.dialogue import Dialogue
 from tests.builders import NOW, make_account, make_config, make_destination, make_profile, make_token
 from tests.fakes import scripted_mail, smtp_server
 from tests.fakes.provider import FakeProvider
@@ -53,7 +55,7 @@ def test_a_password_is_masked_however_it_is_quoted_and_whoever_repeats_it(
     found = told(climbed(MailAccount.get()))
     assert ODD not in found
     assert 'pa\\"ss' not in found
-    fetching.fetch(row.id, Watch(clock=lambda: NOW))
+    fetch.fetch(row.id, Watch(clock=lambda: NOW))
     assert MailAccount.get().failure
     assert ODD not in MailAccount.get().failure
 
@@ -102,8 +104,8 @@ def test_one_dead_token_does_not_condemn_the_client(provider: FakeProvider) -> N
 
 def test_mail_accounts_with_a_password_get_no_advice_about_tokens() -> None:
     words = "The mail server refused the sign-in of a@b: AUTHENTICATE failed."
-    assert catalogue.recognise(words, Where.IMAP).name == "imap-sign-in-refused-by-microsoft"
-    assert catalogue.recognise(words, Where.IMAP, by_password=True).name == "sign-in-refused"
+    assert causes.recognise(words, Where.IMAP).name == "imap-sign-in-refused-by-microsoft"
+    assert causes.recognise(words, Where.IMAP, by_password=True).name == "sign-in-refused"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_mail_accounts_with_a_password_get_no_advice_about_tokens() -> None:
     ],
 )  # fmt: skip
 def test_texts_that_look_alike_are_told_apart(words: str, where: Where, cause: str) -> None:
-    assert catalogue.recognise(words, where).name == cause
+    assert causes.recognise(words, where).name == cause
 
 
 def test_a_profile_whose_login_is_no_address_is_tried_with_one_that_it_serves(servers: ExitStack) -> None:
@@ -143,7 +145,7 @@ def test_a_profile_whose_login_is_no_address_is_tried_with_one_that_it_serves(se
 
 
 def test_every_cause_says_who_mends_it_and_how() -> None:
-    for cause in catalogue.every():
+    for cause in causes.every():
         assert cause.means.endswith("."), cause.name
         assert cause.remedy, cause.name
         assert cause.page in ("own", "configuration", "settings", "status", "account", "profile", "service",
@@ -155,7 +157,7 @@ def test_every_cause_says_who_mends_it_and_how() -> None:
 def test_a_certificate_that_another_library_refuses_takes_down_no_page(tmp_path: Path) -> None:
     make_account(make_destination(tmp_path), make_token())
     MailAccount.update(ca="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").execute()
-    assert [one.key for one in outages.of_rows(NOW) if one.key.startswith("CA ")] == []
+    assert [one.key for one in detection.of_rows(NOW) if one.key.startswith("CA ")] == []
 
 
 def test_an_app_only_client_that_never_worked_is_told(tmp_path: Path) -> None:
@@ -165,6 +167,6 @@ def test_an_app_only_client_that_never_worked_is_told(tmp_path: Path) -> None:
     ).execute()
     token = Token.get(Token.token_config == config.id)
     make_account(make_destination(tmp_path), token, name="Help desk")
-    (outage,) = outages.of_rows(NOW)
+    (outage,) = detection.of_rows(NOW)
     assert outage.cause.name == "client-credentials-refused"
     assert outage.standing_still == ["Help desk"]

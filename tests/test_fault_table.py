@@ -11,11 +11,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from portal import refreshing, settings, status, token_facts
-from portal.adapters import http
-from portal.errors import OutsideError, Unavailable
+from portal.core import token_state
+from portal.core.encryption import Secret
+from portal.core.errors import OutsideError, Unavailable
 from portal.models import Token, TokenConfig
-from portal.sealing import Secret
+from portal.protocols import http
+from portal.system import settings
+from portal.tokens import refresh, token_facts
 from tests.builders import ACCESS_TOKEN, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.conftest import Run
 from tests.fakes.pages import Page, PageClient
@@ -147,7 +149,7 @@ def stage(fault: Fault, provider: FakeProvider, patch: pytest.MonkeyPatch) -> To
 
 
 def state_of(token: Token, now: datetime) -> tuple[str, int | None]:
-    state = status.access_token(token_facts.of(fresh(token), settings.refresh_margin()), now)
+    state = token_state.access_token(token_facts.of(fresh(token), settings.refresh_margin()), now)
     minutes = round((state.next_try - now) / timedelta(minutes=1)) if state.next_try else None
     return state.name, minutes
 
@@ -160,7 +162,7 @@ def test_a_fault_at_a_refresh(
     token = make_token(stage(fault, provider, monkeypatch), signed_in_at=now, look_at=now)
     for expected in (fault.first, fault.then):
         with pytest.raises(OutsideError):
-            refreshing.renew_if_due(token.id, now=now)
+            refresh.renew_if_due(token.id, now=now)
         assert state_of(token, now) == expected
         said = [alice.get("/tokens").text, alice.get(f"/tokens/{token.token_config.id}").text]
         (row,) = listed(run("token", "list", "--json"))
@@ -234,7 +236,7 @@ def test_every_shape_of_expires_in_has_a_meaning_that_is_shown(
     now = datetime.now(UTC)
     token = make_token(make_config("Mail", base=provider.url), signed_in_at=now, look_at=now)
     with pytest.raises(Unavailable, match="ended already") if seconds == 0 else nullcontext():
-        refreshing.renew_if_due(token.id, now=now)
+        refresh.renew_if_due(token.id, now=now)
     stored = fresh(token)
     assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
     assert stored.expires_at == (None if seconds is None else now + timedelta(seconds=seconds))
@@ -251,7 +253,7 @@ def test_a_provider_that_gives_ended_tokens_is_asked_ever_less_often(provider: F
     token, pauses = make_token(make_config(base=provider.url), look_at=now), []
     for _ in range(4):
         with pytest.raises(OutsideError):
-            refreshing.renew_if_due(token.id, now=now)
+            refresh.renew_if_due(token.id, now=now)
         later = fresh(token).look_at
         assert later is not None
         pauses.append((later - now) / timedelta(minutes=1))

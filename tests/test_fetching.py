@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import contents, fetching, quarantine
-from portal.adapters import maildir
-from portal.errors import Unavailable
+from portal.core.errors import Unavailable
+from portal.incoming import fetch as fetching
+from portal.incoming import quarantine
+from portal.incoming.fetch_session import Watch
 from portal.models import (
     AfterFetch,
     Destination,
@@ -22,7 +23,7 @@ from portal.models import (
     Token,
     Validity,
 )
-from portal.run_keeping import Watch
+from portal.protocols import maildir, message_info
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 
@@ -226,7 +227,7 @@ def test_a_size_that_is_far_too_large_costs_no_mail(
 ) -> None:
     """It is fetched in parts then, straight to a file, whatever it turns out to be."""
     mail_server.receives(*TEN[:2])
-    monkeypatch.setattr("portal.adapters.imap.ImapMailbox.sizes", lambda self, uids: dict.fromkeys(uids, 5_000_000))
+    monkeypatch.setattr("portal.protocols.imap.ImapMailbox.sizes", lambda self, uids: dict.fromkeys(uids, 5_000_000))
     assert finished(account).delivered == 2
     assert delivered(inbox) == TEN[:2]
 
@@ -265,4 +266,4 @@ def test_quarantine_forgets_what_has_gone_from_the_server(account: MailAccount, 
     ],
 )
 def test_the_message_id_is_read_from_the_header_alone(header: bytes, found: str | None) -> None:
-    assert contents.describe(BytesIO(header)).message_id == found
+    assert message_info.describe(BytesIO(header)).message_id == found

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import arrivals, fetching
+from portal.incoming import fetch as fetching
+from portal.incoming import prefetch
+from portal.incoming.fetch_session import LEASE, Watch
 from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, RunOutcome
-from portal.run_keeping import LEASE, Watch
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.test_fetching import TEN, delivered, fetch, finished
@@ -56,7 +57,7 @@ def test_a_worker_that_died_after_delivery_costs_no_second_copy(
         raise SystemExit("killed between delivery and ledger")
 
     with monkeypatch.context() as patch:
-        patch.setattr("portal.ledger.delivered", die)
+        patch.setattr("portal.incoming.ledger.delivered", die)
         with pytest.raises(SystemExit):
             fetch(account)
     assert delivered(inbox) == TEN[:3]
@@ -76,7 +77,7 @@ def test_a_worker_that_died_before_removal_removes_later(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("portal.adapters.imap.ImapMailbox.remove", die)
+        patch.setattr("portal.protocols.imap.ImapMailbox.remove", die)
         with pytest.raises(SystemExit):
             fetch(account)
     assert mail_server.holds() == TEN[:3]
@@ -89,7 +90,7 @@ def test_a_worker_that_died_before_removal_removes_later(
 def test_a_run_that_is_told_to_stop_gives_the_rest_back(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "BATCH", 1)
+    monkeypatch.setattr(prefetch, "BATCH", 1)
     mail_server.receives(*TEN)
     left = iter([True, True, True])
     run = fetch(account, keep_going=lambda: next(left, False))
@@ -128,7 +129,7 @@ def test_who_lost_the_account_stops_without_another_delivery(
 def test_an_account_that_a_person_changes_in_mid_run_is_left_at_once(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "BATCH", 1)
+    monkeypatch.setattr(prefetch, "BATCH", 1)
     mail_server.receives(*TEN)
 
     def change(run: Run) -> None:
@@ -164,7 +165,7 @@ def test_a_fault_inside_is_shown_and_tried_again_later(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("portal.ledger.Ledger.waiting", fail)
+    monkeypatch.setattr("portal.incoming.ledger.Ledger.waiting", fail)
     with pytest.raises(RuntimeError):
         fetch(account)
     stored = MailAccount.get_by_id(account.id)
@@ -179,7 +180,7 @@ def test_a_run_whose_account_changes_at_its_very_end_is_closed(
         MailAccount.get_by_id(account.id).overwrite()
         return []
 
-    monkeypatch.setattr("portal.adapters.imap.ImapMailbox.uids", change)
+    monkeypatch.setattr("portal.protocols.imap.ImapMailbox.uids", change)
     fetch(account)
     row = Run.get()
     assert (row.outcome, row.ended_at) == (RunOutcome.STOPPED, NOW)

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from portal.filters import kilobytes, relative
+from portal.web.filters import kilobytes, relative
 from tests.builders import NOW
 
 

@@ -7,8 +7,9 @@ from io import BytesIO
 
 import pytest
 
-from portal import destinations, fetching, sending
-from portal.errors import Invalid, Refused, Unavailable
+from portal.core.errors import Invalid, Refused, Unavailable
+from portal.incoming import destinations, fetch
+from portal.incoming.fetch_session import Watch
 from portal.models import (
     CallState,
     Destination,
@@ -20,8 +21,8 @@ from portal.models import (
     WebService,
     WebServiceCall,
 )
-from portal.run_keeping import Watch
-from portal.sending import Pace
+from portal.outgoing import send
+from portal.outgoing.send import Pace
 from tests.builders import NOW, make_account, make_profile, make_service, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.smtp_server import FakeSmtpServer
@@ -65,7 +66,7 @@ def deliver(destination: Destination, row: Message, content: bytes = MAIL) -> No
 def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination))
-    sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
     (took,) = smtp_server.took
     assert (took.sender, took.recipients) == ("desk@x.test", ["tickets@y.test"])
     assert took.content.endswith(MAIL.partition(b"\r\n\r\n")[2])
@@ -76,7 +77,7 @@ def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(smtp_server:
 def test_a_provider_that_wants_its_own_sender_gets_it_and_answers_go_to_the_author(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server, sends_as="desk@x.test")
     deliver(destination, message(destination))
-    sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
     assert b"From: Ada <desk@x.test>\r\n" in smtp_server.took[0].content
     assert b"Reply-To: Ada <ada@example.test>\r\n" in smtp_server.took[0].content
 
@@ -92,7 +93,7 @@ def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(smtp_se
 def test_mail_that_comes_back_is_not_sent_round_in_circles(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination))
-    sending.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
     with pytest.raises(Refused, match="in circles"):
         deliver(destination, message(destination, key="another"), smtp_server.took[0].content)
     assert OutboundMessage.select().count() == 1
@@ -154,7 +155,7 @@ def test_an_account_is_fetched_into_a_web_service_and_its_ledger_knows(
         mail_server.receives(b"Subject: %d\r\n\r\nx\r\n" % number)
     destination = service_destination(web)
     account = make_account(destination, make_token(), port=mail_server.port)
-    run = fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    run = fetch.fetch(account.id, Watch(clock=lambda: NOW))
     assert (run.delivered, run.failed) == (2, 1)
     assert [row.state for row in Message.select().order_by(Message.id)] == [
         MessageState.FAILED, MessageState.DELIVERED, MessageState.DELIVERED,
@@ -169,7 +170,7 @@ def test_a_fetch_waits_for_a_web_service_that_is_set_to_invalid(
     destination = service_destination(web)
     WebService.update(validity=Validity.INVALID).execute()
     account = make_account(destination, make_token(), port=mail_server.port)
-    fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, Watch(clock=lambda: NOW))
     assert web.asked == []
     assert Message.select().count() == 0
 
@@ -181,7 +182,7 @@ def test_who_listens_hears_of_each_message_that_is_delivered(
     mail_server.accepts()
     mail_server.receives(MAIL)
     account = make_account(inbox, make_token(), port=mail_server.port, name="Desk")
-    fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, Watch(clock=lambda: NOW))
     assert [call.body for call in WebServiceCall.select()] == ["Desk: Printer to Inbox"]
 
 
@@ -214,10 +215,10 @@ def test_mail_is_delivered_though_who_listens_is_deleted_meanwhile(
     web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listening = make_service(url=web.url, occasions="mail delivered")
-    monkeypatch.setattr("portal.occasions.listening", lambda occasion: [listening])
+    monkeypatch.setattr("portal.triggers.triggers.listening", lambda occasion: [listening])
     WebService.delete().execute()
     mail_server.accepts()
     mail_server.receives(MAIL)
     account = make_account(inbox, make_token(), port=mail_server.port)
-    run = fetching.fetch(account.id, Watch(clock=lambda: NOW))
+    run = fetch.fetch(account.id, Watch(clock=lambda: NOW))
     assert (run.delivered, run.outcome.value) == (1, "done")

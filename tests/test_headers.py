@@ -2,7 +2,7 @@ from io import BytesIO
 
 import pytest
 
-from portal import headers
+from portal.incoming import header_filter
 
 PATTERNS = ["x-otrs-*", "x-znuny-*"]
 LONG = b"Subject: " + b"a" * 200_000 + b"\r\n"
@@ -24,11 +24,11 @@ LONG = b"Subject: " + b"a" * 200_000 + b"\r\n"
 )
 def test_fields_that_command_a_ticket_system_are_taken_off_and_nothing_else(before: bytes, after: bytes | None) -> None:
     content = BytesIO(before)
-    with headers.without(content, PATTERNS) as passed:
+    with header_filter.without(content, PATTERNS) as passed:
         assert (passed is content) == (after is None)
         assert passed.read() == (before if after is None else after)
 
 
 def test_nothing_is_taken_off_without_patterns() -> None:
-    with headers.without(BytesIO(b"X-OTRS-A: 1\r\n\r\n"), []) as passed:
+    with header_filter.without(BytesIO(b"X-OTRS-A: 1\r\n\r\n"), []) as passed:
         assert passed.read() == b"X-OTRS-A: 1\r\n\r\n"

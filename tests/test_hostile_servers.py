@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from portal.adapters import tls
-from portal.adapters.server import suggested_pause
 from portal.models import Destination, RunOutcome
+from portal.protocols import tls
+from portal.protocols.server import suggested_pause
 from portal.sandbox import certificates
 from tests.builders import make_account, make_token
 from tests.fakes.mail_server import FakeMailServer, talking
@@ -40,7 +40,7 @@ def test_a_server_that_hangs_is_left_after_its_time(
     inbox: Destination, certificate_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("CONNECT_SECONDS", "READ_SECONDS"):
-        monkeypatch.setattr(f"portal.adapters.server.{limit}", 0.2)
+        monkeypatch.setattr(f"portal.protocols.server.{limit}", 0.2)
     tls.trust(certificate_folder / "ca.pem")
     with talking([GREETING], certificate_folder, keep_open=True) as port:
         run = finished(make_account(inbox, make_token(), port=port))

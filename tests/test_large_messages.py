@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from portal import mail_accounts, settings
-from portal.adapters.imap import ImapMailbox
-from portal.errors import Invalid
+from portal.core.errors import Invalid
+from portal.incoming import mail_accounts
 from portal.models import AccountType, AfterFetch, Destination, LargeMessages, MailAccount, Run, RunLine, RunOutcome
+from portal.protocols.imap import ImapMailbox
+from portal.system import settings
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.test_fetching import finished

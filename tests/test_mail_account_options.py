@@ -10,14 +10,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from portal import fetching, mail_accounts, retention, schedule, settings
-from portal.adapters import tls
-from portal.errors import Invalid, Unavailable
-from portal.mail_accounts import Fields
+from portal.core import backoff
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, Unavailable
+from portal.incoming import fetch, mail_accounts
+from portal.incoming.fetch_session import Watch
+from portal.incoming.mail_accounts import Fields
 from portal.models import AccountType, Destination, Event, MailAccount, Run, RunOutcome, TokenConfig, Validity
-from portal.run_keeping import Watch
+from portal.protocols import tls
 from portal.sandbox import certificates
-from portal.sealing import Secret
+from portal.system import retention, settings
 from tests.builders import NOW, PASSWORD, fresh, make_account, make_config, make_token
 from tests.fakes.mail_server import FakeMailServer, talking
 from tests.test_fetching import finished, why
@@ -56,12 +58,12 @@ def problem(entered: Fields, field: str) -> str:
     ],
 )
 def test_the_next_time_of_day_is_that_of_the_zone(times: str, zone: str, expected: datetime) -> None:
-    assert schedule.next_time_of_day(NOW, times, ZoneInfo(zone)) == expected
+    assert backoff.next_time_of_day(NOW, times, ZoneInfo(zone)) == expected
 
 
 def test_a_night_without_that_hour_is_not_left_out() -> None:
     before = datetime(2027, 3, 27, 12, 0, tzinfo=UTC)
-    moment = schedule.next_time_of_day(before, "02:30", ZoneInfo("Europe/Berlin"))
+    moment = backoff.next_time_of_day(before, "02:30", ZoneInfo("Europe/Berlin"))
     assert before < moment < before + DAY
 
 
@@ -162,7 +164,7 @@ def test_a_paused_account_waits_until_it_is_resumed(inbox: Destination, mail_ser
     mail_server.accepts()
     account = make_account(inbox, make_token(), port=mail_server.port)
     mail_accounts.pause(account, actor="bob", now=NOW)
-    assert fetching.fetch(account.id, Watch(clock=lambda: NOW)) is None
+    assert fetch.fetch(account.id, Watch(clock=lambda: NOW)) is None
     stored = MailAccount.get_by_id(account.id)
     assert (stored.validity, mail_accounts.state(stored, NOW).word) == (Validity.INVALID_TEMPORARILY, "paused")
     mail_accounts.resume(stored, actor="bob", now=NOW)
@@ -175,7 +177,7 @@ def test_a_paused_account_waits_until_it_is_resumed(inbox: Destination, mail_ser
 def test_a_cancelled_run_stops_soon_and_waits_for_its_next_time(
     inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.arrivals.BATCH", 1)
+    monkeypatch.setattr("portal.incoming.prefetch.BATCH", 1)
     mail_server.accepts()
     mail_server.receives(*(f"Subject: {n}\r\n\r\n".encode() for n in range(10)))
     account = make_account(inbox, make_token(), port=mail_server.port)
@@ -184,7 +186,7 @@ def test_a_cancelled_run_stops_soon_and_waits_for_its_next_time(
         if run.delivered == 3:
             mail_accounts.cancel(run, actor="bob", now=NOW)
 
-    run = fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=cancel))
+    run = fetch.fetch(account.id, Watch(clock=lambda: NOW, progress=cancel))
     assert run is not None
     assert (run.outcome, run.delivered) == (RunOutcome.STOPPED, 3)
     stored = MailAccount.get_by_id(account.id)

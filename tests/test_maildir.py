@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.adapters import maildir
-from portal.errors import Unavailable
+from portal.core.errors import Unavailable
+from portal.protocols import maildir
 
 
 def test_deliveries_at_once_take_the_same_name_once(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema_rs import Draft202012Validator
 
-from portal import api_keys, leading, notices, openapi
+from portal.access import api_keys
 from portal.models import MailAccount, Notice, Tally, Token, TokenConfig
+from portal.monitoring import notices
+from portal.system import leader_election
+from portal.web import openapi
 from tests.builders import make_account, make_config, make_destination, make_token
 from tests.conftest import Run
 
@@ -25,7 +28,7 @@ def now() -> datetime:
 @pytest.fixture
 def client(app: Flask, at_work: None) -> FlaskClient:
     """Everything is alive."""
-    leading.lead("clock", "test", now())
+    leader_election.lead("clock", "test", now())
     return app.test_client()
 
 
@@ -99,7 +102,7 @@ def test_metrics_count_and_name_nobody(client: FlaskClient, tmp_path: Path) -> N
 
 
 def test_check_is_a_plugin_of_nagios(run: Run, at_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leading.lead("clock", "test", now())
+    leader_election.lead("clock", "test", now())
     first = run("check").stdout.splitlines()[0]
     assert re.fullmatch(r"PORTAL OK - 0 tokens good, 0 mail accounts fetched \| (\w+=\d+ ?)+", first)
     broken(tmp_path)

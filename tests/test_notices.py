@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import notices
+from portal.core.severity import Tone
 from portal.models import (
     MailAccount,
     Notice,
@@ -15,7 +15,7 @@ from portal.models import (
     Validity,
     WebServiceCall,
 )
-from portal.tone import Tone
+from portal.monitoring import notices
 from tests.builders import (
     NOW,
     make_account,

@@ -8,9 +8,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from portal.adapters import http, oauth2, oidc
-from portal.errors import Refused, Unavailable
-from portal.sealing import Secret
+from portal.core.encryption import Secret
+from portal.core.errors import Refused, Unavailable
+from portal.protocols import http, oauth2, oidc
 from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN
 from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
 

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import fetching, settings
-from portal.adapters import pop3
-from portal.adapters.sasl import Credential
-from portal.adapters.server import Security, Server
-from portal.errors import Invalid, Refused, Unavailable
-from portal.known_settings import POP3_SPLIT_HOSTS
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, Refused, Unavailable
+from portal.incoming import fetch
+from portal.incoming.fetch_session import Watch
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -24,9 +22,12 @@ from portal.models import (
     RunOutcome,
     Token,
 )
-from portal.run_keeping import Watch
+from portal.protocols import pop3
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Security, Server
 from portal.sandbox import store
-from portal.sealing import Secret
+from portal.system import settings
+from portal.system.setting_definitions import POP3_SPLIT_HOSTS
 from tests.builders import ACCESS_TOKEN, NOW, PASSWORD, make_account, make_token
 from tests.fakes.mail_server import USER, FakeMailServer, talking
 from tests.test_fetching import HOSTILE, TEN, delivered, why
@@ -48,7 +49,7 @@ def pop3_account(inbox: Destination, token: Token, port: int, after: AfterFetch 
 
 
 def finished(account: MailAccount, minutes: int = 0, keep_going: Callable[[], bool] = lambda: True) -> Run:
-    run = fetching.fetch(account.id, Watch(clock=lambda: NOW + minutes * MINUTE, keep_going=keep_going))
+    run = fetch.fetch(account.id, Watch(clock=lambda: NOW + minutes * MINUTE, keep_going=keep_going))
     assert run is not None
     return run
 

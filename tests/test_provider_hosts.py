@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from portal import refreshing, settings
-from portal.db import connected
-from portal.errors import HostDown, OutsideError, Unavailable
+from portal.core.db import connected
+from portal.core.errors import HostDown, OutsideError, Unavailable
 from portal.models import Event, MailAccount, ProviderHost, Token, TokenConfig
+from portal.system import settings
+from portal.tokens import refresh
 from tests.builders import NOW, fresh, make_account, make_config, make_token
 from tests.fakes.provider import FakeProvider
 
@@ -32,7 +33,7 @@ def try_all(tokens: list[Token], now: datetime) -> list[str]:
     outcomes = []
     for token in tokens:
         try:
-            refreshing.renew_if_due(token.id, now=now)
+            refresh.renew_if_due(token.id, now=now)
         except OutsideError as error:
             outcomes.append(type(error).__name__)
         else:
@@ -84,7 +85,7 @@ def test_retry_after_is_obeyed_by_every_token_of_the_host_and_by_persons(
     try_all(tokens, NOW)
     assert all(fresh(token).look_at == NOW + 10 * MINUTE for token in tokens)
     with pytest.raises(HostDown) as told:
-        refreshing.refresh(tokens[2].id, actor="Alice", now=NOW + MINUTE)
+        refresh.refresh(tokens[2].id, actor="Alice", now=NOW + MINUTE)
     assert told.value.retry_after == 541
     assert len(provider.requests) == 1
 
@@ -93,7 +94,7 @@ def test_a_person_need_not_wait_for_a_pause_of_our_own(provider: FakeProvider, t
     provider.says(b"<html>", 503)
     try_all(tokens, NOW)
     provider.grants()
-    assert refreshing.refresh(tokens[2].id, actor="Alice", now=NOW + SECOND)
+    assert refresh.refresh(tokens[2].id, actor="Alice", now=NOW + SECOND)
     assert all(fresh(token).look_at == NOW + SECOND for token in tokens[:2])
 
 
@@ -102,7 +103,7 @@ def test_a_persons_tries_do_not_make_the_pause_longer(provider: FakeProvider, to
     try_all(tokens, NOW)
     for second in range(1, 6):
         with pytest.raises(HostDown):
-            refreshing.refresh(tokens[0].id, actor="Alice", now=NOW + second * SECOND)
+            refresh.refresh(tokens[0].id, actor="Alice", now=NOW + second * SECOND)
     assert ProviderHost.get().not_before == NOW + MINUTE
 
 
@@ -196,7 +197,7 @@ def test_mailboxes_that_stood_still_are_fetched_as_soon_as_their_token_is_back(
     MailAccount.update(look_at=NOW + 60 * MINUTE, failing_since=NOW).execute()
     provider.says(b"", 500)
     with pytest.raises(Unavailable):
-        refreshing.renew_if_due(tokens[0].id, now=NOW)
+        refresh.renew_if_due(tokens[0].id, now=NOW)
     provider.grants()
-    refreshing.renew_if_due(tokens[0].id, now=NOW + MINUTE)
+    refresh.renew_if_due(tokens[0].id, now=NOW + MINUTE)
     assert MailAccount.get_by_id(account.id).look_at == NOW + MINUTE

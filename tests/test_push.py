@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from portal import leading
+from portal.incoming.push import Push
 from portal.models import Destination, Heartbeat, MailAccount
-from portal.push import Push
+from portal.system import leader_election
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 
@@ -54,7 +54,7 @@ def test_an_account_that_fails_inside_takes_no_other_with_it(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("portal.mailboxes.server", fail)
+    monkeypatch.setattr("portal.incoming.mailbox_connection.server", fail)
     account = with_push(inbox, 1)
     assert "failed inside" in (settled(push, account).push_failure or "")
     push.step(0.01)
@@ -72,8 +72,8 @@ def test_an_account_that_is_paused_is_listened_to_no_more(push: Push, inbox: Des
 
 def test_a_sign_of_life_from_the_future_means_nothing() -> None:
     Heartbeat.create(name="push", holder="another", at=NOW + timedelta(days=1))
-    assert leading.lead("push", "we", NOW)
-    assert not leading.lead("push", "another", NOW + timedelta(seconds=1))
-    assert leading.lead("push", "another", NOW + timedelta(seconds=30))
-    leading.give_up("push", "another")
-    assert leading.lead("push", "we", NOW + timedelta(seconds=31))
+    assert leader_election.lead("push", "we", NOW)
+    assert not leader_election.lead("push", "another", NOW + timedelta(seconds=1))
+    assert leader_election.lead("push", "another", NOW + timedelta(seconds=30))
+    leader_election.give_up("push", "another")
+    assert leader_election.lead("push", "we", NOW + timedelta(seconds=31))

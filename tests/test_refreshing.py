@@ -3,13 +3,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from portal import audit, outcomes, refreshing
-from portal.db import connected
-from portal.errors import Answer, Refused, Unavailable
+from portal.core.db import connected
+from portal.core.encryption import Secret
+from portal.core.errors import Answer, Refused, Unavailable
 from portal.models import ClientSecret, Event, MailAccount, Token, TokenConfig, Validity
-from portal.outcomes import Attempt
-from portal.refreshing import LEASE
-from portal.sealing import Secret
+from portal.system import audit
+from portal.tokens import refresh as refreshing
+from portal.tokens import refresh_results
+from portal.tokens.refresh import LEASE
+from portal.tokens.refresh_results import Attempt
 from tests.builders import (
     ACCESS_TOKEN,
     CLIENT_SECRET,
@@ -180,7 +182,7 @@ def test_a_wrong_configuration_costs_no_token_and_goes_on_when_it_is_mended(prov
     assert fresh(token).refused_at is None
     assert TokenConfig.get().credentials_refused_at == NOW + HOUR
     provider.grants()
-    outcomes.resume(token.token_config, now=NOW + HOUR)
+    refresh_results.resume(token.token_config, now=NOW + HOUR)
     assert refresh(fresh(token))
 
 
@@ -190,9 +192,9 @@ def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider:
     assert late is not None
     assert late.token_config.id
     TokenConfig.update(changed_at=NOW + MINUTE).execute()
-    outcomes.resume(TokenConfig.get(), now=NOW)
+    refresh_results.resume(TokenConfig.get(), now=NOW)
     error = Refused("invalid_client", Answer("invalid_client"))
-    outcomes._write_credentials_refused(late, error, Attempt("worker", NOW + MINUTE, by_person=False))
+    refresh_results._write_credentials_refused(late, error, Attempt("worker", NOW + MINUTE, by_person=False))
     assert TokenConfig.get().credentials_refused_at is None
     assert fresh(token).look_at == NOW + MINUTE
 
@@ -208,7 +210,7 @@ def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: 
     renewal = threading.Thread(target=renew)
     renewal.start()
     provider.arrived.acquire(timeout=10)
-    outcomes.resume(TokenConfig.get(), now=NOW)
+    refresh_results.resume(TokenConfig.get(), now=NOW)
     gate.set()
     renewal.join(10)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
@@ -234,7 +236,7 @@ def test_a_fault_inside_is_written_down_and_tried_again(
         raise RuntimeError("a bug")
 
     token = token_at(provider)
-    monkeypatch.setattr("portal.clients.ask", fail)
+    monkeypatch.setattr("portal.tokens.client_auth.ask", fail)
     with pytest.raises(RuntimeError):
         refresh(token)
     assert fresh(token).look_at == NOW + HOUR + MINUTE
@@ -252,7 +254,7 @@ def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) 
     config = token.token_config
     config.credentials_refused_at, config.credentials_answer = NOW, "invalid_client"
     config.save()
-    outcomes.resume(config, now=NOW)
+    refresh_results.resume(config, now=NOW)
     assert fresh(token).look_at == NOW
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
@@ -263,5 +265,5 @@ def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: Fa
     token = token_at(provider)
     account = make_account(make_destination(Path(str(tmp_path))), token)
     MailAccount.update(look_at=None).execute()
-    outcomes.wake_dependants(token, now=NOW)
+    refresh_results.wake_dependants(token, now=NOW)
     assert MailAccount.get_by_id(account.id).look_at == NOW

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from peewee import OperationalError
 
-from portal import borrowing, outcomes, provider_hosts, refreshing
-from portal.errors import HostDown, OutsideError, Unavailable
+from portal.core.encryption import Secret
+from portal.core.errors import HostDown, OutsideError, Unavailable
 from portal.models import Flow, ProviderHost, RefreshDay, Token, TokenConfig, Validity
-from portal.refreshing import LEASE
-from portal.sealing import Secret
+from portal.tokens import access_tokens, circuit_breaker, refresh_results
+from portal.tokens import refresh as refreshing
+from portal.tokens.refresh import LEASE
 from tests.builders import NOW, fresh, make_config, make_token
 from tests.fakes.provider import NEW_REFRESH_TOKEN, FakeProvider
 from tests.test_provider_hosts import try_all
@@ -30,7 +31,7 @@ def test_a_database_that_is_away_for_a_moment_costs_no_refresh_token(
             raise OperationalError("server closed the connection unexpectedly")
         return real(row)
 
-    monkeypatch.setattr(outcomes, "_COMMIT_PAUSES", (0, 0))
+    monkeypatch.setattr(refresh_results, "_COMMIT_PAUSES", (0, 0))
     monkeypatch.setattr(Token, "give_back", flaky)
     assert refresh(token)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
@@ -52,7 +53,7 @@ def test_a_strip_that_cannot_be_counted_costs_no_refresh_token(
 def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_one(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token, real = token_at(provider), outcomes._commit
+    token, real = token_at(provider), refresh_results._commit
 
     def another_doubts_it_meanwhile(row: Token, *rest: Any) -> bool:
         other = Token.claim(row.id, now=NOW + HOUR + LEASE, until=NOW + 2 * HOUR)
@@ -61,14 +62,14 @@ def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_
         other.give_back()
         return real(row, *rest)
 
-    monkeypatch.setattr(outcomes, "_commit", another_doubts_it_meanwhile)
+    monkeypatch.setattr(refresh_results, "_commit", another_doubts_it_meanwhile)
     refresh(token)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
     assert fresh(token).doubted_at is None
 
 
 def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    token, real = token_at(provider), outcomes._commit
+    token, real = token_at(provider), refresh_results._commit
 
     def somebody_signs_in(row: Token, *rest: Any) -> bool:
         signed_in = fresh(row)
@@ -76,7 +77,7 @@ def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: py
         signed_in.overwrite()
         return real(row, *rest)
 
-    monkeypatch.setattr(outcomes, "_commit", somebody_signs_in)
+    monkeypatch.setattr(refresh_results, "_commit", somebody_signs_in)
     refresh(token)
     assert fresh(token).refresh_token == Secret("of-the-new-grant")
 
@@ -85,11 +86,11 @@ def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> No
     token = make_token(make_config(base="http://127.0.0.1:9"), look_at=NOW)
     with pytest.raises(HostDown):
         refreshing.renew_if_due(token.id, now=NOW)
-    assert [host.name for host in provider_hosts.outages()] == ["127.0.0.1:9"]
+    assert [host.name for host in circuit_breaker.outages()] == ["127.0.0.1:9"]
     config = token.token_config
     config.token_url = config.refresh_url = f"{provider.url}/token"
     config.save()
-    assert provider_hosts.outages() == []
+    assert circuit_breaker.outages() == []
 
 
 def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_the_same(
@@ -103,7 +104,7 @@ def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_
         config = TokenConfig.get()
         config.validity = Validity.VALID
         config.save()
-        outcomes.resume(config, now=NOW + SECOND)
+        refresh_results.resume(config, now=NOW + SECOND)
         return answer
 
     monkeypatch.setattr(refreshing, "_may_be_tried", somebody_sets_it_valid)
@@ -113,8 +114,8 @@ def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_
 
 def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under_way(provider: FakeProvider) -> None:
     healthy = ProviderHost(name="login.test")
-    provider_hosts.failed(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
-    provider_hosts.failed(healthy, HostDown("timeout"), by_person=False, now=NOW)
+    circuit_breaker.failed(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
+    circuit_breaker.failed(healthy, HostDown("timeout"), by_person=False, now=NOW)
     row = ProviderHost.get()
     assert (row.not_before, row.asked_to_wait, row.tries) == (NOW + HOUR, True, 1)
 
@@ -127,14 +128,14 @@ def test_a_program_waits_for_the_pause_like_everybody(provider: FakeProvider) ->
     second = make_token(make_config(base=provider.url))
     for _ in range(5):
         with pytest.raises(Unavailable):
-            borrowing.another_access_token(second, actor="command line (cron)", clock=lambda: NOW + SECOND)
+            access_tokens.another_access_token(second, actor="command line (cron)", clock=lambda: NOW + SECOND)
     assert len(provider.requests) == 1
 
 
 def test_who_wants_more_life_than_the_provider_gives_does_not_have_every_call_renew(provider: FakeProvider) -> None:
     token = token_at(provider)
     for seconds in range(0, 600, 15):
-        borrowing.usable_access_token(
+        access_tokens.usable_access_token(
             token.id,
             min_life=HOUR,
             actor="t",
@@ -161,7 +162,7 @@ def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: Fa
         with pytest.raises(OutsideError):
             refresh(token, moment)
     assert fresh(token).refused_at
-    outcomes.resume(TokenConfig.get(), now=NOW + HOUR)
+    refresh_results.resume(TokenConfig.get(), now=NOW + HOUR)
     assert (fresh(token).refused_at, fresh(token).look_at) == (None, NOW + HOUR)
 
 
@@ -177,6 +178,6 @@ def test_leases_of_a_clock_that_was_put_back_do_not_block_their_host(provider: F
     for number in range(4):
         row = Token.create(token_config=config, owner=str(number), look_at=NOW)
         assert Token.claim(row.id, now=NOW + 24 * HOUR, until=NOW + 24 * HOUR + LEASE)
-    assert provider_hosts.has_room(config.host, NOW)
+    assert circuit_breaker.has_room(config.host, NOW)
     Token.create(token_config=config, owner="5", leased_until=NOW + LEASE)
-    assert provider_hosts.has_room(config.host, NOW)
+    assert circuit_breaker.has_room(config.host, NOW)

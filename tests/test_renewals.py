@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from portal import refreshing, renewals, settings
-from portal.errors import OutsideError
+from portal.core.encryption import Secret
+from portal.core.errors import OutsideError
 from portal.models import Backlog, Event, ProviderHost, RefreshDay, Token
-from portal.renewals import Share
-from portal.sealing import Secret
+from portal.system import settings
+from portal.tokens import refresh, refresh_queue
+from portal.tokens.refresh_queue import Share
 from tests.builders import NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.conftest import Queries
 from tests.fakes.provider import FakeProvider
@@ -38,20 +39,20 @@ def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
     def attempt(token_id: int, moment: datetime) -> bool:
         tried.append(token_id)
         with suppress(OutsideError):
-            refreshing.renew_if_due(token_id, now=moment)
+            refresh.renew_if_due(token_id, now=moment)
         return len(tried) < at_most
 
-    for share in renewals.due_shares(now):
-        renewals.renew(share, lambda: now, attempt)
+    for share in refresh_queue.due_shares(now):
+        refresh_queue.renew(share, lambda: now, attempt)
     return tried
 
 
 def test_there_is_a_share_for_each_request_that_a_host_may_have(provider: FakeProvider) -> None:
     host = many(provider, 12)
-    assert renewals.due_shares(NOW) == [Share(host, number, 4) for number in range(4)]
-    assert renewals.due_shares(NOW - SECOND) == []
+    assert refresh_queue.due_shares(NOW) == [Share(host, number, 4) for number in range(4)]
+    assert refresh_queue.due_shares(NOW - SECOND) == []
     settings.change({"ProviderRequests": "1"}, actor="test", now=NOW)
-    assert renewals.due_shares(NOW) == [Share(host, 0, 1)]
+    assert refresh_queue.due_shares(NOW) == [Share(host, 0, 1)]
 
 
 def test_every_token_is_in_one_share_and_the_oldest_end_comes_first(provider: FakeProvider) -> None:
@@ -66,8 +67,8 @@ def test_every_token_is_in_one_share_and_the_oldest_end_comes_first(provider: Fa
 def test_a_token_that_was_renewed_in_the_meantime_is_not_renewed_again(provider: FakeProvider) -> None:
     host = many(provider, 1)
     (token,) = Token.select()
-    assert refreshing.renew_if_due(token.id, now=NOW)
-    assert refreshing.renew_if_due(token.id, now=NOW)
+    assert refresh.renew_if_due(token.id, now=NOW)
+    assert refresh.renew_if_due(token.id, now=NOW)
     assert len(provider.requests) == 1
     assert drain(host, NOW) == []
 
@@ -83,38 +84,38 @@ def test_a_share_that_cannot_move_ends_instead_of_turning_for_ever(provider: Fak
 
 def test_a_job_ends_when_it_is_told_to(provider: FakeProvider) -> None:
     many(provider, 40)
-    (share, *_) = renewals.due_shares(NOW)
+    (share, *_) = refresh_queue.due_shares(NOW)
     tried: list[int] = []
 
     def attempt(token_id: int, now: datetime) -> bool:
         tried.append(token_id)
         return False
 
-    renewals.renew(share, lambda: NOW, attempt)
+    refresh_queue.renew(share, lambda: NOW, attempt)
     assert len(tried) == 1
 
 
 def test_a_backlog_says_how_far_it_is(provider: FakeProvider) -> None:
     host = many(provider, 60)
-    assert renewals.progress(NOW) is None
-    renewals.note_backlog(NOW)
+    assert refresh_queue.progress(NOW) is None
+    refresh_queue.note_backlog(NOW)
     drain(host, NOW + SECOND, at_most=5)
-    far = renewals.progress(NOW + SECOND)
+    far = refresh_queue.progress(NOW + SECOND)
     assert far is not None
     assert (far.began_at, far.done, far.left, far.last_minute) == (NOW, 60 - far.left, far.left, 60 - far.left)
     assert 0 < far.left < 60
     assert far.time_left == timedelta(minutes=far.left / far.done)
-    renewals.note_backlog(NOW + 2 * SECOND)
+    refresh_queue.note_backlog(NOW + 2 * SECOND)
     drain(host, NOW + 2 * SECOND)
-    renewals.note_backlog(NOW + 3 * SECOND)
-    assert renewals.progress(NOW + 3 * SECOND) is None
+    refresh_queue.note_backlog(NOW + 3 * SECOND)
+    assert refresh_queue.progress(NOW + 3 * SECOND) is None
     assert Backlog.select().count() == 0
 
 
 def test_a_few_due_tokens_are_no_backlog(provider: FakeProvider) -> None:
-    many(provider, renewals.BACKLOG_FROM - 1)
-    renewals.note_backlog(NOW)
-    assert renewals.progress(NOW) is None
+    many(provider, refresh_queue.BACKLOG_FROM - 1)
+    refresh_queue.note_backlog(NOW)
+    assert refresh_queue.progress(NOW) is None
 
 
 @pytest.mark.parametrize("count", [10, 400])
@@ -122,17 +123,17 @@ def test_a_tick_with_nothing_due_asks_the_database_as_often_however_many_there_a
     provider: FakeProvider, queries: Queries, count: int
 ) -> None:
     many(provider, count, look_at=NOW + HOUR)
-    assert queries(lambda: renewals.note_backlog(NOW)) == 2
-    assert queries(lambda: renewals.due_shares(NOW)) == 2
+    assert queries(lambda: refresh_queue.note_backlog(NOW)) == 2
+    assert queries(lambda: refresh_queue.due_shares(NOW)) == 2
 
 
 def test_the_days_of_a_token_are_counted_and_old_ones_go(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     for day in range(40):
-        refreshing.refresh(token.id, actor="Alice", now=NOW + timedelta(days=day))
+        refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=day))
     provider.says(b"", 500)
     with pytest.raises(OutsideError):
-        refreshing.refresh(token.id, actor="Alice", now=NOW + timedelta(days=39, hours=1))
+        refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=39, hours=1))
     days = list(RefreshDay.select().where(RefreshDay.token == token.id).order_by(RefreshDay.day))
     assert len(days) == 30
     assert (days[-1].renewed, days[-1].failed) == (1, 1)

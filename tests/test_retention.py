@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from portal import leading, retention, settings
 from portal.models import Message, MessageState, OutboundMessage, Run, RunLine, RunOutcome, WebServiceCall
+from portal.system import leader_election, retention, settings
 from tests.builders import (
     NOW,
     make_account,
@@ -51,5 +51,5 @@ def test_mail_that_was_sent_and_calls_that_were_made_are_forgotten_in_their_time
 
 def test_it_looks_once_an_hour() -> None:
     retention.purge(NOW)
-    assert leading.is_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=59)) is False
-    assert leading.is_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=60)) is True
+    assert leader_election.is_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=59)) is False
+    assert leader_election.is_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=60)) is True

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from portal import progress, run_log
+from portal.incoming import progress, run_search
+from portal.incoming.run_search import Activity, Wanted
 from portal.models import MailAccount, Message, Run, RunLine, RunOutcome, Validity
-from portal.run_log import Activity, Wanted
 from tests.builders import NOW, make_account, make_destination
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -41,20 +41,20 @@ def runs(accounts: list[MailAccount]) -> list[Run]:
 
 
 def test_accounts_are_counted_by_how_they_fared(runs: list[Run]) -> None:
-    counted = run_log.overview(DAY).accounts
+    counted = run_search.overview(DAY).accounts
     assert counted == {Activity.FAILING: 1, Activity.TROUBLED: 1, Activity.GOOD: 1, Activity.NONE: 1}
 
 
 def test_a_message_that_failed_makes_an_account_troubled(runs: list[Run], accounts: list[MailAccount]) -> None:
     run(accounts[2], 0.5, failed=1)
-    assert run_log.overview(DAY).accounts[Activity.TROUBLED] == 2
+    assert run_search.overview(DAY).accounts[Activity.TROUBLED] == 2
 
 
 def test_sums_and_averages_are_those_of_the_time(runs: list[Run], accounts: list[MailAccount]) -> None:
-    found = run_log.overview(DAY)
+    found = run_search.overview(DAY)
     assert (found.runs, found.delivered, found.size, found.seconds, found.messages) == (5, 12, 6000, 2.0, 2.4)
-    assert run_log.overview(Wanted(DAY.since, accounts[2].id)).delivered == 6
-    nothing = run_log.overview(Wanted(NOW))
+    assert run_search.overview(Wanted(DAY.since, accounts[2].id)).delivered == 6
+    nothing = run_search.overview(Wanted(NOW))
     assert (nothing.runs, nothing.delivered, nothing.seconds) == (0, 0, None)
 
 
@@ -66,7 +66,7 @@ def test_runs_are_found_by_account_outcome_time_and_words(runs: list[Run], accou
     )  # fmt: skip
 
     def found(**wanted: object) -> list[int]:
-        return [row.id for row in run_log.runs(Wanted(DAY.since, **wanted))]  # type: ignore[arg-type]
+        return [row.id for row in run_search.runs(Wanted(DAY.since, **wanted))]  # type: ignore[arg-type]
 
     assert len(found()) == 5
     assert found(account_id=accounts[0].id) == [runs[1].id, runs[0].id]
@@ -78,7 +78,7 @@ def test_runs_are_found_by_account_outcome_time_and_words(runs: list[Run], accou
 
 
 def test_a_plot_has_a_bar_for_every_hour_or_day(runs: list[Run]) -> None:
-    hourly = run_log.bars(DAY, NOW)
+    hourly = run_search.bars(DAY, NOW)
     assert len(hourly) == 25
     assert {bar.at: bar.delivered for bar in hourly if bar.delivered} == {
         NOW - 3 * HOUR: 4,
@@ -86,7 +86,7 @@ def test_a_plot_has_a_bar_for_every_hour_or_day(runs: list[Run]) -> None:
         NOW - HOUR: 6,
     }
     assert next(bar for bar in hourly if bar.at == NOW - 3 * HOUR).seconds == 1.5
-    daily = run_log.bars(Wanted(NOW - 7 * 24 * HOUR), NOW)
+    daily = run_search.bars(Wanted(NOW - 7 * 24 * HOUR), NOW)
     assert [bar.delivered for bar in daily] == [0, 0, 0, 0, 0, 0, 100, 12]
 
 

@@ -19,8 +19,8 @@ import pytest
 from flask.testing import FlaskClient
 from joserfc.jwk import RSAKey
 
-from portal.config import Config
-from portal.errors import ConfigError
+from portal.core.config import Config
+from portal.core.errors import ConfigError
 from portal.models import Destination, MailAccount, TokenConfig
 from portal.sandbox import certificates, part, smtp_server, store
 from portal.sandbox.mail_servers import Pop3Handler, TlsServer

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from portal.errors import ConfigError
+from portal.core.encryption import KeyRing, Place, SealBroken, Sealed, Secret, create_key_file, read_key_file
+from portal.core.errors import ConfigError
 from portal.models import Token
-from portal.sealing import KeyRing, Place, SealBroken, Sealed, Secret, create_key_file, read_key_file
 from tests.builders import ACCESS_TOKEN, fresh, make_token
 
 HERE = Place("token", 7, "access_token")

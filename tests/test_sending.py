@@ -8,15 +8,10 @@ from typing import Any
 import pytest
 from peewee import OperationalError
 
-from portal import outbound, outbound_messages, send_outcomes, sending
-from portal.errors import PortalError
-from portal.models import (
-    OutboundMessage,
-    OutboundPart,
-    OutboundProfile,
-    OutboundState,
-    Validity,
-)
+from portal.core.errors import PortalError
+from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundState, Validity
+from portal.outgoing import mail_queue, outbound_profiles, send_results
+from portal.outgoing import send as sending
 from tests.builders import NOW, make_message, make_profile
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.outgoing import bounces, fresh, parts_of, profile_now, send
@@ -36,7 +31,7 @@ def test_a_message_taken_on_arrives_byte_for_byte_and_is_then_forgotten(smtp_ser
     assert b"Date: " in took.content
     assert took.content.startswith(b"Received: from test by 127.0.0.1 (Mail Token Portal) id ")
     assert (fresh(message).state, fresh(message).subject) == (OutboundState.SENT, "Grüße")
-    assert not outbound_messages.has_content(message)
+    assert not mail_queue.has_content(message)
 
 
 def test_a_large_message_goes_out_part_by_part(smtp_server: FakeSmtpServer) -> None:
@@ -120,7 +115,7 @@ def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() ->
 def test_an_answer_is_written_though_the_database_was_away_for_a_moment(
     smtp_server: FakeSmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile, written = make_profile(port=smtp_server.port), send_outcomes.write_answers
+    profile, written = make_profile(port=smtp_server.port), send_results.write_answers
     message, tries = make_message(), []
 
     def write(*arguments: Any, **more: Any) -> None:
@@ -129,7 +124,7 @@ def test_an_answer_is_written_though_the_database_was_away_for_a_moment(
         if len(tries) == 1:
             raise OperationalError("database is locked")
 
-    monkeypatch.setattr(send_outcomes, "write_answers", write)
+    monkeypatch.setattr(send_results, "write_answers", write)
     monkeypatch.setattr(sending, "_WRITE_PAUSES", (0.01,))
     send(profile)
     assert (fresh(message).state, fresh(message).repeated_at) == (OutboundState.SENT, None)
@@ -141,7 +136,9 @@ def test_a_profile_that_is_edited_while_it_sends_is_taken_over_by_nobody() -> No
     make_message()
     assert profile.take(now=NOW, until=NOW + timedelta(minutes=3))
     row = profile_now(profile)
-    outbound.edit(row, outbound.Fields("New name", row.type, row.host, row.port), None, actor="test", now=NOW)
+    outbound_profiles.edit(
+        row, outbound_profiles.Fields("New name", row.type, row.host, row.port), None, actor="test", now=NOW
+    )
     assert sending.due(NOW) == []
     assert profile.give_back()
 
@@ -151,7 +148,7 @@ def test_a_message_under_way_is_not_sent_beside_itself() -> None:
     message = make_message()
     OutboundMessage.update(state=OutboundState.SENDING).execute()
     with pytest.raises(PortalError, match="at this moment"):
-        outbound_messages.try_again(message, actor="test", now=NOW)
+        mail_queue.try_again(message, actor="test", now=NOW)
 
 
 def test_a_bounce_that_fails_is_no_reason_for_another(smtp_server: FakeSmtpServer) -> None:
@@ -245,15 +242,15 @@ def test_a_message_may_be_dropped_while_it_waits_and_tried_again_when_it_has_fai
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.data = "554 5.7.1 Spam"
     failed, dropped = make_message(), make_message()
-    outbound_messages.drop(dropped, actor="test", now=NOW)
+    mail_queue.drop(dropped, actor="test", now=NOW)
     send(profile)
     assert (fresh(failed).state, fresh(dropped).state) == (OutboundState.FAILED, OutboundState.DROPPED)
     with pytest.raises(PortalError, match="cannot be dropped: it is failed"):
-        outbound_messages.drop(fresh(failed), actor="test", now=NOW)
+        mail_queue.drop(fresh(failed), actor="test", now=NOW)
     smtp_server.does.data = "250 OK"
     for message in (failed, dropped):
-        outbound_messages.try_again(fresh(message), actor="test", now=NOW)
+        mail_queue.try_again(fresh(message), actor="test", now=NOW)
     send(profile)
     assert {fresh(failed).state, fresh(dropped).state} == {OutboundState.SENT}
     with pytest.raises(PortalError, match="content"):
-        outbound_messages.try_again(fresh(failed), actor="test", now=NOW)
+        mail_queue.try_again(fresh(failed), actor="test", now=NOW)

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from portal import borrowing, outbound, outbound_messages, sending, trying_out
-from portal.adapters import tls
-from portal.models import (
-    OutboundState,
-    OutboundType,
-    Token,
-)
+from portal.models import OutboundState, OutboundType, Token
+from portal.outgoing import mail_queue, outbound_profiles, test_message
+from portal.outgoing import send as sending
+from portal.protocols import tls
+from portal.tokens import access_tokens
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_message, make_profile, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.fakes.smtp_server import FakeSmtpServer, scripted
@@ -28,7 +26,7 @@ def test_an_answer_that_is_none_counts_as_no_success(answer: str) -> None:
         message = make_message()
         send(profile)
     assert fresh(message).state is OutboundState.QUEUED
-    assert outbound_messages.has_content(message)
+    assert mail_queue.has_content(message)
 
 
 def test_gibberish_after_the_message_may_mean_that_it_arrived_and_that_is_said() -> None:
@@ -42,7 +40,7 @@ def test_gibberish_after_the_message_may_mean_that_it_arrived_and_that_is_said()
 def test_a_server_that_quotes_our_command_does_not_spread_the_token() -> None:
     with scripted({"AUTH": "500 5.5.1 Command unrecognized: {line}"}) as port:
         profile = make_profile(make_token(), port=port)
-        tried = trying_out.try_out(profile, "me@x.test", actor="test", clock=lambda: NOW)
+        tried = test_message.try_out(profile, "me@x.test", actor="test", clock=lambda: NOW)
         make_message()
         send(profile)
     told = f"{tried.outcome} {tried.dialogue} {profile_now(profile).failure}"
@@ -90,7 +88,7 @@ def test_a_server_that_is_away_holds_all_up_and_blames_no_message() -> None:
     assert [fresh(message).tries for message in messages] == [0, 0, 0]
     assert send(profile, NOW + timedelta(seconds=30)) == 0
     assert profile_now(profile).look_at == NOW + timedelta(minutes=1)
-    assert outbound.state(row, NOW).name == "failing"
+    assert outbound_profiles.state(row, NOW).name == "failing"
 
 
 def test_a_server_that_ends_a_connection_after_some_messages_gets_another(smtp_server: FakeSmtpServer) -> None:
@@ -167,11 +165,11 @@ def test_mail_waits_for_a_token_that_only_a_person_can_get_and_goes_on_with_it(
     Token.update(refused_at=NOW).execute()
     message = make_message()
     send(profile)
-    assert outbound.state(profile_now(profile), NOW).name == "waiting"
+    assert outbound_profiles.state(profile_now(profile), NOW).name == "waiting"
     Token.update(refused_at=None).execute()
-    from portal import outcomes
+    from portal.tokens import refresh_results
 
-    outcomes.wake_dependants(token, now=NOW)
+    refresh_results.wake_dependants(token, now=NOW)
     assert sending.due(NOW) == [profile.id]
     send(profile)
     assert fresh(message).state is OutboundState.SENT
@@ -184,7 +182,7 @@ def test_the_token_is_good_for_as_long_as_the_strictest_service_wants(monkeypatc
         wanted.append(min_life)
         return Token.get_by_id(token_id)
 
-    monkeypatch.setattr(borrowing, "usable_access_token", usable)
+    monkeypatch.setattr(access_tokens, "usable_access_token", usable)
     profile = make_profile(make_token(), port=9)
     make_message()
     send(profile)

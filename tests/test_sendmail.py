@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 from peewee import OperationalError
 
-from portal import outbound, settings
 from portal.cli import portal
-from portal.config import Config
-from portal.db import connected
+from portal.core.config import Config
+from portal.core.db import connected
 from portal.models import OutboundMessage, OutboundProfile
+from portal.outgoing import outbound_profiles
+from portal.system import settings
 from tests.builders import NOW, make_profile
 from tests.conftest import unbind
 from tests.outgoing import content_of
@@ -95,7 +96,7 @@ def test_a_database_that_is_away_is_a_reason_to_try_later(sendmail: Sendmail, mo
         raise OperationalError("disk I/O error")
 
     make_profile()
-    monkeypatch.setattr("portal.submitting.store", gone)
+    monkeypatch.setattr("portal.outgoing.submit.store", gone)
     assert "failed inside" in sendmail("a@x.test", code=75).stderr
 
 
@@ -157,7 +158,7 @@ def test_what_is_wrong_is_told_by_the_exit_code(
 def test_mail_that_nobody_may_send_is_unavailable_and_not_lost_in_silence(sendmail: Sendmail) -> None:
     assert "no fallback" in sendmail("bob@x.test", code=69).stderr
     profile = make_profile()
-    outbound.delete(OutboundProfile.get_by_id(profile.id), actor="test", now=NOW)
+    outbound_profiles.delete(OutboundProfile.get_by_id(profile.id), actor="test", now=NOW)
 
 
 def test_a_portal_that_cannot_be_reached_is_a_reason_to_try_later(

@@ -1,8 +1,8 @@
 import pytest
 
-from portal import settings
-from portal.errors import Invalid, NotFound
+from portal.core.errors import Invalid, NotFound
 from portal.models import Event
+from portal.system import settings
 from tests.builders import NOW
 
 pytestmark = pytest.mark.usefixtures("db")

@@ -3,11 +3,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from portal import settings, signing_in
-from portal.adapters import oauth2
-from portal.errors import PortalError, Refused, Unavailable
+from portal.core.encryption import Secret
+from portal.core.errors import PortalError, Refused, Unavailable
 from portal.models import Event, LoginSession, SignIn, Token, TokenConfig, Validity
-from portal.sealing import Secret
+from portal.protocols import oauth2
+from portal.system import settings
+from portal.tokens.sign_in import authorization_code
 from tests.builders import ACCESS_TOKEN, NOW, fresh, make_config, make_session, make_token, make_user
 from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
 
@@ -21,12 +22,12 @@ def session(db: None) -> LoginSession:
 
 def begin(token: Token, session: LoginSession | None, now: datetime = NOW) -> dict[str, str]:
     """The parameters of the address that the browser is sent to."""
-    url = signing_in.begin(token, by="Alice", browser=session, now=now)
+    url = authorization_code.begin(token, by="Alice", browser=session, now=now)
     return dict(parse_qsl(urlsplit(url).query))
 
 
 def complete(session: LoginSession | None, *, now: datetime = NOW, **parameters: str) -> Token:
-    return signing_in.complete(parameters, by="Alice", user=None, browser=session, now=now)
+    return authorization_code.complete(parameters, by="Alice", user=None, browser=session, now=now)
 
 
 def waiting(provider: FakeProvider, **options: str) -> Token:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from portal import embedded, sealing, startup
-from portal.config import Config, from_environment
-from portal.db import database, open_database
-from portal.errors import ConfigError
+from portal.core import encryption
+from portal.core.config import Config, from_environment
+from portal.core.db import database, open_database
+from portal.core.errors import ConfigError
 from portal.models import Setting
+from portal.runtime import embedded_redis, startup
 from tests.builders import NOW
 from tests.conftest import unbind
 
@@ -45,7 +46,7 @@ def test_other_keys_than_the_databases_stop_the_start(new: Config, tmp_path: Pat
     startup.upgrade(new, now=NOW)
     unbind()
     other = tmp_path / "other"
-    sealing.create_key_file(other)
+    encryption.create_key_file(other)
     with pytest.raises(ConfigError, match="not the keys that this database was sealed with"):
         startup.start(replace(new, keys_file=other))
     with pytest.raises(ConfigError, match="not the keys"):
@@ -66,7 +67,7 @@ def test_missing_keys_stop_the_start_and_are_not_made_anew(new: Config) -> None:
 
 def test_a_database_that_was_not_upgraded_stops_the_start(new: Config) -> None:
     new.data_dir.mkdir()
-    sealing.create_key_file(new.keys_file)
+    encryption.create_key_file(new.keys_file)
     with pytest.raises(ConfigError, match="python -m portal upgrade"):
         startup.start(new)
     unbind()
@@ -86,7 +87,7 @@ def test_a_data_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) 
 
 def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
     process = run("check", data=tmp_path, DATABASE_URL="postgresql://portal:s3cret-pw@127.0.0.1:1/none")
-    sealing.create_key_file(tmp_path / "keys")
+    encryption.create_key_file(tmp_path / "keys")
     said, errors = process.communicate(timeout=30)
     assert process.returncode == 3
     assert said.startswith("PORTAL UNKNOWN - ")
@@ -110,15 +111,15 @@ def test_the_embedded_servers_socket_fits_into_the_kernels_limit(
     deep.mkdir()
     config = from_environment({"PORTAL_DATA": str(deep)})
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
-    assert len(str(embedded.socket_path(config))) < 108
+    assert len(str(embedded_redis.socket_path(config))) < 108
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     with pytest.raises(ConfigError, match="too long for a socket"):
-        embedded.socket_path(config)
+        embedded_redis.socket_path(config)
 
 
 def test_the_data_of_the_embedded_server_is_named_after_its_version(new: Config) -> None:
-    assert embedded.data_folder(new).name == "valkey-9"
-    assert embedded.redis_url(replace(new, redis_url="redis://elsewhere")) == "redis://elsewhere"
+    assert embedded_redis.data_folder(new).name == "valkey-9"
+    assert embedded_redis.redis_url(replace(new, redis_url="redis://elsewhere")) == "redis://elsewhere"
 
 
 def test_the_canary_is_sealed(db: None) -> None:

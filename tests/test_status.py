@@ -3,10 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from portal import standing, status
-from portal.standing import AccountFacts
-from portal.status import TokenFacts
-from portal.tone import Tone
+from portal.core import token_state, work_state
+from portal.core.severity import Tone
+from portal.core.token_state import TokenFacts
+from portal.core.work_state import AccountFacts
 from tests.builders import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -54,7 +54,7 @@ REJECTED = replace(GOOD, credentials_refused_at=NOW - HOUR, credentials_answer="
     ],
 )  # fmt: skip
 def test_the_state_of_an_access_token(facts: TokenFacts, name: str, tone: Tone) -> None:
-    state = status.access_token(facts, NOW)
+    state = token_state.access_token(facts, NOW)
     assert (state.name, state.tone) == (name, tone)
 
 
@@ -74,13 +74,13 @@ def test_the_state_of_an_access_token(facts: TokenFacts, name: str, tone: Tone) 
     ],
 )  # fmt: skip
 def test_the_state_of_a_refresh_token(facts: TokenFacts, name: str, tone: Tone) -> None:
-    state = status.refresh_token(facts, NOW)
+    state = token_state.refresh_token(facts, NOW)
     assert (state.name, state.tone) == (name, tone)
 
 
 @pytest.mark.parametrize("facts", [NEVER, EXPIRED, REFUSED, REJECTED, replace(GOOD, has_refresh_token=False)])
 def test_whoever_is_asked_to_act_is_told_what_to_do(facts: TokenFacts) -> None:
-    states = [status.access_token(facts, NOW), status.refresh_token(facts, NOW)]
+    states = [token_state.access_token(facts, NOW), token_state.refresh_token(facts, NOW)]
     assert all(state.remedy for state in states if state.tone in (Tone.BROKEN, Tone.IDLE) or state.name == "none given")
 
 
@@ -106,12 +106,12 @@ def account(**changes: object) -> AccountFacts:
         (account(running=True), "running", Tone.GOOD),
         (account(fetched_at=None), "not fetched yet", Tone.IDLE),
         (account(failing_since=NOW), "failing", Tone.WARNING),
-        (account(token=status.access_token(REFUSED, NOW)), "waiting", Tone.BROKEN),
-        (account(token=status.access_token(NEVER, NOW)), "waiting", Tone.IDLE),
-        (account(token=status.access_token(GOOD, NOW)), "good", Tone.GOOD),
-        (account(token=status.access_token(replace(EXPIRED, look_at=NOW), NOW)), "good", Tone.GOOD),
+        (account(token=token_state.access_token(REFUSED, NOW)), "waiting", Tone.BROKEN),
+        (account(token=token_state.access_token(NEVER, NOW)), "waiting", Tone.IDLE),
+        (account(token=token_state.access_token(GOOD, NOW)), "good", Tone.GOOD),
+        (account(token=token_state.access_token(replace(EXPIRED, look_at=NOW), NOW)), "good", Tone.GOOD),
     ],
 )
 def test_the_state_of_a_mail_account(facts: AccountFacts, name: str, tone: Tone) -> None:
-    state = standing.mail_account(facts)
+    state = work_state.mail_account(facts)
     assert (state.name, state.tone) == (name, tone)

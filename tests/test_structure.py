@@ -9,67 +9,25 @@ import pytest
 from playhouse.schema_diff import diff_models
 
 from portal import models
-from portal.db import database
+from portal.core.db import database
 
 ROOT = Path(__file__).parent.parent
-#: Highest first; a module may import from its own layer and from those below it.
+#: The packages in the order of their layers, lowest first: a package may import from the layers above it in this list.
 LAYERS = [
-    ["portal.__main__", "portal.cli", "portal.server", "wsgi"],
-    ["portal.web", "portal.sandbox", "portal.submission", "workers"],
-    ["portal.views"],
-    ["portal.forms", "portal.access", "portal.filters"],
-    ["portal.check_up", "portal.metrics"],
-    ["portal.telling"],
-    ["portal.notice_mail", "portal.home", "portal.diagnosis"],
-    ["portal.notices"],
-    ["portal.outages"],
-    ["portal.health", "portal.startup", "portal.supervisor"],
-    ["portal.device_sign_ins", "portal.transfer"],
-    ["portal.fetching", "portal.push"],
-    ["portal.deliveries"],
-    ["portal.run_keeping", "portal.signing_in", "portal.mail_accounts", "portal.token_overview"],
-    ["portal.token_configs", "portal.destinations", "portal.ledger", "portal.quarantine", "portal.arrivals"],
-    ["portal.forwarding", "portal.sending", "portal.trying_out"],
-    ["portal.send_outcomes"],
-    ["portal.bounces"],
-    ["portal.calling", "portal.letters", "portal.outbound_messages", "portal.submitting"],
-    ["portal.mailboxes", "portal.outbound", "portal.web_services"],
-    ["portal.second_chance"],
-    ["portal.borrowing", "portal.renewals", "portal.retention", "portal.certificates"],
-    ["portal.refreshing", "portal.giving_up", "portal.users", "portal.owner_links", "portal.refresh_history"],
-    ["portal.lending"],
-    ["portal.outcomes", "portal.token_facts", "portal.api_keys", "portal.hand_outs"],
-    ["portal.occasions", "portal.guessing", "portal.rules_of_thumb", "portal.unknown_answers"],
-    ["portal.clients", "portal.provider_hosts", "portal.strict_yaml", "portal.znuny"],
-    ["portal.settings"],
-    ["portal.known_settings"],
-    [
-        "portal.audit",
-        "portal.body_templates",
-        "portal.contents",
-        "portal.disks",
-        "portal.dispatching",
-        "portal.envelopes",
-        "portal.headers",
-        "portal.jobs",
-        "portal.large_messages",
-        "portal.leading",
-        "portal.openapi",
-        "portal.progress",
-        "portal.run_log",
-        "portal.providers",
-        "portal.schedule",
-        "portal.standing",
-        "portal.token_claims",
-        "portal.trust",
-    ],
-    ["portal.catalogue"],
-    ["portal.status"],
-    ["portal.models", "portal.adapters", "portal.embedded", "portal.log"],
-    ["portal.db", "portal.fields"],
-    ["portal.sealing", "portal.config"],
-    ["portal.errors", "portal.tone"],
+    ["core"],
+    ["models", "protocols", "providers"],
+    ["system", "causes", "triggers"],
+    ["access", "tokens"],
+    ["outgoing", "web_services"],
+    ["incoming"],
+    ["monitoring"],
+    ["diagnosis", "runtime"],
+    ["sandbox", "web"],
+    ["workers"],
+    ["cli"],
 ]
+#: The modules that lie directly in ``portal/``.
+FLAT = {"__init__", "__main__"}
 
 
 def modules() -> dict[str, Path]:
@@ -82,11 +40,14 @@ def modules() -> dict[str, Path]:
     return found
 
 
+def package(name: str) -> str:
+    """The package of a module: ``tokens`` for ``portal.tokens.refresh``, ``workers`` for ``workers.clock``."""
+    first, _, rest = name.partition(".")
+    return rest.partition(".")[0] if first == "portal" else first
+
+
 def layer(name: str) -> int:
-    for depth, names in enumerate(LAYERS):
-        if any(name == known or name.startswith(f"{known}.") for known in names):
-            return depth
-    raise AssertionError(f"{name} belongs to no layer")
+    return next(depth for depth, packages in enumerate(LAYERS) if package(name) in packages)
 
 
 def imported(path: Path) -> set[str]:
@@ -103,27 +64,26 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_imports_go_down(name: str) -> None:
-    upwards = {other for other in imported(modules()[name]) if layer(other) < layer(name)}
-    assert not upwards, f"{name} imports {upwards}"
+def inner_modules() -> list[str]:
+    return sorted(name for name in modules() if package(name) not in FLAT and name != "wsgi")
 
 
-def test_views_and_workers_do_not_know_each_other() -> None:
-    for name, path in modules().items():
-        others = imported(path)
-        if name.startswith("workers"):
-            assert not {other for other in others if other.startswith(("portal.views", "portal.web"))}, name
-        if name.startswith("portal.views"):
-            assert not {other for other in others if other.startswith("workers")}, name
+@pytest.mark.parametrize("name", inner_modules())
+def test_imports_go_to_lower_layers_only(name: str) -> None:
+    others = [other for other in imported(modules()[name]) if package(other) not in ("", package(name))]
+    assert not [other for other in others if layer(other) >= layer(name)]
+
+
+def test_no_module_lies_directly_in_portal() -> None:
+    assert {path.stem for path in (ROOT / "portal").glob("*.py")} == FLAT
 
 
 @pytest.mark.parametrize("library", ["rq", "authlib", "imapclient"])
 def test_one_file_wraps_each_library(library: str) -> None:
     wrapping = {
-        "rq": "portal/jobs.py",
-        "authlib": "portal/adapters/oauth2.py",
-        "imapclient": "portal/adapters/imap_session.py",
+        "rq": "portal/system/job_queue.py",
+        "authlib": "portal/protocols/oauth2.py",
+        "imapclient": "portal/protocols/imap_session.py",
     }
     users = [
         str(path.relative_to(ROOT))
@@ -156,7 +116,7 @@ def test_every_icon_that_a_page_asks_for_exists() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from portal.known_settings import KNOWN
+    from portal.system.setting_definitions import KNOWN
 
     text = (ROOT / "docs" / "settings.md").read_text()
     assert all(f"`{name}`" in text for name in KNOWN)

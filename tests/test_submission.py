@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from portal import api_keys, log, submission
-from portal.config import from_environment
-from portal.errors import ConfigError
+from portal.access import api_keys
+from portal.core import log
+from portal.core.config import from_environment
+from portal.core.errors import ConfigError
 from portal.models import Event, OutboundMessage
-from portal.submission import Handler
+from portal.outgoing import smtp_listener
+from portal.outgoing.smtp_listener import Handler
 from tests.builders import NOW, make_config, make_profile
 from tests.outgoing import content_of
 from tests.real.postgresql import free_port
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("db")
 
 class _Controller(Controller):
     def factory(self) -> Any:
-        return submission.make_server()
+        return smtp_listener.make_server()
 
 
 @pytest.fixture

@@ -4,13 +4,9 @@ from io import BytesIO
 
 import pytest
 
-from portal import outbound, submitting
-from portal.models import (
-    OutboundMessage,
-    OutboundProfile,
-    OutboundRecipient,
-)
-from portal.submitting import Handover, NotTaken
+from portal.models import OutboundMessage, OutboundProfile, OutboundRecipient
+from portal.outgoing import outbound_profiles, submit
+from portal.outgoing.submit import Handover, NotTaken
 from tests.builders import NOW, make_message, make_profile
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.outgoing import content_of, profile_now, send
@@ -21,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("db")
 def test_the_same_message_handed_over_twice_is_taken_once() -> None:
     make_profile()
     handed = Handover(BytesIO(b"Subject: x\n\nx\n"), "a@x.test", ["b@x.test"], by="test", key="the-same")
-    assert submitting.submit(handed, now=NOW).id == submitting.submit(handed, now=NOW).id
+    assert submit.submit(handed, now=NOW).id == submit.submit(handed, now=NOW).id
     assert (OutboundMessage.select().count(), OutboundRecipient.select().count()) == (1, 1)
 
 
@@ -37,7 +33,7 @@ def test_the_same_message_handed_over_twice_is_taken_once() -> None:
 def test_what_cannot_be_sent_is_not_taken_on(content: bytes, recipients: list[str], words: str) -> None:
     make_profile()
     with pytest.raises(NotTaken, match=words):
-        submitting.submit(Handover(BytesIO(content), "a@x.test", recipients, by="test"), now=NOW)
+        submit.submit(Handover(BytesIO(content), "a@x.test", recipients, by="test"), now=NOW)
     assert OutboundMessage.select().count() == 0
 
 
@@ -49,9 +45,9 @@ def test_mail_goes_through_the_profile_that_serves_its_author() -> None:
     for author, profile in wanted.items():
         message = make_message(content=f"From: {author}\n\nx\n".encode(), sender="someone@elsewhere.test")
         assert message.profile == profile, author
-    outbound.delete(profile_now(make_profile(fallback=False)), actor="test", now=NOW)
+    outbound_profiles.delete(profile_now(make_profile(fallback=False)), actor="test", now=NOW)
     OutboundProfile.update(fallback=False).execute()
-    with pytest.raises(outbound.NotServed, match="there is no fallback"):
+    with pytest.raises(outbound_profiles.NotServed, match="there is no fallback"):
         make_message(sender="eve@elsewhere.test")
 
 

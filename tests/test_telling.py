@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from portal import notice_mail, notices, settings, telling
+from portal.core.severity import Tone
 from portal.models import Notice, OutboundMessage, Token, TokenConfig
-from portal.notice_mail import Frame, Kind
-from portal.tone import Tone
+from portal.monitoring import notice_email, notices, notifier
+from portal.monitoring.notice_email import Frame, Kind
+from portal.system import settings
 from tests.builders import NOW, make_account, make_config, make_destination, make_notice, make_profile, make_token
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.outgoing import content_of
@@ -45,7 +46,7 @@ def turn(minutes: int) -> None:
     """What whoever looks after notices does at a moment."""
     now = NOW + minutes * MINUTE
     notices.keep(now)
-    telling.tell(now)
+    notifier.tell(now)
 
 
 def refuse() -> Token:
@@ -150,10 +151,10 @@ def test_what_was_over_before_it_could_be_mailed_is_not_mailed(server: FakeSmtpS
 def test_two_processes_tell_it_once(server: FakeSmtpServer) -> None:
     refuse()
     notices.keep(NOW)
-    due = telling._due(NOW)
-    telling.tell(NOW)
-    assert not any(telling._claim(Kind.OPENED, row, NOW) for row in due[Kind.OPENED])
-    telling.tell(NOW)
+    due = notifier._due(NOW)
+    notifier.tell(NOW)
+    assert not any(notifier._claim(Kind.OPENED, row, NOW) for row in due[Kind.OPENED])
+    notifier.tell(NOW)
     assert len(server.took) == 1
 
 
@@ -197,11 +198,11 @@ def refused_and_expiring() -> list[Notice]:
 def composed(name: str) -> EmailMessage:
     rows = refused_and_expiring()
     if name == "one":
-        return notice_mail.compose(Kind.OPENED, rows[:1], FRAME, NOW + 5 * MINUTE)
+        return notice_email.compose(Kind.OPENED, rows[:1], FRAME, NOW + 5 * MINUTE)
     if name == "closed":
         rows[1].closed_at = NOW + 3 * HOUR
-        return notice_mail.compose(Kind.CLOSED, rows[1:2], FRAME, NOW + 3 * HOUR)
-    return notice_mail.compose(Kind.REMINDER if name == "reminder" else Kind.OPENED, rows, FRAME, NOW + DAY)
+        return notice_email.compose(Kind.CLOSED, rows[1:2], FRAME, NOW + 3 * HOUR)
+    return notice_email.compose(Kind.REMINDER if name == "reminder" else Kind.OPENED, rows, FRAME, NOW + DAY)
 
 
 @pytest.mark.parametrize("name", ["one", "many", "reminder", "closed"])

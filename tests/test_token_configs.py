@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from portal import providers, token_configs
-from portal.errors import InUse, Invalid, NotFound
+from portal import providers
+from portal.core.encryption import Secret
+from portal.core.errors import InUse, Invalid, NotFound
 from portal.models import ClientSecret, Event, Token, TokenConfig
-from portal.sealing import Secret
-from portal.token_configs import Fields, NewSecret
+from portal.tokens import token_configs
+from portal.tokens.token_configs import Fields, NewSecret
 from tests.builders import (
     CLIENT_SECRET,
     NOW,

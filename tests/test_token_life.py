@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from portal import refreshing, status, token_facts
-from portal.errors import OutsideError
+from portal.core import token_state
+from portal.core.encryption import Secret
+from portal.core.errors import OutsideError
 from portal.models import Event, ProviderHost, RefreshDay, Token, TokenConfig
-from portal.refreshing import LEASE
-from portal.sealing import Secret
+from portal.tokens import refresh, token_facts
+from portal.tokens.refresh import LEASE
 from tests.builders import NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import FakeProvider
 
@@ -48,7 +49,7 @@ class Life:
 
     def renew(self) -> None:
         with suppress(OutsideError):
-            refreshing.refresh(self.token.id, actor="Alice", now=self.now)
+            refresh.refresh(self.token.id, actor="Alice", now=self.now)
 
     def grants(self) -> None:
         given_now = f"{REFRESH_TOKEN}-{next(self.numbers)}"
@@ -133,7 +134,7 @@ def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_i
     for step in steps:
         life.goes_on(step)
         stored = fresh(life.token)
-        state = status.access_token(token_facts.of(stored, MARGIN), life.now)
+        state = token_state.access_token(token_facts.of(stored, MARGIN), life.now)
         assert state.name in NAMES
         assert state.tone == "good" or state.remedy or state.next_try, "what is wrong, and nothing that mends it"
         assert stored.refresh_token == Secret(life.newest)
@@ -164,22 +165,22 @@ def test_the_refresh_token_before_it_is_kept_until_the_new_one_has_worked(
     provider: FakeProvider, rotated: bool
 ) -> None:
     token = make_token(make_config(base=provider.url))
-    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    refresh.refresh(token.id, actor="Alice", now=NOW)
     assert fresh(token).previous_refresh_token == Secret(REFRESH_TOKEN)
     second = fresh(token).refresh_token
     provider.grants(refresh_token="the-third-one" if rotated else None)
-    refreshing.refresh(token.id, actor="Alice", now=NOW + MARGIN)
+    refresh.refresh(token.id, actor="Alice", now=NOW + MARGIN)
     assert fresh(token).previous_refresh_token == (second if rotated else None)
 
 
 def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
-    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    refresh.refresh(token.id, actor="Alice", now=NOW)
     provider.grants(refresh_token=None)
     provider.knows_only("refresh_token", REFRESH_TOKEN)
     with pytest.raises(OutsideError):
-        refreshing.refresh(token.id, actor="worker", now=NOW + MARGIN)
-    assert refreshing.refresh(token.id, actor="worker", now=NOW + 2 * MARGIN)
+        refresh.refresh(token.id, actor="worker", now=NOW + MARGIN)
+    assert refresh.refresh(token.id, actor="worker", now=NOW + 2 * MARGIN)
     stored = fresh(token)
     assert (stored.refresh_token, stored.previous_refresh_token) == (Secret(REFRESH_TOKEN), None)
     assert (stored.doubted_at, stored.refused_at) == (None, None)
@@ -187,12 +188,12 @@ def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provi
 
 def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
-    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    refresh.refresh(token.id, actor="Alice", now=NOW)
     newest = fresh(token).refresh_token
     provider.refuses("invalid_grant")
     for minute in (1, 2):
         with pytest.raises(OutsideError):
-            refreshing.refresh(token.id, actor="worker", now=NOW + minute * timedelta(minutes=1))
+            refresh.refresh(token.id, actor="worker", now=NOW + minute * timedelta(minutes=1))
     stored = fresh(token)
     assert stored.refused_at is not None
     assert (stored.refresh_token, stored.previous_refresh_token) == (newest, Secret(REFRESH_TOKEN))

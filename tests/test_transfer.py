@@ -4,21 +4,21 @@ from typing import Any
 import pytest
 import yaml
 
-from portal import transfer
-from portal.errors import NotFound
+from portal.core.encryption import Secret
+from portal.core.errors import NotFound
+from portal.core.strict_yaml import YamlRefused
 from portal.models import Event, TokenConfig, Validity
-from portal.sealing import Secret
-from portal.strict_yaml import YamlRefused
-from portal.transfer import Verdict
+from portal.tokens import import_export
+from portal.tokens.import_export import Verdict
 from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN, fresh, make_config, make_token
 
 pytestmark = pytest.mark.usefixtures("db")
 PASSPHRASE = Secret("open sesame 4711")
 
 
-def plan(content: Any, **options: Any) -> list[transfer.Step]:
+def plan(content: Any, **options: Any) -> list[import_export.Step]:
     raw = content if isinstance(content, bytes) else yaml.safe_dump(content).encode()
-    return transfer.plan(raw, **{"overwrite": False, **options})
+    return import_export.plan(raw, **{"overwrite": False, **options})
 
 
 def verdicts(content: Any, **options: Any) -> list[tuple[str, str]]:
@@ -27,7 +27,7 @@ def verdicts(content: Any, **options: Any) -> list[tuple[str, str]]:
 
 def test_an_export_holds_no_secret_and_no_token() -> None:
     make_token(make_config("Mail"))
-    text = transfer.export()
+    text = import_export.export()
     assert CLIENT_SECRET not in text
     assert REFRESH_TOKEN not in text
     assert "client_secret:" not in text
@@ -35,29 +35,29 @@ def test_an_export_holds_no_secret_and_no_token() -> None:
 
 def test_secrets_are_exported_readable_or_sealed_where_asked_for() -> None:
     make_config("Mail")
-    assert CLIENT_SECRET in transfer.export(secrets=True)
-    sealed = transfer.export(passphrase=PASSPHRASE)
+    assert CLIENT_SECRET in import_export.export(secrets=True)
+    sealed = import_export.export(passphrase=PASSPHRASE)
     assert CLIENT_SECRET not in sealed
     TokenConfig.delete().execute()
     assert plan(sealed.encode())[0].why == "client_secret: It is sealed; give the passphrase."
     assert "does not open it" in plan(sealed.encode(), passphrase=Secret("wrong"))[0].why
-    transfer.apply(plan(sealed.encode(), passphrase=PASSPHRASE), actor="Alice", now=NOW)
+    import_export.apply(plan(sealed.encode(), passphrase=PASSPHRASE), actor="Alice", now=NOW)
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
 
 
 def test_a_thousand_configurations_go_out_in_and_out_again_byte_for_byte() -> None:
     for number in range(1000):
         make_config(f"Configuration {number:04}", notify_expired_token=number % 2 == 0)
-    text = transfer.export(secrets=True)
+    text = import_export.export(secrets=True)
     TokenConfig.delete().execute()
-    assert transfer.apply(plan(text.encode()), actor="Alice", now=NOW) == 1000
-    assert transfer.export(secrets=True) == text
+    assert import_export.apply(plan(text.encode()), actor="Alice", now=NOW) == 1000
+    assert import_export.export(secrets=True) == text
 
 
 def test_the_plan_tells_new_changed_same_kept_and_refused() -> None:
     make_config("Same")
     make_config("Other")
-    items = yaml.safe_load(transfer.export())
+    items = yaml.safe_load(import_export.export())
     other, same = items
     changed = {**other, "scope": "mail", "notify_expired_token": "yes"}
     items = [
@@ -76,26 +76,26 @@ def test_the_plan_tells_new_changed_same_kept_and_refused() -> None:
     assert sorted(steps[1].changes) == ["notify_expired_token", "scope"]
     assert "Only https" in steps[3].why
     assert TokenConfig.select().count() == 2
-    assert transfer.apply(steps, actor="Alice", now=NOW) == 2
+    assert import_export.apply(steps, actor="Alice", now=NOW) == 2
     assert TokenConfig.named("Other").scope == "mail"
     assert Event.get(Event.action == "token-configuration:imported").details == "2 of 6"
 
 
 def test_overwriting_keeps_every_token_and_the_secret() -> None:
     token = make_token(make_config("Mail"))
-    (item,) = yaml.safe_load(transfer.export())
-    transfer.apply(plan({**item, "scope": "other"}, overwrite=True), actor="Alice", now=NOW)
+    (item,) = yaml.safe_load(import_export.export())
+    import_export.apply(plan({**item, "scope": "other"}, overwrite=True), actor="Alice", now=NOW)
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
 
 
 def test_all_is_applied_or_nothing() -> None:
     make_config("Mail")
-    (item,) = yaml.safe_load(transfer.export())
+    (item,) = yaml.safe_load(import_export.export())
     steps = plan([{**item, "name": "One"}, {**item, "name": "Two"}])
     make_config("Two")
     with pytest.raises(Exception, match="exists"):
-        transfer.apply(steps, actor="Alice", now=NOW)
+        import_export.apply(steps, actor="Alice", now=NOW)
     assert TokenConfig.get_or_none(TokenConfig.name == "One") is None
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_is_not_text_is_refused() -> None:
 )
 def test_a_bad_record_is_refused_with_its_reason(changes: dict[str, Any], why: str) -> None:
     make_config("Mail")
-    (item,) = yaml.safe_load(transfer.export())
+    (item,) = yaml.safe_load(import_export.export())
     (step,) = plan({**item, "name": "New", **changes})
     assert step.verdict is Verdict.REFUSED
     assert why in step.why
@@ -148,7 +148,7 @@ def test_a_bad_record_is_refused_with_its_reason(changes: dict[str, Any], why: s
 
 def test_texts_stay_texts() -> None:
     raw = b"name: 2026-01-01\ntemplate: generic\nclient_id: 012\nauthorize_url: https://p.test\ntoken_url: https://p.test\nrefresh_url: https://p.test\nscope: no\n"
-    transfer.apply(plan(raw), actor="Alice", now=NOW)
+    import_export.apply(plan(raw), actor="Alice", now=NOW)
     row = TokenConfig.get()
     assert (row.name, row.client_id, row.scope) == ("2026-01-01", "012", "no")
 
@@ -169,7 +169,7 @@ def znuny(name: str, **config: Any) -> dict[str, Any]:
 
 
 def test_a_znuny_export_without_auth_flow_imports_as_it_is() -> None:
-    transfer.apply(plan([znuny("Outlook (a@outlook.com)")]), actor="Alice", now=NOW)
+    import_export.apply(plan([znuny("Outlook (a@outlook.com)")]), actor="Alice", now=NOW)
     row = TokenConfig.get()
     assert (row.template, row.client_id, row.flow.value) == ("microsoft-consumers", "1111", "authorization_code")
     assert (row.notify_expired_token, row.notify_expired_refresh_token) == (True, True)
@@ -179,7 +179,7 @@ def test_a_znuny_export_without_auth_flow_imports_as_it_is() -> None:
 
 @pytest.mark.parametrize(("valid_id", "validity"), [(1, "valid"), (2, "invalid"), (3, "invalid-temporarily")])
 def test_znunys_valid_id_is_understood_and_so_is_a_single_map(valid_id: int, validity: str) -> None:
-    transfer.apply(plan({**znuny("One"), "ValidID": valid_id}), actor="Alice", now=NOW)
+    import_export.apply(plan({**znuny("One"), "ValidID": valid_id}), actor="Alice", now=NOW)
     assert TokenConfig.get().validity == Validity(validity)
 
 
@@ -195,7 +195,7 @@ def test_znunys_other_flows_and_providers_find_their_templates() -> None:
     }
     app = at("https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token", "TokenByClientCredentials")
     app["Config"]["AuthFlow"] = "ClientCredentials"
-    transfer.apply(plan([google, app]), actor="Alice", now=NOW)
+    import_export.apply(plan([google, app]), actor="Alice", now=NOW)
     found = {row.template: row for row in TokenConfig.select()}
     assert set(found) == {"google", "microsoft-app"}
     assert found["microsoft-app"].tenant == "contoso.test"
@@ -204,9 +204,9 @@ def test_znunys_other_flows_and_providers_find_their_templates() -> None:
 def test_one_configuration_is_exported_by_name() -> None:
     make_config("One")
     make_config("Two")
-    assert [item["name"] for item in yaml.safe_load(transfer.export(["Two"]))] == ["Two"]
+    assert [item["name"] for item in yaml.safe_load(import_export.export(["Two"]))] == ["Two"]
     with pytest.raises(NotFound):
-        transfer.export(["Three"])
+        import_export.export(["Three"])
 
 
 def test_the_end_of_a_secret_travels_with_it() -> None:
@@ -214,7 +214,7 @@ def test_the_end_of_a_secret_travels_with_it() -> None:
     secret = config.client_secret
     secret.ends_at = datetime(2027, 5, 1, tzinfo=UTC)
     secret.save()
-    text = transfer.export(secrets=True)
+    text = import_export.export(secrets=True)
     TokenConfig.delete().execute()
-    transfer.apply(plan(text.encode()), actor="Alice", now=NOW)
+    import_export.apply(plan(text.encode()), actor="Alice", now=NOW)
     assert TokenConfig.get().client_secret.ends_at == datetime(2027, 5, 1, tzinfo=UTC)

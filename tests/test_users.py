@@ -2,10 +2,10 @@ from datetime import timedelta
 
 import pytest
 
-from portal import guessing, users
-from portal.errors import Invalid, PortalError
+from portal.access import rate_limit, users
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, PortalError
 from portal.models import Event, LoginSession, Role, SetupLink, User
-from portal.sealing import Secret
 from tests.builders import ADMIN, NOW, OPERATOR, PASSWORD, make_user
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -81,7 +81,7 @@ def test_ten_wrong_passwords_close_the_name_for_a_while() -> None:
     for number in range(10):
         with pytest.raises(Invalid):
             sign_in(password="wrong", address=f"10.0.0.{number}")
-    with pytest.raises(guessing.Throttled, match=r"Try again in \d+ minutes"):
+    with pytest.raises(rate_limit.Throttled, match=r"Try again in \d+ minutes"):
         sign_in()
     assert sign_in(now=NOW + 16 * MINUTE)
 
@@ -91,7 +91,7 @@ def test_fifty_wrong_passwords_close_the_address() -> None:
     for number in range(50):
         with pytest.raises(Invalid):
             sign_in(f"name-{number}", "wrong")
-    with pytest.raises(guessing.Throttled):
+    with pytest.raises(rate_limit.Throttled):
         sign_in()
     assert sign_in(address="10.0.0.1")
 

@@ -7,10 +7,12 @@ from cryptography import x509
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from portal import certificates, clients, device_sign_ins, giving_up, owner_links, refreshing, status, token_configs
-from portal.errors import InUse, Invalid, PortalError, Refused, Unavailable
+from portal.core import token_state
+from portal.core.encryption import Secret
+from portal.core.errors import InUse, Invalid, PortalError, Refused, Unavailable
 from portal.models import ClientAuth, DeviceSignIn, Event, Flow, Token, TokenConfig
-from portal.sealing import Secret
+from portal.tokens import certificates, client_auth, refresh, revocation, token_configs
+from portal.tokens.sign_in import device_code, owner_links
 from tests.builders import (
     ACCESS_TOKEN,
     NOW,
@@ -39,12 +41,12 @@ def begun(provider: FakeProvider) -> DeviceSignIn:
     config = make_config(base=provider.url, device=True, userinfo_url=f"{provider.url}/userinfo")
     provider.says(DEVICE, path="/device")
     provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
-    return device_sign_ins.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
+    return device_code.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
 
 
 def poll(row: DeviceSignIn, now: object = None) -> DeviceSignIn:
     """Ask at the moment that it is due, or at ``now``."""
-    device_sign_ins.poll(row.id, now=now or row.look_at or NOW)  # type: ignore[arg-type]
+    device_code.poll(row.id, now=now or row.look_at or NOW)  # type: ignore[arg-type]
     found: DeviceSignIn = DeviceSignIn.get_by_id(row.id)
     return found
 
@@ -109,7 +111,7 @@ def test_rubbish_instead_of_a_code_is_unavailable(provider: FakeProvider, body: 
     config = make_config(base=provider.url, device=True)
     provider.says(body, path="/device")
     with pytest.raises(Unavailable):
-        device_sign_ins.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
+        device_code.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
 
 
 def test_an_owner_link_opens_once_within_a_day() -> None:
@@ -133,7 +135,7 @@ def test_a_certificate_is_made_and_signs_what_microsoft_wants(provider: FakeProv
     certificates.generate(config, actor="Alice", now=NOW)
     assert TokenConfig.get().credentials_refused_at is None
     assert certificates.ends_at(config) - NOW > timedelta(days=700)
-    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    refresh.refresh(token.id, actor="Alice", now=NOW)
     (asked,) = provider.requests
     assert "client_secret" not in asked
     assert asked["client_id"] == config.client_id
@@ -167,7 +169,7 @@ def test_an_uploaded_certificate_must_fit_its_key() -> None:
 def test_revoking_tells_the_provider_and_forgets(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url, revocation=True))
     provider.says(b"", 200, path="/revoke")
-    giving_up.revoke(token, actor="Alice", now=NOW)
+    revocation.revoke(token, actor="Alice", now=NOW)
     assert provider.requests[0]["token"] == REFRESH_TOKEN
     assert provider.requests[0]["token_type_hint"] == "refresh_token"
     assert not fresh(token).has_refresh_token
@@ -177,13 +179,13 @@ def test_a_revocation_that_fails_changes_nothing(provider: FakeProvider) -> None
     token = make_token(make_config(base=provider.url, revocation=True))
     provider.says(b"<html>", 503, path="/revoke")
     with pytest.raises(Unavailable):
-        giving_up.revoke(token, actor="Alice", now=NOW)
+        revocation.revoke(token, actor="Alice", now=NOW)
     provider.says({"error": "invalid_client"}, 401, path="/revoke")
     with pytest.raises(Refused):
-        giving_up.revoke(fresh(token), actor="Alice", now=NOW)
+        revocation.revoke(fresh(token), actor="Alice", now=NOW)
     assert fresh(token).access_token == Secret(ACCESS_TOKEN)
     with pytest.raises(PortalError, match="no revocation"):
-        giving_up.revoke(make_token(), actor="Alice", now=NOW)
+        revocation.revoke(make_token(), actor="Alice", now=NOW)
 
 
 def test_one_configuration_serves_many_mailboxes(tmp_path: object) -> None:
@@ -211,10 +213,10 @@ def test_an_app_only_configuration_has_one_token() -> None:
 def test_http_basic_is_spoken_where_it_is_chosen(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     TokenConfig.update(client_auth=ClientAuth.SECRET_BASIC).execute()
-    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    refresh.refresh(token.id, actor="Alice", now=NOW)
     assert "client_secret" not in provider.requests[0]
     assert provider.headers[0]["Authorization"].startswith("Basic ")
-    assert clients.first_of(TokenConfig.get()).auth == "client_secret_basic"
+    assert client_auth.first_of(TokenConfig.get()).auth == "client_secret_basic"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ def test_http_basic_is_spoken_where_it_is_chosen(provider: FakeProvider) -> None
     ],
 )
 def test_a_permission_that_was_not_granted_is_named(asked: str, granted: str | None, missing: list[str]) -> None:
-    assert status.missing_scopes(asked, granted) == missing
+    assert token_state.missing_scopes(asked, granted) == missing
 
 
 @pytest.mark.parametrize(
@@ -235,15 +237,15 @@ def test_a_permission_that_was_not_granted_is_named(asked: str, granted: str | N
 )
 def test_the_end_of_a_client_secret_is_told_in_time(days: int | None, name: str) -> None:
     end = None if days is None else NOW + timedelta(days=days)
-    assert status.client_secret(end, None, timedelta(days=30), NOW).name == name
-    assert status.client_secret(end, NOW, timedelta(days=30), NOW).name == "refused"
+    assert token_state.client_secret(end, None, timedelta(days=30), NOW).name == name
+    assert token_state.client_secret(end, NOW, timedelta(days=30), NOW).name == "refused"
 
 
 def test_a_client_without_its_certificate_is_never_a_public_one(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     TokenConfig.update(client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
     with pytest.raises(Refused, match="no certificate"):
-        refreshing.refresh(token.id, actor="worker", now=NOW)
+        refresh.refresh(token.id, actor="worker", now=NOW)
     assert provider.requests == []
 
 

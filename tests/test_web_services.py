@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from portal import body_templates, calling, occasions, refreshing, web_services
-from portal.errors import InUse, Invalid, OutsideError, Refused
+from portal.core.encryption import Secret
+from portal.core.errors import InUse, Invalid, OutsideError, Refused
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
-from portal.occasions import Occasion
-from portal.sealing import Secret
+from portal.tokens import refresh
+from portal.triggers import body_templates, triggers
+from portal.triggers.triggers import Occasion
+from portal.web_services import calls as calling
+from portal.web_services import web_services
 from tests.builders import ACCESS_TOKEN, NOW, make_call, make_config, make_service, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.fakes.web_server import FakeWebServer
@@ -235,11 +238,11 @@ def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: Fak
     make_service(occasions="mail delivered")
     token = make_token(make_config("Provider", base=provider.url))
     provider.grants()
-    refreshing.refresh(token.id, actor="Alice", now=NOW)
+    refresh.refresh(token.id, actor="Alice", now=NOW)
     provider.refuses("invalid_grant", "revoked")
     for minutes in (1, 3):
         with pytest.raises(OutsideError):
-            refreshing.refresh(token.id, actor="Alice", now=NOW + timedelta(minutes=minutes))
+            refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(minutes=minutes))
     bodies = [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)]
     assert bodies[0] == "token refreshed: Provider/helpdesk@example.test "
     assert "token refused: Provider/helpdesk@example.test invalid_grant: revoked" in (bodies[1] or "")
@@ -249,14 +252,14 @@ def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: Fak
 def test_a_body_that_cannot_be_made_takes_nothing_with_it() -> None:
     service = make_service(occasions="", body="{{ values.ticket }}")
     WebService.update(occasions=Occasion.TOKEN_REFRESHED.value).execute()
-    occasions.tell([service], Occasion.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
+    triggers.tell([service], Occasion.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
     assert "cannot be made" in (WebService.get().failure or "")
     with pytest.raises(Refused, match="'dict object' has no attribute 'ticket'"):
         web_services.call_by_hand(service, {}, actor="test", now=NOW)
 
 
 def test_one_that_a_destination_calls_cannot_be_deleted(server: FakeWebServer) -> None:
-    from portal import destinations
+    from portal.incoming import destinations
     from portal.models import DestinationType
 
     service = make_service(url=server.url)
@@ -293,7 +296,7 @@ def test_a_wrong_password_is_sent_once_and_not_until_the_account_is_locked(serve
 def test_a_service_that_is_paused_is_called_when_it_goes_on_and_no_try_is_lost(server: FakeWebServer) -> None:
     service = make_service(url=server.url, occasions="mail delivered")
     WebService.update(validity=Validity.INVALID_TEMPORARILY).execute()
-    assert occasions.listening(Occasion.MAIL_DELIVERED) == [service]
+    assert triggers.listening(Occasion.MAIL_DELIVERED) == [service]
     call = make_call(service)
     assert (made(call).tries, made(call).state, server.asked) == (0, CallState.QUEUED, [])
     web_services.edit(WebService.get(), web_services.Fields("x", server.url), None, actor="test", now=NOW)
@@ -321,7 +324,7 @@ def test_a_bug_is_tried_no_more_often_than_a_server_that_is_away(monkeypatch: py
         raise ZeroDivisionError
 
     call = make_call(make_service())
-    monkeypatch.setattr("portal.adapters.http.exchange", fail)
+    monkeypatch.setattr("portal.protocols.http.exchange", fail)
     with pytest.raises(ZeroDivisionError):
         calling.call(call.id, lambda: NOW)
     row = WebServiceCall.get()

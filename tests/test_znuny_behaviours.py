@@ -7,12 +7,15 @@ from urllib.parse import quote
 
 import pytest
 
-from portal import borrowing, giving_up, refreshing, settings, signing_in, status, token_configs, token_facts, transfer
-from portal.adapters import sasl
-from portal.errors import Answer, InUse
+from portal.core import token_state
+from portal.core.encryption import Secret
+from portal.core.errors import Answer, InUse
+from portal.core.severity import Tone
 from portal.models import Token, TokenConfig
-from portal.sealing import Secret
-from portal.tone import Tone
+from portal.protocols import sasl
+from portal.system import settings
+from portal.tokens import access_tokens, import_export, refresh, revocation, token_configs, token_facts
+from portal.tokens.sign_in import authorization_code
 from tests.builders import ACCESS_TOKEN, NOW, fresh, make_account, make_config, make_destination, make_token
 from tests.test_transfer import plan, znuny
 
@@ -20,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 def imported() -> TokenConfig:
-    transfer.apply(plan([znuny("Microsoft Outlook auth code flow (example@outlook.com)")]), actor="Alice", now=NOW)
+    import_export.apply(plan([znuny("Microsoft Outlook auth code flow (example@outlook.com)")]), actor="Alice", now=NOW)
     return TokenConfig.get()
 
 
@@ -28,7 +31,7 @@ def test_the_authorize_url_is_exactly_this() -> None:
     settings.change({"HttpType": "https", "FQDN": "yourhost.example.com", "ScriptAlias": "otrs/"}, actor="t", now=NOW)
     settings.change({"RedirectScript": "get-oauth2-token-by-authorization-code.pl"}, actor="t", now=NOW)
     token = token_configs.tokens_of(imported())[0]
-    url = signing_in.begin(token, by="Alice", browser=None, now=NOW)
+    url = authorization_code.begin(token, by="Alice", browser=None, now=NOW)
     head, _, query = url.partition("?")
     assert head == "https://login.microsoftonline.com/consumers/oauth2/v2.0/authorize"
     names = [pair.partition("=")[0] for pair in query.split("&")]
@@ -51,20 +54,20 @@ def test_a_token_has_expired_by_its_date_alone(end: datetime | None, name: str) 
     token = make_token()
     token.expires_at = end
     facts = token_facts.of(token, settings.refresh_margin())
-    assert status.access_token(facts, NOW).name == name
+    assert token_state.access_token(facts, NOW).name == name
     token.expires_at, token.refresh_token_expires_at = None, end
-    assert status.refresh_token(token_facts.of(token, settings.refresh_margin()), NOW).name == name
+    assert token_state.refresh_token(token_facts.of(token, settings.refresh_margin()), NOW).name == name
 
 
 def test_no_token_is_never_requested_and_not_expired() -> None:
     facts = token_facts.of(token_configs.tokens_of(make_config())[0], settings.refresh_margin())
-    assert status.access_token(facts, NOW).name == "never requested"
-    assert status.refresh_token(facts, NOW).tone is Tone.IDLE
+    assert token_state.access_token(facts, NOW).name == "never requested"
+    assert token_state.refresh_token(facts, NOW).tone is Tone.IDLE
 
 
 def test_get_token_returns_a_stored_token_without_any_request() -> None:
     token = make_token(make_config(base="http://127.0.0.1:1"))
-    given = borrowing.usable_access_token(token.id, min_life=refreshing.LEASE, actor="t", clock=lambda: NOW)
+    given = access_tokens.usable_access_token(token.id, min_life=refresh.LEASE, actor="t", clock=lambda: NOW)
     assert given.access_token == Secret(ACCESS_TOKEN)
 
 
@@ -89,7 +92,7 @@ def test_the_sasl_string_is_this_one() -> None:
 
 def test_a_token_can_be_dropped() -> None:
     token = make_token()
-    giving_up.forget(token, actor="t", now=NOW)
+    revocation.forget(token, actor="t", now=NOW)
     assert fresh(token).access_token is None
 
 

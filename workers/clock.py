@@ -4,10 +4,13 @@ import os
 import socket
 from datetime import UTC, datetime
 
-from portal import health, jobs, leading, renewals, retention, sending, startup
-from portal.config import Config
+from portal.core.config import Config
 from portal.models import DeviceSignIn, MailAccount, WebServiceCall
-from workers import notices, stopping
+from portal.monitoring import health
+from portal.outgoing import send
+from portal.runtime import notice_thread, startup, stop_signal
+from portal.system import job_queue, leader_election, retention
+from portal.tokens import refresh_queue
 
 TICK_SECONDS = 2
 _AT_ONCE = 500
@@ -15,20 +18,22 @@ _AT_ONCE = 500
 
 def tick(holder: str, *, now: datetime) -> int:
     """Enqueue what is due and return how much; 0 when another clock leads."""
-    if not leading.lead(health.CLOCK, holder, now):
+    if not leader_election.lead(health.CLOCK, holder, now):
         return 0
     retention.purge(now)
-    renewals.note_backlog(now)
-    enqueued = sum(jobs.renew_tokens(share.host, share.remainder, share.of) for share in renewals.due_shares(now))
-    enqueued += sum(jobs.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
-    enqueued += sum(jobs.send(profile_id) for profile_id in sending.due(now))
-    enqueued += sum(jobs.call(call_id) for call_id in WebServiceCall.due(now, _AT_ONCE))
-    return enqueued + sum(jobs.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
+    refresh_queue.note_backlog(now)
+    enqueued = sum(
+        job_queue.renew_tokens(share.host, share.remainder, share.of) for share in refresh_queue.due_shares(now)
+    )
+    enqueued += sum(job_queue.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
+    enqueued += sum(job_queue.send(profile_id) for profile_id in send.due(now))
+    enqueued += sum(job_queue.call(call_id) for call_id in WebServiceCall.due(now, _AT_ONCE))
+    return enqueued + sum(job_queue.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
 
 
 def main(config: Config) -> None:
     """Tick until told to stop."""
     startup.start(config)
-    notices.start()
+    notice_thread.start()
     holder = f"{socket.gethostname()}-{os.getpid()}"
-    stopping.repeat(lambda: tick(holder, now=datetime.now(UTC)), TICK_SECONDS)
+    stop_signal.repeat(lambda: tick(holder, now=datetime.now(UTC)), TICK_SECONDS)

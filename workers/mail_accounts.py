@@ -3,17 +3,17 @@
 import logging
 from datetime import UTC, datetime
 
-from portal import fetching
-from portal.db import connected
-from portal.run_keeping import Watch
-from workers import stopping
+from portal.core.db import connected
+from portal.incoming import fetch as fetching
+from portal.incoming.fetch_session import Watch
+from portal.runtime import stop_signal
 
 logger = logging.getLogger(__name__)
 
 
 def fetch(account_id: int) -> None:
     """Fetch one account. How it went is in its run."""
-    watch = Watch(clock=lambda: datetime.now(UTC), keep_going=lambda: not stopping.is_asked_for())
+    watch = Watch(clock=lambda: datetime.now(UTC), keep_going=lambda: not stop_signal.is_asked_for())
     with connected():
         run = fetching.fetch(account_id, watch)
     if run:

@@ -3,17 +3,17 @@
 import logging
 from datetime import UTC, datetime
 
-from portal import sending
-from portal.db import connected
-from portal.sending import Pace
-from workers import stopping
+from portal.core.db import connected
+from portal.outgoing import send as sending
+from portal.outgoing.send import Pace
+from portal.runtime import stop_signal
 
 logger = logging.getLogger(__name__)
 
 
 def send(profile_id: int) -> None:
     """Send what is due through one profile. How it went is in its messages."""
-    pace = Pace(clock=lambda: datetime.now(UTC), keep_going=lambda: not stopping.is_asked_for())
+    pace = Pace(clock=lambda: datetime.now(UTC), keep_going=lambda: not stop_signal.is_asked_for())
     with connected():
         tried = sending.send(profile_id, pace)
     if tried:

@@ -4,10 +4,12 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from portal import device_sign_ins, refreshing, renewals
-from portal.db import connected
-from portal.errors import OutsideError
-from workers import stopping
+from portal.core.db import connected
+from portal.core.errors import OutsideError
+from portal.runtime import stop_signal
+from portal.tokens import refresh as refreshing
+from portal.tokens import refresh_queue
+from portal.tokens.sign_in import device_code
 
 #: After this a job makes room for others; what is left is due again at the next tick.
 _SECONDS = 60
@@ -21,10 +23,10 @@ def renew(host: str, remainder: int, of: int) -> None:
 
     def attempt(token_id: int, now: datetime) -> bool:
         refresh(token_id, now)
-        return time.monotonic() < ends_at and not stopping.is_asked_for()
+        return time.monotonic() < ends_at and not stop_signal.is_asked_for()
 
     with connected():
-        renewals.renew(renewals.Share(host, remainder, of), lambda: datetime.now(UTC), attempt)
+        refresh_queue.renew(refresh_queue.Share(host, remainder, of), lambda: datetime.now(UTC), attempt)
 
 
 def refresh(token_id: int, now: datetime) -> None:
@@ -37,4 +39,4 @@ def refresh(token_id: int, now: datetime) -> None:
 
 def poll_device_sign_in(row_id: int) -> None:
     with connected():
-        device_sign_ins.poll(row_id, now=datetime.now(UTC))
+        device_code.poll(row_id, now=datetime.now(UTC))

@@ -2,17 +2,17 @@
 
 from datetime import UTC, datetime
 
-from portal import calling
-from portal.db import connected
+from portal.core.db import connected
+from portal.web_services import calls
 
 
 def call(call_id: int) -> None:
     """Try one call. How it went is in its row."""
     with connected():
-        calling.call(call_id, lambda: datetime.now(UTC))
+        calls.call(call_id, lambda: datetime.now(UTC))
 
 
 def release(call_id: int) -> None:
     """The process that made this call was killed: another may go on at once."""
     with connected():
-        calling.release(call_id, now=datetime.now(UTC))
+        calls.release(call_id, now=datetime.now(UTC))

@@ -10,11 +10,12 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job
 
-from portal import jobs, startup
-from portal.config import Config
-from portal.db import database
-from portal.supervisor import die_with_parent
-from workers import mail_accounts, outbound, stopping, tokens, web_services
+from portal.core.config import Config
+from portal.core.db import database
+from portal.runtime import startup, stop_signal
+from portal.runtime.supervisor import die_with_parent
+from portal.system import job_queue
+from workers import mail_accounts, outbound, tokens, web_services
 
 #: Everything a job may run, imported here, before the fork.
 _MODULES = (tokens, mail_accounts, outbound, web_services)
@@ -30,7 +31,7 @@ class ListedJob(Job):
 
     @property
     def func(self) -> Any:
-        if self.func_name not in jobs.ALLOWED:
+        if self.func_name not in job_queue.ALLOWED:
             raise Forbidden(self.func_name)
         return super().func
 
@@ -50,7 +51,7 @@ class PortalWorker(Worker):
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
-        stopping.listen()
+        stop_signal.listen()
         if sys.platform == "linux":
             die_with_parent()
 
@@ -111,7 +112,7 @@ def main(config: Config, queues: list[str]) -> None:
         job_class=ListedJob,
         serializer="json",
         maintenance_interval=60,
-        worker_ttl=jobs.WORKER_SECONDS,
+        worker_ttl=job_queue.WORKER_SECONDS,
         log_job_description=False,
         work_horse_killed_handler=release_after_kill,
     )

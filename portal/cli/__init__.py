@@ -18,7 +18,7 @@ from portal.cli import (
     users,
     web_services,
 )
-from portal.errors import PortalError
+from portal.core.errors import PortalError
 
 
 class _Portal(click.Group):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from portal import api_keys
+from portal.access import api_keys
 from portal.cli.common import actor, as_json, now, show_all, with_portal
 from portal.models import ApiKey, TokenConfig
 

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import click
 
-from portal import startup
-from portal.config import Config, from_environment
-from portal.db import connected
-from portal.errors import ConfigError
-from portal.sealing import Secret
+from portal.core.config import Config, from_environment
+from portal.core.db import connected
+from portal.core.encryption import Secret
+from portal.core.errors import ConfigError
+from portal.runtime import startup
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 as_json = click.option("--json", "in_json", is_flag=True, help="Print JSON.")

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from portal import destinations
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, show, show_all, with_portal
+from portal.incoming import destinations
 from portal.models import Destination, DestinationType, OutboundProfile, WebService
 
 _COLUMNS = ("name", "type", "goes_to", "addresses", "comment")

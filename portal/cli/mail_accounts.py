@@ -6,10 +6,12 @@ from typing import Any, BinaryIO
 
 import click
 
-from portal import fetching, mail_accounts, progress, token_configs
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
-from portal.errors import PortalError
+from portal.core.errors import PortalError
+from portal.incoming import fetch as fetching
+from portal.incoming import mail_accounts, progress
+from portal.incoming.fetch_session import Watch
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -21,7 +23,7 @@ from portal.models import (
     RunOutcome,
     Validity,
 )
-from portal.run_keeping import Watch
+from portal.tokens import token_configs
 
 _SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "move_to", "large_messages",
           "move_large_to", "trusted", "fetch_interval", "fetch_times", "push", "listening_since", "fingerprint",

@@ -1,9 +1,9 @@
 """What ``check`` prints: one line with performance data, then a line for each thing (monitoring-plugins.org)."""
 
-from portal.check_up import CheckUp
-from portal.health import Part
-from portal.notices import Banner
-from portal.tone import Tone
+from portal.core.severity import Tone
+from portal.monitoring.health import Part
+from portal.monitoring.health_report import CheckUp
+from portal.monitoring.notices import Banner
 
 EXIT = {Tone.GOOD: 0, Tone.WARNING: 1, Tone.BROKEN: 2}
 _WORD = {Tone.GOOD: "OK", Tone.WARNING: "WARNING", Tone.BROKEN: "CRITICAL"}

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from portal import notices
 from portal.cli.common import actor, as_json, now, show_all, with_portal
-from portal.errors import NotFound
+from portal.core.errors import NotFound
 from portal.models import Notice
-from portal.notices import Banner
+from portal.monitoring import notices
+from portal.monitoring.notices import Banner
 
 _MOST = 1000
 

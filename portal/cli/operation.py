@@ -5,15 +5,19 @@ from contextlib import ExitStack
 
 import click
 
-from portal import check_up, embedded, log, settings, startup, users
-from portal.adapters import tls
+from portal.access import users
 from portal.cli import nagios
 from portal.cli.common import now
-from portal.config import Config, from_environment, parse_bind
-from portal.db import connected
-from portal.jobs import MAIL, OUT, TOKENS
+from portal.core import log
+from portal.core.config import Config, from_environment, parse_bind
+from portal.core.db import connected
+from portal.monitoring import health_report
+from portal.protocols import tls
+from portal.runtime import embedded_redis, startup
+from portal.runtime.supervisor import Part, listen, listen_locally, only_one, supervise
 from portal.sandbox import addresses, part, seed
-from portal.supervisor import Part, listen, listen_locally, only_one, supervise
+from portal.system import settings
+from portal.system.job_queue import MAIL, OUT, TOKENS
 
 
 @click.command()
@@ -59,7 +63,7 @@ def _with_bind(bind: str | None) -> dict[str, str]:
 
 
 def _redis(config: Config) -> list[Part]:
-    return [] if config.redis_url else [Part("redis", embedded.command(config))]
+    return [] if config.redis_url else [Part("redis", embedded_redis.command(config))]
 
 
 def _web(handles: list[int]) -> Part:
@@ -112,7 +116,7 @@ def _greet_first_admin(config: Config) -> None:
 @click.option("--handle", "handles", type=int, multiple=True, hidden=True, help="A socket that was handed down.")
 def web(bind: str | None, handles: tuple[int, ...]) -> None:
     """Start the web server alone."""
-    from portal.server import serve
+    from portal.web.server import serve
 
     serve(from_environment(_with_bind(bind)), handles)
 
@@ -129,9 +133,9 @@ def worker(queues: tuple[str, ...]) -> None:
 @click.command()
 def submission() -> None:
     """Start the submission listener alone (PORTAL_SUBMISSION)."""
-    from portal import submission as listener
+    from workers import smtp_listener as background
 
-    listener.main(from_environment())
+    background.main(from_environment())
 
 
 @click.command()
@@ -163,7 +167,7 @@ def check() -> None:
     try:
         startup.start(from_environment())
         with connected():
-            found = check_up.look(now())
+            found = health_report.look(now())
     except Exception as error:  # noqa: BLE001 - the outermost of a plugin: a traceback would read as a warning
         click.echo(f"PORTAL UNKNOWN - {' '.join(str(error).split())}")
         raise click.exceptions.Exit(3) from None

@@ -4,13 +4,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from portal import outbound as profiles
-from portal import outbound_messages, token_configs, trying_out
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
-from portal.errors import NotFound, PortalError
+from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Validity
-from portal.outbound_messages import Wanted
+from portal.outgoing import mail_queue, test_message
+from portal.outgoing import outbound_profiles as profiles
+from portal.outgoing.mail_queue import Wanted
+from portal.tokens import token_configs
 
 _SHOWN = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "connections",
           "timeout", "fingerprint", "validity", "comment", "sent_at", "failing_since", "failure",
@@ -28,7 +29,7 @@ def outbound() -> None:
 @with_portal
 def list_profiles(in_json: bool) -> None:
     """List the profiles, their states, and how much waits for them."""
-    counts = outbound_messages.counts()
+    counts = mail_queue.counts()
     shown = []
     for row in OutboundProfile.select().order_by(OutboundProfile.name):
         state = profiles.state(row, now())
@@ -132,7 +133,7 @@ def delete(name: str) -> None:
 @with_portal
 def test(name: str, to: str) -> None:
     """Send a test message now and show the dialogue, every secret masked."""
-    tried = trying_out.try_out(OutboundProfile.named(name), to, actor=actor(), clock=now)
+    tried = test_message.try_out(OutboundProfile.named(name), to, actor=actor(), clock=now)
     for line in tried.dialogue:
         click.echo(line)
     if not tried.good:
@@ -149,8 +150,8 @@ def test(name: str, to: str) -> None:
 def messages(state: str | None, profile: str | None, limit: int, in_json: bool) -> None:
     """List messages on their way out, the latest first."""
     wanted = Wanted(state or "", OutboundProfile.named(profile).id if profile else None)
-    rows = outbound_messages.found(wanted, 1, limit)[:limit]
-    to = outbound_messages.recipients_of(rows)
+    rows = mail_queue.found(wanted, 1, limit)[:limit]
+    to = mail_queue.recipients_of(rows)
     show_all([_of_message(row, to.get(row.id, [])) for row in rows], in_json)
 
 
@@ -165,7 +166,7 @@ def _of_message(row: OutboundMessage, to: list[str]) -> dict[str, Any]:
 @with_portal
 def try_again(message_id: int) -> None:
     """Send a message now to whom it has not reached."""
-    outbound_messages.try_again(_message(message_id), actor=actor(), now=now())
+    mail_queue.try_again(_message(message_id), actor=actor(), now=now())
 
 
 @outbound.command()
@@ -173,7 +174,7 @@ def try_again(message_id: int) -> None:
 @with_portal
 def drop(message_id: int) -> None:
     """Send a message no more."""
-    outbound_messages.drop(_message(message_id), actor=actor(), now=now())
+    mail_queue.drop(_message(message_id), actor=actor(), now=now())
 
 
 def _message(message_id: int) -> OutboundMessage:

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 
 import click
 
-from portal import submitting
-from portal.adapters import local
-from portal.adapters.local import Denied
 from portal.cli.common import actor, is_at_home, now, with_portal
-from portal.config import from_environment
-from portal.envelopes import Head
-from portal.errors import ConfigError, NotNow, PortalError, Refused
-from portal.submitting import Handover
+from portal.core.config import from_environment
+from portal.core.errors import ConfigError, NotNow, PortalError, Refused
+from portal.outgoing import submit
+from portal.outgoing.envelope import Head
+from portal.outgoing.submit import Handover
+from portal.protocols import unix_socket
+from portal.protocols.unix_socket import Denied
 
 EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 75, 77, 78
 #: Options of sendmail(8), Postfix and Exim that change nothing here; those in the second set take a value.
@@ -147,13 +147,13 @@ def _of_header(content: bytes) -> list[str]:
     try:
         return Head.read(BytesIO(content)).addresses("To", "Cc", "Bcc")
     except ValueError as error:
-        raise submitting.NotTaken(str(error)) from error
+        raise submit.NotTaken(str(error)) from error
 
 
 @with_portal
 def _here(content: bytes, sender: str, recipients: list[str], full_name: str) -> None:
     handed = Handover(BytesIO(content), sender, recipients, by=f"sendmail, {actor()}", full_name=full_name)
-    submitting.submit(handed, now=now())
+    submit.submit(handed, now=now())
 
 
 def _by_socket(content: bytes, sender: str, recipients: list[str], full_name: str) -> None:
@@ -161,4 +161,4 @@ def _by_socket(content: bytes, sender: str, recipients: list[str], full_name: st
     if config.local_socket is None:
         raise ConfigError("PORTAL_DATA is not yours to read; set PORTAL_LOCAL_SOCKET to the portal's socket")
     query = urlencode({"sender": sender, "recipient": recipients, "full_name": full_name}, doseq=True)
-    local.ask(config.local_socket, "POST", f"/api/v1/messages?{query}", content, "message/rfc822")
+    unix_socket.ask(config.local_socket, "POST", f"/api/v1/messages?{query}", content, "message/rfc822")

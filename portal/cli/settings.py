@@ -2,8 +2,8 @@
 
 import click
 
-from portal import settings as verbs
 from portal.cli.common import actor, as_json, now, show, with_portal
+from portal.system import settings as verbs
 
 
 @click.group()

@@ -5,12 +5,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from portal import providers, settings, token_configs, transfer
+from portal import providers
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
-from portal.errors import PortalError
+from portal.core.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
-from portal.token_configs import Fields, NewSecret
+from portal.system import settings
+from portal.tokens import import_export, token_configs
+from portal.tokens.token_configs import Fields, NewSecret
 
 _SHOWN = (
     "name", "template", "flow", "tenant", "client_id", "client_auth", "authorize_url", "token_url", "refresh_url",
@@ -156,7 +158,7 @@ def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool)
     """Print one token configuration, or all of them, as YAML; client secrets only where asked for."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     names = [name] if name else None
-    click.echo(transfer.export(names, secrets=with_secrets, passphrase=passphrase), nl=False)
+    click.echo(import_export.export(names, secrets=with_secrets, passphrase=passphrase), nl=False)
 
 
 @token_config.command("import")
@@ -169,15 +171,15 @@ def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool)
 def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_stdin: bool, in_json: bool) -> None:
     """Import token configurations from YAML, ours or Znuny's; exit 1 if one was refused."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
-    steps = transfer.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
+    steps = import_export.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
     if not dry_run:
-        transfer.apply(steps, actor=actor(), now=now())
+        import_export.apply(steps, actor=actor(), now=now())
     rows = [
         {"name": step.name, "verdict": step.verdict, "fields": ", ".join(step.changes), "why": step.why}
         for step in steps
     ]
     show_all(rows, in_json)
-    if refused := sum(step.verdict is transfer.Verdict.REFUSED for step in steps):
+    if refused := sum(step.verdict is import_export.Verdict.REFUSED for step in steps):
         raise PortalError(f"{refused} of {len(steps)} refused")
 
 

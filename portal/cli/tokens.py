@@ -7,24 +7,17 @@ from urllib.parse import quote
 
 import click
 
-from portal import (
-    borrowing,
-    device_sign_ins,
-    giving_up,
-    refresh_history,
-    refreshing,
-    settings,
-    signing_in,
-    status,
-    token_configs,
-    token_facts,
-)
-from portal.adapters import local
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, is_at_home, now, show, show_all, with_portal
-from portal.config import from_environment
-from portal.errors import PortalError
+from portal.core import token_state
+from portal.core.config import from_environment
+from portal.core.errors import PortalError
 from portal.models import DeviceSignIn, Flow, Token, TokenConfig
+from portal.protocols import unix_socket
+from portal.system import settings
+from portal.tokens import access_tokens, history, revocation, token_configs, token_facts
+from portal.tokens import refresh as refreshing
+from portal.tokens.sign_in import authorization_code, device_code
 
 
 @click.group()
@@ -42,7 +35,7 @@ def list_tokens(in_json: bool) -> None:
     shown = []
     for row in rows:
         facts = token_facts.of(row, margin)
-        access, refresh = status.access_token(facts, moment), status.refresh_token(facts, moment)
+        access, refresh = token_state.access_token(facts, moment), token_state.refresh_token(facts, moment)
         shown.append(
             {
                 "config": row.token_config.name,
@@ -66,8 +59,8 @@ def show_token(reference: str, in_json: bool) -> None:
     """Show what is known of a token; the token itself is not shown."""
     row, moment = token_configs.find(reference), now()
     facts = token_facts.of(row, settings.refresh_margin())
-    access, refresh = status.access_token(facts, moment), status.refresh_token(facts, moment)
-    days = refresh_history.strips([row.id], moment.date())[row.id]
+    access, refresh = token_state.access_token(facts, moment), token_state.refresh_token(facts, moment)
+    days = history.strips([row.id], moment.date())[row.id]
     known = {
         "config": row.token_config.name,
         "owner": row.owner,
@@ -95,13 +88,13 @@ def show_token(reference: str, in_json: bool) -> None:
 def authorize(config: str) -> None:
     """Print the provider's address, then read the address that the browser was sent back to."""
     row = token_configs.find(config)
-    click.echo(signing_in.begin(row, by=actor(), browser=None, now=now()))
+    click.echo(authorization_code.begin(row, by=actor(), browser=None, now=now()))
     click.echo("Open it in a browser, sign in, and paste here the address that you were sent back to:", err=True)
     line = sys.stdin.readline().strip()
     if not line:
         raise PortalError("No address was given.")
-    parameters = signing_in.answer_parameters(line)
-    signed_in = signing_in.complete(parameters, by=actor(), user=None, browser=None, now=now())
+    parameters = authorization_code.answer_parameters(line)
+    signed_in = authorization_code.complete(parameters, by=actor(), user=None, browser=None, now=now())
     click.echo(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.")
     if not signed_in.has_refresh_token:
         click.echo("Warning: the provider gave no refresh token; this token ends by itself.", err=True)
@@ -136,13 +129,13 @@ def get_token(reference: str, min_seconds: int) -> None:
         _print_token(reference, min_seconds)
         return
     target = f"/api/v1/tokens/{quote(reference)}?min_seconds={min_seconds}"
-    click.echo(local.ask(config.local_socket, "GET", target)["access_token"])
+    click.echo(unix_socket.ask(config.local_socket, "GET", target)["access_token"])
 
 
 @with_portal
 def _print_token(reference: str, min_seconds: int) -> None:
     row = token_configs.find(reference)
-    usable = borrowing.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
+    usable = access_tokens.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
     access_token = usable.access_token
     assert access_token is not None
     click.echo(access_token.reveal())
@@ -153,7 +146,7 @@ def _print_token(reference: str, min_seconds: int) -> None:
 @with_portal
 def forget(reference: str) -> None:
     """Drop a token here; the provider is not told."""
-    giving_up.forget(token_configs.find(reference), actor=actor(), now=now())
+    revocation.forget(token_configs.find(reference), actor=actor(), now=now())
 
 
 @token.command()
@@ -173,11 +166,11 @@ def request(config: str) -> None:
 @with_portal
 def device(config: str) -> None:
     """Sign in by a code that is typed in on another device; waits until it is decided."""
-    row = device_sign_ins.begin(token_configs.find(config), by=actor(), now=now())
+    row = device_code.begin(token_configs.find(config), by=actor(), now=now())
     click.echo(f"Open {row.verification_uri} and enter the code {row.user_code}")
     while row.ended_at is None:
         time.sleep(row.interval)
-        device_sign_ins.poll(row.id, now=now())
+        device_code.poll(row.id, now=now())
         row = DeviceSignIn.get_by_id(row.id)
     if row.failure:
         raise PortalError(row.failure)
@@ -189,7 +182,7 @@ def device(config: str) -> None:
 @with_portal
 def revoke(reference: str) -> None:
     """Have the provider end a sign-in, and forget it here."""
-    giving_up.revoke(token_configs.find(reference), actor=actor(), now=now())
+    revocation.revoke(token_configs.find(reference), actor=actor(), now=now())
 
 
 @token.command("add")

@@ -2,7 +2,7 @@
 
 import click
 
-from portal import users
+from portal.access import users
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show_all, with_portal
 from portal.models import Role, User
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
-from portal import calling, occasions, token_configs
-from portal import web_services as services
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
-from portal.errors import PortalError
+from portal.core.errors import PortalError
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
+from portal.tokens import token_configs
+from portal.triggers import triggers
+from portal.web_services import calls as calling
+from portal.web_services import web_services as services
 
 _SHOWN = ("name", "method", "url", "headers", "body", "authentication", "login", "timeout", "success", "most_tries",
           "occasions", "validity", "comment", "succeeded_at", "failing_since", "failure")  # fmt: skip
@@ -60,7 +62,7 @@ def _options(command: Any) -> Any:
         click.option("--timeout", type=int),
         click.option("--success", help="Statuses that count as success, such as 200-299,404."),
         click.option("--tries", "most_tries", type=int),
-        click.option("--occasions", help=f"When it is called: {', '.join(occasions.Occasion)}."),
+        click.option("--occasions", help=f"When it is called: {', '.join(triggers.Occasion)}."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from portal import calling, web_services
-from portal.adapters import lmtp, maildir, probe, program
-from portal.catalogue import Where
-from portal.diagnosis import tokens, way
-from portal.diagnosis.ladder import Ladder
-from portal.errors import Refused
+from portal.causes import Where
+from portal.core.errors import Refused
+from portal.diagnosis import network, tokens
+from portal.diagnosis.checks import Ladder
 from portal.models import Destination, DestinationType, Validity, WebService
+from portal.protocols import lmtp, maildir, probe, program
+from portal.web_services import calls, web_services
 
 Clock = Callable[[], datetime]
 
@@ -39,12 +39,12 @@ def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> No
 def of_service(ladder: Ladder, service: WebService, actor: str, clock: Clock) -> None:
     """Up to an OPTIONS request, which changes nothing (RFC 9110 section 9.3.7)."""
     url = web_services.full_url(service)
-    way.to_web_server(ladder, url, Where.HTTP, service.ca)
+    network.to_web_server(ladder, url, Where.HTTP, service.ca)
     token = None
     if service.token:
-        token = tokens.fresh(ladder, service.token, min_life=calling.TOKEN_MIN_LIFE, actor=actor, clock=clock)
+        token = tokens.fresh(ladder, service.token, min_life=calls.TOKEN_MIN_LIFE, actor=actor, clock=clock)
     with ladder.step("It answers to an OPTIONS request", Where.HTTP) as step:
-        wanted = calling.harmless_request(service, token.access_token if token else None)
+        wanted = calls.harmless_request(service, token.access_token if token else None)
         answer = probe.web_answer(wanted, ca=service.ca)
         # Many know no OPTIONS, whatever they say to it: that somebody is there is all that it tells.
         step.found = f"HTTP {answer.status}"

@@ -5,16 +5,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 
-from portal import mailboxes, outbound
-from portal.adapters import imap, imap_session, pop3, smtp_session
-from portal.adapters.sasl import Credential
-from portal.adapters.server import Secured, Security, Server
-from portal.catalogue import Where
-from portal.diagnosis import tokens, way
-from portal.diagnosis.ladder import Ladder
-from portal.dispatching import listed
-from portal.errors import Refused, Unavailable
+from portal.causes import Where
+from portal.core.errors import Refused, Unavailable
+from portal.core.text import split_list
+from portal.diagnosis import network, tokens
+from portal.diagnosis.checks import Ladder
+from portal.incoming import mailbox_connection
 from portal.models import MailAccount, OutboundProfile, Token
+from portal.outgoing import outbound_profiles
+from portal.protocols import imap, imap_session, pop3, smtp_session
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Secured, Security, Server
 
 Clock = Callable[[], datetime]
 #: A person waits for it.
@@ -24,9 +25,9 @@ _SILENCE = 20.0
 def of_account(ladder: Ladder, account: MailAccount, actor: str, clock: Clock) -> None:
     ladder.facts |= {"mailbox": account.login, "host": account.host}
     ladder.by_password = account.token is None
-    at = replace(mailboxes.server(account), silence=_SILENCE)
+    at = replace(mailbox_connection.server(account), silence=_SILENCE)
     where = Where.POP3 if account.type.is_pop3 else Where.IMAP
-    way.to_mail_server(ladder, at, where)
+    network.to_mail_server(ladder, at, where)
     with ExitStack() as opened:
         (_climb_pop3 if account.type.is_pop3 else _climb_imap)(ladder, account, at, opened, actor, clock)
 
@@ -80,7 +81,7 @@ def _credential(
         if not known and offered:
             raise Unavailable(f"advertises no OAuth 2.0, only {', '.join(offered)}")
         step.found = step.found or "it does not say what it offers; tried all the same"
-    life = mailboxes.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else outbound.TOKEN_MIN_LIFE
+    life = mailbox_connection.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else outbound_profiles.TOKEN_MIN_LIFE
     usable = tokens.fresh(ladder, token, min_life=life, actor=actor, clock=clock)
     tokens.fits(ladder, usable, where)
     return Credential(account.login, token=usable.access_token)
@@ -90,13 +91,13 @@ def _tell_starttls(ladder: Ladder, at: Server, connection: object) -> None:
     """TLS from the first byte was told before."""
     if at.security is Security.STARTTLS and isinstance(connection, Secured):
         with ladder.step("TLS is good", Where.IMAP) as step:
-            way.tell_tls(ladder, step, connection)
+            network.tell_tls(ladder, step, connection)
 
 
 def _sender_of(profile: OutboundProfile) -> str:
     """An address that it sends for; a login need not be one."""
-    known = [outbound.own_address(profile), profile.login]
-    domains = [one for one in listed(profile.senders) if one.startswith("@")]
+    known = [outbound_profiles.own_address(profile), profile.login]
+    domains = [one for one in split_list(profile.senders) if one.startswith("@")]
     known += [f"postmaster{one}" for one in domains]
     return next((one for one in known if "@" in one.strip("@")), "")
 
@@ -105,8 +106,8 @@ def of_profile(ladder: Ladder, profile: OutboundProfile, actor: str, clock: Cloc
     sender = _sender_of(profile)
     ladder.by_password = profile.token is None
     ladder.facts |= {"mailbox": profile.login, "host": profile.host, "sender": sender}
-    at = replace(outbound.server(profile), silence=min(float(profile.timeout), _SILENCE))
-    way.to_mail_server(ladder, at, Where.SMTP)
+    at = replace(outbound_profiles.server(profile), silence=min(float(profile.timeout), _SILENCE))
+    network.to_mail_server(ladder, at, Where.SMTP)
     with ExitStack() as opened:
         with ladder.step("It speaks SMTP", Where.SMTP) as step:
             client = opened.enter_context(smtp_session.opened(at, ladder.dialogue.lines.append))

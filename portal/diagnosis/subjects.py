@@ -5,11 +5,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from portal import audit
-from portal.catalogue import Where
+from portal.causes import Where
+from portal.core.errors import Refused
 from portal.diagnosis import destinations, mail, tokens
-from portal.diagnosis.ladder import Diagnosis, Fallen, Ladder
-from portal.errors import Refused
+from portal.diagnosis.checks import Diagnosis, Fallen, Ladder
 from portal.models import (
     Destination,
     DestinationType,
@@ -21,6 +20,7 @@ from portal.models import (
     Validity,
     WebService,
 )
+from portal.system import audit
 
 Clock = Callable[[], datetime]
 #: By the word that stands in addresses.

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from portal import borrowing, catalogue, refreshing, rules_of_thumb, settings, status, token_claims, token_configs
-from portal.catalogue import Where
-from portal.diagnosis import way
-from portal.diagnosis.ladder import Ladder, Step
-from portal.errors import Refused, Unavailable
+from portal import causes
+from portal.causes import Where, inferred
+from portal.core import token_state
+from portal.core.errors import Refused, Unavailable
+from portal.diagnosis import network
+from portal.diagnosis.checks import Ladder, Step
 from portal.models import Flow, Token, TokenConfig
-from portal.outages.tokens import facts_of
+from portal.monitoring.detection.tokens import facts_of
+from portal.system import settings
+from portal.tokens import access_tokens, refresh, token_claims, token_configs
 
 Clock = Callable[[], datetime]
 _GMAIL = "https://mail.google.com/"
@@ -20,8 +23,8 @@ def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, cloc
     ladder.facts |= {name: value for name, value in facts_of(token).items() if name not in ("host", "mailbox")}
     with ladder.step("The token is fresh", Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
-            step.cause = rules_of_thumb.refined(catalogue.recognise(token.failure or "", Where.PROVIDER), token)
-        usable = borrowing.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
+            step.cause = inferred.refined(causes.recognise(token.failure or "", Where.PROVIDER), token)
+        usable = access_tokens.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
         step.cause = None
         step.found = _life(usable)
     return usable
@@ -90,35 +93,35 @@ def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> 
 
 
 def _to_provider(ladder: Ladder, config: TokenConfig) -> None:
-    way.to_web_server(ladder, config.refresh_url or config.token_url, Where.PROVIDER)
-    way.clocks_agree(ladder, config.refresh_url or config.token_url)
+    network.to_web_server(ladder, config.refresh_url or config.token_url, Where.PROVIDER)
+    network.clocks_agree(ladder, config.refresh_url or config.token_url)
 
 
 def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
     """A real renewal, unless only a person could bring it about."""
     with ladder.step("The provider renews it", Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
-            step.cause = rules_of_thumb.refined(catalogue.recognise(token.failure or "", Where.PROVIDER), token)
-        borrowing.stop_if_person_needed(token)
+            step.cause = inferred.refined(causes.recognise(token.failure or "", Where.PROVIDER), token)
+        access_tokens.stop_if_person_needed(token)
         if not (token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS):
-            step.cause = catalogue.named("refresh-token-missing")
+            step.cause = causes.named("refresh-token-missing")
             raise Refused("no refresh token")
         renewed = _refreshed(step, token, actor, clock())
         step.cause = None
         if renewed is None:
             raise Unavailable("it is being renewed elsewhere, or the provider has no room")
         step.found = _life(renewed)
-    if missing := status.missing_scopes(token.token_config.scope, renewed.granted_scope):
+    if missing := token_state.missing_scopes(token.token_config.scope, renewed.granted_scope):
         ladder.hints.append(f"Not granted: {', '.join(missing)}.")
 
 
 def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | None:
     """A first refusal is not believed here either."""
     try:
-        return refreshing.refresh(token.id, actor=actor, now=now)
+        return refresh.refresh(token.id, actor=actor, now=now)
     except Unavailable:
         doubted = Token.select().where(Token.id == token.id, Token.doubted_at.is_null(False)).exists()
-        step.cause = catalogue.named("refusal-unconfirmed") if doubted else None
+        step.cause = causes.named("refusal-unconfirmed") if doubted else None
         raise
 
 

@@ -2,7 +2,7 @@
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
 from portal.models.base import Row
 from portal.models.token import Token
 from portal.models.token_config import TokenConfig

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 from peewee import AutoField, IntegerField, Model
 
-from portal.db import database
-from portal.errors import NotFound
-from portal.fields import UtcField
+from portal.core.db import database
+from portal.core.errors import NotFound
+from portal.core.fields import UtcField
 
 
 def tuples(query: Any) -> list[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 from peewee import CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
 from portal.models.base import Row
 from portal.models.outbound import OutboundProfile
 from portal.models.web_service import WebService

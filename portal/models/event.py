@@ -2,7 +2,7 @@
 
 from peewee import CharField, IntegerField, TextField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
 from portal.models.base import Row
 
 

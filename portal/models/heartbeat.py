@@ -4,7 +4,7 @@ from datetime import datetime
 
 from peewee import CharField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
 from portal.models.base import Row
 
 

@@ -14,8 +14,8 @@ from peewee import (
 )
 from playhouse.fields import EnumField
 
-from portal.errors import Side
-from portal.fields import SealedField, UtcField
+from portal.core.errors import Side
+from portal.core.fields import SealedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.destination import Destination
 from portal.models.token import Token

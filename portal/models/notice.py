@@ -5,9 +5,9 @@ from datetime import datetime
 from peewee import BooleanField, CharField, IntegerField, TextField
 from playhouse.fields import EnumField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
+from portal.core.severity import Tone
 from portal.models.base import Row
-from portal.tone import Tone
 
 
 class Notice(Row):

@@ -15,8 +15,8 @@ from peewee import (
 )
 from playhouse.fields import EnumField
 
-from portal.errors import Side
-from portal.fields import SealedField, UtcField
+from portal.core.errors import Side
+from portal.core.fields import SealedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
 from portal.models.token_config import Validity

@@ -1,8 +1,8 @@
-"""A portal-wide setting that an admin changed; the others have the defaults of ``portal.settings``."""
+"""A portal-wide setting that an admin changed; the others have the defaults of ``portal.system.settings``."""
 
 from peewee import CharField, TextField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
 from portal.models.base import Row
 
 

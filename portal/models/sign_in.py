@@ -2,7 +2,7 @@
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
-from portal.fields import SealedField, UtcField
+from portal.core.fields import SealedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
 from portal.models.user import LoginSession

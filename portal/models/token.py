@@ -2,14 +2,14 @@
 
 from peewee import CharField, ForeignKeyField, IntegerField, TextField
 
-from portal.fields import SealedField, UtcField
+from portal.core.fields import SealedField, UtcField
 from portal.models.base import Leased
 from portal.models.token_config import TokenConfig
 from portal.models.user import User
 
 
 class Token(Leased):
-    """Facts only; what they mean at a given moment is said by ``portal.status``."""
+    """Facts only; what they mean at a given moment is said by ``portal.core.token_state``."""
 
     kind = "token"
 

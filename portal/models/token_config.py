@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from peewee import BooleanField, CharField, ForeignKeyField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
-from portal.fields import SealedField, UtcField
+from portal.core.fields import SealedField, UtcField
 from portal.models.base import Row
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from peewee import CharField, ForeignKeyField, IntegerField
 from playhouse.fields import EnumField
 
-from portal.fields import UtcField
+from portal.core.fields import UtcField
 from portal.models.base import Row
 
 

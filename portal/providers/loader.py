@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from portal.errors import NotFound, PortalError
+from portal.core.errors import NotFound, PortalError
 
 _FOLDER = Path(__file__).parent
 

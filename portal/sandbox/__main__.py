@@ -9,9 +9,9 @@ from pathlib import Path
 from joserfc.jwk import RSAKey
 from werkzeug.serving import make_server
 
-from portal import log
-from portal.config import from_environment
-from portal.sandbox import certificates, mail_servers, smtp_server, store, trickle
+from portal.core import log
+from portal.core.config import from_environment
+from portal.sandbox import certificates, mail_generator, mail_servers, smtp_server, store
 from portal.sandbox.addresses import HOST, Addresses
 from portal.sandbox.provider import create_provider
 
@@ -33,7 +33,7 @@ def main() -> None:
     ]
     smtp_server.start(addresses.smtp_port, context)
     stop = threading.Event()
-    for run in (*(server.serve_forever for server in servers), lambda: trickle.run(stop)):
+    for run in (*(server.serve_forever for server in servers), lambda: mail_generator.run(stop)):
         threading.Thread(target=run, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     stop.wait()

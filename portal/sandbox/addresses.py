@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from portal.config import Config
+from portal.core.config import Config
 
 HOST = "127.0.0.1"
 

@@ -3,14 +3,14 @@
 import sys
 from datetime import datetime
 
-from portal import sealing
-from portal.config import Config
-from portal.db import connected
-from portal.errors import ConfigError
+from portal.core import encryption
+from portal.core.config import Config
+from portal.core.db import connected
+from portal.core.errors import ConfigError
 from portal.models import User
+from portal.runtime.supervisor import Part, listen
 from portal.sandbox import certificates, seed, store
 from portal.sandbox.addresses import HOST, Addresses
-from portal.supervisor import Part, listen
 
 #: In the data folder of a demo, and of no other.
 FOLDER = "sandbox"
@@ -37,7 +37,7 @@ def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
             pass  # a taken port is told now, in one line
     certificates.make(folder)
     store.open_store(folder / "sandbox.db")
-    sealing.use_keys(sealing.read_key_file(config.keys_file))
+    encryption.use_keys(encryption.read_key_file(config.keys_file))
     with connected(), store.database.connection_context():
         seed.sow(config, now=now)
     trusted = folder / "trusted.pem"

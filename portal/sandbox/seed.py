@@ -4,9 +4,11 @@ import secrets
 import time
 from datetime import datetime, timedelta
 
-from portal import destinations, mail_accounts, outbound, outcomes, providers, settings, token_configs, users
-from portal.adapters import oauth2
-from portal.config import Config
+from portal import providers
+from portal.access import users
+from portal.core.config import Config
+from portal.core.encryption import Secret
+from portal.incoming import destinations, mail_accounts
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -20,9 +22,12 @@ from portal.models import (
     TokenConfig,
     User,
 )
-from portal.sandbox import store, trickle
+from portal.outgoing import outbound_profiles
+from portal.protocols import oauth2
+from portal.sandbox import mail_generator, store
 from portal.sandbox.addresses import HOST, Addresses
-from portal.sealing import Secret
+from portal.system import settings
+from portal.tokens import refresh_results, token_configs
 
 ADMIN, ADMIN_PASSWORD = "admin", "sandbox-admin"
 ACTOR = "sandbox"
@@ -47,7 +52,7 @@ def sow(config: Config, *, now: datetime) -> None:
     _account("Invoices", store.USERS[1], waiting, destination, addresses, now)
     for user in store.USERS:
         for _ in range(5):
-            store.add_mail(user, trickle.message(user))
+            store.add_mail(user, mail_generator.message(user))
 
 
 def _register(name: str, addresses: Addresses, now: datetime) -> Token:
@@ -95,18 +100,18 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
     )
     soon = now + timedelta(seconds=1)
     answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), soon, None, token.token_config.scope, None)
-    outcomes.keep(token, answer, now=now)
+    refresh_results.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.look_at = user, now, now
     token.overwrite()
 
 
 def _profile(login: str, token: Token, addresses: Addresses, now: datetime) -> None:
     """Through which the demo sends to its own mailboxes, and to nobody else."""
-    entered = outbound.Fields(
+    entered = outbound_profiles.Fields(
         name="Sandbox", type=OutboundType.SMTPS, host=HOST, port=addresses.smtp_port, login=login, token=token,
         senders="@sandbox.test", fallback=True, comment="Delivers to the mailboxes of the sandbox",
     )  # fmt: skip
-    outbound.add(entered, None, actor=ACTOR, now=now)
+    outbound_profiles.add(entered, None, actor=ACTOR, now=now)
 
 
 def _account(name: str, login: str, token: Token, to: Destination, addresses: Addresses, now: datetime) -> None:

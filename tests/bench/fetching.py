@@ -10,13 +10,15 @@ from pathlib import Path
 
 from imapclient import IMAPClient
 
-from portal import fetching, mail_accounts, settings, startup
-from portal.adapters import tls
-from portal.config import Config, from_environment
-from portal.db import connected, database
+from portal.core.config import Config, from_environment
+from portal.core.db import connected, database
+from portal.core.encryption import Secret
+from portal.incoming import fetch, mail_accounts
+from portal.incoming.fetch_session import Watch
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, RunOutcome
-from portal.run_keeping import Watch
-from portal.sealing import Secret
+from portal.protocols import tls
+from portal.runtime import startup
+from portal.system import settings
 from tests.bench.mail_stage import MEDIAN, MESSAGES, USER, Stage, mail, seconds, stage
 from tests.bench.other_programs import MISSING, fetchmail, getmail, mbsync
 from tests.builders import NOW, make_destination
@@ -86,7 +88,7 @@ def portal(made: Stage, kind: AccountType) -> float:
     with connected():
         row = account(made, kind, make_destination(folder))
         began = time.perf_counter()
-        run = fetching.fetch(row.id, Watch(clock=lambda: datetime.now(UTC)))
+        run = fetch.fetch(row.id, Watch(clock=lambda: datetime.now(UTC)))
         took = time.perf_counter() - began
     database.close()
     assert run is not None
@@ -157,7 +159,7 @@ def empty_polls(made: Stage) -> None:
 
 
 def fetched(row_id: int) -> None:
-    run = fetching.fetch(row_id, Watch(clock=lambda: datetime.now(UTC)))
+    run = fetch.fetch(row_id, Watch(clock=lambda: datetime.now(UTC)))
     assert run is not None
     assert run.outcome is RunOutcome.DONE
 

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
-from portal import api_keys, startup
-from portal.config import from_environment
-from portal.db import connected
+from portal.access import api_keys
+from portal.core.config import from_environment
+from portal.core.db import connected
+from portal.runtime import startup
 from tests.builders import make_config, make_token
 from tests.real.postgresql import free_port
 

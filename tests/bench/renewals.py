@@ -17,11 +17,13 @@ from pathlib import Path
 
 import requests
 
-from portal import borrowing, startup, users
-from portal.config import Config, from_environment
-from portal.db import connected, database, transaction
+from portal.access import users
+from portal.core.config import Config, from_environment
+from portal.core.db import connected, database, transaction
+from portal.core.encryption import Secret
 from portal.models import Role, Token
-from portal.sealing import Secret
+from portal.runtime import startup
+from portal.tokens import access_tokens
 from tests.builders import ADMIN, PASSWORD, make_config, make_token, make_user
 from tests.real.portal_process import Portal
 from workers import clock
@@ -183,7 +185,7 @@ def fifty_consumers() -> None:
 
 def consume(token_id: int, served: list[str]) -> None:
     with connected():
-        token = borrowing.usable_access_token(token_id, min_life=timedelta(minutes=1), actor="bench")
+        token = access_tokens.usable_access_token(token_id, min_life=timedelta(minutes=1), actor="bench")
         assert token.access_token is not None
         served.append(token.access_token.reveal())
 

@@ -8,11 +8,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal import sealing, sending, startup
-from portal.config import from_environment
-from portal.db import connected, open_database
+from portal.core import encryption
+from portal.core.config import from_environment
+from portal.core.db import connected, open_database
 from portal.models import OutboundMessage, OutboundProfile, OutboundState
-from portal.sending import Pace
+from portal.outgoing import send
+from portal.outgoing.send import Pace
+from portal.runtime import startup
 from tests.builders import make_message, make_profile
 
 MESSAGES, SIZE, BY_MSMTP = 2000, 10_000, 300
@@ -36,7 +38,7 @@ def main() -> None:
 def _measure(folder: Path, port: int) -> None:
     config = from_environment({"PORTAL_DATA": str(folder / "data")})
     startup.upgrade(config, now=datetime.now(UTC))
-    sealing.use_keys(sealing.read_key_file(config.keys_file))
+    encryption.use_keys(encryption.read_key_file(config.keys_file))
     open_database(config.database_url)
     with connected():
         taken_on, one = _portal(port, 1)
@@ -57,7 +59,7 @@ def _portal(port: int, connections: int) -> tuple[float, float]:
         make_message(profile, content=CONTENT, at=datetime.now(UTC))
     taken_on = MESSAGES / (time.perf_counter() - began)
     began = time.perf_counter()
-    sending.send(profile.id, Pace(clock=lambda: datetime.now(UTC)))
+    send.send(profile.id, Pace(clock=lambda: datetime.now(UTC)))
     took = time.perf_counter() - began
     assert OutboundMessage.select().where(OutboundMessage.state == OutboundState.SENT).count() == MESSAGES
     return taken_on, MESSAGES / took

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal import fetching, jobs, notices, outcomes, refreshing, settings, telling
-from portal.adapters.oauth2 import TokenAnswer
-from portal.errors import Answer, HostDown, OutsideError, Refused, Unavailable
+from portal.core.encryption import Secret
+from portal.core.errors import Answer, HostDown, OutsideError, Refused, Unavailable
+from portal.incoming import fetch
+from portal.incoming.fetch_session import Watch
 from portal.models import Destination, Heartbeat, MailAccount, Token, TokenConfig, tuples
-from portal.run_keeping import Watch
-from portal.sealing import Secret
+from portal.monitoring import notices, notifier
+from portal.protocols.oauth2 import TokenAnswer
+from portal.system import job_queue, settings
+from portal.tokens import refresh as refreshing
+from portal.tokens import refresh_results
 from tests.builders import NOW, make_account, make_config, make_destination
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -99,7 +103,7 @@ class World:
         if self.on("redis restart", "all"):
             return None
         alive = [] if self.on("workers restart", "all") else ["a"]
-        return {jobs.TOKENS: alive, jobs.MAIL: alive, jobs.OUT: alive}
+        return {job_queue.TOKENS: alive, job_queue.MAIL: alive, job_queue.OUT: alive}
 
     @property
     def is_idle(self) -> bool:
@@ -115,7 +119,7 @@ class World:
             self._renew()
             self._fetch()
         notices.keep(self.now)
-        telling.tell(self.now)
+        notifier.tell(self.now)
 
     def _renew(self) -> None:
         due = Token.due(self.now, 10_000)
@@ -146,7 +150,7 @@ class World:
         due = (MailAccount.look_at <= self.now) & MailAccount.id.in_(quiet)
         MailAccount.update(fetched_at=self.now, look_at=self.now + 5 * MINUTE).where(due).execute()
         for row_id in MailAccount.due(self.now, 10_000):
-            fetching.fetch(row_id, Watch(clock=lambda: self.now))
+            fetch.fetch(row_id, Watch(clock=lambda: self.now))
 
     def _quiet_accounts(self) -> list[int]:
         struck = {(one.kind, one.struck) for one in self.troubles if one.is_on(self.now)}
@@ -171,9 +175,9 @@ class World:
             token.refused_at = token.failing_since = token.failure = token.doubted_at = None
             token.obtained_at, token.expires_at, token.look_at = self.now, self.now + HOUR, self.now + 45 * MINUTE
             token.overwrite()
-            outcomes.wake_dependants(token, now=self.now)
+            refresh_results.wake_dependants(token, now=self.now)
         if one.kind == "secret expired":
-            outcomes.resume(TokenConfig.get_by_id(one.struck), now=self.now)
+            refresh_results.resume(TokenConfig.get_by_id(one.struck), now=self.now)
 
 
 class _EmptyMailbox:

@@ -10,10 +10,11 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from portal import disks, jobs, telling
-from portal.adapters import imap, maildir, oauth2
+from portal.core.severity import Tone
 from portal.models import Notice, TokenConfig
-from portal.tone import Tone
+from portal.monitoring import notifier
+from portal.protocols import imap, maildir, oauth2
+from portal.system import disks, job_queue
 from tests.bench.simulated_world import DAY, DEATHS, MINUTE, PASSING, Trouble, World, populate
 from tests.builders import NOW
 
@@ -75,7 +76,7 @@ def _simulated(world: World, report: Report) -> Iterator[None]:
     with ExitStack() as wire:
         for where, name, fake in (
             (oauth2, "refresh", world.refresh), (imap, "mailbox", world.mailbox), (maildir, "prepare", world.prepare),
-            (jobs, "workers", world.workers), (disks, "of", lambda folders: []), (telling, "_hand_over", hand_over),
+            (job_queue, "workers", world.workers), (disks, "of", lambda folders: []), (notifier, "_hand_over", hand_over),
         ):  # fmt: skip
             wire.enter_context(patch.object(where, name, fake))
         yield
@@ -180,9 +181,9 @@ def main() -> None:
     """As part of the benches: thirty days, two hundred mailboxes."""
     import tempfile
 
-    from portal import startup
-    from portal.config import from_environment
-    from portal.db import connected
+    from portal.core.config import from_environment
+    from portal.core.db import connected
+    from portal.runtime import startup
 
     with tempfile.TemporaryDirectory() as name:
         config = from_environment({"PORTAL_DATA": name})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.adapters import tls
+from portal.protocols import tls
 from tests.conftest import Run
 from tests.fakes.pages import PageClient
 from tests.faults.stage import Stage, now

@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64encode
 
-from portal.sealing import Secret
+from portal.core.encryption import Secret
 
 
 def make_jwt(**claims: object) -> Secret:

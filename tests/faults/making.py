@@ -2,10 +2,7 @@
 
 import socket
 
-from portal.models import (
-    AccountType,
-    MailAccount,
-)
+from portal.models import AccountType, MailAccount
 from tests.builders import make_account, make_config, make_destination
 from tests.fakes.provider import FakeProvider
 from tests.faults.provider_words import Said

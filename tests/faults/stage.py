@@ -8,12 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from portal import catalogue, fetching, notices, outages, refreshing, sending
-from portal.errors import OutsideError
+from portal import causes
+from portal.core.errors import OutsideError
+from portal.core.severity import Tone
+from portal.incoming import fetch as fetching
+from portal.incoming.fetch_session import Watch
 from portal.models import MailAccount, Notice, OutboundProfile, Row, Token, TokenConfig
-from portal.run_keeping import Watch
-from portal.sending import Pace
-from portal.tone import Tone
+from portal.monitoring import detection, notices
+from portal.outgoing import send as sending
+from portal.outgoing.send import Pace
+from portal.tokens import refresh
 from tests.builders import make_message, make_token
 from tests.conftest import Run
 from tests.fakes.pages import PageClient
@@ -43,7 +47,7 @@ class Stage:
             now = self.began + minutes * MINUTE
             Token.update(look_at=now).where(Token.id == token.id, Token.refused_at.is_null()).execute()
             with suppress(OutsideError):
-                refreshing.renew_if_due(token.id, now=now)
+                refresh.renew_if_due(token.id, now=now)
 
     def fetch(self, account: MailAccount) -> None:
         for minutes in (0, 6, 12):
@@ -61,7 +65,7 @@ class Stage:
 
     def is_named(self, row: Row, cause: str, *, in_notice: str | None = None, reference: str = "") -> None:
         """By the notice, on the page and on the command line: cause, level and remedy."""
-        expected = catalogue.named(cause)
+        expected = causes.named(cause)
         assert expected.name == cause, f"the catalogue has no {cause}"
         self.is_noticed(in_notice or cause)
         kind, name = _WORDS[row.kind], reference or str(row.name)  # type: ignore[attr-defined]
@@ -76,9 +80,9 @@ class Stage:
 
     def is_noticed(self, cause: str) -> None:
         """One notice, at the cause's level, with its remedy."""
-        expected = catalogue.named(cause)
+        expected = causes.named(cause)
         for minutes in range(0, 25, 2):
-            outages.note_alive(self.began + minutes * MINUTE)
+            detection.note_alive(self.began + minutes * MINUTE)
         notices.keep(self.began + 25 * MINUTE)
         found = [(row.cause, row.tone, row.text, row.words) for row in Notice.select()]
         assert [(*one[:2],) for one in found] == [(cause, expected.tone)], found

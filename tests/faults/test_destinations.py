@@ -5,15 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from portal import calling
-from portal.models import (
-    Destination,
-    DestinationType,
-    MailAccount,
-    ServiceAuth,
-    WebService,
-    WebServiceCall,
-)
+from portal.models import Destination, DestinationType, MailAccount, ServiceAuth, WebService, WebServiceCall
+from portal.web_services import calls
 from tests.builders import make_call, make_service
 from tests.fakes import scripted_mail, smtp_server
 from tests.fakes.provider import FakeProvider
@@ -85,8 +78,8 @@ def test_commands_that_are_switched_off_are_explained(stage: Stage, provider: Fa
 def test_a_program_that_is_missing_is_explained(
     stage: Stage, provider: FakeProvider, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.adapters.program.allow", lambda yes: None)
-    monkeypatch.setattr("portal.adapters.program._is_allowed", True)
+    monkeypatch.setattr("portal.protocols.program.allow", lambda yes: None)
+    monkeypatch.setattr("portal.protocols.program._is_allowed", True)
     row, destination = broken_destination(stage, provider, servers)
     Destination.update(type=DestinationType.COMMAND, command="/nowhere/program", path="").execute()
     stage.fetch(row)
@@ -121,13 +114,13 @@ def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, statu
     for minutes in (0, 12):
         at = stage.began + timedelta(minutes=minutes)
         WebServiceCall.update(look_at=at, state="queued").execute()
-        calling.call(call.id, lambda at=at: at)  # type: ignore[misc]
+        calls.call(call.id, lambda at=at: at)  # type: ignore[misc]
     stage.is_named(WebService.get(), cause)
     fake.stop()
 
 
 def test_a_web_service_that_is_not_there_is_explained(stage: Stage) -> None:
     row = make_service(url=f"http://127.0.0.1:{free_port()}/hook", name="Tickets")
-    calling.call(make_call(row).id, lambda: stage.began)
-    calling.call(make_call(row).id, lambda: stage.began + 12 * MINUTE)
+    calls.call(make_call(row).id, lambda: stage.began)
+    calls.call(make_call(row).id, lambda: stage.began + 12 * MINUTE)
     stage.is_named(WebService.get(), "connection-refused")

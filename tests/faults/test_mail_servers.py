@@ -5,14 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from portal.adapters import probe, server
-from portal.models import (
-    AccountType,
-    MailAccount,
-    Notice,
-    Token,
-    TokenConfig,
-)
+from portal.models import AccountType, MailAccount, Notice, Token, TokenConfig
+from portal.protocols import probe, server
 from tests.builders import make_config, make_profile
 from tests.fakes import scripted_mail, smtp_server
 from tests.fakes.provider import FakeProvider

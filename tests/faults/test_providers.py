@@ -5,10 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from portal.models import (
-    Token,
-    TokenConfig,
-)
+from portal.models import Token, TokenConfig
 from tests.builders import make_config
 from tests.fakes.provider import FakeProvider, Reply
 from tests.faults.making import no_such_name, say

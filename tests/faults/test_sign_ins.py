@@ -4,7 +4,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal import catalogue, signing_in, token_configs
+from portal import causes
+from portal.tokens import token_configs
+from portal.tokens.sign_in import authorization_code
 from tests.builders import make_config
 from tests.fakes.provider import FakeProvider
 from tests.faults.making import say
@@ -26,7 +28,7 @@ def test_a_code_that_is_refused_is_explained(stage: Stage, provider: FakeProvide
 
 def _sign_in_fails(stage: Stage, provider: FakeProvider, said: Said, answer: dict[str, str]) -> None:
     config = make_config("Microsoft", base=provider.url)
-    expected = catalogue.named(said.cause)
+    expected = causes.named(said.cause)
     token = token_configs.tokens_of(config)[0]
     leaving = stage.alice.client.post(
         f"/tokens/token/{token.id}/request", data={"csrf_token": stage.alice.token()}, follow_redirects=False
@@ -37,7 +39,7 @@ def _sign_in_fails(stage: Stage, provider: FakeProvider, said: Said, answer: dic
     )
     assert expected.title in page.text
     assert expected.remedy[0].partition("{")[0].strip() in page.text
-    begun = parse_qs(urlsplit(signing_in.begin(token, by="test", browser=None, now=now())).query)["state"][0]
+    begun = parse_qs(urlsplit(authorization_code.begin(token, by="test", browser=None, now=now())).query)["state"][0]
     query = "&".join(f"{name}={value}" for name, value in {**answer, "state": begun}.items())
     result = stage.run("token", "authorize", "Microsoft", stdin=f"http://127.0.0.1:8000/x?{query}\n", code=1)
     assert expected.title in result.stderr

@@ -4,16 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from portal import health, jobs, notices
-from portal.models import (
-    ClientSecret,
-    Heartbeat,
-    MailAccount,
-    Message,
-    MessageState,
-    Token,
-    TokenConfig,
-)
+from portal.models import ClientSecret, Heartbeat, MailAccount, Message, MessageState, Token, TokenConfig
+from portal.monitoring import health, notices
+from portal.system import job_queue
 from tests.builders import make_config
 from tests.fakes.provider import FakeProvider
 from tests.faults.making import account
@@ -88,7 +81,7 @@ def test_silent_workers_and_redis_are_told(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, cause: str, alive: dict[str, list[str]] | None
 ) -> None:
     notices.keep(stage.began)
-    monkeypatch.setattr(jobs, "workers", lambda now: alive)
+    monkeypatch.setattr(job_queue, "workers", lambda now: alive)
     stage.is_noticed(cause)
 
 

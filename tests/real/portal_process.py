@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portal import sealing
-from portal.config import from_environment
-from portal.db import connected, open_database
+from portal.core import encryption
+from portal.core.config import from_environment
+from portal.core.db import connected, open_database
 from tests.conftest import unbind
 from tests.real.postgresql import free_port
 
@@ -66,7 +66,7 @@ class Portal:
     def opened(self) -> Iterator[None]:
         """The portal's own database, opened beside it."""
         config = from_environment(self.variables)
-        sealing.use_keys(sealing.read_key_file(config.keys_file))
+        encryption.use_keys(encryption.read_key_file(config.keys_file))
         open_database(config.database_url)
         with connected():
             yield

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import destinations, fetching, mail_accounts, mailboxes, refreshing, settings
-from portal.adapters import imap, imap_session, tls
-from portal.adapters.sasl import Credential
-from portal.adapters.server import Security, Server
+from portal.core.encryption import Secret
+from portal.incoming import destinations, mail_accounts, mailbox_connection
+from portal.incoming import fetch as fetching
+from portal.incoming.fetch_session import Watch
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -25,8 +25,11 @@ from portal.models import (
     Token,
     TokenConfig,
 )
-from portal.run_keeping import Watch
-from portal.sealing import Secret
+from portal.protocols import imap, imap_session, tls
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Security, Server
+from portal.system import settings
+from portal.tokens import refresh
 from tests.builders import fresh, make_account, make_config
 from tests.real.conftest import need
 from tests.real.postgresql import new_folder
@@ -47,7 +50,7 @@ class Mail:
     def port(self, kind: AccountType) -> int:
         plain = self.dovecot.pop3_port if kind.is_pop3 else self.dovecot.plain_port
         secured = self.dovecot.pop3s_port if kind.is_pop3 else self.dovecot.port
-        return secured if mailboxes.SECURITY[kind] is Security.TLS else plain
+        return secured if mailbox_connection.SECURITY[kind] is Security.TLS else plain
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def token(mail: Mail) -> Token:
     row.owner, row.signed_in_at = f"{mail.number}@x.test", datetime.now(UTC)
     row.refresh_token = Secret(mail.provider.grants(mail.number + 1)[mail.number])
     row.save()
-    refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
+    refresh.refresh(row.id, actor="test", now=datetime.now(UTC))
     mail.dovecot.receives(row.owner, [])
     return fresh(row)
 
@@ -120,7 +123,7 @@ def test_oauthbearer_is_spoken_where_xoauth2_is_not_offered(
     mail: Mail, token: Token, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert token.owner
-    monkeypatch.setattr("portal.adapters.sasl.mechanism", lambda credential, offered: "OAUTHBEARER")
+    monkeypatch.setattr("portal.protocols.sasl.mechanism", lambda credential, offered: "OAUTHBEARER")
     credential = Credential(token.owner, token=token.access_token)
     with imap.mailbox(Server("127.0.0.1", mail.dovecot.port), credential, "INBOX") as opened:
         assert opened.uids() == []

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import fetching
-from portal.db import database
+from portal.core.db import database
+from portal.incoming import fetch
+from portal.incoming.fetch_session import LEASE, Watch
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Message, Run, RunOutcome
-from portal.run_keeping import LEASE, Watch
 from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
@@ -28,7 +28,7 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 
 def run(account: MailAccount, step: int) -> Run:
     """So late that whatever the run before left behind is over."""
-    done = fetching.fetch(account.id, Watch(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
+    done = fetch.fetch(account.id, Watch(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
     assert done is not None
     return done
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import refreshing
-from portal.adapters import tls
+from portal.core.encryption import Secret
 from portal.models import AccountType, Destination, MailAccount, Token, TokenConfig
-from portal.sealing import Secret
+from portal.protocols import tls
+from portal.tokens import refresh
 from tests.builders import fresh, make_account, make_config, make_destination
 from tests.conftest import Run
 from tests.fakes.pages import PageClient
@@ -58,7 +58,7 @@ def signed_in(servers: Servers) -> Token:
     token.owner, token.signed_in_at = USER, now()
     token.refresh_token = Secret(servers.provider.grants(1)[0])
     token.save()
-    refreshing.refresh(token.id, actor="test", now=now())
+    refresh.refresh(token.id, actor="test", now=now())
     return fresh(token)
 
 

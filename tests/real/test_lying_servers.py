@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from portal.incoming.fetch_session import LEASE
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Message, MessageState, Run, RunOutcome
-from portal.run_keeping import LEASE
 from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
@@ -27,8 +27,8 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.adapters.server.READ_SECONDS", 2)
-    monkeypatch.setattr("portal.adapters.imap_session.LOGOUT_SECONDS", 0.1)
+    monkeypatch.setattr("portal.protocols.server.READ_SECONDS", 2)
+    monkeypatch.setattr("portal.protocols.imap_session.LOGOUT_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_server_that_drips_is_left_when_its_time_is_up(
 ) -> None:
     meddler.server_says = drip(0.02)
     with monkeypatch.context() as patch:
-        patch.setattr("portal.adapters.server.EXCHANGE_SECONDS", 0.3)
+        patch.setattr("portal.protocols.server.EXCHANGE_SECONDS", 0.3)
         began = time.monotonic()
         assert "did not answer in time" in why(finished(account))
     assert time.monotonic() - began < 5

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from portal import sealing
-from portal.sealing import Place, Sealed
+from portal.core import encryption
+from portal.core.encryption import Place, Sealed
 from tests.builders import PASSWORD
 from tests.real.conftest import need
 from tests.real.portal_process import wait_for
@@ -100,7 +100,7 @@ def secrets_of(stage: World) -> set[str]:
 
     import psycopg
 
-    ring = sealing.read_key_file(stage.folder / "data" / "keys")
+    ring = encryption.read_key_file(stage.folder / "data" / "keys")
     query = "SELECT id, access_token, refresh_token FROM token"
     url = stage.portal.environment.get("DATABASE_URL")
     if url:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from portal import metrics
 from portal.models import Tally
+from portal.monitoring import metrics
 from tests.builders import NOW, make_token
 from tests.real.conftest import need
 

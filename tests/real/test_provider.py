@@ -9,11 +9,12 @@ import pytest
 from joserfc.jwk import RSAKey
 from playwright.sync_api import Browser, Page
 
-from portal import borrowing, certificates, device_sign_ins, giving_up, outcomes, refreshing, signing_in, token_configs
-from portal.adapters import tls
-from portal.errors import Refused, Unavailable
+from portal.core.encryption import Secret
+from portal.core.errors import Refused, Unavailable
 from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Flow, Token, TokenConfig
-from portal.sealing import Secret
+from portal.protocols import tls
+from portal.tokens import access_tokens, certificates, refresh, refresh_results, revocation, token_configs
+from portal.tokens.sign_in import authorization_code, device_code
 from tests.builders import fresh, make_config
 from tests.real.conftest import need
 from tests.real.servers import CLIENT_SECRET, Provider, client
@@ -93,11 +94,11 @@ def certify(token: Token) -> None:
 def sign_in(page: Page, token: Token) -> Token:
     """The authorization code flow, a person at the browser."""
     page.route(f"{REDIRECT}*", lambda route: route.fulfill(body="back"))
-    page.goto(signing_in.begin(fresh(token), by="Alice", browser=None, now=now()))
+    page.goto(authorization_code.begin(fresh(token), by="Alice", browser=None, now=now()))
     _agree(page)
     page.wait_for_url(f"{REDIRECT}*")
     answer = dict(parse_qsl(urlsplit(page.url).query))
-    return signing_in.complete(answer, by="Alice", user=None, browser=None, now=now())
+    return authorization_code.complete(answer, by="Alice", user=None, browser=None, now=now())
 
 
 def _agree(page: Page, button: str = "Continue") -> None:
@@ -122,7 +123,7 @@ def test_each_client_authentication_signs_in_and_renews_with_rotation(
     assert first.owner == USER
     for _ in range(3):
         before = fresh(token).refresh_token
-        assert refreshing.refresh(token.id, actor="worker", now=now())
+        assert refresh.refresh(token.id, actor="worker", now=now())
         assert fresh(token).refresh_token != before
     assert fresh(token).access_token != first.access_token
 
@@ -136,7 +137,7 @@ def test_a_second_secret_takes_over_when_the_first_is_refused(
     wrong = ClientSecret.create(token_config=config, set_at=now())
     wrong.value = Secret("ended-secret-Zu7710")
     wrong.save()
-    assert refreshing.refresh(token.id, actor="worker", now=now())
+    assert refresh.refresh(token.id, actor="worker", now=now())
     assert ClientSecret.get_by_id(wrong.id).refused_at is not None
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
@@ -150,18 +151,18 @@ def test_a_wrong_secret_pauses_and_a_right_one_goes_on_with_the_same_token(
     secret.value = Secret("wrong-secret-Zu7710")
     secret.save()
     with pytest.raises(Refused, match="invalid_client"):
-        refreshing.refresh(token.id, actor="worker", now=now())
+        refresh.refresh(token.id, actor="worker", now=now())
     assert TokenConfig.get().credentials_refused_at is not None
     secret.value = Secret(CLIENT_SECRET)
     secret.save()
-    outcomes.resume(TokenConfig.get(), now=now())
-    assert refreshing.refresh(token.id, actor="worker", now=now())
+    refresh_results.resume(TokenConfig.get(), now=now())
+    assert refresh.refresh(token.id, actor="worker", now=now())
 
 
 def test_client_credentials_need_no_sign_in(trusted: None, provider: Provider) -> None:
     token = registered(provider, "app")
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS, scope="").execute()
-    given = borrowing.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
+    given = access_tokens.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
     assert given.access_token is not None
     assert not given.has_refresh_token
     assert given.look_at is not None
@@ -171,9 +172,9 @@ def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
     trusted: None, provider: Provider, browser: Browser
 ) -> None:
     token = registered(provider, "device")
-    row = device_sign_ins.begin(token, by="Alice", now=now())
+    row = device_code.begin(token, by="Alice", now=now())
     for seconds in (6, 12):
-        device_sign_ins.poll(row.id, now=now() + timedelta(seconds=seconds))
+        device_code.poll(row.id, now=now() + timedelta(seconds=seconds))
     slowed = DeviceSignIn.get_by_id(row.id)
     assert slowed.interval == row.interval + 5
     page = browser_page(browser)
@@ -182,20 +183,20 @@ def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
     _agree(page)
     page.get_by_text("Sign-in Success").wait_for()
     page.wait_for_timeout(1100)
-    device_sign_ins.poll(row.id, now=now() + timedelta(seconds=60))
+    device_code.poll(row.id, now=now() + timedelta(seconds=60))
     ended = DeviceSignIn.get_by_id(row.id)
     assert (ended.failure, fresh(token).owner) == (None, USER)
-    assert refreshing.refresh(token.id, actor="worker", now=now())
+    assert refresh.refresh(token.id, actor="worker", now=now())
 
 
 def test_a_device_code_that_is_denied_says_so(trusted: None, provider: Provider, browser: Browser) -> None:
     token = registered(provider, "device")
-    row = device_sign_ins.begin(token, by="Alice", now=now())
+    row = device_code.begin(token, by="Alice", now=now())
     page = browser_page(browser)
     page.goto(row.verification_uri_complete)
     page.get_by_role("button", name="Abort").click()
     page.wait_for_load_state()
-    device_sign_ins.poll(row.id, now=now() + timedelta(seconds=60))
+    device_code.poll(row.id, now=now() + timedelta(seconds=60))
     assert "access_denied" in (DeviceSignIn.get_by_id(row.id).failure or "")
     assert fresh(token).signed_in_at is None
 
@@ -204,18 +205,18 @@ def test_a_revoked_token_is_refused_by_the_provider(trusted: None, provider: Pro
     token = registered(provider, "post")
     sign_in(browser_page(browser), token)
     held = fresh(token).refresh_token
-    giving_up.revoke(fresh(token), actor="Alice", now=now())
+    revocation.revoke(fresh(token), actor="Alice", now=now())
     assert not fresh(token).has_refresh_token
     again = fresh(token)
     again.refresh_token = held
     again.overwrite()
     for minutes, kind in ((0, Unavailable), (1, Refused)):
         with pytest.raises(kind, match="invalid_grant"):
-            refreshing.refresh(token.id, actor="worker", now=now() + timedelta(minutes=minutes))
+            refresh.refresh(token.id, actor="worker", now=now() + timedelta(minutes=minutes))
 
 
 def test_the_discovery_document_names_the_endpoints(trusted: None, provider: Provider) -> None:
-    from portal.adapters import oidc
+    from portal.protocols import oidc
 
     found = oidc.discover(provider.url)
     assert found["token_url"] == f"{provider.url}/token"

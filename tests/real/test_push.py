@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from portal.adapters import tls
+from portal.core.encryption import Secret
+from portal.incoming.push import Push
 from portal.models import Destination, MailAccount
-from portal.push import Push
-from portal.sealing import Secret
+from portal.protocols import tls
 from tests.builders import make_account
 from tests.real.conftest import need
 from tests.real.portal_process import Portal, wait_for

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from portal import refreshing, settings, startup
-from portal.adapters import tls
-from portal.config import Config, from_environment
-from portal.errors import OutsideError
+from portal.core.config import Config, from_environment
+from portal.core.encryption import Secret
+from portal.core.errors import OutsideError
 from portal.models import Token, TokenConfig
-from portal.refreshing import LEASE
-from portal.sealing import Secret
+from portal.protocols import tls
+from portal.runtime import startup
+from portal.system import settings
+from portal.tokens import refresh
+from portal.tokens.refresh import LEASE
 from tests.builders import make_config
 from tests.conftest import unbind
 from tests.real.conftest import need
@@ -148,7 +150,7 @@ def renew_all_once_more(stage: Stage) -> dict[int, bool]:
     for row in list(Token.select()):
         for minutes in (0, 2):
             try:
-                alive[row.id] = bool(refreshing.refresh(row.id, actor="Alice", now=now() + timedelta(minutes=minutes)))
+                alive[row.id] = bool(refresh.refresh(row.id, actor="Alice", now=now() + timedelta(minutes=minutes)))
                 break
             except OutsideError:
                 alive[row.id] = False

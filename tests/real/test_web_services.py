@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from portal import calling, token_configs
-from portal.adapters import tls
 from portal.models import CallState, Flow, ServiceAuth, Token, TokenConfig, WebService, WebServiceCall
+from portal.protocols import tls
+from portal.tokens import token_configs
+from portal.web_services import calls
 from tests.builders import make_call, make_config, make_service
 from tests.fakes.web_server import FakeWebServer
 from tests.real.conftest import need
@@ -44,7 +45,7 @@ def service(provider: Provider, server: FakeWebServer, certificate_folder: Path)
 
 
 def made(call: WebServiceCall, at: datetime) -> WebServiceCall:
-    assert calling.call(call.id, lambda: at)
+    assert calls.call(call.id, lambda: at)
     row: WebServiceCall = WebServiceCall.get_by_id(call.id)
     return row
 

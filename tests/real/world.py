@@ -10,10 +10,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from portal import refreshing
-from portal.adapters import tls
+from portal.core.encryption import Secret
 from portal.models import Token, TokenConfig
-from portal.sealing import Secret
+from portal.protocols import tls
+from portal.tokens import refresh
 from tests.builders import PASSWORD, make_config
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.real.portal_process import Portal
@@ -144,7 +144,7 @@ def sign_in_by_grant(portal: Portal, provider: Provider, ca_file: Path, name: st
         row.owner, row.signed_in_at = "0@x.test", datetime.now(UTC)
         row.refresh_token = Secret(provider.grants(1)[0])
         row.save()
-        refreshing.refresh(row.id, actor="test", now=datetime.now(UTC))
+        refresh.refresh(row.id, actor="test", now=datetime.now(UTC))
 
 
 def sign_in_to_portal(page: Page, url: str, name: str = "alice", password: str = PASSWORD) -> None:

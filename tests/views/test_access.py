@@ -153,7 +153,7 @@ def test_a_bug_shows_a_page_without_details(app: Flask, alice: PageClient, monke
         raise RuntimeError("inner workings")
 
     app.testing = False
-    monkeypatch.setattr("portal.health.parts", fail)
+    monkeypatch.setattr("portal.monitoring.health.parts", fail)
     page = alice.get("/status", 500)
     assert "Something went wrong" in page.text
     assert "inner workings" not in page.html
@@ -172,7 +172,7 @@ def test_a_number_that_no_database_can_count_to_is_not_found(alice: PageClient, 
 
 
 def test_health_answers_without_a_database(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portal.db import database
+    from portal.core.db import database
     from tests.conftest import unbind
 
     def gone(**_: object) -> None:

@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from portal import users
+from portal.access import users
+from portal.core.encryption import Secret
 from portal.models import LoginSession
-from portal.sealing import Secret
 from tests.builders import ADMIN, NOW, PASSWORD
 from tests.fakes.pages import PageClient
 

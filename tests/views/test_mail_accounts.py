@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from portal.core.encryption import Secret
 from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome, Validity
-from portal.sealing import Secret
 from tests.builders import NOW, PASSWORD, make_account, make_config, make_destination, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from portal import jobs, notices
+from portal.core.severity import Tone
 from portal.models import (
     ClientSecret,
     Destination,
@@ -25,7 +25,8 @@ from portal.models import (
     UnknownAnswer,
     WebService,
 )
-from portal.tone import Tone
+from portal.monitoring import notices
+from portal.system import job_queue
 from tests.builders import (
     OPERATOR,
     VIEWER,
@@ -173,7 +174,7 @@ def test_every_page_opens_and_says_so_when_everything_is_broken(
         model.update(failing_since=long_ago, failure="No connection to x: Connection refused").execute()
     Destination.update(path="/proc/nowhere").execute()
     Heartbeat.update(at=long_ago).execute()
-    jobs.use_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    job_queue.use_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)))
     client = visit(name)
     for endpoint, path in rules(app, "GET"):
         if endpoint in PUBLIC or endpoint in ("runs.show", "tokens.new", "sign_ins.device", "tokens.certificate"):

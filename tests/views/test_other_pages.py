@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal import health, jobs, settings
 from portal.models import Destination, Event, Heartbeat, Role, User
+from portal.monitoring import health
+from portal.system import job_queue, settings
 from tests.builders import ADMIN, PASSWORD, make_account, make_destination, make_token
 from tests.fakes.pages import PageClient
 
@@ -90,7 +91,7 @@ def test_the_status_page_says_what_is_silent_and_what_to_do(charlie: PageClient)
 
 def test_health_is_told_without_a_login(db: None, visit: Callable[[None], PageClient]) -> None:
     client = visit(None).client
-    jobs._redis = None
+    job_queue._redis = None
     assert client.get("/healthz").text == "ok\n"
     response = client.get("/readyz")
     assert (response.status_code, response.text) == (503, "not ready: Clock, Redis\n")

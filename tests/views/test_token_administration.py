@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from portal import owner_links, token_configs, transfer
+from portal.core.encryption import Secret
 from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Event, Flow, ImportDraft, Token, TokenConfig, Validity
-from portal.sealing import Secret
+from portal.tokens import import_export, token_configs
+from portal.tokens.sign_in import owner_links
 from tests.builders import ADMIN, CLIENT_SECRET, fresh, make_config, make_token
 from tests.conftest import Queries
 from tests.fakes.pages import PageClient
@@ -265,7 +266,7 @@ def test_an_export_is_downloaded_without_secrets_unless_asked_for(alice: PageCli
 
 def test_an_import_shows_what_it_would_do_and_then_does_it_once(alice: PageClient) -> None:
     make_config("Help desk")
-    text = transfer.export(secrets=True)
+    text = import_export.export(secrets=True)
     TokenConfig.delete().execute()
     page = upload(alice, text)
     assert "Nothing has been changed yet" in page

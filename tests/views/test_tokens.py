@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from portal import providers
+from portal.core.encryption import Secret
 from portal.models import Token, TokenConfig
-from portal.sealing import Secret
 from tests.builders import (
     ADMIN,
     CLIENT_SECRET,

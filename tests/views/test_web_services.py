@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from portal import calling
 from portal.models import CallState, ServiceAuth, WebService, WebServiceCall
+from portal.web_services import calls
 from tests.builders import ACCESS_TOKEN, make_call, make_service, make_token
 from tests.fakes.pages import PageClient
 from tests.fakes.web_server import FakeWebServer
@@ -63,7 +63,7 @@ def test_a_call_by_hand_is_logged_without_the_token_and_sent_again(bob: PageClie
     page = bob.submit(f"/web-services/{row.id}/call", {"values": "a=1\nb=2"})
     assert "It is being called" in page.text
     call = WebServiceCall.get()
-    calling.call(call.id, lambda: datetime.now(UTC))
+    calls.call(call.id, lambda: datetime.now(UTC))
     page = bob.get(f"/web-services/calls/{call.id}")
     assert "by hand: Bob" in page.text
     assert "X-Key: …" in page.text
@@ -83,7 +83,7 @@ def test_an_answer_is_shown_as_text_and_nothing_else(charlie: PageClient, server
     server.answers = [(400, "<script>alert(1)</script>\x00\x1b[31m")]
     row = make_service(url=server.url)
     call = make_call(row)
-    calling.call(call.id, lambda: datetime.now(UTC))
+    calls.call(call.id, lambda: datetime.now(UTC))
     page = charlie.get(f"/web-services/calls/{call.id}")
     assert "<script>alert(1)</script>" in page.text
     assert "<script>alert" not in page.html

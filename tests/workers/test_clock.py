@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from portal import jobs
 from portal.models import DeviceSignIn, Heartbeat, MailAccount, Token
+from portal.system import job_queue
 from tests.builders import NOW, make_account, make_destination, make_token
 from workers import clock
 
@@ -30,8 +30,8 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return True
 
     for name in ("fetch_mail_account", "poll_device_sign_in"):
-        monkeypatch.setattr(jobs, name, take(name))
-    monkeypatch.setattr(jobs, "renew_tokens", share)
+        monkeypatch.setattr(job_queue, name, take(name))
+    monkeypatch.setattr(job_queue, "renew_tokens", share)
     return found
 
 

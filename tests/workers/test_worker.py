@@ -11,9 +11,10 @@ from redis import Redis
 from rq import Queue
 from rq.job import JobStatus
 
-from portal import embedded, jobs, startup
-from portal.config import Config, from_environment
+from portal.core.config import Config, from_environment
 from portal.models import Token
+from portal.runtime import embedded_redis, startup
+from portal.system import job_queue
 from tests.builders import ACCESS_TOKEN, NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from workers.worker import Forbidden, ListedJob, PortalWorker
@@ -25,12 +26,12 @@ pytestmark = pytest.mark.usefixtures("db")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     folder = tmp_path_factory.mktemp("v")
     config = replace(from_environment({"PORTAL_DATA": str(folder)}), redis_url=None)
-    process = subprocess.Popen(embedded.command(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(embedded_redis.command(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     connection = startup.redis(config)
     startup.wait_for_redis(connection)
-    jobs.use_redis(connection)
+    job_queue.use_redis(connection)
     yield connection
-    jobs._redis = None
+    job_queue._redis = None
     connection.close()
     process.terminate()
     process.wait(10)
@@ -44,7 +45,7 @@ def work(connection: Redis) -> PortalWorker:
 
 def enqueue(token: Token) -> bool:
     host = token.token_config.host
-    return jobs.renew_tokens(host, token.id % 4, 4)
+    return job_queue.renew_tokens(host, token.id % 4, 4)
 
 
 def values(connection: Redis) -> bytes:
@@ -84,14 +85,14 @@ def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
 
 
 def test_a_share_is_queued_once(valkey: Redis) -> None:
-    assert jobs.renew_tokens("login.test:443", 0, 4)
-    assert not jobs.renew_tokens("login.test:443", 0, 4)
-    assert jobs.renew_tokens("login.test:443", 1, 4)
-    assert jobs.renew_tokens("other.test", 0, 4)
+    assert job_queue.renew_tokens("login.test:443", 0, 4)
+    assert not job_queue.renew_tokens("login.test:443", 0, 4)
+    assert job_queue.renew_tokens("login.test:443", 1, 4)
+    assert job_queue.renew_tokens("other.test", 0, 4)
 
 
 @pytest.mark.parametrize(
-    "function", ["os.system", "subprocess.run", "portal.refreshing.forget", "workers.tokens.logger"]
+    "function", ["os.system", "subprocess.run", "portal.tokens.refresh.forget", "workers.tokens.logger"]
 )
 def test_whoever_writes_to_redis_still_runs_nothing_of_his_own(valkey: Redis, tmp_path: Path, function: str) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
@@ -113,17 +114,17 @@ def test_a_callback_named_in_redis_is_not_called(valkey: Redis, tmp_path: Path) 
 
 
 def test_a_crashed_job_does_not_keep_its_row_from_being_enqueued(valkey: Redis) -> None:
-    jobs.fetch_mail_account(7)
+    job_queue.fetch_mail_account(7)
     job = Queue("mail", connection=valkey, serializer="json").fetch_job("fetch-7")
     assert job is not None
     job.set_status(JobStatus.FAILED)
-    assert jobs.fetch_mail_account(7)
+    assert job_queue.fetch_mail_account(7)
 
 
 def test_a_redis_that_is_away_is_told_at_once(valkey: Redis, config: Config) -> None:
-    jobs.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
+    job_queue.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
     started = time.monotonic()
-    assert jobs.fetch_mail_account(1) is False
-    assert jobs.workers(NOW) is None
+    assert job_queue.fetch_mail_account(1) is False
+    assert job_queue.workers(NOW) is None
     assert time.monotonic() - started < 1
     assert Token.select().count() == 0

@@ -1,0 +1,170 @@
+"""Keys by which programs borrow tokens and send mail: made, shown once, checked at each use."""
+
+import hashlib
+import ipaddress
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from peewee import IntegrityError
+
+from portal.access import rate_limit
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, PortalError
+from portal.core.text import split_list
+from portal.models import ApiKey, ApiKeyConfig, TokenConfig, text_problems
+from portal.system import audit
+
+#: By which people, and programs that look for leaked secrets, know one.
+PREFIX = "mtp_"
+_HINT = 10
+#: Wrong keys from one address within fifteen minutes.
+_MOST_WRONG = 50
+_NAME_TAKEN = "An API key with this name exists."
+
+
+class NotAdmitted(PortalError):
+    """The key opens nothing: it is wrong, has ended, or comes from elsewhere."""
+
+
+class NotAllowed(PortalError):
+    """The key is good, but not for this."""
+
+
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns."""
+
+    name: str
+    configs: list[TokenConfig] = field(default_factory=list)
+    networks: str = ""
+    may_send: bool = False
+    may_watch: bool = False
+    ends_at: datetime | None = None
+    comment: str = ""
+
+
+def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
+    """Make a key and return it with its row: nobody can read it again. Invalid names each bad field."""
+    entered.networks = ", ".join(split_list(entered.networks))
+    check(entered, now)
+    key = Secret(PREFIX + secrets.token_urlsafe(32))
+    hint = key.reveal()[:_HINT]
+    try:
+        with transaction():
+            row = ApiKey.create(
+                name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
+                may_send=entered.may_send, may_watch=entered.may_watch, ends_at=entered.ends_at,
+                comment=entered.comment, created_at=now, created_by=actor[:100],
+            )  # fmt: skip
+            for config in entered.configs:
+                ApiKeyConfig.create(api_key=row, token_config=config)
+            audit.about(row, actor, "added", _scope(entered), now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+    return row, key
+
+
+def _scope(entered: Fields) -> str:
+    names = ", ".join(config.name for config in entered.configs)
+    parts = [f"for tokens of {names}" if names else "", "may send mail" if entered.may_send else "",
+             "may ask for health" if entered.may_watch else ""]  # fmt: skip
+    return "; ".join(part for part in parts if part)
+
+
+def delete(row: ApiKey, *, actor: str, now: datetime) -> None:
+    """From the next request on it opens nothing."""
+    with transaction():
+        audit.about(row, actor, "deleted", f"{row.hint}…", now)
+        row.delete_instance()
+
+
+def check(entered: Fields, now: datetime) -> None:
+    problems = text_problems(ApiKey, {"name": entered.name, "networks": entered.networks, "comment": entered.comment})
+    if not entered.name:
+        problems["name"] = "This field is required."
+    if not (entered.configs or entered.may_send or entered.may_watch):
+        problems["configs"] = "Choose a token configuration, or let it send mail or ask for health."
+    if entered.ends_at and entered.ends_at <= now:
+        problems["ends_at"] = "A moment that is still to come."
+    for one in split_list(entered.networks):
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            problems["networks"] = f"{one} is no network such as 10.1.0.0/16, nor an address."
+    if problems:
+        raise Invalid(problems)
+
+
+def admitted(key: str, address: str, *, now: datetime) -> ApiKey:
+    """The key's row. NotAdmitted when it opens nothing here and now; Throttled after too many wrong ones."""
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == hashed(key))
+    reason = _reason_against(row, address, now)
+    if row is not None and not reason:
+        return row
+    _note_refusal(row, address, reason, now)
+    raise NotAdmitted(reason)
+
+
+def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) -> None:
+    """Each is in the audit trail, until there are too many of one address: Throttled."""
+    guesses = [rate_limit.Subject(f"api key:{address}", _MOST_WRONG)]
+    rate_limit.stop_if_throttled(guesses, "API keys", now=now)
+    rate_limit.count(guesses, now=now)
+    name, row_id = (row.name, row.id) if row else ("", None)
+    audit.record(address[:100], "API-key:refused", ApiKey.kind, row_id, name, reason, now)
+
+
+def _reason_against(row: ApiKey | None, address: str, now: datetime) -> str:
+    if row is None:
+        return "There is no such API key."
+    if row.ends_at and row.ends_at <= now:
+        return "This API key has ended."
+    return "" if is_within(address, row.networks) else "This API key may not be used from here."
+
+
+def is_within(address: str, networks: str) -> bool:
+    """Whether an address is in one of these networks; empty: in any."""
+    wanted = split_list(networks)
+    try:
+        there = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return not wanted
+    # A dual-stack socket tells IPv4 addresses as ::ffff:10.1.2.3.
+    there = getattr(there, "ipv4_mapped", None) or there
+    return not wanted or any(there in ipaddress.ip_network(one) for one in wanted)
+
+
+def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now: datetime) -> None:
+    """NotAllowed unless the key is for this configuration. None: there is none of the name that was asked for."""
+    allowed = ApiKeyConfig.api_key == row.id
+    if config is not None and ApiKeyConfig.select().where(allowed, ApiKeyConfig.token_config == config.id).exists():
+        return
+    reason = "This API key is not for such a token, or there is none of that name."
+    _note_refusal(row, address, reason, now)
+    raise NotAllowed(reason)
+
+
+def handed_out(row: ApiKey) -> int:
+    """How many tokens went to it."""
+    return sum(hand_out.count for hand_out in row.hand_outs)
+
+
+def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
+    if not row.may_send:
+        _refuse(row, address, "This API key may not send mail.", now)
+
+
+def require_watching(row: ApiKey, address: str, *, now: datetime) -> None:
+    if not row.may_watch:
+        _refuse(row, address, "This API key may not ask for health.", now)
+
+
+def _refuse(row: ApiKey, address: str, reason: str, now: datetime) -> None:
+    _note_refusal(row, address, reason, now)
+    raise NotAllowed(reason)
+
+
+def hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

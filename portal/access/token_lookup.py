@@ -1,0 +1,67 @@
+"""An access token that is at hand: one look into the database, where nothing is to be renewed."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+
+from portal.access import api_keys
+from portal.core.db import database
+from portal.core.encryption import Place, Sealed, Secret, keys
+from portal.models import ApiKey, ApiKeyConfig, Token, TokenConfig, Validity
+
+#: What stands for the two in the query.
+_KEY, _NAME = "<key>", "<name>"
+_COLUMNS = (
+    ApiKey.id,
+    ApiKey.networks,
+    ApiKey.ends_at,
+    Token.id,
+    Token.owner,
+    Token.access_token,
+    Token.expires_at,
+)
+
+
+@dataclass(frozen=True)
+class Loan:
+    """``expires_at`` None: no end is known."""
+
+    key_id: int
+    token_id: int
+    owner: str | None
+    access_token: Secret
+    expires_at: datetime | None
+
+
+def at_hand(key: str, address: str, reference: str, min_life: timedelta, *, now: datetime) -> Loan | None:
+    """What this key borrows by this name, good for ``min_life``; None: it takes a closer look, which tells why."""
+    sql, places = _query(database.obj.param)
+    given = {_KEY: api_keys.hashed(key), _NAME: reference}
+    found = database.execute_sql(sql, [given.get(place, place) for place in places]).fetchall()
+    if len(found) != 1:
+        return None
+    key_id, networks, ends_at, token_id, owner, sealed, expires_at = found[0]
+    end, key_end = (Token.expires_at.python_value(moment) for moment in (expires_at, ends_at))  # type: ignore[no-untyped-call]
+    if (key_end and key_end <= now) or (end and end <= now + min_life) or not api_keys.is_within(address, networks):
+        return None
+    access_token = keys().open(Sealed(sealed), Place("token", token_id, "access_token"))
+    return Loan(key_id, token_id, owner, access_token, end)
+
+
+@cache
+def _query(mark: str) -> tuple[str, list[str]]:
+    """The query and its parameters, of which two are to be put in; made once, for that costs more than asking it.
+
+    ``mark``: how the database marks a parameter.
+    """
+    full_name = TokenConfig.name.concat("/").concat(Token.owner)
+    query = (
+        Token.select(*_COLUMNS)
+        .join(TokenConfig)
+        .join(ApiKeyConfig)
+        .join(ApiKey)
+        .where(ApiKey.key_hash == _KEY, (TokenConfig.name == _NAME) | (full_name == _NAME))
+        .where(Token.access_token.is_null(False), Token.obtained_at.is_null(False), Token.refused_at.is_null())
+        .where(TokenConfig.credentials_refused_at.is_null(), TokenConfig.validity == Validity.VALID)
+    )
+    return query.sql()

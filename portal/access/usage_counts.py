@@ -1,0 +1,138 @@
+"""Counting the access tokens that went to programs: each one is counted, first and unusual ones are in the audit trail.
+
+Counts are gathered for a second and then written: a commit for each would make the borrowers wait for the disk.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Lock, Timer
+
+from peewee import DatabaseError, IntegrityError
+
+from portal.core.db import connected, transaction
+from portal.core.errors import ConfigError
+from portal.models import ApiKey, HandOut, Token
+from portal.system import audit
+
+_GATHER_SECONDS = 1.0
+#: Who comes back after this is worth a line.
+_LONG_AGO = timedelta(days=30)
+
+logger = logging.getLogger(__name__)
+_lock = Lock()
+_timer: Timer | None = None
+_known: set["Borrowing"] = set()
+_gathered: "Counter[Borrowing]" = Counter()
+
+
+@dataclass(frozen=True)
+class Borrowing:
+    """One token, for one key (None: by the portal's own socket), from one place."""
+
+    key_id: int | None
+    token_id: int
+    borrower: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.key_id or 0}:{self.token_id}:{self.borrower}"[:150]
+
+
+def note(borrowing: Borrowing, *, now: datetime) -> None:
+    """Count one; the first of its kind is written at once, with a line in the audit trail."""
+    with _lock:
+        is_known = borrowing in _known
+        if is_known:
+            _gathered[borrowing] += 1
+            _write_soon()
+    if not is_known:
+        _begin(borrowing, now)
+
+
+def _write_soon() -> None:
+    if _timer is None or _timer.finished.is_set():
+        _write_later()
+
+
+def _write_later() -> None:
+    global _timer
+    _timer = Timer(_GATHER_SECONDS, _write_gathered)
+    _timer.daemon = True
+    _timer.start()
+
+
+def _begin(borrowing: Borrowing, now: datetime) -> None:
+    with transaction():
+        row = HandOut.get_or_none(HandOut.key == borrowing.key)
+        if row is None or now - row.last_at > _LONG_AGO:
+            about = "for the first time" if row is None else f"again, after {(now - row.last_at).days} days"
+            _audit(borrowing, about, now)
+        _write(borrowing, 1, now)
+    with _lock:
+        _known.add(borrowing)
+
+
+def _audit(borrowing: Borrowing, about: str, now: datetime) -> None:
+    key = ApiKey.get_or_none(ApiKey.id == borrowing.key_id)
+    token = Token.get_or_none(Token.id == borrowing.token_id)
+    if token is not None:
+        audit.about(token, f"{key.name if key else 'local user'} ({borrowing.borrower})", "handed-out", about, now)
+
+
+def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
+    row = {"api_key": borrowing.key_id, "token": borrowing.token_id, "borrower": borrowing.borrower}
+    HandOut.insert(**row, key=borrowing.key, count=count, first_at=now, last_at=now).on_conflict(
+        conflict_target=[HandOut.key], update={HandOut.count: HandOut.count + count, HandOut.last_at: now}
+    ).execute()
+    ApiKey.update(used_at=now, used_from=borrowing.borrower).where(ApiKey.id == borrowing.key_id).execute()
+
+
+def _write_gathered() -> None:
+    """In a thread of its own, whose last frame this is; what a database that is away does not take waits."""
+    try:
+        with connected():
+            flush(datetime.now(UTC))
+    except (DatabaseError, ConfigError):
+        logger.warning("Hand-outs were not counted yet", exc_info=True)
+        with _lock:
+            _write_later()
+
+
+def flush(now: datetime) -> None:
+    """Write what is gathered."""
+    with _lock:
+        counts = dict(_gathered)
+        _gathered.clear()
+        # Whoever comes from here on starts a timer of their own.
+        if _timer is not None:
+            _timer.finished.set()
+    try:
+        with transaction():
+            for borrowing, count in counts.items():
+                _write_if_there(borrowing, count, now)
+    except DatabaseError:
+        with _lock:
+            _gathered.update(counts)
+        raise
+
+
+def _write_if_there(borrowing: Borrowing, count: int, now: datetime) -> None:
+    """Not when key or token were deleted since: who has their ids next is nobody that we know."""
+    try:
+        with transaction():
+            _write(borrowing, count, now)
+    except IntegrityError:
+        with _lock:
+            _known.discard(borrowing)
+
+
+def forget() -> None:
+    """Know nobody: another database is in use."""
+    if _timer is not None:
+        _timer.cancel()
+        _timer.join()
+    with _lock:
+        _known.clear()
+        _gathered.clear()

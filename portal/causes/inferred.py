@@ -1,0 +1,31 @@
+"""What the course of a token's life says when the provider's answer does not."""
+
+from datetime import datetime, timedelta
+
+from portal import causes
+from portal.causes import Cause
+from portal.models import Token
+
+#: Causes that say no more than that it is over; any other knows better than a rule of thumb.
+_VAGUE = ("google-token-revoked", "refresh-token-refused", "unknown")
+_SEVEN_DAYS = (timedelta(days=6, hours=12), timedelta(days=7, hours=12))
+#: The life of one access token, with the tries behind it.
+_ONE_LIFE = (timedelta(minutes=40), timedelta(minutes=150))
+
+
+def refined(cause: Cause, token: Token) -> Cause:
+    """The cause of a refused token, or the one that its life suggests."""
+    if cause.name not in _VAGUE or token.signed_in_at is None or token.refused_at is None:
+        return cause
+    lived = _died_at(token) - token.signed_in_at
+    if token.token_config.template == "google" and _SEVEN_DAYS[0] <= lived <= _SEVEN_DAYS[1]:
+        return causes.named("google-testing-ended")
+    if token.obtained_at == token.signed_in_at and _ONE_LIFE[0] <= lived <= _ONE_LIFE[1]:
+        return causes.named("never-renewed")
+    return cause
+
+
+def _died_at(token: Token) -> datetime:
+    """The first refusal, where the facts still tell it."""
+    assert token.refused_at is not None
+    return min(token.refused_at, token.failing_since or token.refused_at)

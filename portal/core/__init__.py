@@ -1,0 +1,1 @@
+"""Used by every package, knows no row: process settings, database, errors, encryption, rules of state."""

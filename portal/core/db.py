@@ -1,0 +1,71 @@
+"""The database: SQLite in one file, or PostgreSQL; chosen by URL, bound once per process.
+
+Every transaction on SQLite takes the write lock at its start (IMMEDIATE): a transaction that reads first and writes
+later would otherwise fail with "database is locked" as soon as two processes write.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+from peewee import Database, DatabaseProxy, OperationalError, SqliteDatabase
+from playhouse.db_url import parse as parse_url
+from playhouse.pool import PooledPostgresqlDatabase
+
+from portal.core.errors import ConfigError, NotNow
+
+database = DatabaseProxy()
+
+_SQLITE_PRAGMAS = {
+    "journal_mode": "wal",
+    # FULL: a committed refresh token outlives a power cut. NORMAL would save half a millisecond and lose it.
+    "synchronous": "full",
+    "busy_timeout": 15000,
+    "foreign_keys": 1,
+}
+
+
+def open_database(url: str) -> Database:
+    """Bind ``database`` to the URL; connections are made later, by ``connected()``."""
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        opened: Database = SqliteDatabase(parse_url(url)["database"], lock_type="IMMEDIATE", pragmas=_SQLITE_PRAGMAS)
+    elif scheme in ("postgresql", "postgres"):
+        opened = PooledPostgresqlDatabase(
+            **parse_url(url, unquote_password=True, unquote_user=True),
+            max_connections=20,
+            stale_timeout=300,
+            prefer_psycopg3=True,
+            connect_timeout=5,
+        )
+    else:
+        raise ConfigError(f"DATABASE_URL: {scheme or 'no'} scheme; use sqlite:///path or postgresql://user@host/name")
+    database.initialize(opened)
+    return opened
+
+
+def connected() -> AbstractContextManager[Any]:
+    """A connection for the time of the block; NotNow, one clear line, when there is none to be had."""
+    return _Connection()
+
+
+class _Connection:
+    def __enter__(self) -> None:
+        try:
+            self._opened_here = database.connect(reuse_if_open=True)
+        except OperationalError as error:
+            raise NotNow(f"DATABASE_URL: the database cannot be opened: {str(error).strip()}") from error
+
+    def __exit__(self, *exc: object) -> None:
+        if self._opened_here and not database.is_closed():
+            database.close()
+
+
+def locked(query: Any) -> Any:
+    """The rows of a query, held until the end of the transaction; on SQLite the transaction holds everything."""
+    return query.for_update() if isinstance(database.obj, PooledPostgresqlDatabase) else query
+
+
+def transaction() -> AbstractContextManager[Any]:
+    """All or nothing. Never opened around a network call."""
+    return database.atomic()

@@ -1,0 +1,74 @@
+"""Column types: a moment that is always aware UTC, and a secret that is always sealed."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from peewee import DateTimeField, FieldAccessor, TextField
+
+from portal.core.encryption import Place, Sealed, Secret, keys
+
+
+class _Utc(DateTimeField):
+    """A moment, stored without zone as UTC. Refuses a naive datetime: it means an hour that nobody knows."""
+
+    def db_value(self, value: datetime | None) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError(f"{self.name}: a naive datetime")
+        return super().db_value(value.astimezone(UTC).replace(tzinfo=None))  # type: ignore[no-untyped-call]
+
+    def python_value(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().python_value(value)  # type: ignore[no-untyped-call]
+        return moment.replace(tzinfo=UTC) if moment else None
+
+
+class _SealedAccessor(FieldAccessor):
+    """Seals on assignment, opens on reading: the row in memory holds only the sealed form."""
+
+    def __get__(self, instance: Any, instance_type: Any = None) -> Any:
+        if instance is None:
+            return self.field
+        sealed = instance.__data__.get(self.name)
+        return None if sealed is None else keys().open(sealed, self._place(instance))
+
+    def __set__(self, instance: Any, value: Secret | Sealed | None) -> None:
+        if isinstance(value, Secret):
+            value = keys().seal(value, self._place(instance))
+        elif value is not None and not isinstance(value, Sealed):
+            raise TypeError(f"{self.name}: a secret is assigned as Secret, not as {type(value).__name__}")
+        super().__set__(instance, value)
+
+    def _place(self, instance: Any) -> Place:
+        if instance.id is None:
+            raise TypeError(f"{self.name}: save the row first, its id is part of the seal")
+        return Place(instance._meta.table_name, instance.id, self.field.column_name)
+
+
+class _SealedText(TextField):
+    """A secret at rest: AES-GCM, bound to table, row and column. NULL means that there is none."""
+
+    accessor_class = _SealedAccessor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(null=True, **kwargs)
+
+    def db_value(self, value: Any) -> str | None:
+        if value is not None and not isinstance(value, Sealed):
+            raise TypeError(f"{self.name}: only the sealed form is stored")
+        return None if value is None else str(value)
+
+    def python_value(self, value: Any) -> Sealed | None:
+        return None if value is None else Sealed(value)
+
+
+if TYPE_CHECKING:
+    # What a row of such a column gives: the field classes themselves cannot be told apart by ``null``.
+    @overload
+    def UtcField(*, null: Literal[True], index: bool = ...) -> DateTimeField[datetime | None]: ...
+    @overload
+    def UtcField(*, index: bool = ...) -> DateTimeField[datetime]: ...
+    def UtcField(**kwargs: Any) -> Any: ...  # noqa: N802
+    def SealedField() -> TextField[Secret | None]: ...  # noqa: N802
+else:
+    UtcField, SealedField = _Utc, _SealedText

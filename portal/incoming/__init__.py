@@ -1,0 +1,1 @@
+"""Incoming mail: mail accounts, the fetch, the ledger, quarantine, destinations."""

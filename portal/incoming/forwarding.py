@@ -1,0 +1,78 @@
+"""Fetched mail that goes on from here: through an outbound profile, or into a web service; each message once."""
+
+import base64
+from collections.abc import Callable
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any, BinaryIO
+
+from portal.core.errors import Refused
+from portal.models import Destination, Message
+from portal.outgoing import outbound_profiles, submit
+from portal.outgoing.envelope import Head
+from portal.outgoing.submit import Handover
+from portal.system import settings
+from portal.triggers import body_templates, triggers
+from portal.web_services import calls
+
+
+def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datetime) -> None:
+    """Take it on to be sent, as it is, with the fields of a redirection above (RFC 5322 section 3.6.6)."""
+    profile = row.outbound_profile
+    assert profile is not None
+    if _came_from_us(row, content):
+        raise Refused(f"It was sent on to {row.recipient} before, and came back: it goes round in circles.")
+    sender = outbound_profiles.own_address(profile)
+    on_top = {
+        "Resent-From": sender or row.recipient,
+        "Resent-To": row.recipient,
+        "Resent-Date": format_datetime(now),
+        "Resent-Message-ID": f"<{message.delivery_key}@{(sender or row.recipient).rpartition('@')[2]}>",
+    }
+    # A bounce of a bounce would come back here, and be sent on again.
+    answers_itself = _is_automatic(content)
+    handed = Handover(
+        content, "" if answers_itself else sender, [row.recipient], by=f"mail account {message.mail_account.name}",
+        key=message.delivery_key, profile=profile, on_top=tuple(on_top.items()),
+    )  # fmt: skip
+    submit.submit(handed, now=now)
+
+
+def _came_from_us(row: Destination, content: BinaryIO) -> bool:
+    """Whether this portal has sent it on to the same address: the address leads back to a mailbox that is fetched."""
+    head = Head.read(content)
+    ours = any(f"by {settings.host()} (Mail Token Portal)" in trace for trace in head.texts("Received"))
+    return ours and row.recipient.lower() in (address.lower() for address in head.addresses("Resent-To"))
+
+
+def _is_automatic(content: BinaryIO) -> bool:
+    """Whether nobody is to hear that it did not arrive (RFC 3834 section 2, RFC 3464)."""
+    head = Head.read(content)
+    is_reply = head.text("Auto-Submitted").lower() not in ("", "no")
+    return is_reply or head.text("Return-Path") == "<>" or head.text("Content-Type").startswith("multipart/report")
+
+
+def call_with(row: Destination, message: Message, content: BinaryIO, clock: Callable[[], datetime]) -> None:
+    """Call the web service with its body made of the message; without a template with the message itself."""
+    service = row.web_service
+    assert service is not None
+    content.seek(0)
+    raw = content.read()
+    body = raw
+    if service.body:
+        given = triggers.variables("destination", _facts(message, raw), message.seen_at)
+        body = body_templates.render(service.body, given).encode()
+    cause = f"message {message.message_id or message.uid} of {message.mail_account.name}"
+    # The same at every try, and another one for another service.
+    calls.deliver(service, body, cause, key=f"{message.delivery_key}-{service.id}", clock=clock)
+
+
+def _facts(message: Message, raw: bytes) -> dict[str, Any]:
+    return {
+        "account": message.mail_account.name,
+        "message_id": message.message_id or "",
+        "sender": message.sender,
+        "subject": message.subject,
+        "size": message.size,
+        "content": base64.b64encode(raw).decode(),
+    }

@@ -1,0 +1,248 @@
+"""The ledger of one mailbox: which of its messages were seen, delivered, removed."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from peewee import Expression, Field
+
+from portal.core import backoff
+from portal.core.db import database, transaction
+from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, tuples
+from portal.protocols.message_info import Description
+
+#: A statement takes only so many values.
+_SLICE = 500
+
+
+def mailbox_key(account: MailAccount, generation: str) -> str:
+    """Names a mailbox for ever: another host, login or folder is another mailbox, and so is a new UIDVALIDITY."""
+    # RFC 3501 section 5.1: INBOX is the same in any case.
+    is_inbox = account.type.is_pop3 or account.folder.upper() == "INBOX"
+    folder = "INBOX" if is_inbox else account.folder
+    where = "\0".join((account.host.lower().rstrip("."), account.login, folder))
+    return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{generation}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A message to deliver; ``is_new`` is False when an earlier run may have delivered it without saying so."""
+
+    row: Message
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """What is known of a message that is still on its server."""
+
+    id: int
+    state: MessageState
+    size: int
+    try_at: datetime | None
+
+
+class Ledger:
+    """The rows of one account in one mailbox."""
+
+    def __init__(self, account: MailAccount, mailbox: str) -> None:
+        self._account = account
+        self._mailbox = mailbox
+        self._here: Expression = (Message.mail_account == account.id) & (Message.mailbox == mailbox)
+        columns = Message.uid, Message.id, Message.state, Message.size, Message.try_at
+        there = Message.select(*columns).where(self._here, Message.removed_at.is_null())
+        self._noted = {uid: _Noted(*facts) for uid, *facts in tuples(there)}
+
+    def unlisted(self, uids: list[str]) -> list[Message]:
+        """Delivered and, as far as we know, on the server, which does not list them."""
+        listed = set(uids)
+        ids = [
+            noted.id
+            for uid, noted in self._noted.items()
+            if noted.state is MessageState.DELIVERED and uid not in listed
+        ]
+        return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
+
+    def note_gone(self, uids: list[str], now: datetime) -> None:
+        """Messages that are no longer on the server, whoever took them off: their uids may come to mean others."""
+        listed = set(uids)
+        _note([noted.id for uid, noted in self._noted.items() if uid not in listed], removed_at=now)
+        # What failed in a mailbox that this account does not fetch any more cannot be tried again.
+        elsewhere = (Message.mail_account == self._account.id) & (Message.mailbox != self._mailbox)
+        failed = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
+        Message.update(removed_at=now).where(elsewhere, failed).execute()
+
+    def still_too_large(self, uids: list[str], largest: int | None) -> list[Message]:
+        """Named as too large by an earlier run, and there still."""
+        ids = [
+            self._noted[uid].id
+            for uid in uids
+            if uid in self._noted
+            and self._noted[uid].state is MessageState.TOO_LARGE
+            and not _is_to_be_tried_again(self._noted[uid], largest, datetime.max.replace(tzinfo=UTC))
+        ]
+        return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
+
+    def waiting(self, uids: list[str], largest: int | None, now: datetime) -> list[str]:
+        """Those of ``uids`` to be delivered now; what failed before comes last, so that it blocks nothing.
+
+        ``largest``: bytes up to which a message is taken, None: any size.
+        """
+        new = [uid for uid in uids if uid not in self._noted or self._noted[uid].state is MessageState.SEEN]
+        again = [uid for uid in uids if uid in self._noted and _is_to_be_tried_again(self._noted[uid], largest, now)]
+        return new + again
+
+    def see(self, found: Mapping[str, Description], now: datetime) -> dict[str, Seen]:
+        """The row of each message; new ones are written in one transaction."""
+        with transaction():
+            noted = self._rows(list(found))
+            others = [row for row in noted if row.removed_at or self._is_another(row, found[row.uid])]
+            self.retire(others)
+            known = {row.uid: row for row in noted if row not in others}
+            for uid, row in known.items():
+                _describe(row, found[uid])
+            new = {uid: self._new(uid, about, now) for uid, about in found.items() if uid not in known}
+            self._insert(list(new.values()))
+        rows = known | new
+        return {uid: Seen(rows[uid], is_new=uid in new) for uid in found}
+
+    def _is_another(self, row: Message, about: Description) -> bool:
+        """Whether a UIDL means another message by now. (IMAP never uses a UID again, whatever bytes it renders.)"""
+        return self._mailbox.endswith(";pop3") and None not in (row.digest, about.digest) and row.digest != about.digest
+
+    def _rows(self, uids: list[str]) -> list[Message]:
+        return list(Message.select().where(self._here, Message.uid.in_(uids)))
+
+    def _new(self, uid: str, about: Description, now: datetime) -> Message:
+        row = Message(
+            mail_account=self._account.id,
+            mailbox=self._mailbox,
+            uid=uid,
+            delivery_key=secrets.token_hex(12),
+            seen_at=now,
+        )
+        _set(row, about)
+        return row
+
+    def _insert(self, rows: list[Message]) -> None:
+        """Each row knows its id afterwards.
+
+        One statement that is made once: to make it anew for each of thousands costs as much as all the rest.
+        """
+        if not rows:
+            return
+        statement, _ = Message.insert_many([[None] * len(_NEW)], fields=_NEW).sql()
+        first = rows[0].__data__
+        # Alike in all rows, and not stored as they are.
+        alike = {column.name: column.db_value(first[column.name]) for column in (Message.seen_at, Message.state)}
+        names = [column.name for column in _NEW]
+        values = [[alike.get(name, row.__data__[name]) for name in names] for row in rows]
+        database.cursor().executemany(statement, values)
+        written = Message.select(Message.uid, Message.id).where(self._here, Message.uid.in_([row.uid for row in rows]))
+        ids = dict(tuples(written))
+        for row in rows:
+            row.id = ids[row.uid]
+            row._dirty.clear()
+
+    def retire(self, rows: list[Message]) -> None:
+        """POP3 servers use a UIDL again once its message has gone: what comes under it now is another message."""
+        for row in rows:
+            self._noted.pop(row.uid, None)
+            gone_at = row.removed_at or row.delivered_at
+            Message.update(uid=f"{row.uid[:80]}#{row.id}", removed_at=gone_at).where(Message.id == row.id).execute()
+
+    def twins(self, rows: Iterable[Message], listed: set[str]) -> dict[int, Message]:
+        """By row, an earlier delivery of the very same bytes whose place on the server is no more.
+
+        After a new UIDVALIDITY, a restored backup or a re-upload it is the same message; two that lie side by side in
+        one mailbox are two.
+        """
+        by_digest = {row.digest: row for row in rows}
+        same = (Message.mail_account == self._account.id) & Message.digest.in_(list(by_digest))
+        place = self._mailbox.rpartition(";")[0]
+        found = {}
+        for other in Message.select().where(same, Message.state == MessageState.DELIVERED):
+            is_gone = other.mailbox != self._mailbox or other.uid not in listed
+            if is_gone and other.mailbox.startswith(f"{place};"):
+                found[other.digest] = other
+        return {row.id: found[row.digest] for row in rows if row.digest in found and found[row.digest].id != row.id}
+
+    def left_over(self, uids: list[str]) -> list[Message]:
+        """Delivered, and not yet treated on the server as the account says: a run was cut off before it could."""
+        untreated = Message.removed_at.is_null()
+        if self._account.after_fetch is AfterFetch.SEEN:
+            untreated &= Message.marked_at.is_null()
+        delivered = Message.select().where(self._here, Message.state == MessageState.DELIVERED, untreated)
+        there = set(uids)
+        return [row for row in delivered if row.uid in there]
+
+
+#: What a new row has; the other columns are NULL.
+_NEW: list[Field] = [
+    Message.mail_account, Message.mailbox, Message.uid, Message.delivery_key, Message.seen_at, Message.state,
+    Message.tries, Message.size, Message.digest, Message.message_id, Message.sender, Message.subject,
+]  # fmt: skip
+
+
+def _set(row: Message, about: Description) -> None:
+    row.size, row.digest, row.message_id = about.size, about.digest, about.message_id
+    row.sender, row.subject = about.sender, about.subject
+
+
+def _describe(row: Message, about: Description) -> None:
+    _set(row, about)
+    row.save()
+
+
+def _is_to_be_tried_again(noted: _Noted, largest: int | None, now: datetime) -> bool:
+    if noted.state is MessageState.TOO_LARGE:
+        return largest is None or noted.size <= largest
+    return noted.state is MessageState.FAILED and (noted.try_at is None or noted.try_at <= now)
+
+
+def delivered(rows: list[Message], destination: Destination | None, run: Run, now: datetime) -> None:
+    """Written after the destination has them for good, and before the server is told to remove them."""
+    _note(
+        [row.id for row in rows],
+        state=MessageState.DELIVERED,
+        delivered_at=now,
+        destination=destination,
+        run=run,
+        failure=None,
+        try_at=None,
+    )
+
+
+def failed(row: Message, reason: str, run: Run, now: datetime) -> None:
+    """Into quarantine; tried again by itself, ever less often."""
+    row.tries += 1
+    row.state, row.failure, row.try_at = MessageState.FAILED, reason, backoff.retry_at(now, row.tries)
+    row.run = run
+    row.save()
+
+
+def too_large(row: Message) -> None:
+    """It is not fetched again unless the limit is raised."""
+    row.state = MessageState.TOO_LARGE
+    row.save()
+
+
+def announced(row: Message, destination: Destination, run: Run, now: datetime) -> None:
+    """The headers of a message that is too large were delivered in its place."""
+    row.delivered_at, row.destination, row.run = now, destination, run
+    row.save()
+
+
+def removed(rows: list[Message], now: datetime) -> None:
+    _note([row.id for row in rows], removed_at=now)
+
+
+def marked(rows: list[Message], now: datetime) -> None:
+    _note([row.id for row in rows], marked_at=now)
+
+
+def _note(ids: list[int], **facts: object) -> None:
+    for start in range(0, len(ids), _SLICE):
+        Message.update(**facts).where(Message.id.in_(ids[start : start + _SLICE])).execute()

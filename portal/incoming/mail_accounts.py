@@ -1,0 +1,271 @@
+"""Mailboxes to fetch from: add, change, ask for a fetch."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from peewee import IntegrityError
+
+from portal import providers
+from portal.core import backoff, token_state, work_state
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid
+from portal.incoming import mailbox_connection
+from portal.models import (
+    HOST,
+    AccountType,
+    AfterFetch,
+    Destination,
+    LargeMessages,
+    MailAccount,
+    Run,
+    RunOutcome,
+    Token,
+    Validity,
+    text_problems,
+)
+from portal.protocols import imap, tls_options
+from portal.protocols.sasl import Credential
+from portal.system import audit, job_queue, settings
+from portal.tokens import access_tokens, token_facts
+
+_NAME_TAKEN = "A mail account with this name exists."
+
+
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns. ``token`` None: signs in by password.
+
+    An empty ``host`` becomes the one of the token's provider, port 0 the usual one of the type.
+    """
+
+    name: str
+    type: AccountType
+    host: str
+    port: int
+    login: str
+    token: Token | None
+    destination: Destination
+    folder: str = "INBOX"
+    dispatch_by_address: bool = False
+    after_fetch: AfterFetch = AfterFetch.KEEP
+    move_to: str = ""
+    large_messages: LargeMessages = LargeMessages.KEEP
+    move_large_to: str = ""
+    ca: str = ""
+    fingerprint: str = ""
+    trusted: bool = False
+    fetch_interval: int | None = None
+    fetch_times: str = ""
+    push: bool = False
+    validity: Validity = Validity.VALID
+    comment: str = ""
+
+
+#: Who gets to see the password; with another of them it is asked for again.
+_SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
+
+
+def complete(entered: Fields) -> None:
+    """Fill in what was left to the presets, and bring the rest to the form in which it is stored."""
+    if not entered.host and entered.token:
+        entered.host = providers.of(entered.token.token_config.template).host_for(pop3=entered.type.is_pop3)
+    entered.port = entered.port or mailbox_connection.DEFAULT_PORTS[entered.type]
+    entered.fingerprint = tls_options.plain_fingerprint(entered.fingerprint)
+    entered.ca = tls_options.only_certificates(entered.ca)
+    with suppress(ValueError):
+        entered.fetch_times = backoff.times_text(entered.fetch_times) or entered.fetch_times
+
+
+def _columns(entered: Fields) -> dict[str, object]:
+    return {field.name: getattr(entered, field.name) for field in fields(entered)}
+
+
+def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
+    """Create an account; its first fetch is due at once. Invalid names each bad field."""
+    complete(entered)
+    check(entered, has_password=bool(password))
+    _check_password(password)
+    try:
+        with transaction():
+            account = MailAccount.create(created_at=now, changed_at=now, look_at=now, **_columns(entered))
+            account.password = password
+            account.save()
+            audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+    return account
+
+
+def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
+    """Change an account and fetch it at once. ``password`` None keeps the one there is; a token takes its place."""
+    if entered.type is not account.type and entered.port == mailbox_connection.DEFAULT_PORTS[account.type]:
+        entered.port = 0
+    complete(entered)
+    check(entered, has_password=bool(password or stored_password(account, entered)))
+    _check_password(password)
+    changed = [name for name, value in _columns(entered).items() if getattr(account, name) != value]
+    for name in changed:
+        setattr(account, name, getattr(entered, name))
+    if password or entered.token:
+        account.password = None if entered.token else password
+    account.changed_at, account.look_at = now, now
+    try:
+        with transaction():
+            account.overwrite()
+            audit.about(account, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Delete the account with its ledger and log. Its token, its mail on the server and what was delivered stay."""
+    with transaction():
+        audit.about(account, actor, "deleted", f"{account.login} at {account.host}", now)
+        account.delete_instance()
+
+
+def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Make the account due, its pauses starting over; a worker takes it at once, or the clock if Redis is away."""
+    with transaction():
+        MailAccount.update(look_at=now, tries=0).where(MailAccount.id == account.id).execute()
+        audit.about(account, actor, "fetch-requested", "", now)
+    job_queue.fetch_mail_account(account.id)
+
+
+def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Fetch it no more until somebody resumes it; a run under way comes to its safe end."""
+    _set_validity(account, Validity.VALID, Validity.INVALID_TEMPORARILY, "paused", actor, now)
+
+
+def resume(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Fetch it at once, and go on with it."""
+    _set_validity(account, Validity.INVALID_TEMPORARILY, Validity.VALID, "resumed", actor, now)
+    job_queue.fetch_mail_account(account.id)
+
+
+def _set_validity(
+    account: MailAccount, before: Validity, validity: Validity, act: str, actor: str, now: datetime
+) -> None:
+    """What an admin has set to invalid stays so: Invalid."""
+    if account.validity is not before:
+        raise Invalid({"validity": f"{account.name} is {account.validity.value}; it cannot be {act}."})
+    with transaction():
+        account.validity, account.look_at, account.tries = validity, now, 0
+        account.overwrite()
+        audit.about(account, actor, act, "", now)
+
+
+def cancel(run: Run, *, actor: str, now: datetime) -> bool:
+    """Let a run come to its safe end; the account is fetched again when it is due next. False: it has ended already."""
+    with transaction():
+        going = (Run.id == run.id) & (Run.outcome == RunOutcome.RUNNING) & Run.cancelled_by.is_null()
+        asked = bool(Run.update(cancelled_by=actor).where(going).execute())
+        if asked:
+            audit.about(run.mail_account, actor, "run-cancelled", f"run {run.id}", now)
+    return asked
+
+
+def going(account: MailAccount) -> Run | None:
+    """The run that is under way."""
+    run: Run | None = Run.get_or_none(Run.mail_account == account.id, Run.outcome == RunOutcome.RUNNING)
+    return run
+
+
+def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Callable[[], datetime]) -> list[str]:
+    """The folders that the server has for this account as it is entered. OutsideError with the reason."""
+    complete(entered)
+    check(entered, has_password=bool(password))
+    if entered.type.is_pop3:
+        raise Invalid({"folder": "POP3 has no folders."})
+    account = MailAccount(**_columns(entered))
+    if entered.token is None:
+        return imap.folders(mailbox_connection.server(account), Credential(entered.login, password=password))
+    token = access_tokens.usable_access_token(
+        entered.token.id, min_life=mailbox_connection.TOKEN_MIN_LIFE, actor=actor, clock=clock
+    )
+    return imap.folders(mailbox_connection.server(account), Credential(entered.login, token=token.access_token))
+
+
+def stored_password(account: MailAccount, entered: Fields) -> Secret | None:
+    """The account's own, where it may be used with what was entered: never shown is also never sent elsewhere."""
+    if any(getattr(account, name) != getattr(entered, name) for name in _SIGNS_IN_AT):
+        return None
+    return account.password
+
+
+def _check_password(password: Secret | None) -> None:
+    if password and not password.reveal().isprintable():
+        raise Invalid({"password": "It has a line break or a control character in it."})
+
+
+def check(entered: Fields, *, has_password: bool) -> None:
+    problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
+    if entered.host and not re.fullmatch(HOST, entered.host):
+        problems["host"] = "A host name alone, for example outlook.office365.com."
+    problems |= text_problems(MailAccount, {**_columns(entered), "ca": ""})
+    if not 0 < entered.port < 65536:
+        problems["port"] = "A port from 1 to 65535."
+    if entered.token is None and not has_password:
+        problems["password"] = "A password, or choose a token. (For another server it is asked for again.)"
+    problems |= (
+        _protocol_problems(entered) | tls_options.problems(entered.ca, entered.fingerprint) | _time_problems(entered)
+    )
+    if problems:
+        raise Invalid(problems)
+
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _protocol_problems(entered: Fields) -> dict[str, str]:
+    """What the chosen type cannot do, or must not."""
+    problems = {}
+    if entered.type.is_in_the_clear and entered.host not in _LOOPBACK:
+        problems["type"] = (
+            f"{entered.type.value} sends {'the token' if entered.token else 'the password'} in the clear; "
+            f"choose {entered.type.value}S or {entered.type.value}TLS. (In the clear is for this machine itself alone.)"
+        )
+    if entered.type.is_pop3 and entered.after_fetch in (AfterFetch.SEEN, AfterFetch.MOVE):
+        problems["after_fetch"] = "POP3 has neither marks nor folders: keep or delete."
+    if entered.after_fetch is AfterFetch.MOVE and entered.move_to.casefold() in ("", entered.folder.casefold()):
+        problems["move_to"] = "Another folder than the one that is fetched."
+    if entered.type.is_pop3 and entered.large_messages is LargeMessages.MOVE:
+        problems["large_messages"] = "POP3 has no folders: leave them, or deliver their headers."
+    moves_large = entered.large_messages is LargeMessages.MOVE
+    if moves_large and entered.move_large_to.casefold() in ("", entered.folder.casefold()):
+        problems["move_large_to"] = "Another folder than the one that is fetched."
+    if entered.type.is_pop3 and entered.push:
+        problems["push"] = "POP3 tells nothing by itself; choose an IMAP type, or do without."
+    return problems
+
+
+def _time_problems(entered: Fields) -> dict[str, str]:
+    problems = {}
+    if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
+        problems["fetch_interval"] = "From 5 seconds to a day (86400); empty: as in the settings."
+    try:
+        if entered.fetch_times and not backoff.times_text(entered.fetch_times):
+            raise ValueError
+    except ValueError:
+        problems["fetch_times"] = "Times of day separated by commas, such as 06:00, 18:30."
+    return problems
+
+
+def state(account: MailAccount, now: datetime) -> token_state.State:
+    """The account's state at this moment, its token's included."""
+    token = account.token
+    facts = work_state.AccountFacts(
+        valid=account.is_valid,
+        paused=account.validity is Validity.INVALID_TEMPORARILY,
+        token=token_state.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
+        fetched_at=account.fetched_at,
+        failing_since=account.failing_since,
+        failure=account.failure,
+        look_at=account.look_at,
+        running=account.leased_until is not None and account.leased_until > now,
+    )
+    return work_state.mail_account(facts)

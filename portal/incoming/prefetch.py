@@ -1,0 +1,163 @@
+"""Messages on their way in: batch after batch from a mailbox, the next one fetched while the last one is delivered."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from io import BytesIO
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from portal.core.errors import Refused
+from portal.incoming.mailbox_connection import Mailbox
+from portal.protocols import message_info
+from portal.protocols.imap import WHOLE_UP_TO_BYTES
+from portal.protocols.message_info import Description
+
+#: A batch holds so many messages, or so many bytes; a larger message is one by itself.
+BATCH, BATCH_BYTES = 200, 2 * 1024 * 1024
+#: Sizes are asked for so many at a time: command lines stay short (RFC 7162 section 4: 8,192 octets).
+_SIZES = 500
+#: An empty answer is not believed: what it stands for would be deleted.
+NOTHING = "The server announces it and gives nothing."
+#: While a batch is waited for, the account is held on to this often.
+_PULSE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``largest``: bytes up to which a message is taken, None: any size. ``headers``: of larger ones those are."""
+
+    largest: int | None
+    headers: bool
+
+    def exclude(self, size: int) -> bool:
+        return self.largest is not None and size > self.largest
+
+
+@dataclass
+class Arrival:
+    """A message of the server. ``content`` None: it was not fetched, because it is too large, or ``refused`` says why.
+
+    What is too large and has a content has its header block there.
+    """
+
+    uid: str
+    about: Description
+    content: BinaryIO | None = None
+    refused: Refused | None = None
+    is_too_large: bool = False
+
+
+def batches(mailbox: Mailbox, uids: list[str], limits: Limits) -> Iterator[list[Arrival]]:
+    """All of ``uids`` in their order; what has gone in the meantime is missing."""
+    for start in range(0, len(uids), _SIZES):
+        some = uids[start : start + _SIZES]
+        sizes = mailbox.sizes(some)
+        for batch in _parted({uid: sizes[uid] for uid in some if uid in sizes}, limits):
+            yield _fetched(mailbox, batch, limits)
+
+
+def _parted(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:
+    batch: dict[str, int] = {}
+    for uid, size in sizes.items():
+        alone = size > WHOLE_UP_TO_BYTES or limits.exclude(size)
+        if batch and (alone or len(batch) == BATCH or sum(batch.values()) + size > BATCH_BYTES):
+            yield batch
+            batch = {}
+        if alone:
+            yield {uid: size}
+        else:
+            batch[uid] = size
+    if batch:
+        yield batch
+
+
+def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[Arrival]:
+    ((uid, size), *more) = sizes.items()
+    if not more and limits.exclude(size):
+        return [_too_large(mailbox, uid, size, limits)]
+    if not more and size > WHOLE_UP_TO_BYTES:
+        return _large(mailbox, uid, size)
+    found = mailbox.fetch(sizes)
+    return [_small(uid, sizes[uid], found[uid]) for uid in sizes if uid in found]
+
+
+def _small(uid: str, size: int, found: bytes | Refused) -> Arrival:
+    if not isinstance(found, Refused) and size and not found:
+        found = Refused(NOTHING)
+    if isinstance(found, Refused):
+        return Arrival(uid, Description(size), refused=found)
+    content = BytesIO(found)
+    return Arrival(uid, message_info.describe(content), content)
+
+
+def _large(mailbox: Mailbox, uid: str, size: int) -> list[Arrival]:
+    """Straight to the disk; memory holds a part of it at a time."""
+    with ExitStack() as opened:
+        content = cast(BinaryIO, opened.enter_context(TemporaryFile()))
+        try:
+            if not mailbox.download(uid, size, content):
+                return []
+            if not content.tell():
+                raise Refused(NOTHING)
+        except Refused as error:
+            return [Arrival(uid, Description(size), refused=error)]
+        opened.pop_all()
+        return [Arrival(uid, message_info.describe(content), content)]
+
+
+def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> Arrival:
+    content = BytesIO()
+    with suppress(Refused):
+        if limits.headers and mailbox.header(uid, content):
+            # Of the header alone: what it is as a whole is not known.
+            about = replace(message_info.describe(content), size=size, digest=None)
+            return Arrival(uid, about, content, is_too_large=True)
+    return Arrival(uid, Description(size), is_too_large=True)
+
+
+class Ahead:
+    """Fetches one batch ahead, in a thread of its own; between ``take`` and ``ask`` the mailbox is the caller's."""
+
+    def __init__(self, mailbox: Mailbox, found: Iterator[list[Arrival]]) -> None:
+        self._mailbox = mailbox
+        self._batches = found
+        self._thread = ThreadPoolExecutor(1)
+        self._next: Future[list[Arrival] | None] | None = None
+
+    def __enter__(self) -> Self:
+        self.ask()
+        return self
+
+    def ask(self) -> None:
+        self._next = self._thread.submit(next, self._batches, None)
+
+    def take(self, pulse: Callable[[], None]) -> list[Arrival] | None:
+        """The batch that was asked for, None after the last one; ``pulse`` is called now and then while it comes."""
+        assert self._next is not None
+        while not wait([self._next], _PULSE_SECONDS).done:
+            pulse()
+        taken, self._next = self._next.result(), None
+        return taken
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Leave no thread behind, and no file open, whatever happened."""
+        if self._next is not None:
+            self._mailbox.break_off()
+            # What went wrong there is of no interest any more; what came is let go of.
+            if self._next.exception() is None:
+                with closing(self._next.result() or []):
+                    pass
+        self._thread.shutdown()
+
+
+@contextmanager
+def closing(batch: list[Arrival]) -> Iterator[None]:
+    """Let go of what is on the disk in the end; what is in memory goes by itself."""
+    with ExitStack() as opened:
+        for arrival in batch:
+            if arrival.content is not None and not isinstance(arrival.content, BytesIO):
+                opened.enter_context(arrival.content)
+        yield

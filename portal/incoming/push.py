@@ -1,0 +1,217 @@
+"""Push: one process listens to the mailboxes of many accounts (IMAP IDLE, RFC 2177) and has them fetched at once.
+
+Fetching by the interval goes on beside it: what a server forgets to tell is late, never lost.
+"""
+
+import logging
+import selectors
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from portal.core import backoff
+from portal.core.db import connected
+from portal.core.errors import NotFound, OutsideError
+from portal.incoming import mailbox_connection
+from portal.models import MailAccount, Token, Validity
+from portal.protocols import imap
+from portal.system import audit, job_queue
+from portal.tokens import access_tokens
+
+#: RFC 2177: a server may hang up after 30 minutes of IDLE.
+IDLE_LIFE = timedelta(minutes=25)
+#: A token is changed for a fresh one so long before its end.
+_TOKEN_MARGIN = timedelta(minutes=2)
+#: A mailbox that was signed in again is not to wait for longer.
+_LONGEST_PAUSE = timedelta(minutes=10)
+#: How often the accounts are read again.
+_LOOK_EVERY = timedelta(seconds=5)
+#: Connections that are being made at once: a server that hangs holds up no other's.
+_OPENING, _RENEWING = 16, 4
+#: When there is no better token to be had.
+_SOON = timedelta(minutes=1)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Ear:
+    """What is listened to for one account; ``open`` None: not now."""
+
+    changed_at: datetime
+    open: "imap.Listening | None" = None
+    closing: ExitStack = field(default_factory=ExitStack)
+    #: Opening or renewing, in a thread.
+    under_way: "Future[None] | None" = None
+    #: When it is opened, renewed or tried again.
+    act_at: datetime | None = None
+    #: The token's end. None: a password, or no end known.
+    good_until: datetime | None = None
+    tries: int = 0
+    #: Something came that has not been asked to be fetched yet.
+    has_news: bool = False
+
+
+class Push:
+    """Listens until it is closed; ``step`` does what is due and waits for news for at most a moment."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._ears: dict[int, _Ear] = {}
+        self._selector = selectors.DefaultSelector()
+        self._opening = ThreadPoolExecutor(_OPENING)
+        # Of their own: mailboxes that cannot be opened are not to make the others deaf.
+        self._renewing = ThreadPoolExecutor(_RENEWING)
+        self._looked_at: datetime | None = None
+        MailAccount.update(listening_since=None).where(MailAccount.listening_since.is_null(False)).execute()
+
+    @property
+    def listening(self) -> int:
+        """To how many mailboxes."""
+        return sum(ear.open is not None and ear.under_way is None for ear in self._ears.values())
+
+    def step(self, seconds: float = 0.5) -> None:
+        now = self._clock()
+        if self._looked_at is None or now - self._looked_at >= _LOOK_EVERY:
+            self._look(now)
+        for account_id, ear in list(self._ears.items()):
+            self._care(account_id, ear, now)
+        for key, _ in self._selector.select(seconds):
+            self._hear(key.data, self._ears[key.data])
+        self._pass_on(self._clock())
+
+    def _look(self, now: datetime) -> None:
+        """Which accounts are to be listened to; one that was changed is begun anew."""
+        self._looked_at = now
+        rows = MailAccount.select(MailAccount.id, MailAccount.changed_at)
+        wanted = {row.id: row for row in rows.where(MailAccount.push, MailAccount.validity == Validity.VALID)}
+        for account_id, ear in list(self._ears.items()):
+            row = wanted.get(account_id)
+            if (row is None or row.changed_at != ear.changed_at) and ear.under_way is None:
+                self._forget(account_id, ear)
+        for row in wanted.values():
+            self._ears.setdefault(row.id, _Ear(row.changed_at, act_at=now))
+
+    def _forget(self, account_id: int, ear: _Ear) -> None:
+        self._close(ear)
+        del self._ears[account_id]
+        MailAccount.update(listening_since=None, push_failure=None).where(MailAccount.id == account_id).execute()
+
+    def _care(self, account_id: int, ear: _Ear, now: datetime) -> None:
+        if ear.under_way is not None:
+            if ear.under_way.done():
+                self._settle(account_id, ear, now)
+        elif ear.act_at is not None and ear.act_at <= now:
+            if ear.open is not None:
+                self._selector.unregister(ear.open)
+            if ear.open and self._lasts(ear, now):
+                ear.under_way = self._renewing.submit(self._renew, ear)
+            else:
+                ear.under_way = self._opening.submit(self._open, account_id, ear)
+
+    @staticmethod
+    def _lasts(ear: _Ear, now: datetime) -> bool:
+        return ear.good_until is None or ear.good_until > now + _TOKEN_MARGIN
+
+    def _open(self, account_id: int, ear: _Ear) -> None:
+        """In a thread: sign in, with a fresh token, and begin to listen."""
+        ear.closing.close()
+        ear.open = None
+        with connected():
+            account = MailAccount.get_or_none(MailAccount.id == account_id)
+            if account is None:
+                raise NotFound("There is no such mail account any more.")
+            token = _token(account, self._clock)
+            at, credential = mailbox_connection.server(account), mailbox_connection.credential(account, token)
+            ear.good_until = token.expires_at if token else None
+        ear.open = ear.closing.enter_context(imap.listening(at, credential, account.folder))
+        # What came while nobody listened was told to nobody.
+        ear.has_news = True
+
+    def _renew(self, ear: _Ear) -> None:
+        """In a thread: before the server takes us for dead."""
+        assert ear.open is not None
+        ear.open.renew()
+        # What came between the end of one IDLE and the begin of the next may not be told again.
+        ear.has_news = True
+
+    def _settle(self, account_id: int, ear: _Ear, now: datetime) -> None:
+        """Note how opening or renewing went."""
+        assert ear.under_way is not None
+        error, ear.under_way = ear.under_way.exception(), None
+        if error is None:
+            assert ear.open is not None
+            self._selector.register(ear.open, selectors.EVENT_READ, account_id)
+            ear.tries, ear.act_at = 0, self._next_act(ear, now)
+            listens = MailAccount.listening_since.is_null()
+            MailAccount.update(listening_since=now, push_failure=None).where(
+                MailAccount.id == account_id, listens
+            ).execute()
+        elif isinstance(error, OutsideError | NotFound):
+            self._fail(account_id, ear, str(error), now, getattr(error, "retry_after", None))
+        else:
+            logger.error("Listening to account %s failed inside", account_id, exc_info=error)
+            self._fail(account_id, ear, "The portal failed inside; its log has the details.", now)
+
+    @staticmethod
+    def _next_act(ear: _Ear, now: datetime) -> datetime:
+        renewal = now + IDLE_LIFE
+        if ear.good_until is None:
+            return renewal
+        # A token that is near its end already is the best there is now.
+        return max(min(renewal, ear.good_until - _TOKEN_MARGIN), now + _SOON)
+
+    def _fail(self, account_id: int, ear: _Ear, why: str, now: datetime, asked: int | None = None) -> None:
+        logger.warning("Account %s is not listened to: %s", account_id, why)
+        self._close(ear)
+        ear.tries += 1
+        ear.act_at = max(
+            min(backoff.retry_at(now, ear.tries), now + _LONGEST_PAUSE), now + timedelta(seconds=asked or 0)
+        )
+        MailAccount.update(listening_since=None, push_failure=why).where(MailAccount.id == account_id).execute()
+
+    def _close(self, ear: _Ear) -> None:
+        if ear.open is not None:
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(ear.open)
+            ear.open.drop()
+        ear.closing.close()
+        ear.open = None
+
+    def _hear(self, account_id: int, ear: _Ear) -> None:
+        assert ear.open is not None
+        try:
+            ear.has_news |= ear.open.news()
+        except OutsideError as error:
+            self._fail(account_id, ear, str(error), self._clock())
+
+    def _pass_on(self, now: datetime) -> None:
+        """Have them fetched; not while a run that may have looked before goes on, nor in the pause after a failure."""
+        ids = [account_id for account_id, ear in self._ears.items() if ear.has_news and ear.under_way is None]
+        if not ids:
+            return
+        resting = MailAccount.failing_since.is_null(False) & (MailAccount.look_at > now)
+        busy = {row.id for row in MailAccount.select(MailAccount.id).where(MailAccount.is_held(now) | resting)}
+        for account_id in set(ids) - busy:
+            self._ears[account_id].has_news = False
+            MailAccount.update(look_at=now).where(MailAccount.id == account_id).execute()
+            job_queue.fetch_mail_account(account_id)
+
+    def close(self) -> None:
+        """Without waiting for servers: another may begin to listen at once."""
+        for pool in (self._opening, self._renewing):
+            pool.shutdown(wait=False, cancel_futures=True)
+        for ear in self._ears.values():
+            self._close(ear)
+        self._selector.close()
+        MailAccount.update(listening_since=None).where(MailAccount.id.in_(list(self._ears))).execute()
+
+
+def _token(account: MailAccount, clock: Callable[[], datetime]) -> Token | None:
+    if account.token is None:
+        return None
+    return access_tokens.usable_access_token(
+        account.token.id, min_life=2 * _TOKEN_MARGIN, actor=audit.WORKER, clock=clock
+    )

@@ -1,0 +1,170 @@
+"""What ends soon: secrets, certificates, refresh tokens. Told before the fact."""
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from portal import causes, providers
+from portal.core import token_state
+from portal.models import (
+    ClientAuth,
+    ClientSecret,
+    Flow,
+    MailAccount,
+    OutboundProfile,
+    Row,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+)
+from portal.monitoring.detection.outage import Outage
+from portal.monitoring.detection.tokens import facts_of
+from portal.system import settings
+from portal.tokens import certificates
+
+#: Of the seven days that a sign-in of an app in Testing has, the warning comes for the last two.
+_TESTING_WARNING = timedelta(days=2)
+
+
+def soon(now: datetime) -> list[Outage]:
+    """What ends within the time that the settings give a warning."""
+    limit, idle_limit = now + settings.secret_warning(), now + settings.token_warning()
+    # One that is rejected already is an outage of its own.
+    secrets = [
+        one for one in _secrets(limit, now)
+        if not (isinstance(one.about, TokenConfig) and one.about.credentials_refused_at)
+    ]  # fmt: skip
+    return [
+        *secrets, *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
+        *_private_cas(limit),
+    ]  # fmt: skip
+
+
+def coming(limit: datetime, now: datetime) -> list[Outage]:
+    """What ends up to that moment, the next first; refresh tokens that only end if unused when that is near."""
+    idle_limit = now + settings.token_warning()
+    found = [*_secrets(limit, now), *_certificates(limit, now), *_refresh_tokens(limit, idle_limit, now)]
+    return sorted([*found, *_private_cas(limit)], key=lambda one: one.since or now)
+
+
+def _secrets(limit: datetime, now: datetime) -> list[Outage]:
+    """Only where no other secret lasts longer. A missed day is no missed warning."""
+    lasting = ClientSecret.select(ClientSecret.token_config).where(
+        ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > limit)
+    )
+    ending = (
+        ClientSecret.select(ClientSecret, TokenConfig)
+        .join(TokenConfig)
+        .where(
+            ClientSecret.ends_at <= limit,
+            ClientSecret.refused_at.is_null(),
+            TokenConfig.validity == Validity.VALID,
+            TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT,
+            TokenConfig.id.not_in(lasting),
+        )
+        .order_by(TokenConfig.name, ClientSecret.ends_at)
+    )
+    last = {row.token_config.id: row for row in ending}
+    ends = [(row.token_config, row.ends_at) for row in last.values()]
+    return [_of_config("client-secret", "client secret", config, at, now) for config, at in ends if at]
+
+
+def _certificates(limit: datetime, now: datetime) -> list[Outage]:
+    proving = TokenConfig.select().where(
+        TokenConfig.client_auth == ClientAuth.PRIVATE_KEY_JWT,
+        TokenConfig.certificate.is_null(False),
+        TokenConfig.validity == Validity.VALID,
+    )
+    ends = [(config, certificates.ends_at(config)) for config in proving.order_by(TokenConfig.name)]
+    return [_of_config("client-certificate", "certificate", config, at, now) for config, at in ends if at <= limit]
+
+
+def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: datetime) -> Outage:
+    ended = at <= now
+    return Outage(
+        f"{what} of {config.id}",
+        f"The {what} of “{config.name}” {'ended' if ended else 'ends'} on {at:%Y-%m-%d}.",
+        causes.named(f"{cause}-{'ended' if ended else 'ends-soon'}"),
+        at,
+        about=config,
+        facts={"client_id": config.client_id},
+    )
+
+
+def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> list[Outage]:
+    alive = Token.refused_at.is_null() & Token.refresh_token.is_null(False) & Token.signed_in_at.is_null(False)
+    here = (TokenConfig.validity == Validity.VALID) & (TokenConfig.flow == Flow.AUTHORIZATION_CODE)
+    unasked = TokenConfig.credentials_refused_at.is_null()
+    # The database leaves out nearly all of them: there may be tens of thousands.
+    idle = Token.refresh_token_used_at <= idle_limit - _shortest_idle_life()
+    near = (Token.refresh_token_expires_at <= limit) | TokenConfig.in_testing | idle
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).where(alive, here, unasked, near).order_by(Token.id)
+    endings = [(token, *ending) for token in tokens if (ending := _ending(token, limit, idle_limit, now))]
+    return [
+        Outage(
+            f"end of token {token.id}",
+            f"The sign-in of “{token.name}” {word} on {at:%Y-%m-%d}.",
+            causes.named(cause),
+            at,
+            about=token.token_config,
+            facts=facts_of(token),
+            announced=token.token_config.notify_expired_refresh_token,
+        )
+        for token, cause, word, at in endings
+    ]
+
+
+def _shortest_idle_life() -> timedelta:
+    """Of all providers that end what nobody uses."""
+    lives = [template.refresh_token_idle_life for template in providers.offered()]
+    return min((life for life in lives if life), default=timedelta(days=36500))
+
+
+def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) -> tuple[str, str, datetime] | None:
+    """Cause, words and moment of an end that is near; None: none is."""
+    named = token.refresh_token_expires_at
+    # Who gives a new one with each renewal gives a new end with it; before the first one nobody knows.
+    if named and now < named <= limit and not token.rotates and token.obtained_at != token.signed_in_at:
+        return "refresh-token-ends-soon", "ends", named
+    if token.token_config.in_testing and token.signed_in_at:
+        at = token.signed_in_at + token_state.TESTING_LIFE
+        return ("google-testing", "likely ends", at) if at <= _testing_limit(limit, now) else None
+    idle, used = providers.of(token.token_config.template).refresh_token_idle_life, token.refresh_token_used_at
+    if named or not (idle and used) or used + idle > idle_limit:
+        return None
+    if used + idle <= now:
+        return "refresh-token-likely-dead", "likely ended", used + idle
+    return "refresh-token-ends-soon", "likely ends", used + idle
+
+
+def _testing_limit(limit: datetime, now: datetime) -> datetime:
+    """Seven days are all that there is: a warning a week ahead would never end."""
+    return now + _TESTING_WARNING if limit <= now + token_state.TESTING_LIFE else limit
+
+
+def _private_cas(limit: datetime) -> list[Outage]:
+    found = []
+    for model in (MailAccount, OutboundProfile, WebService):
+        for row in model.select(model.id, model.name, model.ca).where(model.ca != "", model.validity == Validity.VALID):
+            at = _last_end(row.ca)
+            if at and at <= limit:
+                found.append(_of_ca(row, at))
+    return found
+
+
+def _last_end(pem: str) -> datetime | None:
+    """Of the certificate that lasts longest: its successor may stand beside it. None: one that this library refuses.
+
+    What was entered was read by OpenSSL, which is less strict.
+    """
+    try:
+        return max(one.not_valid_after_utc for one in x509.load_pem_x509_certificates(pem.encode()))
+    except (ValueError, x509.InvalidVersion):
+        return None
+
+
+def _of_ca(row: Row, at: datetime) -> Outage:
+    name = getattr(row, "name", "")
+    text = f"A certificate that “{name}” trusts ends on {at:%Y-%m-%d}."
+    return Outage(f"CA of {row.kind} {row.id}", text, causes.named("private-ca-ends-soon"), at, about=row)

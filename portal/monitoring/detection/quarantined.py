@@ -1,0 +1,39 @@
+"""Messages in quarantine, an outage for each account."""
+
+from datetime import datetime
+
+from peewee import fn
+
+from portal import causes
+from portal.causes import Where
+from portal.models import MailAccount, Message, MessageState, Notice, Validity, tuples
+from portal.monitoring.detection.outage import Outage
+from portal.system import settings
+
+
+def in_quarantine(now: datetime) -> list[Outage]:
+    """Those that wait for longer than trouble that passes by itself; the latest failure speaks for all of them."""
+    there = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
+    fetched = MailAccount.select(MailAccount.id).where(MailAccount.validity == Validity.VALID)
+    waiting = there & (Message.seen_at < now - settings.notice_after()) & Message.mail_account.in_(fetched)
+    counts = fn.COUNT(Message.id), fn.MIN(Message.seen_at), fn.MAX(Message.failure)
+    lines = tuples(Message.select(Message.mail_account, *counts).where(waiting).group_by(Message.mail_account))
+    accounts = {row.id: row for row in MailAccount.select().where(MailAccount.id.in_([line[0] for line in lines]))}
+    return [_outage(accounts[account_id], count, since, words or "") for account_id, count, since, words in lines]
+
+
+def _outage(account: MailAccount, count: int, since: datetime, words: str) -> Outage:
+    known = causes.recognise(words, Where.DESTINATION)
+    why = "" if known.name == "unknown" else f" {known.title}."
+    text = f"{count} message{'' if count == 1 else 's'} of “{account.name}” could not be delivered.{why}"
+    cause = causes.named("messages-in-quarantine")
+    return Outage(f"quarantine {account.id}", text, cause, since, words, account, facts={"mailbox": account.login})
+
+
+def untold() -> list[Outage]:
+    """Notices that could not be mailed: seen here, where else?"""
+    row = Notice.select().where(Notice.closed_at.is_null(), Notice.telling_failure.is_null(False)).first()
+    if row is None:
+        return []
+    text, cause = "Notices cannot be mailed.", causes.named("notices-untold")
+    return [Outage("untold", text, cause, None, row.telling_failure or "", announced=False)]

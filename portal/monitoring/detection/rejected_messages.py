@@ -1,0 +1,35 @@
+"""Outbound profiles whose server works and refuses every message: each sender hears of one, nobody of all."""
+
+from datetime import datetime, timedelta
+
+from peewee import fn
+
+from portal import causes
+from portal.causes import Where
+from portal.models import OutboundMessage, OutboundProfile, OutboundState, Validity, tuples
+from portal.monitoring.detection.outage import Outage, within
+
+#: So many in a row, within a day, are no mistyped addresses.
+_SEVERAL, _LATELY = 3, timedelta(days=1)
+
+
+def of_profiles(now: datetime) -> list[Outage]:
+    """Those that have taken nothing since the first of several refusals."""
+    failed = (OutboundMessage.state == OutboundState.FAILED) & OutboundMessage.bounce_of.is_null()
+    lately = failed & (OutboundMessage.settled_at >= now - _LATELY)
+    facts = fn.COUNT(OutboundMessage.id), fn.MIN(OutboundMessage.settled_at), fn.MAX(OutboundMessage.answer)
+    counted = OutboundMessage.select(OutboundMessage.profile, *facts).where(lately).group_by(OutboundMessage.profile)
+    found = {profile: (since, words) for profile, count, since, words in tuples(counted) if count >= _SEVERAL}
+    wanted = (OutboundProfile.validity == Validity.VALID) & OutboundProfile.failing_since.is_null()
+    profiles = OutboundProfile.select().where(OutboundProfile.id.in_(list(found)), wanted) if found else []
+    return [_outage(row, *found[row.id]) for row in profiles if row.sent_at is None or row.sent_at < found[row.id][0]]
+
+
+def _outage(row: OutboundProfile, since: datetime, words: str | None) -> Outage:
+    cause = causes.recognise(words or "", Where.SMTP, by_password=row.token is None)
+    text = f"“{row.name}” sends nothing, every message is refused: {within(cause.title)}."
+    facts = {"mailbox": row.login, "host": row.host}
+    return Outage(
+        f"refusals of {row.id}", text, cause, since, words or "", row, [f"outbound profile {row.name}"], facts,
+        where=Where.SMTP,
+    )  # fmt: skip

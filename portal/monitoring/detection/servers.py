@@ -1,0 +1,223 @@
+"""Mail accounts, outbound profiles and web services that fail by themselves, by server or destination at fault."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from peewee import fn
+
+from portal import causes
+from portal.causes import Cause, Fault, Where
+from portal.core.errors import Side
+from portal.core.severity import Tone
+from portal.models import (
+    CallState,
+    Destination,
+    DestinationType,
+    MailAccount,
+    OutboundProfile,
+    Row,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+    WebServiceCall,
+    tuples,
+)
+from portal.monitoring.detection.outage import Outage, within
+from portal.system import settings
+
+#: At least this long, however short the interval.
+_LATE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """Something that fails, as rows of three kinds say it alike."""
+
+    row: Row
+    name: str
+    what: str
+    host: str
+    where: Where
+    since: datetime
+    #: When it last failed. None: an older version did not write it down.
+    failed_at: datetime | None
+    words: str
+    side: Side
+    next_try: datetime | None
+    token_id: int | None
+    login: str
+    destination: Destination | None = None
+    #: Addresses decide where its mail goes.
+    by_address: bool = False
+
+
+def of_servers(resting: set[int], now: datetime) -> list[Outage]:
+    """``resting``: tokens that open nothing; what depends on one of them is among what stands still there."""
+    found: dict[str, Outage] = {}
+    patience, off = settings.notice_after(), _switched_off_tokens()
+    for one in [*_accounts(), *_profiles(), *_services()]:
+        at_rest = one.side is not Side.DESTINATION and one.token_id in resting
+        if one.side is Side.PROVIDER or at_rest or one.token_id in off:
+            continue
+        cause = _cause(one)
+        # A try must have failed after that time: what is not asked may be well again.
+        if not _is_certain(one, cause) and (one.failed_at or now) - one.since < patience:
+            continue
+        outage = _outage(one, cause)
+        first = found.setdefault(outage.key, outage)
+        _join(first, outage, one)
+    return _without_services_behind(list(found.values()))
+
+
+def _join(first: Outage, other: Outage, one: "_Failing") -> None:
+    """One more in an outage: the worst of them gives it its cause."""
+    first.standing_still.append(one.what)
+    first.since = min(first.since or one.since, one.since)
+    if other.tone is Tone.BROKEN and first.tone is not Tone.BROKEN:
+        first.cause, first.text, first.words = other.cause, other.text, other.words
+
+
+def _without_services_behind(outages: list[Outage]) -> list[Outage]:
+    """A web service that fails a destination is told with the destination, not once more."""
+    behind = {
+        one.about.web_service.id for one in outages if isinstance(one.about, Destination) and one.about.web_service
+    }
+    return [one for one in outages if not (isinstance(one.about, WebService) and one.about.id in behind)]
+
+
+def _switched_off_tokens() -> set[int]:
+    """Those of configurations that somebody has set to invalid: what waits for them waits on purpose."""
+    query = Token.select(Token.id).join(TokenConfig).where(TokenConfig.validity != Validity.VALID)
+    return {token_id for (token_id,) in tuples(query)}
+
+
+def _cause(one: _Failing) -> Cause:
+    if one.side is not Side.DESTINATION or one.destination is None:
+        return causes.recognise(one.words, one.where, by_password=one.token_id is None)
+    by_http = one.destination.type is DestinationType.WEB_SERVICE
+    return causes.recognise(one.words, Where.HTTP if by_http else Where.DESTINATION)
+
+
+def _is_certain(one: _Failing, cause: Cause) -> bool:
+    """A mail server's refusal may be a disturbance, as its silence is: both must last. A full disk is a full disk."""
+    return one.side is Side.DESTINATION and not cause.temporary and cause.name != causes.UNKNOWN
+
+
+def _outage(one: _Failing, cause: Cause) -> Outage:
+    """By destination, by server, or of this one alone."""
+    row, where, title = one.row, one.where, within(cause.title)
+    facts = {"mailbox": one.login, "host": one.host}
+    # Where addresses decide, nobody knows which of the destinations it was.
+    if one.destination is not None and one.side is Side.DESTINATION and not one.by_address:
+        row, where = one.destination, Where.DESTINATION
+        key, text = f"destination {row.id}", f"“{one.destination.name}” takes no mail: {title}."
+        facts["path"] = one.destination.path
+    elif cause.fault in (Fault.NETWORK, Fault.PROVIDER) and cause.name != causes.UNKNOWN:
+        key, text = f"server {one.host}", f"{one.host}: {title}."
+    else:
+        key, text = f"{row.kind} {row.id}", f"{one.name}: {title}."
+    return Outage(key, text, cause, one.since, one.words, row, facts=facts, next_try=one.next_try, where=where)
+
+
+def _accounts() -> list[_Failing]:
+    rows = MailAccount.select(MailAccount, Destination).join(Destination)
+    failing = rows.where(MailAccount.validity == Validity.VALID, MailAccount.failing_since.is_null(False))
+    return [
+        _Failing(
+            row, f"“{row.name}” is not fetched", row.name, row.host, Where.POP3 if row.type.is_pop3 else Where.IMAP,
+            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _token_id(row), row.login, row.destination, row.dispatch_by_address,
+        )
+        for row in failing.order_by(MailAccount.name)
+    ]  # fmt: skip
+
+
+def _profiles() -> list[_Failing]:
+    failing = OutboundProfile.select().where(
+        OutboundProfile.validity == Validity.VALID, OutboundProfile.failing_since.is_null(False)
+    )
+    return [
+        _Failing(
+            row, f"“{row.name}” does not send", f"outbound profile {row.name}", row.host, Where.SMTP,
+            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _token_id(row), row.login,
+        )
+        for row in failing.order_by(OutboundProfile.name)
+    ]  # fmt: skip
+
+
+def _services() -> list[_Failing]:
+    """Those of which more than one try has failed: a single odd body is no outage."""
+    failing = WebService.select().where(WebService.validity == Validity.VALID, WebService.failing_since.is_null(False))
+    tries = _failed_tries()
+    return [
+        _Failing(
+            row, f"“{row.name}” is not called", f"web service {row.name}", urlsplit(row.url).hostname or row.url,
+            Where.HTTP, _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, None,
+            _token_id(row), row.login,
+        )
+        for row in failing.order_by(WebService.name)
+        if tries.get(row.id, 0) > 1
+    ]  # fmt: skip
+
+
+def _failed_tries() -> dict[int, int]:
+    """By service, since it fails."""
+    since = WebServiceCall.ended_at.is_null() | (WebServiceCall.ended_at >= WebService.failing_since)
+    calls = WebServiceCall.select(WebServiceCall.web_service, fn.SUM(WebServiceCall.tries)).join(WebService)
+    counted = calls.where(since, WebServiceCall.state != CallState.DONE).group_by(WebServiceCall.web_service)
+    return {service_id: int(tries) for service_id, tries in tuples(counted)}
+
+
+def _token_id(row: MailAccount | OutboundProfile | WebService) -> int | None:
+    """Without reading the token."""
+    found: int | None = row.__data__["token"]
+    return found
+
+
+def _since(row: MailAccount | OutboundProfile | WebService) -> datetime:
+    assert row.failing_since is not None
+    return row.failing_since
+
+
+def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Outage]:
+    """Mailboxes that nobody has fetched for several of their intervals, and nothing says why."""
+    usual, times = settings.fetch_interval(), settings.not_fetched_times()
+    late = [row for row in _fetchable(now - _LATE) if _token_id(row) not in resting and row.name not in covered]
+    late = [row for row in late if _is_late(row, usual, times, now)]
+    if not late:
+        return []
+    text = f"“{late[0].name}” was" if len(late) == 1 else f"{len(late)} mailboxes were"
+    return [
+        Outage(
+            "not fetched",
+            f"{text} not fetched for {times} times the interval.",
+            causes.named("not-fetched"),
+            min(row.fetched_at or row.created_at for row in late),
+            about=late[0] if len(late) == 1 else None,
+            standing_still=[row.name for row in late],
+        )
+    ]
+
+
+def _fetchable(before: datetime) -> list[MailAccount]:
+    """Valid accounts that sign in by password or with a token in use, and that nobody has fetched since then."""
+    rows = MailAccount.select(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
+    in_use = (TokenConfig.validity == Validity.VALID) & Token.obtained_at.is_null(False)
+    ready = (MailAccount.validity == Validity.VALID) & (MailAccount.token.is_null() | in_use)
+    unfetched = MailAccount.fetched_at.is_null() | (MailAccount.fetched_at < before)
+    return list(rows.where(ready, unfetched, MailAccount.changed_at < before).order_by(MailAccount.name))
+
+
+def _is_late(row: MailAccount, usual: timedelta, times: int, now: datetime) -> bool:
+    """Overdue by several intervals, and not woken just now by whatever held it up; or held up by its token."""
+    if row.failing_since is not None and row.failing_side is Side.PROVIDER:
+        return now - row.failing_since > _LATE
+    if row.look_at is None or now - row.look_at <= _LATE:
+        return False
+    own = row.fetch_interval
+    interval = timedelta(seconds=own) if own else usual
+    since = max(moment for moment in (row.fetched_at, row.changed_at) if moment)
+    return bool(row.fetch_times) or now - since > times * interval

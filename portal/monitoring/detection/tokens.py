@@ -1,0 +1,216 @@
+"""Tokens that do not work, each at the level of its cause: client, provider, or the token itself."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from portal import causes
+from portal.causes import Cause, Fault, Where, inferred
+from portal.core import token_state
+from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
+from portal.monitoring.detection.outage import Outage, within
+from portal.system import settings
+from portal.tokens import token_facts
+
+
+@dataclass
+class TokensOut:
+    """``resting``: the ids of tokens that open nothing; who depends on one has nothing to say of its own.
+
+    ``left_over``: tokens that have ended, and nothing says why.
+    """
+
+    outages: list[Outage] = field(default_factory=list)
+    resting: set[int] = field(default_factory=set)
+    left_over: list[Token] = field(default_factory=list)
+
+
+def of_tokens(now: datetime) -> TokensOut:
+    """A client that the provider rejects is one outage, however many tokens it has; so is a host that fails."""
+    found: dict[str, Outage] = {}
+    suspects, patience = _suspects(now), settings.notice_after()
+    out = TokensOut()
+    dependants = _dependants() if suspects else {}
+    for token in suspects:
+        outage = _outage(token, now)
+        if outage is None:
+            out.left_over += [token] if _has_ended(token, now) else []
+            continue
+        if _stops_its_dependants(token, now):
+            out.resting.add(token.id)
+        first = found.setdefault(outage.key, outage)
+        if token.id in out.resting:
+            first.standing_still += dependants.get(token.id, [])
+        first.since = min(first.since or now, outage.since or now)
+        first.seen_at = max((one.seen_at for one in (first, outage) if one.seen_at), default=None)
+        first.announced |= outage.announced
+    # Trouble that passes by itself is worth nobody's look before a try has failed after it has lasted.
+    out.outages = [one for one in found.values() if not one.may_pass or _has_lasted(one, patience, now)]
+    return out
+
+
+def _has_lasted(outage: Outage, patience: timedelta, now: datetime) -> bool:
+    return outage.since is None or (outage.seen_at or now) - outage.since >= patience
+
+
+def _has_ended(token: Token, now: datetime) -> bool:
+    return token.expires_at is not None and token.expires_at <= now
+
+
+def _stops_its_dependants(token: Token, now: datetime) -> bool:
+    """While the access token in hand lives, whoever uses it has something to say of its own."""
+    refused = token.refused_at or token.token_config.credentials_refused_at
+    return bool(refused) or token.obtained_at is None or _has_ended(token, now)
+
+
+def _outage(token: Token, now: datetime) -> Outage | None:
+    """The first that holds."""
+    config, has_ended = token.token_config, _has_ended(token, now)
+    refresh = token_state.refresh_token(token_facts.of(token, timedelta()), now)
+    tells = config.notify_expired_refresh_token or (config.notify_expired_token and has_ended)
+    name = token.name
+    if config.credentials_refused_at:
+        return _of_config(config, tells)
+    if token.refused_at:
+        cause = inferred.refined(_cause(token), token)
+        return _of_token(token, f"The refresh token for “{name}” was refused.", cause, token.refused_at, tells)
+    if token.failing_since:
+        return _of_trouble(token)
+    if refresh.name == "expired":
+        cause, since = causes.named("refresh-token-expired"), token.refresh_token_expires_at
+        return _of_token(token, f"The refresh token for “{name}” has expired.", cause, since, tells)
+    if refresh.name == "none given" and has_ended:
+        text = f"The token for “{name}” has expired and there is no refresh token."
+        return _of_token(token, text, causes.named("refresh-token-missing"), token.expires_at, tells)
+    return None
+
+
+def _of_config(config: TokenConfig, tells: bool) -> Outage:
+    answer = config.credentials_answer or ""
+    what = "requests" if token_state.is_about_the_request(answer) else "client ID or secret"
+    return Outage(
+        f"configuration {config.id}",
+        f"The provider rejects the {what} of “{config.name}”.",
+        causes.recognise(answer, Where.PROVIDER),
+        config.credentials_refused_at,
+        answer,
+        config,
+        facts={"client_id": config.client_id, "host": config.host},
+        where=Where.PROVIDER,
+        announced=tells,
+    )
+
+
+def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tells: bool) -> Outage:
+    words = token.failure or "" if token.refused_at else ""
+    return Outage(
+        f"token {token.id}", text, cause, since, words, token.token_config, facts=facts_of(token),
+        where=Where.PROVIDER, announced=tells,
+    )  # fmt: skip
+
+
+def _of_trouble(token: Token) -> Outage:
+    """The provider's, and so that of all its tokens; or this one's, when its answer is odd or still to be confirmed."""
+    config, cause = token.token_config, _cause(token)
+    key, text, about = f"host {config.host}", f"{config.host} does not answer.", None
+    if token.doubted_at:
+        cause = causes.named("refusal-unconfirmed")
+        key, text, about = f"token {token.id} doubted", f"“{token.name}” was refused once.", config
+    elif cause.fault not in (Fault.NETWORK, Fault.PROVIDER) or cause.name == causes.UNKNOWN:
+        key, text, about = f"renewals of {config.id}", f"“{config.name}” is not renewed: {within(cause.title)}.", config
+    return Outage(
+        key, text, cause, token.failing_since, token.failure or "", about, facts=facts_of(token),
+        next_try=token.look_at, where=Where.PROVIDER, may_pass=True, seen_at=token.failed_at,
+    )  # fmt: skip
+
+
+def _cause(token: Token) -> Cause:
+    return causes.recognise(token.failure or "", Where.PROVIDER)
+
+
+def facts_of(token: Token) -> dict[str, str]:
+    """What fills the places in a remedy."""
+    config = token.token_config
+    return {
+        "mailbox": token.owner or "the mailbox",
+        "owner": token.owner or "",
+        "client_id": config.client_id,
+        "host": config.host,
+    }
+
+
+def never_requested() -> list[Outage]:
+    """Tokens that something waits for and that nobody has signed in: seen on Home, told to nobody."""
+    rows = Token.select(Token, TokenConfig).join(TokenConfig)
+    waiting = list(rows.where(
+        _is_needed(), Token.obtained_at.is_null(), Token.failing_since.is_null(),
+        TokenConfig.validity == Validity.VALID, TokenConfig.credentials_refused_at.is_null(),
+    ).order_by(TokenConfig.name))  # fmt: skip
+    dependants, cause = _dependants() if waiting else {}, causes.named("token-never-requested")
+    return [
+        Outage(
+            f"token {token.id} never requested", f"“{token.name}” waits for its first sign-in.", cause, None,
+            about=token.token_config, standing_still=dependants[token.id], facts=facts_of(token), announced=False,
+        )
+        for token in waiting
+    ]  # fmt: skip
+
+
+def not_renewed(left_over: list[Token], now: datetime) -> list[Outage]:
+    """Tokens that the portal could have renewed, and did not: at once where the switch Expired token says so."""
+    patience = now - settings.notice_after()
+    told = [one for one in left_over if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
+    if not told:
+        return []
+    dependants = _dependants()
+    names = f"The token for “{told[0].name}” has" if len(told) == 1 else f"{len(told)} tokens have"
+    return [
+        Outage(
+            "not renewed",
+            f"{names} expired.",
+            causes.named("token-not-renewed"),
+            min(token.expires_at or now for token in told),
+            about=told[0].token_config if len(told) == 1 else None,
+            standing_still=[name for token in told for name in dependants.get(token.id, [])],
+        )
+    ]
+
+
+def _suspects(now: datetime) -> list[Token]:
+    """Signed-in tokens of valid configurations with anything that may be worth a word, in one query."""
+    ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
+    refused = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False)
+    trouble = refused | ended | Token.failing_since.is_null(False)
+    return list(
+        Token.select(Token, TokenConfig)
+        .join(TokenConfig)
+        .where(_is_in_use(), TokenConfig.validity == Validity.VALID, trouble)
+        .order_by(TokenConfig.name, Token.id)
+    )
+
+
+def _is_in_use() -> Any:
+    """For a query: somebody has signed in, or nobody needs to."""
+    return Token.signed_in_at.is_null(False) | (TokenConfig.flow == Flow.CLIENT_CREDENTIALS)
+
+
+def _is_needed() -> Any:
+    """For a query: something that is valid signs in with the token."""
+    needed = [model.select(model.token).where(model.validity == Validity.VALID) for model, _ in _KINDS]
+    return Token.id.in_(needed[0]) | Token.id.in_(needed[1]) | Token.id.in_(needed[2])
+
+
+_KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, ""), (OutboundProfile, "outbound profile "),
+                                       (WebService, "web service "))  # fmt: skip
+
+
+def _dependants() -> dict[int, list[str]]:
+    """What stands still with each token: mail accounts by their names, the others with what they are."""
+    names: dict[int, list[str]] = {}
+    for model, kind in _KINDS:
+        valid = model.select(model.name, model.token).where(
+            model.validity == Validity.VALID, model.token.is_null(False)
+        )
+        for name, token_id in tuples(valid.order_by(model.name)):
+            names.setdefault(token_id, []).append(f"{kind}{name}")
+    return names

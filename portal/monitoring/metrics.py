@@ -1,0 +1,141 @@
+"""Numbers for Prometheus: counts and ages, and no name of a mailbox, a person or a configuration."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from peewee import fn
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from portal.core.severity import Tone
+from portal.core.version import VERSION
+from portal.models import (
+    Heartbeat,
+    MailAccount,
+    Message,
+    MessageState,
+    Notice,
+    OutboundMessage,
+    OutboundState,
+    Tally,
+    Token,
+    TokenConfig,
+    Validity,
+    tuples,
+)
+from portal.monitoring import dashboard, health
+from portal.monitoring.detection import machine
+from portal.system import disks, job_queue
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: What a tally is called here, and what it counts.
+_COUNTED = {
+    "refresh": ("portal_token_refreshes", "Renewals of tokens"),
+    "fetch": ("portal_fetches", "Fetches of mail accounts"),
+    "message": ("portal_messages", "Messages fetched"),
+    "send": ("portal_sent", "Messages handed to an outbound server for the last time"),
+    "call": ("portal_web_service_calls", "Calls of web services"),
+    "notice": ("portal_notices_opened", "Notices opened"),
+}
+_TIMED = {"refresh": "portal_token_refresh_seconds", "fetch": "portal_fetch_seconds",
+          "call": "portal_web_service_call_seconds"}  # fmt: skip
+
+
+def exposition(now: datetime) -> bytes:
+    """All of it in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Portal(now))
+    return generate_latest(registry)
+
+
+class _Portal(Collector):
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._now
+        yield _gauge("portal_info", "The version that runs", "version", {VERSION: 1})
+        yield _gauge("portal_tokens", "Signed-in tokens by condition", "state", _tokens(now))
+        yield _gauge("portal_mail_accounts", "Mail accounts by condition", "state", _mail_accounts())
+        yield _gauge("portal_notices", "Notices that last and nobody has acknowledged", "level", _notices(now))
+        yield _gauge("portal_due", "Rows that are due and not yet taken", "what", health.backlog(now))
+        yield _gauge("portal_outbound_queued", "Messages that wait to be sent", "", {"": _queued()})
+        yield _gauge("portal_quarantined", "Messages in quarantine", "", {"": _quarantined()})
+        yield _gauge("portal_beat_age_seconds", "Seconds since the last sign of life", "part", _beats(now))
+        yield from _redis(now)
+        yield _gauge("portal_next_end_days", "Days until the next known end of a secret or sign-in", "", _next_end(now))
+        yield _gauge("portal_disk_free_ratio", "Room on the fullest disk", "", _fullest())
+        yield from _tallies()
+
+
+def _gauge(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """``label`` empty: there is but one value. No value: it is not known."""
+    metric = GaugeMetricFamily(name, help_text, labels=[label] if label else None)
+    for key, value in values.items():
+        metric.add_metric([key] if label else [], value)
+    return metric
+
+
+def _tokens(now: datetime) -> dict[str, float]:
+    found = dashboard.tokens(now)
+    new = Token.select().join(TokenConfig).where(Token.obtained_at.is_null(), TokenConfig.validity == Validity.VALID)
+    return {"good": found.good, "troubled": found.troubled, "broken": found.broken, "never_requested": new.count()}
+
+
+def _mail_accounts() -> dict[str, float]:
+    fetched, well = dashboard.mail_accounts()
+    return {"good": well, "failing": fetched - well, "switched_off": MailAccount.select().count() - fetched}
+
+
+def _notices(now: datetime) -> dict[str, float]:
+    unknown = Notice.known_until.is_null() | (Notice.known_until <= now)
+    query = Notice.select(Notice.tone, fn.COUNT(Notice.id)).where(Notice.closed_at.is_null(), unknown)
+    counts = {str(Tone(tone)): count for tone, count in tuples(query.group_by(Notice.tone))}
+    return {tone: counts.get(tone, 0) for tone in ("broken", "warning")}
+
+
+def _queued() -> int:
+    return int(OutboundMessage.select().where(OutboundMessage.state == OutboundState.QUEUED).count())
+
+
+def _quarantined() -> int:
+    there = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
+    return int(Message.select().where(there).count())
+
+
+def _beats(now: datetime) -> dict[str, float]:
+    beats = Heartbeat.select().where(Heartbeat.name.in_([health.CLOCK, health.PUSH]))
+    return {beat.name: max((now - beat.at).total_seconds(), 0.0) for beat in beats}
+
+
+def _redis(now: datetime) -> Iterator[Metric]:
+    """Nothing but that it is away, when Redis is."""
+    workers = job_queue.workers(now)
+    yield _gauge("portal_redis_up", "Whether Redis answers", "", {"": float(workers is not None)})
+    alive = {queue: float(len(names)) for queue, names in (workers or {}).items()}
+    yield _gauge("portal_workers", "Living workers by the queue that they serve", "queue", alive)
+    yield _gauge("portal_queue_jobs", "Jobs that wait in Redis", "queue", dict(job_queue.depths() or {}))
+
+
+def _next_end(now: datetime) -> dict[str, float]:
+    first = next((mark.end.since for mark in dashboard.marks(now)), None)
+    return {"": (first - now).total_seconds() / 86400} if first else {}
+
+
+def _fullest() -> dict[str, float]:
+    ratios = [disk.free / disk.total for disk in disks.of(machine.maildirs()) if disk.total]
+    return {"": min(ratios)} if ratios else {}
+
+
+def _tallies() -> Iterator[Metric]:
+    rows = list(Tally.select().order_by(Tally.name, Tally.outcome))
+    for name, (metric, help_text) in _COUNTED.items():
+        counter = CounterMetricFamily(metric, f"{help_text}, by outcome", labels=["outcome"])
+        mine = [row for row in rows if row.name == name]
+        for row in mine:
+            counter.add_metric([row.outcome], row.count)
+        yield counter
+        if name in _TIMED:
+            took, count = sum(row.seconds for row in mine), sum(row.count for row in mine)
+            yield SummaryMetricFamily(_TIMED[name], f"{help_text}: how long they took", count, took)

@@ -1,0 +1,96 @@
+"""What is mailed about notices: text and HTML, from the templates in ``templates/mail``. Facts in, a message out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from enum import StrEnum
+from pathlib import Path
+
+import jinja2
+
+from portal import causes
+from portal.core.severity import Tone
+from portal.models import Notice
+
+_FOLDER = Path(__file__).parents[2] / "templates" / "mail"
+_PRODUCT = "Mail Token Portal"
+_MOST = 50
+
+
+class Kind(StrEnum):
+    OPENED = "opened"
+    #: Once a day while they last.
+    REMINDER = "reminder"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """From whom to whom, and where the portal is. ``message_id`` in angle brackets."""
+
+    sender: str
+    recipients: list[str]
+    portal_url: str
+    message_id: str
+
+
+def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> EmailMessage:
+    """One message about all of them; beyond the first ones, the most urgent, they are counted."""
+    shown = rows[:_MOST]
+    given = {
+        "kind": kind.value,
+        "rows": shown,
+        "more": len(rows) - len(shown),
+        "title": _subject(kind, rows),
+        "url": frame.portal_url,
+        "now": now,
+        "means": {row.id: causes.named(row.cause).meaning({}) for row in shown},
+        "who": {row.id: causes.named(row.cause).who for row in shown},
+    }
+    message = EmailMessage()
+    message["From"] = f"{_PRODUCT} <{frame.sender}>"
+    message["To"] = ", ".join(frame.recipients)
+    message["Subject"] = f"[{_PRODUCT}] {given['title']}"
+    message["Date"], message["Message-ID"] = format_datetime(now), frame.message_id
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(_environment.get_template("notice.txt").render(given))
+    message.add_alternative(_environment.get_template("notice.html").render(given), subtype="html")
+    return message
+
+
+def _subject(kind: Kind, rows: list[Notice]) -> str:
+    if len(rows) == 1:
+        word = {
+            Kind.OPENED: rows[0].tone.value.capitalize(),
+            Kind.REMINDER: "Still",
+            Kind.CLOSED: "Well again; it was",
+        }[kind]
+        return f"{word}: {rows[0].text}"
+    if kind is Kind.CLOSED:
+        return f"{len(rows)} notices are over"
+    broken = sum(row.tone is Tone.BROKEN for row in rows)
+    levels = ", ".join(
+        f"{count} {word}" for count, word in ((broken, "broken"), (len(rows) - broken, "warning")) if count
+    )
+    return f"{'Still ' if kind is Kind.REMINDER else ''}{len(rows)} notices: {levels}"
+
+
+def _moment(value: datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def _shortened(names: str) -> str:
+    """There may be five hundred."""
+    listed = names.splitlines()
+    return ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
+
+
+_environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_FOLDER),
+    autoescape=jinja2.select_autoescape(["html"]),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters |= {"moment": _moment, "shortened": _shortened}

@@ -1,0 +1,231 @@
+"""Notices: what is said of outages and warnings, from their first sight to their end.
+
+What the rows tell is computed at each look, so that a banner goes when its cause is mended; what needs a look at the
+machine is as the last turn found it. Each turn opens a notice for what is new and closes those that are over.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from portal import causes
+from portal.causes import Cause, unmatched
+from portal.core.db import transaction
+from portal.core.errors import Invalid
+from portal.core.severity import Tone
+from portal.models import Notice, Tally
+from portal.monitoring import detection
+from portal.monitoring.detection import Outage
+from portal.system import audit, leader_election
+from portal.triggers import triggers
+from portal.triggers.triggers import Occasion
+
+_EVERY = timedelta(seconds=30)
+_LONGEST_KNOWN = timedelta(days=90)
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What people see of something that lasts.
+
+    ``about_kind`` and ``about_id`` name the row that it is about, None: no single one. ``notice`` None: it is not yet
+    kept, or told to nobody.
+    """
+
+    text: str
+    cause: Cause
+    tone: Tone
+    means: str
+    since: datetime | None
+    words: str
+    standing_still: list[str]
+    remedy: list[str]
+    next_try: datetime | None
+    about_kind: str | None
+    about_id: int | None
+    announced: bool
+    notice: Notice | None
+
+
+def lasting(now: datetime) -> list[Banner]:
+    """All that is out at this moment, most urgent first; what somebody knows of comes last."""
+    kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    seen = [_of_outage(outage, kept.get(outage.key)) for outage in detection.of_rows(now)]
+    found = [_of_notice(row) for row in kept.values() if row.of_machine]
+    everything = [*(one for one in found if one.tone is Tone.BROKEN), *seen]
+    everything += [one for one in found if one.tone is not Tone.BROKEN]
+    return sorted(everything, key=lambda one: _is_known(one, now))
+
+
+def looked_at(now: datetime) -> list[Banner]:
+    """``lasting`` with the machine looked at now: for monitoring, which may be the only one that still runs."""
+    kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    found = [_of_outage(outage, kept.get(outage.key)) for outage in _everything(now)]
+    return sorted(found, key=lambda one: (_is_known(one, now), one.tone is not Tone.BROKEN))
+
+
+def _is_known(banner: Banner, now: datetime) -> bool:
+    return banner.notice is not None and banner.notice.is_known(now)
+
+
+def banners(now: datetime) -> list[Banner]:
+    """Those that are announced below the top menu."""
+    return [one for one in lasting(now) if one.announced and not _is_known(one, now)]
+
+
+def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
+    about = outage.about
+    return Banner(
+        outage.text, outage.cause, outage.tone, outage.means, outage.since, outage.words, outage.standing_still,
+        outage.remedy, outage.next_try, about.kind if about else None, about.id if about else None, outage.announced,
+        notice,
+    )  # fmt: skip
+
+
+def _of_notice(row: Notice) -> Banner:
+    cause = causes.named(row.cause)
+    return Banner(
+        row.text, cause, row.tone, cause.meaning({}), row.since, row.words, row.standing_still.splitlines(),
+        row.remedy.splitlines(), None, row.about_kind, row.about_id, True, row,
+    )  # fmt: skip
+
+
+# Kept -----------------------------------------------------------------------------------------------------------------
+
+
+def keep(now: datetime) -> None:
+    """Twice a minute, open a notice for what is new and close those that are over; who listens is told."""
+    if not leader_election.is_turn("notices", _EVERY, now):
+        return
+    detection.note_alive(now)
+    open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    there = {one.key: one for one in _named_as_before(_everything(now), open_ones) if one.announced}
+    for key, outage in there.items():
+        if key in open_ones:
+            _go_on(open_ones[key], outage)
+        else:
+            _open(outage, now)
+    for key in open_ones.keys() - there.keys():
+        hidden = any(_hides(outage, open_ones[key]) for outage in there.values())
+        if not (hidden or detection.is_of_another_machine(key)):
+            _close(open_ones[key], now)
+
+
+def _everything(now: datetime) -> list[Outage]:
+    """With what is seen by looking at the machine. Nobody at work explains what is not done."""
+    machine = detection.of_machine(now)
+    idle = any(outage.cause.name in ("workers-silent", "redis-silent") for outage in machine)
+    rows = [one for one in detection.of_rows(now) if not (idle and one.key in detection.FOLLOWING)]
+    return [*machine, *rows]
+
+
+def _named_as_before(found: list[Outage], open_ones: dict[str, Notice]) -> list[Outage]:
+    """One that is told already goes on under its key: a server in trouble says now this, now that."""
+    for outage in found:
+        alone = outage.about is not None and len(outage.standing_still) == 1 and outage.key not in open_ones
+        if not alone or outage.about is None:
+            continue
+        same = [
+            row.key for row in open_ones.values()
+            if (row.about_kind, row.about_id) == (outage.about.kind, outage.about.id) and row.since == outage.since
+        ]  # fmt: skip
+        if same and not any(other.key == same[0] for other in found):
+            outage.key = same[0]
+    return found
+
+
+def _open(outage: Outage, now: datetime) -> None:
+    with transaction():
+        if Notice.select().where(Notice.key == outage.key, Notice.closed_at.is_null()).exists():
+            # Whoever had the turn before has taken its time.
+            return
+        row = Notice(key=outage.key, opened_at=now, of_machine=outage.of_machine)
+        _write(row, outage)
+        row.was_broken = row.tone is Tone.BROKEN
+        row.save(force_insert=True)
+        if outage.cause.name == causes.UNKNOWN:
+            unmatched.note(outage.where, outage.words, now)
+        occasion, facts = Occasion.NOTICE_OPENED, _facts(row)
+        triggers.tell(triggers.listening(occasion), occasion, facts, row.text, now=now)
+    Tally.add("notice", outage.tone.value)
+
+
+def _write(row: Notice, outage: Outage) -> None:
+    about = outage.about
+    row.cause, row.tone, row.text, row.words = outage.cause.name, outage.tone, outage.text, outage.words
+    row.standing_still, row.since = "\n".join(outage.standing_still), outage.since
+    row.remedy = "\n".join(outage.remedy)
+    row.about_kind, row.about_id = (about.kind, about.id) if about else (None, None)
+
+
+def _go_on(row: Notice, outage: Outage) -> None:
+    """As it is now; what was a warning and is broken by now is told once more, whoever knew of it."""
+    before = row.tone, row.text, row.words, row.standing_still, row.cause
+    _write(row, outage)
+    if before == (row.tone, row.text, row.words, row.standing_still, row.cause):
+        return
+    if not row.was_broken and row.tone is Tone.BROKEN:
+        row.was_broken, row.told_at, row.known_until = True, None, None
+    row.save()
+
+
+def _close(row: Notice, now: datetime) -> None:
+    """Over. What only followed from something else is not told as well again."""
+    row.closed_at = now
+    if row.key in detection.FOLLOWING:
+        row.end_told_at = now
+        row.save()
+        return
+    with transaction():
+        row.save()
+        occasion = Occasion.NOTICE_CLOSED
+        facts = {"text": row.text, "minutes": int((now - row.opened_at).total_seconds() // 60)}
+        triggers.tell(triggers.listening(occasion), occasion, facts, row.text, now=now)
+
+
+def _hides(outage: Outage, row: Notice) -> bool:
+    """Whether what a notice is about stands still for a greater reason: whether it is over is seen after that."""
+    if row.of_machine or {row.key, outage.key} & set(detection.FOLLOWING) or outage.tone is not Tone.BROKEN:
+        return False
+    still = set(row.standing_still.splitlines())
+    about_the_same = outage.about is not None and (outage.about.kind, outage.about.id) == (row.about_kind, row.about_id)
+    return outage.key != row.key and (about_the_same or (bool(still) and still <= set(outage.standing_still)))
+
+
+def _facts(row: Notice) -> dict[str, object]:
+    return {
+        "text": row.text,
+        "reason": row.words,
+        "standing_still": row.standing_still.splitlines(),
+        "cause": row.cause,
+        "level": row.tone.value,
+        "remedy": row.remedy.splitlines(),
+    }
+
+
+# By people ------------------------------------------------------------------------------------------------------------
+
+
+def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: datetime) -> None:
+    """Say that it is known until then: no banner and no reminders before. Its end is told all the same."""
+    if row.closed_at:
+        raise Invalid({"until": "It is over already."})
+    if not now < until <= now + _LONGEST_KNOWN:
+        raise Invalid({"until": "A moment within the next 90 days."})
+    with transaction():
+        row.known_until, row.known_by, row.known_comment = until, actor[:100], comment[:250]
+        row.save()
+        audit.about(row, actor, "acknowledged", f"{row.text} until {until:%Y-%m-%d %H:%M} UTC", now)
+
+
+def announce_again(row: Notice, *, actor: str, now: datetime) -> None:
+    """Take the acknowledgement back."""
+    with transaction():
+        row.known_until = None
+        row.save()
+        audit.about(row, actor, "announced-again", row.text, now)
+
+
+def history(page: int, size: int) -> list[Notice]:
+    """Those that are over, the latest first; one more than a page has shows that there are more."""
+    over = Notice.select().where(Notice.closed_at.is_null(False)).order_by(Notice.closed_at.desc(), Notice.id.desc())
+    return list(over.offset((page - 1) * size).limit(size + 1))

@@ -1,0 +1,108 @@
+"""Tells people of notices by mail: on opening, once a day while they last, and in the end."""
+
+import logging
+import secrets
+from datetime import datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+from portal.core.db import database
+from portal.core.errors import PortalError, Unavailable
+from portal.models import Notice
+from portal.monitoring import notice_email
+from portal.monitoring.notice_email import Frame, Kind
+from portal.outgoing import submit
+from portal.outgoing.submit import Handover
+from portal.protocols import smtp
+from portal.protocols.server import Security, Server
+from portal.system import leader_election, settings
+
+logger = logging.getLogger(__name__)
+#: A plain server on the way of a notice is given no longer.
+_SILENCE = 15.0
+#: Between two tries of what could not be sent.
+_PAUSE = timedelta(minutes=5)
+
+
+def tell(now: datetime) -> None:
+    """What is to be said at this moment; what could not be said is tried again after a pause."""
+    recipients = settings.notice_recipients()
+    due = {kind: rows for kind, rows in _due(now).items() if rows} if recipients else {}
+    failed = any(row.telling_failure for rows in due.values() for row in rows)
+    if failed and not leader_election.is_turn("telling again", _PAUSE, now):
+        return
+    for kind, rows in due.items():
+        if claimed := [row for row in rows if _claim(kind, row, now)]:
+            _send(kind, claimed, recipients, now)
+
+
+def _due(now: datetime) -> dict[Kind, list[Notice]]:
+    lasting = Notice.closed_at.is_null()
+    unknown = Notice.known_until.is_null() | (Notice.known_until <= now)
+    last_time = now - settings.notice_reminder()
+    queries = {
+        Kind.OPENED: lasting & unknown & Notice.told_at.is_null(),
+        Kind.REMINDER: lasting & unknown & (Notice.told_at <= last_time),
+        # Who never heard of it needs no all-clear.
+        Kind.CLOSED: ~lasting & Notice.told_at.is_null(False) & Notice.end_told_at.is_null(),
+    }
+    # By the alphabet, broken comes before warning.
+    by_urgency = (Notice.tone, Notice.opened_at, Notice.id)
+    found = {kind: list(Notice.select().where(which).order_by(*by_urgency)) for kind, which in queries.items()}
+    if found[Kind.REMINDER]:
+        # One reminder a day for all that lasts, not one for each.
+        found[Kind.REMINDER] = list(
+            Notice.select().where(lasting & unknown & Notice.told_at.is_null(False)).order_by(*by_urgency)
+        )
+    return found
+
+
+def _column(kind: Kind) -> Any:
+    return Notice.end_told_at if kind is Kind.CLOSED else Notice.told_at
+
+
+def _claim(kind: Kind, row: Notice, now: datetime) -> bool:
+    """Whether nobody else is telling it: the moment is written first, and taken back when it came to nothing."""
+    column = _column(kind)
+    before = getattr(row, column.name)
+    unchanged = column.is_null() if before is None else column == before
+    return bool(Notice.update({column: now}).where(Notice.id == row.id, unchanged).execute())
+
+
+def _send(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:
+    failure: str | None = "The portal failed inside; its log has the details."
+    try:
+        _hand_over(kind, rows, recipients, now)
+        failure = None
+    except PortalError as error:
+        failure = str(error)
+        logger.warning("A notice could not be mailed: %s", error)
+        leader_election.is_turn("telling again", _PAUSE, now)
+    finally:
+        # Whatever happened: what nobody has sent is not told.
+        for row in rows if failure else []:
+            Notice.update({_column(kind): getattr(row, _column(kind).name)}).where(Notice.id == row.id).execute()
+        Notice.update(telling_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
+
+
+def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:
+    sender, server = settings.notice_sender(), settings.notice_server()
+    message_id = f"<{secrets.token_hex(12)}@{sender.rpartition('@')[2]}>"
+    message = notice_email.compose(kind, rows, Frame(sender, recipients, settings.portal_url(), message_id), now)
+    content = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+    if server is None:
+        submit.submit(Handover(BytesIO(content), sender, recipients, by="notices"), now=now)
+        return
+    database.close()
+    try:
+        _by_plain_server(server, smtp.Envelope(sender, recipients, len(content)), content)
+    finally:
+        database.connect(reuse_if_open=True)
+
+
+def _by_plain_server(server: tuple[str, int], envelope: smtp.Envelope, content: bytes) -> None:
+    """Unavailable when not a single recipient is taken."""
+    with smtp.session(Server(*server, Security.NONE, silence=_SILENCE), None) as session:
+        answers = session.send(envelope, [content])
+    if not any(reply.is_good for reply in answers.values()):
+        raise Unavailable(f"{server[0]} answered: {next(iter(answers.values()))}")

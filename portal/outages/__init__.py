@@ -1,7 +1,0 @@
-"""What is out, or soon will be, at the level of its cause: found in the rows, and by looking at the machine."""
-
-from portal.outages.found import FOLLOWING, is_of_another_machine, of_machine, of_rows
-from portal.outages.machine import note_alive
-from portal.outages.outage import Outage
-
-__all__ = ["FOLLOWING", "Outage", "is_of_another_machine", "note_alive", "of_machine", "of_rows"]

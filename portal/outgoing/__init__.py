@@ -1,0 +1,1 @@
+"""Outgoing mail: outbound profiles, submission, the mail queue, sending, bounces, the SMTP listener."""

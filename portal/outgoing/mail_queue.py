@@ -1,0 +1,85 @@
+"""Messages on their way out: look through them, try one again, drop one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from peewee import SQL, fn
+
+from portal.core.db import transaction
+from portal.core.errors import PortalError
+from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState, tuples
+from portal.system import audit, job_queue
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which messages are looked for; None and empty: all."""
+
+    state: str = ""
+    profile_id: int | None = None
+    words: str = ""
+
+
+def found(wanted: Wanted, page: int, size: int) -> list[OutboundMessage]:
+    """A page of them, the latest first, and one more if there is another page."""
+    query = OutboundMessage.select(OutboundMessage, OutboundProfile).left_outer_join(OutboundProfile)
+    if wanted.state:
+        query = query.where(OutboundMessage.state == wanted.state)
+    if wanted.profile_id:
+        query = query.where(OutboundMessage.profile == wanted.profile_id)
+    for word in wanted.words.split():
+        to = OutboundRecipient.select(OutboundRecipient.message).where(OutboundRecipient.address.contains(word))
+        told = OutboundMessage.sender.contains(word) | OutboundMessage.subject.contains(word)
+        query = query.where(told | OutboundMessage.message_id.contains(word) | OutboundMessage.id.in_(to))
+    return list(query.order_by(OutboundMessage.id.desc()).offset((page - 1) * size).limit(size + 1))
+
+
+def recipients_of(messages: list[OutboundMessage]) -> dict[int, list[str]]:
+    """The addresses that each of these goes to."""
+    ids = [message.id for message in messages]
+    query = OutboundRecipient.select(OutboundRecipient.message, OutboundRecipient.address)
+    addresses: dict[int, list[str]] = {}
+    for message_id, address in tuples(query.where(OutboundRecipient.message.in_(ids)).order_by(OutboundRecipient.id)):
+        addresses.setdefault(message_id, []).append(address)
+    return addresses
+
+
+def counts() -> dict[tuple[int | None, str], int]:
+    """How many there are, by profile and state."""
+    query = OutboundMessage.select(OutboundMessage.profile, OutboundMessage.state, fn.COUNT(SQL("1")))
+    rows = tuples(query.group_by(OutboundMessage.profile, OutboundMessage.state))
+    return {(profile_id, OutboundState(state).value): count for profile_id, state, count in rows}
+
+
+def has_content(message: OutboundMessage) -> bool:
+    return bool(OutboundPart.select().where(OutboundPart.message == message.id).exists())
+
+
+def try_again(message: OutboundMessage, *, actor: str, now: datetime) -> None:
+    """Send it now to whom it has not reached; five days begin anew. PortalError when there is nothing to send."""
+    if not has_content(message) or message.profile is None:
+        raise PortalError("It cannot be sent again: its content or its outbound profile is gone.")
+    again = (OutboundState.FAILED, OutboundState.DROPPED)
+    with transaction():
+        anew = {"state": OutboundState.QUEUED, "try_at": now, "settled_at": None, "tries": 0, "accepted_at": now}
+        at_rest = (OutboundMessage.id == message.id) & (OutboundMessage.state != OutboundState.SENDING)
+        if not OutboundMessage.update(anew).where(at_rest).execute():
+            raise PortalError("It is being sent at this moment.")
+        to = (OutboundRecipient.message == message.id) & OutboundRecipient.state.in_(again)
+        OutboundRecipient.update(state=OutboundState.QUEUED, settled_at=None).where(to).execute()
+        # A person has looked: whatever the server was in a pause for may be mended.
+        OutboundProfile.update(look_at=None).where(OutboundProfile.id == message.profile.id).execute()
+        audit.about(message, actor, "try-again", message.message_id[:200], now)
+    job_queue.send(message.profile.id)
+
+
+def drop(message: OutboundMessage, *, actor: str, now: datetime) -> None:
+    """Send it no more; its sender hears nothing. PortalError when it is under way or settled."""
+    with transaction():
+        waiting = (OutboundMessage.id == message.id) & (OutboundMessage.state == OutboundState.QUEUED)
+        dropped = {"state": OutboundState.DROPPED, "try_at": None, "settled_at": now}
+        if not OutboundMessage.update(dropped).where(waiting).execute():
+            raise PortalError(f"It cannot be dropped: it is {OutboundMessage.get_by_id(message.id).state.value}.")
+        to = (OutboundRecipient.message == message.id) & (OutboundRecipient.state == OutboundState.QUEUED)
+        OutboundRecipient.update(state=OutboundState.DROPPED, settled_at=now).where(to).execute()
+        audit.about(message, actor, "dropped", message.message_id[:200], now)

@@ -1,0 +1,246 @@
+"""Servers to send through: add, change, choose."""
+
+import re
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from peewee import IntegrityError
+
+from portal import providers
+from portal.core import token_state, work_state
+from portal.core.db import locked, transaction
+from portal.core.encryption import Secret
+from portal.core.errors import InUse, Invalid, Refused
+from portal.core.text import split_list
+from portal.models import HOST, OutboundProfile, OutboundState, OutboundType, Token, Validity, text_problems
+from portal.protocols import tls_options
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Security, Server
+from portal.system import audit, settings
+from portal.tokens import token_facts
+
+#: Microsoft's high-volume service wants ten minutes; within the refresh margin that costs nothing.
+TOKEN_MIN_LIFE = timedelta(minutes=10)
+DEFAULT_PORTS = {OutboundType.SMTPS: 465, OutboundType.SMTPTLS: 587, OutboundType.SMTP: 25}
+_SECURITY = {
+    OutboundType.SMTPS: Security.TLS,
+    OutboundType.SMTPTLS: Security.STARTTLS,
+    OutboundType.SMTP: Security.NONE,
+}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: Who gets to see the password; with another of them it is asked for again.
+_SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
+_NAME_TAKEN = "An outbound profile with this name exists."
+#: What can stand between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), in any script.
+ADDRESS = r"[^\s@<>\x00-\x1f\x7f]+@[^\s@<>\x00-\x1f\x7f]+"
+
+
+class NotServed(Refused):
+    """No profile sends for this sender."""
+
+
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns. ``token`` None: by password, or nobody signs in.
+
+    An empty ``host`` and what depends on it become those of the token's provider, port 0 the usual one of the type.
+    """
+
+    name: str
+    type: OutboundType
+    host: str = ""
+    port: int = 0
+    login: str = ""
+    token: Token | None = None
+    senders: str = ""
+    fallback: bool = False
+    sends_as: str = ""
+    per_minute: int | None = None
+    connections: int = 1
+    timeout: int = 60
+    ca: str = ""
+    fingerprint: str = ""
+    validity: Validity = Validity.VALID
+    comment: str = ""
+
+
+def _columns(entered: Fields) -> dict[str, object]:
+    return {field.name: getattr(entered, field.name) for field in fields(entered)}
+
+
+def complete(entered: Fields) -> None:
+    """Fill in what was left to the presets, and bring the rest to the form in which it is stored."""
+    preset = providers.of(entered.token.token_config.template) if entered.token else None
+    if preset and preset.smtp_host and not entered.host:
+        entered.host, entered.type = preset.smtp_host, OutboundType(preset.smtp_type)
+        entered.per_minute = entered.per_minute or preset.smtp_per_minute or None
+        entered.connections = max(entered.connections, preset.smtp_connections)
+    entered.port = entered.port or DEFAULT_PORTS[entered.type]
+    entered.fingerprint, entered.ca = (
+        tls_options.plain_fingerprint(entered.fingerprint),
+        tls_options.only_certificates(entered.ca),
+    )
+    entered.senders = ", ".join(dict.fromkeys(split_list(entered.senders)))
+
+
+def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> OutboundProfile:
+    """Create a profile. Invalid names each bad field."""
+    complete(entered)
+    check(entered, None, has_password=bool(password))
+    try:
+        with transaction():
+            row = OutboundProfile.create(created_at=now, changed_at=now, **_columns(entered))
+            row.password = password
+            row.save()
+            audit.about(row, actor, "added", f"{entered.type.value} {entered.host}", now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+    return row
+
+
+def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
+    """Change a profile; what waits for it is tried at once. ``password`` None keeps the one there is."""
+    if entered.type is not row.type and entered.port == DEFAULT_PORTS[row.type]:
+        entered.port = 0
+    complete(entered)
+    kept = stored_password(row, entered)
+    check(entered, row, has_password=bool(password or kept))
+    changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
+    for name in changed:
+        setattr(row, name, getattr(entered, name))
+    row.password = None if entered.token or not entered.login else password or kept
+    row.changed_at, row.look_at, row.tries = now, now, 0
+    row.failing_since = row.failure = row.failed_at = row.failing_side = None
+    try:
+        with transaction():
+            # Whoever sends through it now keeps the lease, and goes on as it was: nothing is handed over twice.
+            row.save()
+            audit.about(row, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def delete(row: OutboundProfile, *, actor: str, now: datetime) -> None:
+    """Delete a profile. InUse names the destinations that send through it, and counts the mail that waits for it."""
+    unsettled = (OutboundState.QUEUED, OutboundState.SENDING)
+    with transaction():
+        # Whoever hands a message over at this moment comes before or after.
+        locked(OutboundProfile.select(OutboundProfile.id).where(OutboundProfile.id == row.id)).first()
+        names = ", ".join(destination.name for destination in row.destinations)
+        waiting = sum(1 for message in row.messages if message.state in unsettled)
+        if names:
+            raise InUse(f"{row.name!r} is in use and cannot be deleted. Destinations that send through it: {names}.")
+        if waiting:
+            raise InUse(f"{waiting} messages wait for {row.name!r}; drop them, or let them go first.")
+        audit.about(row, actor, "deleted", "", now)
+        row.delete_instance()
+
+
+def stored_password(row: OutboundProfile, entered: Fields) -> Secret | None:
+    """The profile's own, where it may be used with what was entered: never shown is also never sent elsewhere."""
+    if any(getattr(row, name) != getattr(entered, name) for name in _SIGNS_IN_AT):
+        return None
+    return row.password
+
+
+def check(entered: Fields, row: OutboundProfile | None, *, has_password: bool) -> None:
+    """Raise Invalid unless the values make a profile; ``row`` is the one that they change."""
+    problems = {name: "This field is required." for name in ("name", "host") if not getattr(entered, name)}
+    if entered.host and not re.fullmatch(HOST, entered.host):
+        problems["host"] = "A host name alone, for example smtp.office365.com."
+    problems |= text_problems(OutboundProfile, {**_columns(entered), "ca": ""})
+    problems |= _number_problems(entered) | _sign_in_problems(entered, has_password=has_password)
+    problems |= tls_options.problems(entered.ca, entered.fingerprint) | _sender_problems(entered, row)
+    if problems:
+        raise Invalid(problems)
+
+
+def _number_problems(entered: Fields) -> dict[str, str]:
+    ranges = {"port": (1, 65535), "connections": (1, 20), "timeout": (5, 600), "per_minute": (1, 100_000)}
+    values = {name: getattr(entered, name) for name in ranges}
+    return {
+        name: f"From {low} to {high:,}."
+        for name, (low, high) in ranges.items()
+        if values[name] is not None and not low <= values[name] <= high
+    }
+
+
+def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
+    problems = {}
+    if entered.token and not entered.login:
+        problems["login"] = "The account that signs in, usually its address."
+    if entered.login and not entered.token and not has_password:
+        problems["password"] = "A password, or choose a token. (For another server it is asked for again.)"
+    if entered.login and entered.type is OutboundType.SMTP and entered.host not in _LOOPBACK:
+        what = "the token" if entered.token else "the password"
+        problems["type"] = f"SMTP sends {what} in the clear; choose SMTPS or SMTPTLS."
+    return problems
+
+
+def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, str]:
+    problems = {}
+    if strange := [one for one in split_list(entered.senders) if not re.fullmatch(rf"{ADDRESS}|@[^\s@<>]+", one)]:
+        problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."
+    if entered.sends_as and not (entered.sends_as.isascii() and re.fullmatch(ADDRESS, entered.sends_as)):
+        problems["sends_as"] = "An address, in ASCII."
+    others = [other for other in OutboundProfile.select() if row is None or other.id != row.id]
+    for other in others:
+        if both := set(split_list(entered.senders)) & set(split_list(other.senders)):
+            problems["senders"] = f"{min(both)} is served by {other.name} already."
+        if entered.fallback and other.fallback:
+            problems["fallback"] = f"{other.name} is the fallback already; there is but one."
+    return problems
+
+
+# Choosing -------------------------------------------------------------------------------------------------------------
+
+
+def serving(addresses: list[str]) -> OutboundProfile:
+    """The profile that serves the first of these addresses that any does, else the fallback; NotServed without one."""
+    rows = list(OutboundProfile.select().where(OutboundProfile.validity != Validity.INVALID))
+    for address in addresses:
+        for wanted in (address.lower(), f"@{address.lower().rpartition('@')[2]}"):
+            if found := next((row for row in rows if wanted in split_list(row.senders)), None):
+                return found
+    if fallback := next((row for row in rows if row.fallback), None):
+        return fallback
+    raise NotServed(f"No outbound profile serves {' or '.join(addresses) or 'this sender'}, and there is no fallback.")
+
+
+def serves(row: OutboundProfile, address: str) -> bool:
+    """Whether mail goes out through it under this address, and not under that of ``sends_as``."""
+    known = split_list(row.senders)
+    return not row.sends_as or address.lower() in known or f"@{address.lower().rpartition('@')[2]}" in known
+
+
+def own_address(row: OutboundProfile) -> str:
+    """An address under which the profile may send; empty when none is known."""
+    addresses = [row.sends_as, row.login, *split_list(row.senders)]
+    return next((one for one in addresses if one.isascii() and re.fullmatch(ADDRESS, one)), "")
+
+
+def server(row: OutboundProfile) -> Server:
+    return Server(
+        row.host, row.port, _SECURITY[row.type], ca=row.ca, fingerprint=row.fingerprint, silence=float(row.timeout)
+    )
+
+
+def credential(row: OutboundProfile, token: Token | None) -> Credential | None:
+    """None: nobody signs in."""
+    if token is not None:
+        return Credential(row.login, token=token.access_token)
+    return Credential(row.login, password=row.password) if row.login else None
+
+
+def state(row: OutboundProfile, now: datetime) -> token_state.State:
+    token = row.token
+    facts = work_state.SenderFacts(
+        valid=row.is_valid,
+        paused=row.validity is Validity.INVALID_TEMPORARILY,
+        token=token_state.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
+        good_at=row.sent_at,
+        failing_since=row.failing_since,
+        failure=row.failure,
+        next_try=row.look_at,
+    )
+    return work_state.sender(facts, done="sent", unused="nothing sent yet")

@@ -1,0 +1,107 @@
+"""What comes of messages handed to a server: for each recipient, and in the end for all of it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from portal.core import backoff
+from portal.core.db import locked, transaction
+from portal.core.errors import OutsideError
+from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
+from portal.outgoing import bounces
+from portal.protocols.smtp_session import Reply
+
+logger = logging.getLogger(__name__)
+_WAITING = (OutboundState.QUEUED, OutboundState.SENDING)
+
+
+def write_answers(message: OutboundMessage, answers: Mapping[str, Reply], *, now: datetime) -> None:
+    """Write what a server answered for each recipient; in a transaction of the caller's."""
+    failed = []
+    for row in _open_recipients(message):
+        reply = answers.get(row.address)
+        if reply is None:
+            continue
+        row.answer = str(reply)
+        if reply.is_good or reply.is_final or _is_too_old(message, now):
+            row.state = OutboundState.SENT if reply.is_good else OutboundState.FAILED
+            row.settled_at = now
+        if row.state is OutboundState.FAILED:
+            failed.append(row)
+        row.save()
+    message.answer = _said(answers)
+    _go_on(message, failed, now)
+
+
+def _said(answers: Mapping[str, Reply]) -> str:
+    """The worst of them: what a person looks for."""
+    return str(max(answers.values(), key=lambda reply: reply.code)) if answers else ""
+
+
+def put_off(message: OutboundMessage, words: str, *, now: datetime) -> None:
+    """Nobody was asked for it, or the answer got lost: it is tried again, until it is too old."""
+    message.answer = words
+    failed = []
+    if _is_too_old(message, now):
+        failed = _fail(message, words, now)
+    _go_on(message, failed, now)
+
+
+def give_up_old(profile: OutboundProfile, *, now: datetime) -> int:
+    """Let fail what has waited for too long for a server that does not work; how many messages."""
+    old = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.accepted_at <= now - backoff.SEND_FOR)
+    messages = list(OutboundMessage.select().where(OutboundMessage.profile == profile.id, old))
+    for message in messages:
+        with transaction():
+            still = locked(OutboundMessage.select().where(OutboundMessage.id == message.id, old)).first()
+            if still is not None:
+                why = profile.failure or still.answer or ""
+                words = f"It could not be sent within {backoff.SEND_FOR.days} days: {why}".rstrip(": ")
+                _go_on(still, _fail(still, words, now), now)
+    return len(messages)
+
+
+def _fail(message: OutboundMessage, words: str, now: datetime) -> list[OutboundRecipient]:
+    failed = _open_recipients(message)
+    for row in failed:
+        row.state, row.settled_at, row.answer = OutboundState.FAILED, now, row.answer or words
+        row.save()
+    message.answer = words
+    return failed
+
+
+def _go_on(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: datetime) -> None:
+    message.tries += 1
+    states = {row.state for row in message.recipients}
+    if states & set(_WAITING):
+        some_went = OutboundState.SENT in {row.state for row in message.recipients if row.settled_at == now}
+        too_many = some_went and (message.answer or "").startswith("452")
+        # RFC 5321 section 4.5.3.1.10: who takes a hundred recipients at a time takes the next hundred at once.
+        message.state = OutboundState.QUEUED
+        message.try_at = now if too_many else backoff.resend_at(now, message.tries)
+    else:
+        message.state = OutboundState.FAILED if OutboundState.FAILED in states else OutboundState.SENT
+        message.try_at, message.settled_at = None, now
+    if failed:
+        _tell_sender(message, failed, now)
+    if message.state is OutboundState.SENT:
+        OutboundPart.delete().where(OutboundPart.message == message.id).execute()
+    message.save()
+
+
+def _tell_sender(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: datetime) -> None:
+    """What became of the message is written whether or not its sender can be told."""
+    try:
+        with transaction():
+            bounces.bounce(message, failed, now=now)
+    except (ValueError, LookupError, TypeError, OutsideError):
+        logger.exception("The sender of message %s was not told", message.id)
+        message.answer = f"{message.answer} (Its sender could not be told.)"
+
+
+def _open_recipients(message: OutboundMessage) -> list[OutboundRecipient]:
+    return [row for row in message.recipients if row.state is OutboundState.QUEUED]
+
+
+def _is_too_old(message: OutboundMessage, now: datetime) -> bool:
+    return now - message.accepted_at >= backoff.SEND_FOR

@@ -1,0 +1,68 @@
+"""A test message through an outbound profile, with the dialogue shown."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+
+from portal.core.errors import Invalid, OutsideError
+from portal.models import OutboundProfile, Token
+from portal.outgoing import outbound_profiles
+from portal.protocols import smtp
+from portal.protocols.smtp_session import Reply
+from portal.system import audit
+from portal.tokens import retry_with_new_token
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A test message's outcome in plain words, and the dialogue with every secret masked."""
+
+    good: bool
+    outcome: str
+    dialogue: list[str]
+
+
+def try_out(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], datetime]) -> Tried:
+    """Send a test message now, past everything that waits. Invalid when ``to`` is no address."""
+    if not re.fullmatch(outbound_profiles.ADDRESS, to):
+        raise Invalid({"to": "An address, for example you@example.com."})
+    dialogue: list[str] = []
+    audit.about(row, actor, "tested", f"a message to {to}", clock())
+    try:
+        reply = _send_test(row, to, dialogue, clock)
+    except OutsideError as error:
+        return Tried(False, str(error), dialogue)
+    if reply.is_good:
+        return Tried(True, f"{row.host} has taken the message for {to}: {reply}", dialogue)
+    return Tried(False, f"{row.host} does not take the message for {to}: {reply}", dialogue)
+
+
+def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callable[[], datetime]) -> Reply:
+    sender = outbound_profiles.own_address(row) or to
+    content = _test_message(row, sender, to, clock()).as_bytes()
+
+    def send(token: Token | None) -> Reply:
+        with smtp.session(
+            outbound_profiles.server(row), outbound_profiles.credential(row, token), dialogue.append
+        ) as session:
+            return session.send(smtp.Envelope(sender, [to], len(content)), [content])[to]
+
+    if row.token is None:
+        return send(None)
+    return retry_with_new_token.attempt(
+        row.token, send, min_life=outbound_profiles.TOKEN_MIN_LIFE, failing_since=row.failing_since, clock=clock,
+        note=lambda words: dialogue.append(f"   {words}"),
+    )  # fmt: skip
+
+
+def _test_message(row: OutboundProfile, sender: str, to: str, now: datetime) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, to, "Test message of the Mail Token Portal"
+    message["Date"], message["Message-ID"] = format_datetime(now), make_msgid(domain=sender.rpartition("@")[2])
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(f"The outbound profile “{row.name}” sends through {row.host}.\n")
+    message.policy = message.policy.clone(linesep="\r\n")
+    return message

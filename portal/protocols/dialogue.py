@@ -1,0 +1,69 @@
+"""What was said on a connection, for people: line by line, with every secret masked."""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from portal.core.errors import Answer, OutsideError
+
+MASK = "…"
+_LONGEST = 1000
+#: Lines: a server that talks without end fills no page.
+_MOST = 500
+
+
+@dataclass
+class Dialogue:
+    """``lines`` may be pasted into a ticket: what was to be hidden is in none of them, whoever said it."""
+
+    lines: list[str] = field(default_factory=list)
+    _secrets: set[bytes] = field(default_factory=set, repr=False)
+
+    def hide(self, secret: bytes) -> None:
+        """Mask it from now on, as it is and in Base64."""
+        self._secrets |= {secret, b64encode(secret)} if secret else set()
+
+    def client(self, said: bytes) -> None:
+        self._add("C", said)
+
+    def server(self, said: bytes) -> None:
+        self._add("S", b"+ " + MASK.encode() if self._is_a_telling_challenge(said) else said)
+
+    def _is_a_telling_challenge(self, said: bytes) -> bool:
+        """One that repeats a secret inside its Base64, where it looks like nothing."""
+        try:
+            inside = b64decode(said.removeprefix(b"+").strip(), validate=True)
+        except (Base64Error, ValueError):
+            return False
+        return self.masked(inside) != inside
+
+    def words(self, text: str) -> str:
+        """Somebody's words without what was hidden."""
+        return self.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+    def masked(self, said: bytes) -> bytes:
+        # The longest first: one may be a part of another.
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            said = said.replace(secret, MASK.encode())
+        return said
+
+    def _add(self, who: str, said: bytes) -> None:
+        if len(self.lines) >= _MOST:
+            return
+        for line in filter(None, self.masked(said).decode("utf-8", "replace").splitlines()):
+            plain = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
+            self.lines.append(f"{who}: {plain[:_LONGEST]}")
+
+
+@contextmanager
+def masking(dialogue: Dialogue) -> Iterator[None]:
+    """A server that quotes what it was told does so in no error of ours."""
+    try:
+        yield
+    except OutsideError as error:
+        said = error.answer
+        error.args = (dialogue.words(str(error)),)
+        error.answer = Answer(dialogue.words(said.error), dialogue.words(said.description), said.codes, said.trace)
+        raise

@@ -1,0 +1,189 @@
+"""HTTP that ends: connect, read and total time limits, a limit of size, no redirects followed, our own CAs."""
+
+import ssl
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError as TransportError
+
+from portal.core.errors import HostDown, Refused, Unavailable
+from portal.protocols import tls
+from portal.protocols.server import Plain, Secured
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+#: From the first byte of the request to the last of the answer.
+TOTAL_SECONDS = 30.0
+#: A token answer is a few kilobytes; nothing we ask for comes near this.
+MAX_BYTES = 1_000_000
+_CHUNK = 65536
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class _Connection(HTTPConnection):
+    """A connection of ours: what is not answered in time is not answered."""
+
+    def __init__(
+        self, *args: Any, patience: float = TOTAL_SECONDS, silence: float = READ_SECONDS, **kwargs: Any
+    ) -> None:
+        self.patience, self.silence = patience, silence
+        super().__init__(*args, **kwargs)
+
+    def _new_conn(self) -> Plain:
+        plain = Plain(fileno=super()._new_conn().detach())
+        plain.settimeout(self.timeout)
+        plain.silence = self.silence
+        plain.allow(seconds=self.patience)
+        return plain
+
+
+class _SecuredConnection(_Connection, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, Secured):
+            self.sock.silence = self.silence
+            self.sock.allow(seconds=self.patience)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecuredPool(HTTPSConnectionPool):
+    ConnectionCls = _SecuredConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecuredPool}
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Reads the whole answer inside ``send``, so that neither a slow nor an endless one gets past it.
+
+    ``seconds``: from the first byte of the request to the last of the answer; None: the usual ones. ``ca``:
+    certificates in PEM form, trusted beside the usual ones.
+    """
+
+    def __init__(self, seconds: float | None = None, ca: str = "") -> None:
+        self._seconds, self._ca = seconds, ca
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context(), **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context(), **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def _context(self) -> ssl.SSLContext:
+        return tls.client_context(self._ca, sockets=Secured)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """A pool whose connections end in time, however a server drips its header."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.conn_kw |= {"patience": self._seconds or TOTAL_SECONDS, "silence": self._seconds or READ_SECONDS}
+        return pool
+
+    def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        seconds = self._seconds or TOTAL_SECONDS
+        silence = self._seconds or READ_SECONDS
+        deadline = time.monotonic() + seconds
+        response = super().send(request, **{**kwargs, "stream": True, "timeout": (CONNECT_SECONDS, silence)})
+        response._content = _read(response, deadline, seconds)
+        response._content_consumed = True  # type: ignore[attr-defined]
+        return response
+
+
+def _read(response: requests.Response, deadline: float, seconds: float) -> bytes:
+    body = bytearray()
+    try:
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise requests.ConnectionError(f"The answer is larger than {MAX_BYTES:,} bytes.")
+            if time.monotonic() > deadline:
+                raise requests.Timeout(f"The answer was not complete after {seconds:.0f} seconds.")
+    except TransportError as error:
+        raise requests.ConnectionError("The connection broke in the middle of the answer.") from error
+    finally:
+        response.raw.close()
+    return bytes(body)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request as it goes out; ``repr`` shows no header, for they hold secrets."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Response:
+    """Send it and return the whole answer, whatever its status; no redirect is followed. Unavailable: there is none."""
+    host = urlsplit(wanted.url).hostname or wanted.url
+    with requests.Session() as session:
+        # The environment's proxies count, though not for this machine itself; a .netrc with passwords does not.
+        session.auth = _as_it_is
+        session.trust_env = host not in LOOPBACK
+        adapter = BoundedAdapter(seconds, ca)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        try:
+            return session.request(
+                wanted.method, wanted.url, headers=wanted.headers, data=wanted.body, allow_redirects=False
+            )
+        except (requests.RequestException, TransportError) as error:
+            raise unreachable(error, host) from None
+        except ValueError as error:
+            raise Refused(f"The request to {host} cannot be made: {type(error).__name__}.") from None
+
+
+def clock_ahead(response: requests.Response) -> int | None:
+    """By how many seconds the server's clock is ahead of this machine's (RFC 9110 section 6.6.1); None: unknown."""
+    try:
+        there = parsedate_to_datetime(response.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    return round((there.replace(tzinfo=there.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def bound(session: requests.Session) -> None:
+    """Send everything of this session through the bounded adapter."""
+    adapter = BoundedAdapter()
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+
+
+def unreachable(error: Exception, host: str) -> Unavailable:
+    """The sentence for a request that got no answer."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return HostDown(f"No secure connection to {host}: {_cause(error)}")
+    if isinstance(error, requests.Timeout):
+        return HostDown(f"{host} did not answer in time.")
+    if isinstance(error, requests.ConnectionError):
+        return HostDown(f"No connection to {host}: {_cause(error)}")
+    return Unavailable(f"The request to {host} failed: {type(error).__name__}.")
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: requests and urllib3 wrap it several times over."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            return getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
+        error = inner

@@ -1,0 +1,234 @@
+"""IMAP4rev1 (RFC 3501) over TLS or STARTTLS, with XOAUTH2, OAUTHBEARER or a password. One mailbox at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from imaplib import IMAP4
+from io import BytesIO
+from typing import BinaryIO
+
+from portal.core.errors import Refused, Unavailable
+from portal.protocols.imap_session import Client, one_line, signed_in, told
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Server, suggested_pause
+
+#: Larger messages come in parts of this size, straight to the file: one literal would be held in memory three times.
+PART_BYTES = 2 * 1024 * 1024
+WHOLE_UP_TO_BYTES = 4 * 1024 * 1024
+#: What a list of folders or of a hundred thousand messages may take.
+_LISTING_BYTES = 1024 * 1024
+#: A header block beyond this is cut.
+_HEADER_BYTES = 4 * 1024 * 1024
+
+
+class ImapMailbox:
+    """A selected folder. Within its UIDVALIDITY a UID names one message for ever (RFC 3501 section 2.3.1.1)."""
+
+    removes_at_end = False
+
+    def __init__(self, client: Client, folder: str) -> None:
+        self._client = client
+        self._host = client.host
+        client.allow()
+        self.generation = str(int(client.select_folder(folder)[b"UIDVALIDITY"]))
+
+    @property
+    def secured_by(self) -> str:
+        return self._client.connection.secured_by
+
+    def break_off(self) -> None:
+        """End whatever another thread is waiting for on this connection."""
+        self._client.connection.break_off()
+
+    def uids(self) -> list[str]:
+        """All messages, read or unread, oldest first; those already marked as deleted are somebody else's affair."""
+        with self._exchange(_LISTING_BYTES):
+            return [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
+
+    def marked_as_deleted(self) -> list[str]:
+        """Those that ``uids`` leaves out."""
+        with self._exchange(_LISTING_BYTES):
+            return [str(uid) for uid in self._client.search(["DELETED"])]
+
+    def sizes(self, uids: list[str]) -> dict[str, int]:
+        """Bytes by UID; a message that has gone in the meantime is missing from it."""
+        with self._exchange():
+            answers = self._client.fetch(_numbers(uids), ["RFC822.SIZE"])
+        return {str(uid): int(data[b"RFC822.SIZE"]) for uid, data in answers.items() if b"RFC822.SIZE" in data}
+
+    def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
+        """Small messages, all in one exchange; what has gone in the meantime is missing.
+
+        When the server refuses them together, each is asked for by itself: one that it cannot hand out spoils no other.
+        """
+        try:
+            with self._exchange(sum(sizes.values())):
+                answers = self._client.fetch(_numbers(list(sizes)), ["BODY.PEEK[]"])
+        except Unavailable as error:
+            if not isinstance(error.__cause__, IMAP4.error) or isinstance(error.__cause__, IMAP4.abort):
+                raise
+            return self._fetch_singly(sizes)
+        return {
+            str(uid): data[b"BODY[]"] if data.get(b"BODY[]") is not None else self._nothing()
+            for uid, data in answers.items()
+        }
+
+    def _fetch_singly(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
+        found: dict[str, bytes | Refused] = {}
+        for uid, size in sizes.items():
+            with BytesIO() as file:
+                try:
+                    if self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None:
+                        found[uid] = file.getvalue()
+                except Refused as error:
+                    found[uid] = error
+        return found
+
+    def header(self, uid: str, file: BinaryIO) -> bool:
+        """Write the header block, as far as it is of a bearable size; False when the message has gone."""
+        asked, key = f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>"
+        return self._part(uid, asked, key, file, _HEADER_BYTES) is not None
+
+    def download(self, uid: str, size: int, file: BinaryIO) -> bool:
+        """Write the message, byte for byte, to ``file``; False when it has gone in the meantime.
+
+        Refused: the server will not hand out this one message.
+        """
+        if size <= WHOLE_UP_TO_BYTES:
+            return self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None
+        offset = 0
+        while True:
+            asked = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
+            got = self._part(uid, asked, b"BODY[]<%d>" % offset, file, PART_BYTES)
+            if got is None:
+                return False
+            offset += got
+            if not got or (got < PART_BYTES and offset >= size):
+                return True
+            if offset > 2 * size + _LISTING_BYTES:
+                raise Unavailable(f"{self._host} talks without end.")
+
+    def _nothing(self) -> Refused:
+        return Refused(f"{self._host} lists it and gives nothing.")
+
+    @contextmanager
+    def _exchange(self, size: int = 0) -> Iterator[None]:
+        """A command whose answer is about so many bytes long."""
+        self._client.allow(size)
+        with told(self._host):
+            yield
+
+    def _part(self, uid: str, asked: str, key: bytes, file: BinaryIO, size: int) -> int | None:
+        with self._exchange(size):
+            try:
+                answer = self._client.fetch([int(uid)], [asked]).get(int(uid))
+            except IMAP4.abort:
+                raise
+            except IMAP4.error as error:
+                if _is_about_all(words := one_line(error)):
+                    raise
+                raise Refused(f"{self._host} does not hand it out: {words}") from error
+        if answer is None:
+            return None
+        data = answer.get(key)
+        if data is None:
+            raise self._nothing()
+        file.write(data)
+        return len(data)
+
+    def remove(self, uids: list[str]) -> None:
+        """Take exactly these off the server, for good."""
+        with self._exchange(_LISTING_BYTES):
+            self._remove(_numbers(uids))
+
+    def _remove(self, numbers: list[int]) -> None:
+        self._client.add_flags(numbers, [b"\\Deleted"], silent=True)
+        if self._client.has_capability("UIDPLUS"):
+            self._client.uid_expunge(numbers)
+        elif set(self._client.search(["DELETED"])) <= set(numbers):
+            self._client.expunge()
+
+    def mark_read(self, uids: list[str]) -> None:
+        with self._exchange():
+            self._client.add_flags(_numbers(uids), [b"\\Seen"], silent=True)
+
+    def move(self, uids: list[str], folder: str) -> None:
+        """Move exactly these to a folder, which is made if it is missing; by MOVE (RFC 6851) if the server has it."""
+        numbers = _numbers(uids)
+        with self._exchange():
+            if not self._client.folder_exists(folder):
+                self._client.create_folder(folder)
+            if self._client.has_capability("MOVE"):
+                self._client.move(numbers, folder)
+            else:
+                self._client.copy(numbers, folder)
+                self._remove(numbers)
+
+
+def _is_about_all(words: str) -> bool:
+    """Whether a refusal means everybody and not this one message (Microsoft's words)."""
+    return suggested_pause(words) is not None or "not connected" in words.lower()
+
+
+def _numbers(uids: list[str]) -> list[int]:
+    return [int(uid) for uid in uids]
+
+
+@contextmanager
+def mailbox(at: Server, credential: Credential, folder: str) -> Iterator[ImapMailbox]:
+    """Connect, sign in, select; log out in the end, whatever happens."""
+    with signed_in(at, credential) as client:
+        with told(at.host):
+            opened = ImapMailbox(client, folder)
+        yield opened
+
+
+class Listening:
+    """A folder whose server tells of changes by itself (RFC 2177). Usable with ``select``."""
+
+    def __init__(self, client: Client, folder: str) -> None:
+        if not client.has_capability("IDLE"):
+            raise Refused(f"{client.host} does not tell of new mail: it has no IDLE.")
+        self._client = client
+        client.select_folder(folder, readonly=True)
+        client.idle()
+
+    def fileno(self) -> int:
+        return self._client.connection.fileno()
+
+    def news(self) -> bool:
+        """Read what has come, without waiting; whether a message is among it. Unavailable: the server has hung up."""
+        self._client.allow(_LISTING_BYTES)
+        with told(self._client.host):
+            heard = self._client.idle_check(timeout=0)
+            if not heard and self._client.connection.has_hung_up():
+                raise Unavailable(f"{self._client.host} hung up.")
+        return any(len(one) > 1 and one[1] == b"EXISTS" for one in heard)
+
+    def renew(self) -> None:
+        """End the command and begin it again."""
+        self._client.allow(_LISTING_BYTES)
+        with told(self._client.host):
+            self._client.idle_done()
+            self._client.idle()
+
+    def drop(self) -> None:
+        """Leave without a word: a server that has gone is not waited for."""
+        self._client.connection.break_off()
+
+
+@contextmanager
+def listening(at: Server, credential: Credential, folder: str) -> Iterator[Listening]:
+    """Connect, sign in, select, begin to listen."""
+    with signed_in(at, credential) as client:
+        client.allow()
+        with told(at.host):
+            opened = Listening(client, folder)
+        yield opened
+
+
+def folders(at: Server, credential: Credential) -> list[str]:
+    """The names of the folders that can be selected, as people write them."""
+    with signed_in(at, credential) as client, told(at.host):
+        client.allow(_LISTING_BYTES)
+        listed = client.list_folders()
+    return sorted(str(name) for flags, _, name in listed if b"\\Noselect" not in flags)

@@ -1,0 +1,192 @@
+"""An IMAP connection: connected, secured, signed in; its faults told in one sentence."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from imaplib import IMAP4
+from typing import Any, cast
+
+from imapclient import IMAPClient, SocketTimeout
+from imapclient.exceptions import LoginError, ProtocolError
+from typing_extensions import Buffer
+
+from portal.core.errors import Answer, Refused, Unavailable
+from portal.protocols import sasl, server
+from portal.protocols.dialogue import Dialogue, masking
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Plain, Secured, Security, Server, has_more, suggested_pause
+
+#: Good manners, and no more: the work is done, or the server is past listening.
+LOGOUT_SECONDS = 5
+
+
+@contextmanager
+def signed_in(at: Server, credential: Credential) -> "Iterator[Client]":
+    with opened(at) as client:
+        sign_in(client, at, credential)
+        yield client
+
+
+@contextmanager
+def opened(at: Server, dialogue: Dialogue | None = None) -> "Iterator[Client]":
+    """Connected and secured; ``dialogue`` hears what is said."""
+    with told(at.host):
+        client = Client(at, dialogue)
+    try:
+        if at.security is Security.STARTTLS:
+            with told(at.host):
+                client.starttls(_Careful(client, at))
+        yield client
+    finally:
+        _log_out(client)
+
+
+class _Imap4(IMAP4):
+    """imaplib over a connection of ours, which believes no size that nobody asked for."""
+
+    def __init__(self, at: Server, dialogue: Dialogue | None) -> None:
+        self._at, self._dialogue = at, dialogue
+        super().__init__(at.host, at.port)
+
+    def send(self, data: Buffer) -> None:
+        if self._dialogue:
+            self._dialogue.client(bytes(data))
+        super().send(data)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return server.connect(self._at)
+
+    def readline(self) -> bytes:
+        """Of any length that the connection bears: a SEARCH names every message in one line."""
+        # Python 3.14 renamed the reader.
+        line = cast(bytes, (self._file if hasattr(self, "_file") else self.file).readline())
+        if self._dialogue:
+            self._dialogue.server(line)
+        return line
+
+    def read(self, size: int) -> bytes:
+        assert isinstance(self.sock, Plain | Secured)
+        if size > self.sock.bytes_left:
+            raise OverflowError
+        return super().read(size)
+
+
+class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
+    """IMAPClient over a connection of ours."""
+
+    def __init__(self, at: Server, dialogue: Dialogue | None = None) -> None:
+        self._at, self.dialogue = at, dialogue
+        timeout = SocketTimeout(server.CONNECT_SECONDS, server.READ_SECONDS)
+        super().__init__(at.host, at.port, ssl=at.security is Security.TLS, timeout=timeout)
+        # IMAPClient turns on a log that formats every message and every token, even when nobody listens.
+        self._imap.debug = 0
+
+    def _create_IMAP4(self) -> IMAP4:  # noqa: N802 - its name there
+        return _Imap4(self._at, self.dialogue)
+
+    @property
+    def connection(self) -> Plain | Secured:
+        connection = self.socket()
+        assert isinstance(connection, Plain | Secured)
+        return connection
+
+    def allow(self, size: int = 0) -> None:
+        """The next answer is about ``size`` bytes long."""
+        self.connection.allow(size)
+
+
+class _Careful:
+    """Wraps the socket like the context it stands for, but not when something came in the clear before TLS."""
+
+    def __init__(self, client: Client, at: Server) -> None:
+        self._client, self._at = client, at
+
+    def wrap_socket(self, plain: socket.socket, **options: Any) -> Secured:
+        inner = self._client._imap
+        # Python 3.14 renamed the reader.
+        reader = inner._file if hasattr(inner, "_file") else inner.file
+        if has_more(reader, plain):
+            raise Unavailable(f"{self._at.host} or somebody between sent data before TLS had begun.")
+        return server.secure(plain, self._at)
+
+
+def mechanisms(client: Client) -> list[str]:
+    """What the server offers for a sign-in (RFC 3501 section 6.2.2)."""
+    with told(client.host):
+        return [
+            name.decode().upper().removeprefix("AUTH=") for name in client.capabilities() if name.startswith(b"AUTH=")
+        ]
+
+
+def sign_in(client: Client, at: Server, credential: Credential) -> None:
+    """Refused: the server does not take it."""
+    hidden = client.dialogue or Dialogue()
+    sasl.hide(credential, hidden, at.host, at.port)
+    # A token may have been renewed since the server was last heard.
+    client.allow()
+    with masking(hidden), told(at.host):
+        _sign_in(client, at, credential)
+
+
+def _sign_in(client: Client, at: Server, credential: Credential) -> None:
+    challenges: list[bytes] = []
+    chosen = sasl.mechanism(credential, mechanisms(client))
+    try:
+        if chosen is None:
+            _log_in(client, credential)
+        else:
+            client.sasl_login(chosen, _responses(chosen, credential, at, challenges))
+    except LoginError as error:
+        if isinstance(error.__context__, IMAP4.abort):
+            raise error.__context__ from None
+        said = next((said for challenge in challenges[1:] if (said := sasl.reason(challenge))), "")
+        answer = Answer(error=said, description=str(error))
+        raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
+
+
+def _log_in(client: Client, credential: Credential) -> None:
+    """LOGIN can carry neither blanks nor umlauts unharmed; where the server has PLAIN, that is taken instead."""
+    assert credential.password is not None
+    quoted = credential.login.replace("\\", "\\\\").replace('"', '\\"')
+    client.login(f'"{quoted}"', credential.password.reveal())
+
+
+def _responses(chosen: str, credential: Credential, at: Server, challenges: list[bytes]) -> Callable[[bytes], bytes]:
+    """The secret once; to each challenge after it, which holds the reason of a refusal, what ends the exchange."""
+    first = sasl.first_response(chosen, credential, at.host, at.port)
+
+    def respond(challenge: bytes) -> bytes:
+        challenges.append(challenge)
+        return first if len(challenges) == 1 else sasl.answer_to_refusal(chosen)
+
+    return respond
+
+
+def _log_out(client: Client) -> None:
+    client.connection.allow(seconds=LOGOUT_SECONDS)
+    try:
+        client.logout()
+    except (IMAP4.error, OSError, ValueError, AssertionError, OverflowError):
+        with suppress(OSError):
+            client.shutdown()
+
+
+@contextmanager
+def told(host: str) -> Iterator[None]:
+    """Turn whatever happens on the wire into one sentence."""
+    with server.told(host):
+        try:
+            yield
+        except IMAP4.abort as error:
+            words = one_line(error)
+            raise Unavailable(f"{host} broke off: {words}", retry_after=suggested_pause(words)) from error
+        except IMAP4.error as error:
+            words = one_line(error)
+            raise Unavailable(f"{host} answered: {words}", retry_after=suggested_pause(words)) from error
+        except (ProtocolError, AssertionError) as error:
+            raise Unavailable(f"{host} answered something that is not IMAP.") from error
+
+
+def one_line(error: Exception) -> str:
+    """One line, without the command that failed: an AUTHENTICATE would carry the token."""
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,129 @@
+"""Maildir (https://cr.yp.to/proto/maildir.html): delivered means that content and name are on the disk."""
+
+import errno
+import os
+import secrets
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from portal.core.errors import Unavailable
+
+_FOLDERS = ("tmp", "new", "cur")
+_PART = 1024 * 1024
+#: More than a message without an attachment has.
+_TRIAL_BYTES = 64 * 1024
+
+
+def prepare(folder: Path) -> None:
+    """Make the three folders; Unavailable, with the reason, when they cannot be written."""
+    try:
+        for name in _FOLDERS:
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder / "tmp", os.W_OK | os.X_OK):
+            is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            code = errno.EROFS if is_read_only else errno.EACCES
+            raise OSError(code, os.strerror(code))
+    except OSError as error:
+        raise Unavailable(f"The Maildir {folder} cannot be written: {error.strerror}") from error
+
+
+def try_writing(folder: Path) -> None:
+    """Write a file where a delivery does, and take it away. Unavailable, with the reason, when that does not work.
+
+    Nothing that is there is touched, and no folder is made.
+    """
+    path = folder / "tmp" / f"diagnosis.{secrets.token_hex(8)}"
+    try:
+        for name in _FOLDERS:
+            os.stat(folder / name)  # noqa: PTH116 - told with its errno
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(bytes(_TRIAL_BYTES))
+                os.fsync(file.fileno())
+        finally:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"The Maildir {folder} did not take the message: {error.strerror}") from error
+
+
+def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
+    """Store each content as it is under its name; a name that is there already was delivered before.
+
+    tmp → fsync → link → fsync of the folder: after the return neither a crash nor a power cut loses one of them.
+    Together they cost little more than one: the disk writes all of them while the first one is waited for.
+    """
+    # Nobody else writes to these: a worker that was given up may still be at the same messages.
+    drafts_in, mark = folder / "tmp", secrets.token_hex(4)
+    drafts = [(f"{name}.{mark}", content) for name, content in messages]
+    try:
+        with ExitStack() as tidy:
+            tidy.callback(_clear, drafts_in, [draft for draft, _ in drafts])
+            _write(drafts_in, drafts)
+            for (draft, _), (name, _) in zip(drafts, messages, strict=True):
+                with suppress(FileExistsError):
+                    os.link(f"{drafts_in}/{draft}", f"{folder}/new/{name}")
+            _sync_folder(folder / "new")
+    except OSError as error:
+        raise Unavailable(f"The Maildir {folder} did not take the message: {error.strerror}") from error
+
+
+def _write(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
+    """By handles, not by file objects: each of their further calls would be one more for each of thousands."""
+    handles: list[int] = []
+    try:
+        for name, content in messages:
+            handles.append(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            _copy(content, handles[-1])
+        for handle in handles:
+            # The disk begins to write now, not at the fsync of each.
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        for handle in handles:
+            os.fsync(handle)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _copy(content: BinaryIO, handle: int) -> None:
+    while part := content.read(_PART):
+        written = os.write(handle, part)
+        while written < len(part):
+            written += os.write(handle, part[written:])
+
+
+def _clear(folder: Path, names: Sequence[str]) -> None:
+    """A full disk is not to stay full of halves."""
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108 - a Path for each of thousands costs as much as the call
+
+
+def settle(folder: Path, names: Collection[str]) -> set[str]:
+    """Which of these an earlier try has delivered, read by now (``cur``, with flags behind a colon) or unread.
+
+    What it left half-written is cleared; if it lives after all, it fails to link that and tries again.
+    """
+    found = set()
+    try:
+        _clear(
+            folder / "tmp", [path.name for path in (folder / "tmp").iterdir() if path.name.rpartition(".")[0] in names]
+        )
+        for part in ("new", "cur"):
+            with os.scandir(folder / part) as entries:
+                found |= {name for entry in entries if (name := entry.name.partition(":")[0]) in names}
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        raise Unavailable(f"The Maildir {folder} cannot be read: {error.strerror}") from error
+    return found
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,301 @@
+"""OAuth 2.0 (RFC 6749, 7636, 7009) as a client. Authlib speaks; this file bounds it and keeps its words.
+
+A failure is *refused* when the provider's answer carries an ``error`` that says so, *unavailable* in every other case:
+no answer, HTTP 408, 429 or 5xx, HTML, rubbish, an unknown ``error``.
+Behaviour follows ``error`` and HTTP status only; texts and AADSTS
+numbers merely explain (Microsoft: "apps that take a dependency on text or error code numbers will be broken").
+"""
+
+import json
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import requests
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from urllib3.exceptions import HTTPError
+
+from portal.core.encryption import Secret
+from portal.core.errors import Answer, HostDown, Refused, Unavailable
+from portal.protocols import http
+
+#: Errors of the token (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6): a person must sign in.
+TOKEN_ERRORS = {"invalid_grant", "interaction_required", "login_required", "consent_required", "access_denied"}
+#: Errors of the client's credentials (Google has two of its own): another secret may do.
+CREDENTIALS_ERRORS = {"invalid_client", "unauthorized_client", "deleted_client", "disabled_client"}
+#: Errors of the configuration: no token is to blame, and no retry helps.
+_CONFIG_ERRORS = {"invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_resource", "invalid_target"}
+_REFUSALS = TOKEN_ERRORS | CREDENTIALS_ERRORS | _CONFIG_ERRORS
+_MAX_RETRY_AFTER = 24 * 3600
+#: A year: an access token that lasts longer is not believed.
+_MAX_LIFE = 365 * 24 * 3600
+#: What stands in front of the token endpoint says that nobody gets through, or that all are too many.
+_HOST_DOWN = (429, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Client:
+    """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1).
+
+    ``auth`` is a name of RFC 7591 section 2; for ``private_key_jwt`` the secret is the private key in PEM form, and
+    ``certificate`` the one that the provider knows.
+    """
+
+    client_id: str
+    secret: Secret | None
+    auth: str = "client_secret_post"
+    certificate: str = ""
+
+
+@dataclass(frozen=True)
+class TokenAnswer:
+    """A successful token response (RFC 6749 section 5.1).
+
+    ``expires_at`` None: the provider named no usable end. ``refresh_token`` None: it gave none. ``scope`` None: it is
+    the scope that was asked for. ``end_note`` says what is odd about the end, None: nothing.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    expires_at: datetime | None
+    refresh_token_expires_at: datetime | None
+    scope: str | None
+    id_token: Secret | None
+    end_note: str | None = None
+    #: By how many seconds the provider's clock is ahead of ours. None: it does not tell the time.
+    clock_ahead: int | None = None
+
+
+def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
+    """The address that begins a sign-in: parameters in alphabetical order, PKCE S256."""
+    query = {
+        **parameters,
+        "response_type": "code",
+        "code_challenge": create_s256_code_challenge(code_verifier.reveal()),
+        "code_challenge_method": "S256",
+    }
+    joint = "&" if urlsplit(url).query else "?"
+    return f"{url}{joint}{urlencode(sorted(query.items()), quote_via=quote)}"
+
+
+def exchange_code(
+    client: Client, url: str, *, code: Secret, verifier: Secret, redirect_uri: str, scope: str | None, now: datetime
+) -> TokenAnswer:
+    """Turn an authorization code into tokens (RFC 6749 section 4.1.3). ``scope`` None: none is sent."""
+    session = Session(client, url, now)
+    with session:
+        session.fetch_token(
+            url,
+            grant_type="authorization_code",
+            code=code.reveal(),
+            redirect_uri=redirect_uri,
+            code_verifier=verifier.reveal(),
+            **asking_for(scope),
+        )
+    return session.answer
+
+
+def refresh(client: Client, url: str, *, refresh_token: Secret, scope: str | None, now: datetime) -> TokenAnswer:
+    """Use a refresh token (RFC 6749 section 6). ``scope`` None: none is sent."""
+    session = Session(client, url, now)
+    with session:
+        session.refresh_token(url, refresh_token=refresh_token.reveal(), **session.extra, **asking_for(scope))
+    return session.answer
+
+
+def client_credentials(client: Client, url: str, *, scope: str, now: datetime) -> TokenAnswer:
+    """A token for the application itself (RFC 6749 section 4.4); no refresh token comes with it."""
+    session = Session(client, url, now)
+    with session:
+        session.fetch_token(url, grant_type="client_credentials", **asking_for(scope))
+    return session.answer
+
+
+def revoke(client: Client, url: str, *, token: Secret, hint: str, now: datetime) -> None:
+    """Have a token revoked (RFC 7009)."""
+    session = Session(client, url, now)
+    with session:
+        response = session.revoke_token(url, token=token.reveal(), token_type_hint=hint)
+    if response.status_code == 200:
+        return
+    body = json_object(response, session.host)
+    raise failure(body)
+
+
+def asking_for(scope: str | None) -> dict[str, str]:
+    return {"scope": scope} if scope else {}
+
+
+class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
+    """One request to a token endpoint. The answer is parsed here: Authlib would compute times from it unchecked."""
+
+    answer: TokenAnswer
+    extra: dict[str, str] = {}
+
+    def __init__(self, client: Client, url: str, now: datetime) -> None:
+        secret = client.secret.reveal() if client.secret else None
+        method = client.auth if secret else "none"
+        methods = {f"{endpoint}_endpoint_auth_method": method for endpoint in ("token", "revocation")}
+        super().__init__(client.client_id, secret, **methods)
+        if method == "private_key_jwt":
+            self.register_client_auth_method(_signing(client, url))
+            # Microsoft wants the ID beside the assertion, too.
+            self.extra = {"client_id": client.client_id}
+        self.host = urlsplit(url).hostname or url
+        self.now = now
+        http.bound(self)
+
+    def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        try:
+            return super().request(method, url, **{**kwargs, "allow_redirects": False})  # type: ignore[no-any-return]
+        except (requests.RequestException, HTTPError) as error:
+            raise http.unreachable(error, self.host) from None
+
+    def _prepare_token_endpoint_body(self, body: str, grant_type: str, **kwargs: Any) -> str:
+        return super()._prepare_token_endpoint_body(body, grant_type, **{**self.extra, **kwargs})  # type: ignore[no-any-return]
+
+    def parse_response_token(self, response: requests.Response) -> dict[str, Any]:
+        body = json_object(response, self.host)
+        if body.get("error"):
+            raise failure(body)
+        ahead = http.clock_ahead(response)
+        self.answer = replace(_token_answer(body, self.host, self.now), clock_ahead=ahead)
+        return {"refresh_token": "kept in answer"}
+
+
+def _signing(client: Client, url: str) -> PrivateKeyJWT:
+    """PS256 with the certificate's SHA-256 thumbprint, as Microsoft asks for it."""
+    certificate = x509.load_pem_x509_certificate(client.certificate.encode())
+    thumbprint = urlsafe_b64encode(certificate.fingerprint(SHA256())).decode().rstrip("=")
+    return PrivateKeyJWT(url, alg="PS256", headers={"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint})
+
+
+def json_object(response: requests.Response, host: str) -> dict[str, Any]:
+    status = response.status_code
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        body = None
+    error = body.get("error") if isinstance(body, dict) else None
+    if status in (408, 429) or status >= 500 or not isinstance(body, dict) or not (error or status < 300):
+        words = (
+            _answer(body) if isinstance(body, dict) else Answer(description=f"HTTP {status}, {_looks_like(response)}")
+        )
+        kind = HostDown if status in _HOST_DOWN else Unavailable
+        raise kind(f"{host} answered HTTP {status} with {_looks_like(response)}.", words, retry_after(response))
+    return body
+
+
+def _looks_like(response: requests.Response) -> str:
+    """What came instead of JSON, in a word; the body itself may hold a token and is not quoted."""
+    text = response.content[:200].lstrip().lower()
+    if not text:
+        return "an empty answer"
+    if text.startswith((b"<!doctype", b"<html", b"<")):
+        return "a web page instead of a token answer"
+    return "an error" if text.startswith(b"{") else "something that is no token answer"
+
+
+def retry_after(response: requests.Response) -> int | None:
+    """In seconds; a date (RFC 9110 section 10.2.3) is held against the server's own."""
+    text = response.headers.get("Retry-After", "")
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(int(text), _MAX_RETRY_AFTER)
+    try:
+        until, sent = parsedate_to_datetime(text), parsedate_to_datetime(response.headers.get("Date", ""))
+        return min(max(int((until - sent).total_seconds()), 0), _MAX_RETRY_AFTER)
+    except (TypeError, ValueError):
+        return None
+
+
+def failure(body: Mapping[str, Any]) -> Refused | Unavailable:
+    answer = _answer(body)
+    kind = Refused if answer.error in _REFUSALS else Unavailable
+    return kind(str(answer), answer)
+
+
+def _answer(body: Mapping[str, Any]) -> Answer:
+    codes = body.get("error_codes") or []
+    return Answer(
+        error=one_line(body.get("error")),
+        description=one_line(body.get("error_description")),
+        codes=_codes(codes) or one_line(body.get("error_subtype"))[:100],
+        trace=" ".join(one_line(body.get(key)) for key in ("trace_id", "correlation_id", "timestamp") if body.get(key)),
+    )
+
+
+def _codes(codes: Any) -> str:
+    return ", ".join(f"AADSTS{code}" for code in codes if isinstance(code, int)) if isinstance(codes, list) else ""
+
+
+def one_line(value: Any) -> str:
+    """One line, at most 2,000 characters, that every database and log can hold."""
+    text = str(value or "").encode("utf-8", "replace").decode().replace("\0", "")
+    return " ".join(text.split())[:2000]
+
+
+def _token_answer(body: Mapping[str, Any], host: str, now: datetime) -> TokenAnswer:
+    access_token = body.get("access_token")
+    if not isinstance(access_token, str) or not access_token:
+        raise Unavailable(f"{host} answered without an access token.")
+    end = end_of_life(body.get("expires_in"), now)
+    return TokenAnswer(
+        access_token=Secret(access_token),
+        refresh_token=_secret(body.get("refresh_token")),
+        expires_at=end.at,
+        refresh_token_expires_at=_refresh_token_end(body.get("refresh_token_expires_in"), now),
+        scope=one_line(body["scope"]) if isinstance(body.get("scope"), str) else None,
+        id_token=_secret(body.get("id_token")),
+        end_note=end.note,
+    )
+
+
+def _secret(value: Any) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and value else None
+
+
+@dataclass(frozen=True)
+class End:
+    """When a life ends (None: not known), and what is odd about how the provider said so (None: nothing)."""
+
+    at: datetime | None
+    note: str | None = None
+
+
+def end_of_life(value: Any, now: datetime) -> End:
+    """The end of a life given in seconds (``expires_in``, RFC 6749 section 5.1), whatever was sent for it."""
+    if value is None:
+        return End(None, "The provider names no end (no expires_in); renewed daily.")
+    seconds = _seconds(value)
+    if seconds is None:
+        return End(None, "The provider's expires_in is not a number, so no end is known; renewed daily.")
+    if seconds <= 0:
+        return End(now, f"The provider gave a token that has ended already (expires_in {seconds}).")
+    if seconds > _MAX_LIFE:
+        return End(now + timedelta(seconds=_MAX_LIFE), "The provider names more than a year; taken as a year.")
+    note = "The provider's expires_in is text; read as a number." if isinstance(value, str) else None
+    return End(now + timedelta(seconds=seconds), note)
+
+
+def _seconds(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return max(int(float(value)), -_MAX_LIFE)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _refresh_token_end(value: Any, now: datetime) -> datetime | None:
+    """No provider means zero when it says it here: Keycloak's stands for "no end"."""
+    seconds = _seconds(value)
+    return now + timedelta(seconds=min(seconds, 100 * _MAX_LIFE)) if seconds is not None and seconds > 0 else None

@@ -1,0 +1,99 @@
+"""OpenID Connect as far as the portal needs it: whose sign-in it was, and where a provider's endpoints are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from urllib3.exceptions import HTTPError
+
+from portal.core.encryption import Secret
+from portal.core.errors import Refused, Unavailable
+from portal.protocols import http
+from portal.protocols.oauth2 import Client, TokenAnswer, json_object, one_line
+
+_SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How to learn who signed in; empty fields: the provider does not tell that way."""
+
+    issuer: str
+    jwks_url: str
+    userinfo_url: str
+
+
+def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: str, claims: list[str]) -> str | None:
+    """Who signed in: the first of ``claims`` in the verified ID token, else in the userinfo answer; None: not told.
+
+    ``nonce`` empty: the flow has none to compare (device code).
+    """
+    told: Mapping[str, Any] = {}
+    if answer.id_token and identity.jwks_url:
+        told = _verified_claims(answer.id_token, identity, client, nonce)
+    elif identity.userinfo_url:
+        told = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
+    values = (told.get(claim) for claim in [*claims, "sub"])
+    return next((one_line(value)[:320] for value in values if isinstance(value, str) and value), None)
+
+
+def discover(issuer: str) -> dict[str, str]:
+    """The endpoints that an OpenID provider publishes (OpenID Connect Discovery section 4), under our names.
+
+    Refused when what is there is not the document of that issuer.
+    """
+    base = issuer.rstrip("/").removesuffix("/.well-known/openid-configuration")
+    body = _get_json(f"{base}/.well-known/openid-configuration", {})
+    if not isinstance(body.get("issuer"), str) or not isinstance(body.get("token_endpoint"), str):
+        raise Refused(f"{urlsplit(base).hostname} publishes no OpenID discovery document there.")
+    names = {
+        "issuer": "issuer",
+        "authorize_url": "authorization_endpoint",
+        "token_url": "token_endpoint",
+        "refresh_url": "token_endpoint",
+        "device_url": "device_authorization_endpoint",
+        "revocation_url": "revocation_endpoint",
+        "jwks_url": "jwks_uri",
+        "userinfo_url": "userinfo_endpoint",
+    }
+    return {ours: body[theirs] for ours, theirs in names.items() if isinstance(body.get(theirs), str)}
+
+
+def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce: str) -> Mapping[str, Any]:
+    """OpenID Connect Core section 3.1.3.7: signature, issuer, audience, end, nonce."""
+    expected = {"nonce": {"essential": True, "value": nonce}} if nonce else {}
+    try:
+        keys = KeySet.import_key_set(_get_json(identity.jwks_url, {}))  # type: ignore[arg-type]
+        claims = jwt.decode(id_token.reveal(), keys, algorithms=_SIGNATURES).claims
+        # Microsoft's shared endpoints sign with an issuer that names the tenant of the account.
+        issuer = identity.issuer.replace("{tid}", str(claims.get("tid")))
+        jwt.JWTClaimsRegistry(
+            leeway=300,
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": client.client_id},
+            exp={"essential": True},
+            **expected,  # type: ignore[arg-type]
+        ).validate(claims)
+    except (JoseError, ValueError, KeyError, TypeError) as error:
+        host = urlsplit(identity.jwks_url).hostname
+        raise Refused(f"The ID token of {host} was not accepted: {error}") from None
+    return claims
+
+
+def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    host = urlsplit(url).hostname or url
+    with requests.Session() as session:
+        http.bound(session)
+        try:
+            response = session.get(url, headers=headers, allow_redirects=False)
+        except (requests.RequestException, HTTPError) as error:
+            raise http.unreachable(error, host) from None
+    body = json_object(response, host)
+    if body.get("error"):
+        raise Unavailable(f"{host} answered: {body['error']}")
+    return body

@@ -1,0 +1,278 @@
+"""POP3 (RFC 1939) with CAPA, STLS and AUTH, over TLS or on this machine. One mailbox, opened, read and closed.
+
+Not poplib: that one refuses a line above 2,048 bytes and keeps a whole message in memory ten times over.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, BytesIO
+from typing import BinaryIO, cast
+
+from portal.core.errors import Answer, Refused, Unavailable
+from portal.protocols import sasl
+from portal.protocols import server as servers
+from portal.protocols.dialogue import Dialogue, masking
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Plain, Secured, Security, Server, has_more, told
+
+#: A status line is short (RFC 1939: 512 octets); Google's and Microsoft's challenges are longer.
+_LONGEST_LINE = 8192
+#: RFC 5034 section 4: a command of more than 255 octets may be refused; the token then goes into a second line.
+_LONGEST_COMMAND = 255
+_CHUNK = 65536
+#: What a list of a hundred thousand messages may take.
+_LISTING_BYTES = 1024 * 1024
+
+
+class Pop3Mailbox:
+    """A signed-in session. POP3 deletes when the session ends well, so everything is removed at once, at the end."""
+
+    #: UIDLs are the mailbox's own (RFC 1939 section 7); nothing tells of a mailbox that was made anew.
+    generation = "pop3"
+    removes_at_end = True
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+        self._numbers: dict[str, int] = {}
+        self._sizes: dict[int, int] = {}
+
+    @property
+    def secured_by(self) -> str:
+        return self._connection.socket.secured_by
+
+    def break_off(self) -> None:
+        """End whatever another thread is waiting for on this connection."""
+        self._connection.socket.break_off()
+
+    def uids(self) -> list[str]:
+        """The UIDL of every message, oldest first."""
+        self._numbers = {_name(uid): number for number, uid in self._connection.table("UIDL")}
+        return list(self._numbers)
+
+    def sizes(self, uids: list[str]) -> dict[str, int]:
+        """Bytes by UIDL."""
+        with told(self._connection.host):
+            # Once: within a session it does not change.
+            by_number = self._sizes = self._sizes or {
+                number: int(size) for number, size in self._connection.table("LIST")
+            }
+        return {uid: by_number[self._numbers[uid]] for uid in uids if self._numbers.get(uid) in by_number}
+
+    def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
+        """Small messages, asked for all at once where the server has PIPELINING (RFC 2449 section 6.6)."""
+        commands = [f"RETR {self._numbers[uid]}" for uid in sizes]
+        with told(self._connection.host):
+            self._connection.socket.allow(sum(sizes.values()))
+            return dict(zip(sizes, self._connection.bodies(commands), strict=True))
+
+    def header(self, uid: str, file: BinaryIO) -> bool:
+        """Write the header block, which TOP gives without a line of the rest."""
+        with told(self._connection.host):
+            self._connection.retrieve(f"TOP {self._numbers[uid]} 0", file, 0)
+        return True
+
+    def download(self, uid: str, size: int, file: BinaryIO) -> bool:
+        """Write the message, byte for byte, to ``file``; False when it has gone.
+
+        Refused: the server will not hand out this one message.
+        """
+        with told(self._connection.host):
+            self._connection.retrieve(f"RETR {self._numbers[uid]}", file, size)
+        return True
+
+    def remove(self, uids: list[str]) -> None:
+        """Take exactly these off the server, for good; the session ends with it."""
+        with told(self._connection.host):
+            for uid in uids:
+                self._connection.command(f"DELE {self._numbers[uid]}")
+            self._connection.command("QUIT")
+
+
+def _name(uidl: str) -> str:
+    """A UIDL as it is (RFC 1939: up to 70 printable characters); what is none by its digest."""
+    if len(uidl) <= 70 and uidl.isprintable():
+        return uidl
+    return f"sha256-{hashlib.sha256(uidl.encode()).hexdigest()}"
+
+
+@contextmanager
+def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
+    """Connect, sign in; hang up in the end, whatever happens. What was not removed by ``remove`` stays."""
+    with opened(server) as connection:
+        sign_in(connection, server, credential)
+        with told(server.host):
+            # Microsoft takes a token that opens no mailbox, and says so at the next command only.
+            connection.command("STAT")
+        yield Pop3Mailbox(connection)
+
+
+@contextmanager
+def opened(server: Server, dialogue: Dialogue | None = None) -> "Iterator[Connection]":
+    """Connected and secured; ``dialogue`` hears what is said."""
+    with told(server.host):
+        connection = Connection(server, dialogue)
+    try:
+        yield connection
+    finally:
+        connection.hang_up()
+
+
+def sign_in(connection: "Connection", server: Server, credential: Credential) -> None:
+    """Refused: the server does not take it."""
+    hidden = connection.dialogue or Dialogue()
+    sasl.hide(credential, hidden, server.host, server.port)
+    with masking(hidden), told(server.host):
+        _sign_in(connection, server, credential)
+
+
+def _sign_in(connection: "Connection", server: Server, credential: Credential) -> None:
+    capabilities = connection.capabilities()
+    connection.is_pipelining = "PIPELINING" in capabilities
+    chosen = sasl.mechanism(credential, capabilities.get("SASL", []))
+    try:
+        if chosen is None:
+            assert credential.password is not None
+            connection.command(f"USER {credential.login}")
+            connection.command(f"PASS {credential.password.reveal()}")
+        else:
+            _authenticate(connection, server, credential, chosen)
+    except Refused as error:
+        answer = Answer(error=error.answer.error, description=error.answer.description)
+        raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
+
+
+def _authenticate(connection: "Connection", server: Server, credential: Credential, chosen: str) -> None:
+    response = base64.b64encode(sasl.first_response(chosen, credential, server.host, server.port)).decode()
+    in_one = f"AUTH {chosen} {response}"
+    if server.splits_token or len(in_one) > _LONGEST_COMMAND:
+        connection.exchange(f"AUTH {chosen}")
+        in_one = response
+    status = connection.exchange(in_one)
+    if status.startswith(b"+OK"):
+        return
+    # A challenge now is the reason of a refusal; the exchange has to be ended before the server says so.
+    reason = sasl.reason(status.removeprefix(b"+").strip())
+    try:
+        connection.command(base64.b64encode(sasl.answer_to_refusal(chosen)).decode())
+    except Refused as error:
+        raise Refused(str(error), Answer(error=reason, description=error.answer.description)) from None
+    raise Refused(f"{server.host} went on after a refusal.")
+
+
+class Connection:
+    """Commands and answers, line by line."""
+
+    def __init__(self, server: Server, dialogue: Dialogue | None) -> None:
+        self.host, self.dialogue = server.host, dialogue
+        self.is_pipelining = False
+        self.socket: Plain | Secured = servers.connect(server)
+        try:
+            self._file = cast(BufferedReader, self.socket.makefile("rb", _CHUNK))
+            self._status()
+            if server.security is Security.STARTTLS:
+                self._start_tls(server)
+        except BaseException:
+            self.hang_up()
+            raise
+
+    def _start_tls(self, server: Server) -> None:
+        """STLS (RFC 2595). Whatever came in the clear behind the answer was put there by somebody else."""
+        try:
+            self.command("STLS")
+        except Refused as error:
+            raise Unavailable(f"{server.host} does not start TLS: {error.answer.description}") from error
+        if has_more(self._file, self.socket):
+            raise Unavailable(f"{server.host} or somebody between sent data before TLS had begun.")
+        self._file.close()
+        self.socket = servers.secure(self.socket, server)
+        self._file = cast(BufferedReader, self.socket.makefile("rb", _CHUNK))
+
+    def capabilities(self) -> dict[str, list[str]]:
+        """What CAPA says, in upper case; empty for a server that does not know the command."""
+        try:
+            self.command("CAPA")
+        except Refused:
+            return {}
+        words = [line.decode("ascii", "replace").upper().split() for line in self.body()]
+        return {line[0]: line[1:] for line in words if line}
+
+    def command(self, line: str) -> bytes:
+        """Send a command and return the text behind +OK; Refused with the server's words when it says -ERR."""
+        status = self.exchange(line)
+        if not status.startswith(b"+OK"):
+            raise Unavailable(f"{self.host} answered something that is not POP3.")
+        return status
+
+    def exchange(self, line: str) -> bytes:
+        self.socket.allow()
+        self._send([line])
+        return self._status()
+
+    def _send(self, lines: list[str]) -> None:
+        data = "".join(f"{line}\r\n" for line in lines).encode()
+        if self.dialogue:
+            self.dialogue.client(data)
+        self.socket.sendall(data)
+
+    def retrieve(self, command: str, file: BinaryIO, size: int) -> None:
+        """Write a message of about ``size`` bytes to the file; Refused when the server keeps it back."""
+        self.socket.allow(size)
+        self._send([command])
+        self._status()
+        file.writelines(self.body())
+
+    def bodies(self, commands: list[str]) -> Iterator[bytes | Refused]:
+        """What the server gives for each command, in their order."""
+        if self.is_pipelining:
+            self._send(commands)
+        for command in commands:
+            if not self.is_pipelining:
+                self._send([command])
+            with BytesIO() as file:
+                try:
+                    self._status()
+                except Refused as error:
+                    yield error
+                else:
+                    file.writelines(self.body())
+                    yield file.getvalue()
+
+    def _status(self) -> bytes:
+        line = self._file.readline(_LONGEST_LINE)
+        if self.dialogue:
+            self.dialogue.server(line)
+        if not line.endswith(b"\n"):
+            raise Unavailable(f"{self.host} broke off." if len(line) < _LONGEST_LINE else f"{self.host} talks on.")
+        if line.startswith(b"-ERR"):
+            words = " ".join(line[4:].decode("utf-8", "replace").split())[:300]
+            raise Refused(f"{self.host} answered: {words}", Answer(description=words or "-ERR"))
+        if not line.startswith(b"+"):
+            raise Unavailable(f"{self.host} answered something that is not POP3.")
+        return line
+
+    def body(self) -> Iterator[bytes]:
+        """The lines of a multi-line answer as they were before they were stuffed (RFC 1939 section 3)."""
+        begins = True
+        while True:
+            part = self._file.readline(_CHUNK)
+            if not part:
+                raise Unavailable(f"{self.host} broke off in the middle of an answer.")
+            if begins and part == b".\r\n":
+                return
+            yield part[1:] if begins and part.startswith(b".") else part
+            begins = part.endswith(b"\n")
+
+    def table(self, command: str) -> list[tuple[int, str]]:
+        """An answer whose lines have a number and a word."""
+        with told(self.host):
+            self.command(command)
+            self.socket.allow(_LISTING_BYTES)
+            words = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]
+            return [(int(number), value.strip()) for number, value in words]
+
+    def hang_up(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+        self.socket.close()

@@ -1,0 +1,48 @@
+"""HTTP over the portal's unix socket: how users of this machine ask a portal that is not theirs."""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from portal.core.errors import PortalError, Unavailable
+
+_SECONDS = 90
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+class Denied(PortalError):
+    """The portal has answered that it will not; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def ask(path: Path, method: str, target: str, body: bytes = b"", content_type: str = "") -> dict[str, Any]:
+    """The portal's answer. Denied, or Unavailable when nobody answers."""
+    connection = _Connection(path)
+    try:
+        connection.request(method, target, body, {"Content-Type": content_type} if content_type else {})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Unavailable(f"The portal does not answer at {path}: {error}") from error
+    finally:
+        connection.close()
+    if response.status >= 500 or response.status == 429:
+        raise Unavailable(answer["detail"])
+    if response.status >= 400:
+        raise Denied(response.status, answer["detail"])
+    return answer  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""How the processes of the portal start and stop: upgrade, supervisor, embedded Redis."""

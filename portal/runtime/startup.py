@@ -1,0 +1,145 @@
+"""What every process does first, and the upgrade that one of them does for all."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from peewee import PostgresqlDatabase
+from playhouse import migrations
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from portal.core import encryption, log
+from portal.core.config import Config
+from portal.core.db import connected, database, open_database
+from portal.core.encryption import Place, SealBroken, Sealed, Secret
+from portal.core.errors import ConfigError
+from portal.models import Setting
+from portal.protocols import program, tls
+from portal.runtime import embedded_redis
+from portal.system import disks, job_queue
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+#: Any number: the same in every process that upgrades the same PostgreSQL database.
+_ADVISORY_LOCK = 0x6D746F6B
+#: Of whoever hands something over, or draws a page.
+_REDIS_PATIENCE_SECONDS = 3.0
+_REDIS_TRIES, _REDIS_PAUSE_SECONDS = 50, 0.2
+_CANARY = "KeyCanary"
+_CANARY_PLACE = Place("setting", 0, "canary")
+
+
+def start(config: Config) -> None:
+    """Bind this process to log, CAs, database, keys and Redis. ConfigError, one line, when one is unusable."""
+    log.set_up(config.log_format)
+    tls.trust(config.ca_file)
+    program.allow(config.allow_commands)
+    tls.client_context()
+    open_database(config.database_url)
+    encryption.use_keys(encryption.read_key_file(config.keys_file))
+    with connected():
+        check_canary()
+    job_queue.use_redis(redis(config, seconds=_REDIS_PATIENCE_SECONDS))
+    disks.watch_folder(config.data_dir)
+
+
+def redis(config: Config, seconds: float | None = None) -> Redis:
+    """A client of its own for each use: rq changes the time-outs of the one it is given.
+
+    It fails at once when Redis is away, or after so many seconds when it is silent: whoever asks has the database to
+    go on with. ``seconds`` None: it waits.
+    """
+    url = embedded_redis.redis_url(config)
+    at_once = Retry(NoBackoff(), 0)
+    patience: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    if url.startswith("unix://"):
+        return Redis(unix_socket_path=url.removeprefix("unix://"), retry=at_once, **patience)
+    return Redis.from_url(url, retry=at_once, **patience)
+
+
+def wait_for_redis(connection: Redis) -> None:
+    """Return once Redis answers; ConfigError when it has not within ten seconds."""
+    for _ in range(_REDIS_TRIES):
+        try:
+            connection.ping()
+        except RedisError:
+            time.sleep(_REDIS_PAUSE_SECONDS)
+        else:
+            return
+    raise ConfigError("REDIS_URL: Redis does not answer; start the portal with: python -m portal run")
+
+
+def upgrade(config: Config, *, now: datetime) -> list[str]:
+    """Make data folder, database and keys ready and return the migrations that ran.
+
+    Under a lock: any number of processes may start at once.
+    """
+    make_data_folder(config.data_dir)
+    open_database(config.database_url)
+    with _locked(config.data_dir), connected():
+        applied: list[str] = migrations.run(database.obj, str(MIGRATIONS))
+        _make_keys(config.keys_file, now)
+    return applied
+
+
+def pending_migrations() -> list[str]:
+    runner = migrations.Runner(database.obj, str(MIGRATIONS))
+    return [row.name for row in runner.status() if row.applied is None]
+
+
+def check_canary() -> None:
+    """Raise ConfigError unless the keys in use are those that this database was sealed with."""
+    if pending_migrations():
+        raise ConfigError("The database is not up to date; run: python -m portal upgrade")
+    row = Setting.get_or_none(Setting.name == _CANARY)
+    if row is None:
+        raise ConfigError("The database has not been set up; run: python -m portal upgrade")
+    try:
+        encryption.keys().open(Sealed(row.value), _CANARY_PLACE)
+    except SealBroken as error:
+        raise ConfigError("PORTAL_KEYS_FILE: these are not the keys that this database was sealed with") from error
+
+
+def make_data_folder(folder: Path) -> None:
+    """ConfigError, one line, when it cannot be made or written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"PORTAL_DATA: {folder} cannot be written: {error.strerror}") from error
+
+
+def _make_keys(path: Path, now: datetime) -> None:
+    """New keys for a new database only: an old one needs the keys it was sealed with."""
+    if Setting.get_or_none(Setting.name == _CANARY):
+        encryption.use_keys(encryption.read_key_file(path))
+        check_canary()
+        return
+    encryption.create_key_file(path)
+    encryption.use_keys(encryption.read_key_file(path))
+    canary = encryption.keys().seal(Secret("canary"), _CANARY_PLACE)
+    Setting.create(name=_CANARY, value=canary, changed_at=now)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One upgrade at a time: over this folder by a file lock, over a PostgreSQL database by its own."""
+    with open(folder / "upgrade.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not isinstance(database.obj, PostgresqlDatabase):
+            yield
+            return
+        with connected(), database.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", (_ADVISORY_LOCK,))

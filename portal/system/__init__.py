@@ -1,0 +1,1 @@
+"""What every subject uses: settings, audit trail, job queue, leader election, disks, retention."""

@@ -1,0 +1,166 @@
+"""Portal-wide settings, under Znuny's names where Znuny has them. Kept in the database, read at each use."""
+
+import re
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from portal.core.db import transaction
+from portal.core.errors import Invalid, NotFound
+from portal.models import Setting
+from portal.system import audit
+from portal.system.setting_definitions import KNOWN, POP3_SPLIT_HOSTS, Known
+
+
+def get(name: str) -> str:
+    """The value that is in force; NotFound for a name that is not a setting."""
+    known = _known(name)
+    row = Setting.get_or_none(Setting.name == name)
+    return row.value if row else known.default
+
+
+def everything() -> dict[str, str]:
+    stored = {row.name: row.value for row in Setting.select()}
+    return {name: stored.get(name, known.default) for name, known in KNOWN.items()}
+
+
+def change(values: dict[str, str], *, actor: str, now: datetime) -> None:
+    """Store all values or none; Invalid names each bad one."""
+    checked, problems = {}, {}
+    for name, text in values.items():
+        try:
+            checked[name] = _known(name).check(text.strip())
+        except ValueError as error:
+            problems[name] = str(error)
+    if problems:
+        raise Invalid(problems)
+    with transaction():
+        for name, value in checked.items():
+            if value != get(name):
+                _store(name, value, actor, now)
+
+
+def remember_address(address: str, *, now: datetime) -> None:
+    """At first start: browsers reach the portal where it listens, until an admin says otherwise."""
+    if Setting.get_or_none(Setting.name == "FQDN") is None and address != KNOWN["FQDN"].default:
+        change({"FQDN": address}, actor="first start", now=now)
+
+
+def host() -> str:
+    """The portal's name without its port."""
+    return re.sub(r":\d+$", "", get("FQDN")).strip("[]")
+
+
+def portal_url() -> str:
+    """Where browsers find the portal, with a slash at its end."""
+    return f"{get('HttpType')}://{get('FQDN')}/"
+
+
+def redirect_uri() -> str:
+    """``<HttpType>://<FQDN>/<ScriptAlias><RedirectScript>``, from settings alone, never from the request."""
+    values = everything()
+    return f"{values['HttpType']}://{values['FQDN']}/{values['ScriptAlias']}{values['RedirectScript']}"
+
+
+def redirect_uri_warnings(browser_origin: str | None) -> list[str]:
+    """What an admin should know about the redirect URI; ``browser_origin`` is None away from a browser."""
+    parts = urlsplit(redirect_uri())
+    warnings = []
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        warnings.append("It is not https: Microsoft and Google will refuse it. Set HttpType to https.")
+    if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
+        warnings.append(
+            f"Your browser is at {browser_origin}: a sign-in begun here cannot come back. "
+            f"Correct FQDN and HttpType, or open the portal at {parts.scheme}://{parts.netloc}."
+        )
+    return warnings
+
+
+def fetch_interval() -> timedelta:
+    return timedelta(seconds=int(get("FetchInterval")))
+
+
+def refresh_margin() -> timedelta:
+    return timedelta(seconds=int(get("RefreshMargin")))
+
+
+def pop3_split_hosts() -> list[str]:
+    return get(POP3_SPLIT_HOSTS).split(", ")
+
+
+def largest_message() -> int | None:
+    """In bytes; None: no limit."""
+    return int(get("PostMasterMaxEmailSize")) * 1024 or None
+
+
+def untrusted_headers() -> list[str]:
+    """Patterns in lower case."""
+    return [name for name in get("UntrustedHeaders").lower().split(", ") if name]
+
+
+def local_mail_address() -> str:
+    return get("LocalMailAddress")
+
+
+def notice_after() -> timedelta:
+    return timedelta(minutes=int(get("NoticeAfter")))
+
+
+def notice_reminder() -> timedelta:
+    return timedelta(hours=int(get("NoticeReminder")))
+
+
+def notice_recipients() -> list[str]:
+    return [address for address in get("NoticeRecipients").split(", ") if address]
+
+
+def notice_sender() -> str:
+    return get("NoticeSender") or f"portal@{host()}"
+
+
+def notice_server() -> tuple[str, int] | None:
+    """None: notices go through an outbound profile."""
+    name, _, port = get("NoticeServer").rpartition(":")
+    return (name, int(port)) if name else None
+
+
+def secret_warning() -> timedelta:
+    return timedelta(days=int(get("SecretWarning")))
+
+
+def token_warning() -> timedelta:
+    return timedelta(days=int(get("TokenWarning")))
+
+
+def not_fetched_times() -> int:
+    return int(get("NotFetchedTimes"))
+
+
+def disk_warning() -> int:
+    """In percent."""
+    return int(get("DiskWarning"))
+
+
+def time_zone() -> ZoneInfo:
+    return ZoneInfo(get("TimeZone"))
+
+
+def retention() -> timedelta:
+    return timedelta(days=int(get("Retention")))
+
+
+def provider_requests() -> int:
+    return int(get("ProviderRequests"))
+
+
+def _known(name: str) -> Known:
+    if name not in KNOWN:
+        raise NotFound(f"There is no setting named {name!r}; there are {', '.join(KNOWN)}.")
+    return KNOWN[name]
+
+
+def _store(name: str, value: str, actor: str, now: datetime) -> None:
+    Setting.insert(name=name, value=value, changed_at=now).on_conflict(
+        conflict_target=[Setting.name], update={Setting.value: value, Setting.changed_at: now}
+    ).execute()
+    audit.record(actor, "setting:changed", "setting", None, name, f"{name} is now {value or 'empty'}", now)

@@ -1,0 +1,1 @@
+"""Token configurations and their tokens: refresh, access tokens, revocation, import and export."""

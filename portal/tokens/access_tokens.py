@@ -1,0 +1,123 @@
+"""A usable access token for whoever needs one now: mail fetches, programs, the command line."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from portal.core.errors import NotFound, Refused, Unavailable
+from portal.models import Flow, Token
+from portal.tokens import refresh, refresh_results
+
+#: How long a consumer waits for another's renewal.
+_WAIT = timedelta(seconds=60)
+_WAIT_STEP_SECONDS = 0.1
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+#: Judges a token at a moment.
+Judgement = Callable[[Token, datetime], bool]
+
+
+def usable_access_token(
+    token_id: int, *, min_life: timedelta, actor: str, clock: Callable[[], datetime] = _clock
+) -> Token:
+    """A token whose access token is good for at least ``min_life``, or half its life, renewed first if need be.
+
+    Who finds another renewing waits for the outcome. A token that still lives is given even while the provider is
+    down. Raises Refused when only a person can help, Unavailable when nothing usable is at hand now.
+    """
+
+    def enough(token: Token, now: datetime) -> bool:
+        return _lives(token, now + _at_most_half(token, min_life))
+
+    return _borrow(token_id, enough=enough, in_need=_lives, actor=actor, clock=clock)
+
+
+def another_access_token(refused: Token, *, actor: str, clock: Callable[[], datetime] = _clock) -> Token:
+    """Another access token than this one, which a mail or web server did not take. Raises like the above."""
+
+    def enough(token: Token, now: datetime) -> bool:
+        return token.obtained_at != refused.obtained_at and _lives(token, now)
+
+    return _borrow(refused.id, enough=enough, in_need=enough, actor=actor, clock=clock)
+
+
+def _borrow(
+    token_id: int, *, enough: Judgement, in_need: Judgement, actor: str, clock: Callable[[], datetime]
+) -> Token:
+    """A token that is ``enough``, or one that will do ``in_need`` when no renewal is to be had."""
+    deadline = clock() + _WAIT
+    while True:
+        now = clock()
+        token = _find(token_id)
+        stop_if_person_needed(token)
+        if enough(token, now):
+            return token
+        if not refresh_results.can_be_renewed(token):
+            return _the_last(token, now)
+        try:
+            if renewed := _renewed(token, enough, actor, now):
+                return renewed
+            if now > deadline:
+                raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
+        except Unavailable:
+            if in_need(token, now):
+                return token
+            raise
+        time.sleep(_WAIT_STEP_SECONDS)
+
+
+def _renewed(token: Token, enough: Judgement, actor: str, now: datetime) -> Token | None:
+    """A token that is enough, from the provider or from who was quicker; None: another is at it."""
+    _stop_if_resting(token, now)
+    return refresh.refresh_unless(lambda row: enough(row, now), token.id, actor=actor, now=now)
+
+
+def _find(token_id: int) -> Token:
+    row: Token | None = Token.get_or_none(Token.id == token_id)
+    if row is None:
+        raise NotFound("There is no such token any more.")
+    return row
+
+
+def _stop_if_resting(token: Token, now: datetime) -> None:
+    """Consumers do not hammer a provider that failed: they hear when it is tried next."""
+    failed_before = token.failed_at is not None and token.failed_at <= now
+    if token.failing_since and failed_before and token.look_at and token.look_at > now:
+        seconds = int((token.look_at - now).total_seconds()) + 1
+        why = (token.failure or "").rstrip(".")
+        raise Unavailable(f"{why}. Next try at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
+
+
+def _the_last(token: Token, now: datetime) -> Token:
+    """A token that cannot be renewed, as long as it lives."""
+    if _lives(token, now):
+        return token
+    raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
+
+
+def stop_if_person_needed(token: Token) -> None:
+    """Raise Refused, with the reason, when nothing but a person gets this token going."""
+    config = token.token_config
+    if not config.is_valid:
+        raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
+    if config.credentials_refused_at:
+        raise Refused(f"The provider rejects {config.name!r}: {config.credentials_answer}")
+    if token.refused_at:
+        raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
+    if token.obtained_at is None and config.flow is not Flow.CLIENT_CREDENTIALS:
+        raise Refused(f"Nobody has signed in for {token.name!r} yet; request a new token.")
+
+
+def _lives(token: Token, moment: datetime) -> bool:
+    return token.obtained_at is not None and (token.expires_at is None or token.expires_at > moment)
+
+
+def _at_most_half(token: Token, min_life: timedelta) -> timedelta:
+    """Who wants more than the provider gives would have every call renew."""
+    if token.expires_at is None or token.obtained_at is None:
+        return min_life
+    return min(min_life, (token.expires_at - token.obtained_at) / 2)

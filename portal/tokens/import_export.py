@@ -1,0 +1,234 @@
+"""Token configurations out to a YAML file and in again: planned first, then applied in one transaction."""
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import yaml
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from portal import providers
+from portal.core import strict_yaml
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, PortalError
+from portal.models import ClientAuth, Flow, ImportDraft, LoginSession, TokenConfig, Validity
+from portal.system import audit
+from portal.tokens import token_configs, znuny_import
+from portal.tokens.token_configs import Fields, NewSecret
+
+_SEALED = "sealed:"
+_TEXTS = [name for name, default in asdict(Fields("", "", "")).items() if type(default) is str]
+_SWITCHES = ("notify_expired_token", "notify_expired_refresh_token", "in_testing")
+_OTHER = {"template", "client_auth", "validity", "client_secret", "client_secret_ends_on"}
+
+
+class Verdict(StrEnum):
+    NEW = "new"
+    CHANGED = "changed"
+    SAME = "same"
+    #: There is one of that name, and nothing was said of overwriting.
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
+@dataclass
+class Step:
+    """What an import would do with one record; ``changes`` are names of fields."""
+
+    name: str
+    verdict: Verdict
+    changes: list[str] = field(default_factory=list)
+    why: str = ""
+    template: str = ""
+    fields: Fields | None = None
+    secret: NewSecret = field(default_factory=NewSecret)
+
+
+def export(names: list[str] | None = None, *, secrets: bool = False, passphrase: Secret | None = None) -> str:
+    """All configurations, or those named, as YAML sorted by name.
+
+    Client secrets are left out unless ``secrets`` asks for them; with a passphrase they are sealed under it.
+    """
+    rows = list(TokenConfig.select().order_by(TokenConfig.name))
+    if names is not None:
+        rows = [TokenConfig.named(name) for name in names]
+    sealing = _Passphrase(passphrase) if passphrase else None
+    records = [_record(row, secrets or bool(passphrase), sealing) for row in rows]
+    return yaml.dump(records, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _record(row: TokenConfig, secrets: bool, sealing: "_Passphrase | None") -> dict[str, Any]:
+    found: dict[str, Any] = {"name": row.name, "template": row.template, "client_auth": row.client_auth.value}
+    found |= {name: getattr(row, name) for name in _TEXTS if name != "name"}
+    found |= {name: "yes" if getattr(row, name) else "no" for name in _SWITCHES}
+    found["validity"] = row.validity.value
+    secret = row.client_secret
+    if secret and secret.ends_at:
+        found["client_secret_ends_on"] = f"{secret.ends_at:%Y-%m-%d}"
+    if secret and secrets and secret.value:
+        found["client_secret"] = sealing.seal(secret.value) if sealing else secret.value.reveal()
+    return found
+
+
+def plan(raw: bytes, *, overwrite: bool, passphrase: Secret | None = None) -> list[Step]:
+    """What each record of a file would do; nothing is changed. YamlRefused when it is no such file at all."""
+    content = strict_yaml.load(raw)
+    items = [content] if isinstance(content, dict) else content
+    if not isinstance(items, list) or not items:
+        raise strict_yaml.YamlRefused("The file holds no token configuration.")
+    sealing = _Passphrase(passphrase) if passphrase else None
+    existing = {row.name: row for row in TokenConfig.select()}
+    steps, seen = [], set()
+    for number, item in enumerate(items, 1):
+        step = _step(item, number, existing, overwrite, sealing)
+        if step.name in seen and step.verdict is not Verdict.REFUSED:
+            step = Step(step.name, Verdict.REFUSED, why="The file has this name twice.")
+        seen.add(step.name)
+        steps.append(step)
+    return steps
+
+
+def _step(
+    item: Any, number: int, existing: Mapping[str, TokenConfig], overwrite: bool, sealing: "_Passphrase | None"
+) -> Step:
+    if not isinstance(item, dict):
+        return Step(f"record {number}", Verdict.REFUSED, why="It is not a map of names to values.")
+    record = znuny_import.record(item) if znuny_import.is_record(item) else item
+    name = record.get("name")
+    if not isinstance(name, str):
+        return Step(f"record {number}", Verdict.REFUSED, why="It has no name.")
+    try:
+        return _judged(record, existing.get(name), overwrite, sealing)
+    except (PortalError, ValueError) as error:
+        return Step(name, Verdict.REFUSED, why=str(error))
+
+
+def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool, sealing: "_Passphrase | None") -> Step:
+    template = providers.find(str(record.get("template", row.template if row else "")))
+    fields = _fields(record, row, template)
+    secret = _secret(record, sealing)
+    token_configs.require_tenant(template, fields)
+    has_key = row is not None and row.certificate is not None
+    token_configs.check(fields, secret.value, Flow(template.flow), has_key=has_key)
+    step = Step(fields.name, Verdict.NEW, template=template.key, fields=fields, secret=secret)
+    if row is None:
+        return step
+    if row.template != template.key:
+        raise Invalid({"template": f"It is permanent, and here it is {row.template}."})
+    step.changes = [name for name, value in asdict(fields).items() if getattr(row, name) != value]
+    used = row.client_secret
+    if secret.value and (used is None or used.value != secret.value):
+        step.changes.append("client_secret")
+    if "client_secret_ends_on" in record and used and used.ends_at != secret.ends_at:
+        step.changes.append("client_secret_ends_on")
+    if "client_secret" not in step.changes:
+        kept = used.ends_at if used and "client_secret_ends_on" not in record else secret.ends_at
+        step.secret = NewSecret(None, kept)
+    step.verdict = Verdict.SAME if not step.changes else Verdict.CHANGED if overwrite else Verdict.KEPT
+    return step
+
+
+def _fields(record: Mapping[str, Any], row: TokenConfig | None, template: providers.Template) -> Fields:
+    unknown = record.keys() - {*_TEXTS, *_SWITCHES, *_OTHER}
+    if unknown:
+        raise Invalid({str(name)[:60]: "There is no such field." for name in unknown})
+    for name, value in record.items():
+        if not isinstance(value, str) and not (name in _SWITCHES and isinstance(value, bool)):
+            raise Invalid({name: "It must be a text."})
+    if row:
+        base = Fields(**{name: getattr(row, name) for name in Fields.__dataclass_fields__})
+    else:
+        tenant = record.get("tenant", "")
+        base = token_configs.from_template(template, name=record["name"], client_id="", tenant=tenant)
+    given: dict[str, Any] = {name: record[name] for name in _TEXTS if name in record}
+    given |= {name: record[name] in (True, "yes", "true", "1") for name in _SWITCHES if name in record}
+    if "validity" in record:
+        given["validity"] = Validity(record["validity"])
+    if "client_auth" in record:
+        given["client_auth"] = ClientAuth(record["client_auth"])
+    return replace(base, **given)
+
+
+def _secret(record: Mapping[str, Any], sealing: "_Passphrase | None") -> NewSecret:
+    text, day = record.get("client_secret"), record.get("client_secret_ends_on")
+    ends_at = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) if day else None
+    if text and text.startswith(_SEALED):
+        if sealing is None:
+            raise Invalid({"client_secret": "It is sealed; give the passphrase."})
+        return NewSecret(sealing.open(text), ends_at)
+    return NewSecret(Secret(text) if text else None, ends_at)
+
+
+def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
+    """Carry out what is new and changed, all of it or nothing; return how many."""
+    done = 0
+    with transaction():
+        for step in steps:
+            if step.verdict not in (Verdict.NEW, Verdict.CHANGED) or step.fields is None:
+                continue
+            done += 1
+            if step.verdict is Verdict.NEW:
+                token_configs.add(providers.find(step.template), step.fields, step.secret, actor=actor, now=now)
+            else:
+                token_configs.edit(TokenConfig.named(step.name), step.fields, step.secret, actor=actor, now=now)
+        audit.record(
+            actor, "token-configuration:imported", "token configuration", None, "", f"{done} of {len(steps)}", now
+        )
+    return done
+
+
+def keep_draft(
+    session: LoginSession, raw: bytes, passphrase: Secret | None, overwrite: bool, *, now: datetime
+) -> ImportDraft:
+    """Keep a checked file, sealed, until the same session says to import it."""
+    with transaction():
+        ImportDraft.delete().where(ImportDraft.login_session == session.id).execute()
+        draft: ImportDraft = ImportDraft.create(login_session=session, overwrite=overwrite, created_at=now)
+        draft.content, draft.passphrase = Secret(raw.decode()), passphrase
+        draft.save()
+    return draft
+
+
+def apply_draft(draft: ImportDraft, *, actor: str, now: datetime) -> int:
+    """Import a kept file once; it is planned again, because the rows may have changed since."""
+    content = draft.content
+    assert content is not None
+    with transaction():
+        ImportDraft.delete().where(ImportDraft.id == draft.id).execute()
+        steps = plan(content.reveal().encode(), overwrite=draft.overwrite, passphrase=draft.passphrase)
+        return apply(steps, actor=actor, now=now)
+
+
+class _Passphrase:
+    """Seals secrets in a file under a passphrase: scrypt, then AES-GCM; one salt a file."""
+
+    def __init__(self, passphrase: Secret) -> None:
+        self._passphrase = passphrase
+        self._ciphers: dict[bytes, AESGCM] = {}
+        self._salt = os.urandom(16)
+
+    def seal(self, secret: Secret) -> str:
+        nonce = os.urandom(12)
+        box = self._cipher(self._salt).encrypt(nonce, secret.reveal().encode(), None)
+        return _SEALED + base64.b64encode(self._salt + nonce + box).decode()
+
+    def open(self, text: str) -> Secret:
+        try:
+            box = base64.b64decode(text.removeprefix(_SEALED), validate=True)
+            return Secret(self._cipher(box[:16]).decrypt(box[16:28], box[28:], None).decode())
+        except (InvalidTag, binascii.Error, ValueError) as error:
+            raise Invalid({"client_secret": "The passphrase does not open it."}) from error
+
+    def _cipher(self, salt: bytes) -> AESGCM:
+        if salt not in self._ciphers:
+            key = Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(self._passphrase.reveal().encode())
+            self._ciphers[salt] = AESGCM(key)
+        return self._ciphers[salt]

@@ -1,0 +1,156 @@
+"""Renewing tokens: one refresh at a time per token, nothing lost, refused told apart from unavailable."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from peewee import DatabaseError
+
+from portal import providers
+from portal.core import backoff
+from portal.core.encryption import Secret
+from portal.core.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.models import Flow, ProviderHost, Tally, Token
+from portal.protocols import oauth2
+from portal.protocols.oauth2 import Client, TokenAnswer
+from portal.system import audit
+from portal.tokens import circuit_breaker, client_auth, refresh_results
+from portal.tokens.circuit_breaker import Closed
+from portal.tokens.refresh_results import Attempt
+
+logger = logging.getLogger(__name__)
+#: Longer than the longest HTTP attempt, so that a lease never ends under a request.
+LEASE = timedelta(minutes=5)
+
+
+def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
+    """Renew a token because a person wants it now; return it, or None when another is at it or there is no way.
+
+    Refused or Unavailable is raised after it has been written to the rows that it concerns.
+    """
+    return _refresh(token_id, Attempt(actor, now, by_person=actor != audit.WORKER), unless=lambda token: False)
+
+
+def refresh_unless(enough: Callable[[Token], bool], token_id: int, *, actor: str, now: datetime) -> Token | None:
+    """``refresh`` for a program that needs a token: nothing is done when the one there is enough by now."""
+    return _refresh(token_id, Attempt(actor, now, by_person=False), unless=enough)
+
+
+def renew_if_due(token_id: int, *, now: datetime) -> Token | None:
+    """``refresh`` as workers do it on schedule."""
+    attempt = Attempt(audit.WORKER, now, by_person=False)
+    return _refresh(token_id, attempt, unless=lambda token: not _is_due(token, now))
+
+
+def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -> Token | None:
+    """``unless`` is asked under the lease: who looked before another's renewal does not renew again."""
+    now = attempt.now
+    token = Token.claim(token_id, now=now, until=now + LEASE)
+    if token is None:
+        return None
+    if unless(token):
+        token.give_back()
+        return token
+    if not _may_be_tried(token, attempt):
+        _let_rest(token)
+        return None
+    # The cap: who comes too many gives way, and comes again.
+    if not circuit_breaker.has_room(token.token_config.host, now):
+        token.give_back()
+        return None
+    return _under_lease(token, attempt)
+
+
+def _let_rest(token: Token) -> None:
+    """Not before something happens; unless it has happened since the row was read."""
+    as_read = token.look_at
+    token.give_back()
+    Token.update(look_at=None).where(Token.id == token.id, Token.look_at == as_read).execute()
+
+
+def _is_due(token: Token, now: datetime) -> bool:
+    return token.look_at is not None and token.look_at <= now
+
+
+def _may_be_tried(token: Token, attempt: Attempt) -> bool:
+    config = token.token_config
+    # Only a person tries a client again that was rejected: it may have been mended at the provider.
+    paused = config.credentials_refused_at and not attempt.by_person
+    return refresh_results.can_be_renewed(token) and config.is_valid and not paused
+
+
+def _under_lease(token: Token, attempt: Attempt) -> Token:
+    now = attempt.now
+    try:
+        host = circuit_breaker.open_to(token.token_config.host, by_person=attempt.by_person, now=now)
+    except Closed as closed:
+        refresh_results.put_off(token, closed, now)
+        raise
+    began = time.monotonic()
+    try:
+        renewed = _answered(token, host, attempt)
+    except OutsideError as error:
+        _count("refused" if isinstance(error, Refused) else "unavailable", began)
+        raise
+    _count("renewed", began)
+    return renewed
+
+
+def _count(outcome: str, began: float) -> None:
+    """When all is written: a count is worth no refresh token."""
+    try:
+        Tally.add("refresh", outcome, seconds=time.monotonic() - began)
+    except DatabaseError:
+        logger.warning("A renewal was not counted", exc_info=True)
+
+
+def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
+    """What the provider says, written to the rows that it concerns."""
+    now = attempt.now
+    try:
+        answer = _ask(token, attempt)
+    except HostDown as error:
+        refresh_results.write_host_down(token, host, error, attempt)
+        raise
+    except Unavailable as error:
+        refresh_results.write_unavailable(token, error, attempt)
+        circuit_breaker.answered(host, now=now)
+        raise
+    except Refused as error:
+        circuit_breaker.answered(host, now=now)
+        raise refresh_results.write_refused(token, error, attempt) from error
+    except Exception:
+        refresh_results.write_unavailable(
+            token, Unavailable("The portal failed inside; its log has the details."), attempt
+        )
+        raise
+    return refresh_results.write_success(token, host, answer, now)
+
+
+def _ask(token: Token, attempt: Attempt) -> TokenAnswer:
+    """The provider's answer for the refresh token in hand.
+
+    When its refusal is being confirmed, the one before it, which worked, is tried as well: the provider may never
+    have stored the newer one.
+    """
+    config, older = token.token_config, token.previous_refresh_token
+    actor, now = attempt.actor, attempt.now
+    try:
+        return client_auth.ask(config, _request(token, token.refresh_token, now), actor=actor, now=now)
+    except Refused as error:
+        confirmed = backoff.is_confirmed(token.doubted_at, now)
+        if older is None or not confirmed or error.answer.error not in oauth2.TOKEN_ERRORS:
+            raise
+        answer = client_auth.ask(config, _request(token, older, now), actor=actor, now=now)
+        token.refresh_token = older
+        return answer
+
+
+def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Callable[[Client], TokenAnswer]:
+    """How a token of this flow is renewed."""
+    config = token.token_config
+    if config.flow is Flow.CLIENT_CREDENTIALS or refresh_token is None:
+        return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)
+    url, scope = config.refresh_url, config.scope if providers.of(config.template).scope_in_refresh else None
+    return lambda client: oauth2.refresh(client, url, refresh_token=refresh_token, scope=scope, now=now)

@@ -1,0 +1,56 @@
+"""A token in use that the other side does not take: renewed, once an outage, and tried again."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from portal.core import errors
+from portal.core.errors import OutsideError, Refused, Side, Unavailable
+from portal.models import Token
+from portal.system import audit
+from portal.tokens import access_tokens
+
+#: A token given moments ago that a server refuses is not the cause: five hundred mailboxes may share it.
+_YOUNG = timedelta(minutes=1)
+Clock = Callable[[], datetime]
+Done = TypeVar("Done")
+
+
+def attempt(
+    token: Token,
+    act: Callable[[Token], Done],
+    *,
+    min_life: timedelta,
+    failing_since: datetime | None,
+    clock: Clock,
+    note: Callable[[str], None] = lambda words: None,
+) -> Done:
+    """Do it with the token, good for ``min_life``; if it is refused, with another one, and ``note`` hears of it.
+
+    ``failing_since``: since when whoever asks has been failing. None: it has not. Raises what ``act`` raises, and
+    Refused or Unavailable when no token is to be had.
+    """
+    with errors.on(Side.PROVIDER):
+        usable = access_tokens.usable_access_token(token.id, min_life=min_life, actor=audit.WORKER, clock=clock)
+    try:
+        return act(usable)
+    except Refused as error:
+        if not _may_ask_for_another(usable, failing_since, clock()):
+            raise
+        note(f"{error} Trying again with a new token.")
+        usable = _another(usable, error, clock)
+    return act(usable)
+
+
+def _may_ask_for_another(token: Token, since: datetime | None, now: datetime) -> bool:
+    """Not when one that was given since the failures began is refused as well: the token is not the cause."""
+    obtained = token.obtained_at
+    is_young = obtained is not None and now - obtained < _YOUNG
+    return not is_young and (since is None or obtained is None or obtained < since)
+
+
+def _another(token: Token, refusal: Refused, clock: Clock) -> Token:
+    try:
+        return access_tokens.another_access_token(token, actor=audit.WORKER, clock=clock)
+    except OutsideError as error:
+        raise Unavailable(f"{refusal} A new token is not to be had: {error}") from error

@@ -1,0 +1,63 @@
+"""Ending a sign-in: at the provider and here, or here alone."""
+
+from datetime import datetime
+
+from portal.core.db import transaction
+from portal.core.errors import PortalError
+from portal.models import Token
+from portal.protocols import oauth2
+from portal.protocols.oauth2 import Client
+from portal.system import audit
+from portal.tokens import client_auth
+
+
+def revoke(token: Token, *, actor: str, now: datetime) -> None:
+    """Have the provider end the sign-in (RFC 7009), then forget it here. A failure at the provider changes nothing."""
+    config, held, hint = token.token_config, token.refresh_token, "refresh_token"
+    if held is None:
+        held, hint = token.access_token, "access_token"
+    if held is None or not config.revocation_url:
+        raise PortalError(f"{token.name!r} cannot be revoked: it holds no token, or the provider has no revocation.")
+
+    def request(client: Client) -> None:
+        oauth2.revoke(client, config.revocation_url, token=held, hint=hint, now=now)
+
+    client_auth.ask(config, request, actor=actor, now=now)
+    audit.about(token, actor, "revoked", "at the provider", now)
+    forget(token, actor=actor, now=now)
+
+
+#: What a sign-in fills.
+_GIVEN = (
+    "access_token",
+    "refresh_token",
+    "previous_refresh_token",
+    "owner",
+    "expires_at",
+    "end_note",
+    "obtained_at",
+    "refresh_token_used_at",
+    "refresh_token_expires_at",
+    "granted_scope",
+    "signed_in_at",
+    "signed_in_by",
+    "failing_since",
+    "failed_at",
+    "failure",
+    "doubted_at",
+    "refused_at",
+    "look_at",
+)
+
+
+def forget(token: Token, *, actor: str, now: datetime) -> None:
+    """Drop what the provider gave, here only; the provider is not told."""
+    if token.signed_in_at is None:
+        raise PortalError(f"{token.name!r} holds nothing to forget.")
+    name = token.name
+    for column in _GIVEN:
+        setattr(token, column, None)
+    token.tries = 0
+    with transaction():
+        token.overwrite()
+        audit.about(token, actor, "forgotten", f"was {name}", now)

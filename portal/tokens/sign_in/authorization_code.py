@@ -1,0 +1,224 @@
+"""The authorization-code flow: begin a sign-in at the provider, and take its answer exactly once."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+from portal import causes, providers
+from portal.causes import Where
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import Answer, OutsideError, Refused
+from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
+from portal.protocols import oauth2, oidc
+from portal.protocols.oauth2 import Client, TokenAnswer
+from portal.system import audit, settings
+from portal.tokens import client_auth, refresh_results
+from portal.tokens.sign_in import owner_links
+
+LIFE = timedelta(minutes=10)
+FOREIGN_STATE = (
+    "This answer belongs to no sign-in that is under way here: it was used already, is older than ten minutes, or was "
+    "begun in another browser. Nothing was changed. Request a new token to start again."
+)
+
+
+#: The browser that begins a sign-in, and alone may bring its answer: that of a user, or that of whom a link was sent.
+#: None: the command line, which takes the answer itself.
+Browser = LoginSession | OwnerLink | None
+
+
+def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_owner: bool = False) -> str:
+    """The provider's address for this sign-in. ``replace_owner``: another account than before may take it over."""
+    config = token.token_config
+    if not config.is_valid:
+        raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
+    state, verifier, nonce = (secrets.token_urlsafe(32) for _ in range(3))
+    with transaction():
+        SignIn.delete().where(SignIn.started_at < now - 6 * LIFE, SignIn.failure.is_null()).execute()
+        row = SignIn.create(
+            state_hash=_hash(state),
+            token=token,
+            login_session=browser if isinstance(browser, LoginSession) else None,
+            owner_link=browser if isinstance(browser, OwnerLink) else None,
+            replaces_owner=replace_owner,
+            user_name=by[:100],
+            nonce=nonce,
+            redirect_uri=settings.redirect_uri(),
+            started_at=now,
+        )
+        row.code_verifier = Secret(verifier)
+        row.save()
+    return _authorize_url(config, row, state)
+
+
+def _authorize_url(config: TokenConfig, row: SignIn, state: str) -> str:
+    verifier = row.code_verifier
+    assert verifier is not None
+    parameters = {
+        **providers.of(config.template).authorize_parameters,
+        "client_id": config.client_id,
+        "redirect_uri": row.redirect_uri,
+        "scope": config.scope,
+        "state": state,
+    }
+    if providers.of(config.template).login_hint and (wanted := _wanted_owner(row.token)):
+        parameters["login_hint"] = wanted
+    if "openid" in config.scope.split():
+        parameters["nonce"] = row.nonce
+    return oauth2.authorize_url(config.authorize_url, parameters, verifier)
+
+
+def _wanted_owner(token: Token) -> str | None:
+    """Whose sign-in it should be: the owner so far, else the login of the first mail account that waits for it."""
+    if token.owner:
+        return token.owner
+    account = MailAccount.select().where(MailAccount.token == token.id).order_by(MailAccount.id).first()
+    return account.login if account else None
+
+
+def answer_parameters(address: str) -> dict[str, str]:
+    """What a pasted address carries; Refused when it is none."""
+    try:
+        parameters = dict(parse_qsl(urlsplit(address.strip()).query))
+    except ValueError as error:
+        raise Refused("This is not an address; copy all of it.") from error
+    if any("\0" in value for value in parameters.values()):
+        raise Refused("This is not an address that a provider sends.")
+    return parameters
+
+
+def begun_by_link(state: str) -> bool:
+    """Whether the sign-in of this ``state`` was begun by a link for the mailbox owner."""
+    row = SignIn.get_or_none(SignIn.state_hash == _hash(state))
+    return row is not None and row.owner_link_id is not None
+
+
+def complete(parameters: Mapping[str, str], *, by: str, user: User | None, browser: Browser, now: datetime) -> Token:
+    """Take the provider's answer (RFC 6749 section 4.1.2) and store the tokens.
+
+    Refused tells the cause, the next step and the provider's words; the token in hand stays as it was.
+    """
+    row = _use_up(parameters.get("state", ""), browser, by, now)
+    token = row.token
+    try:
+        code = _code(parameters, token.token_config)
+        answer = _exchange(row, code, by, now)
+        owner = _owner(row, answer)
+    except OutsideError as error:
+        _write_failure(row, error, by, now)
+        facts = {
+            "mailbox": token.owner or "",
+            "client_id": token.token_config.client_id,
+            "redirect_uri": settings.redirect_uri(),
+        }
+        raise type(error)(causes.explained(str(error), Where.SIGN_IN, facts), error.answer) from error
+    if row.owner_link and not owner_links.use(row.owner_link, now=now):
+        raise Refused("This link was used already. Ask for a new one.")
+    store(token, answer, owner, by=by, user=user, now=now)
+    return token
+
+
+def _use_up(state: str, browser: Browser, by: str, now: datetime) -> SignIn:
+    """The sign-in that ``state`` belongs to, marked as used before anything else is looked at."""
+    row = SignIn.get_or_none(SignIn.state_hash == _hash(state))
+    if row is not None and _began(row) == (type(browser), browser.id if browser else None):
+        fresh = (SignIn.id == row.id) & SignIn.used_at.is_null() & (SignIn.started_at > now - LIFE)
+        if SignIn.update(used_at=now).where(fresh).execute() == 1:
+            return row
+    name = row.token.name if row else ""
+    audit.record(
+        by,
+        "token:sign-in-rejected",
+        "token",
+        row.token_id if row else None,
+        name,
+        "unknown, used or foreign state",
+        now,
+    )
+    raise Refused(FOREIGN_STATE)
+
+
+def _began(row: SignIn) -> tuple[type, int | None]:
+    """Which browser began it, as kind and id."""
+    if row.login_session_id is not None:
+        return LoginSession, row.login_session_id
+    return (OwnerLink, row.owner_link_id) if row.owner_link_id is not None else (type(None), None)
+
+
+def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
+    if error := parameters.get("error"):
+        answer = Answer(error=error[:200], description=" ".join(parameters.get("error_description", "").split())[:2000])
+        raise Refused(str(answer), answer)
+    # RFC 9207: an answer of another authorization server is not ours.
+    if parameters.get("iss") and "{" not in config.issuer and config.issuer not in ("", parameters["iss"]):
+        raise Refused(f"The answer came from {parameters['iss']}, not from {config.issuer}.")
+    if not parameters.get("code"):
+        raise Refused("The provider sent neither an authorization code nor an error.")
+    return Secret(parameters["code"])
+
+
+def _exchange(row: SignIn, code: Secret, by: str, now: datetime) -> TokenAnswer:
+    config, verifier = row.token.token_config, row.code_verifier
+    assert verifier is not None
+    scope = config.scope if providers.of(config.template).scope_in_code_exchange else None
+
+    def request(client: Client) -> TokenAnswer:
+        return oauth2.exchange_code(
+            client, config.token_url, code=code, verifier=verifier, redirect_uri=row.redirect_uri, scope=scope, now=now
+        )
+
+    return client_auth.ask(config, request, actor=by, now=now)
+
+
+def _owner(row: SignIn, answer: TokenAnswer) -> str | None:
+    """Who signed in; Refused when it is not the account that this token belongs to."""
+    config = row.token.token_config
+    identity = oidc.Identity(config.issuer, config.jwks_url, config.userinfo_url)
+    claims = providers.of(config.template).owner_claims
+    owner = oidc.owner_of(answer, identity, client_auth.first_of(config), nonce=row.nonce, claims=claims)
+    return owner if row.replaces_owner and owner else same_owner(row.token, owner)
+
+
+def same_owner(token: Token, owner: str | None) -> str | None:
+    """The owner after a sign-in; Refused when it is another account than before."""
+    before = token.owner
+    if before and owner and before.casefold() != owner.casefold():
+        raise Refused(
+            f"{owner} signed in, but this token belongs to {before}. "
+            f"Sign in as {before}, or let another account take it over."
+        )
+    return owner or before
+
+
+def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
+    """Put the tokens of a sign-in into the row, and wake what waited for them."""
+    """Put the tokens of a sign-in into the row, and wake what waited for them."""
+    # A new grant: neither the refresh token nor the failures of the old one go on.
+    token.refresh_token = token.granted_scope = None
+    token.tries = 0
+    refresh_results.keep(token, answer, now=now)
+    token.owner, token.signed_in_at, token.signed_in_by = owner, now, user
+    with transaction():
+        token.overwrite()
+        _credentials_work(token.token_config, now)
+        refresh_results.wake_dependants(token, now=now)
+        audit.about(token, by, "signed-in", f"owner {owner or 'not told'}; scope {token.granted_scope}", now)
+
+
+def _credentials_work(config: TokenConfig, now: datetime) -> None:
+    """The provider has just taken client ID and secret: what paused for them goes on."""
+    if config.credentials_refused_at:
+        refresh_results.resume(config, now=now)
+
+
+def _write_failure(row: SignIn, error: OutsideError, by: str, now: datetime) -> None:
+    with transaction():
+        SignIn.update(failure=str(error)).where(SignIn.id == row.id).execute()
+        audit.about(row.token, by, "sign-in-failed", str(error), now)
+
+
+def _hash(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()

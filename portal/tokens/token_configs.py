@@ -1,0 +1,302 @@
+"""Registering and changing the client of a provider."""
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from peewee import IntegrityError
+
+from portal import providers
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import InUse, Invalid, NotFound, PortalError
+from portal.models import (
+    ClientAuth,
+    ClientSecret,
+    Flow,
+    MailAccount,
+    OutboundProfile,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+    text_problems,
+)
+from portal.protocols import oidc
+from portal.providers import Template
+from portal.system import audit
+from portal.tokens import refresh_results
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_NAME_TAKEN = "A token configuration with this name exists."
+
+
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns."""
+
+    name: str
+    client_id: str
+    token_url: str
+    authorize_url: str = ""
+    refresh_url: str = ""
+    device_url: str = ""
+    revocation_url: str = ""
+    client_auth: ClientAuth = ClientAuth.SECRET_POST
+    scope: str = ""
+    tenant: str = ""
+    issuer: str = ""
+    jwks_url: str = ""
+    userinfo_url: str = ""
+    validity: Validity = Validity.VALID
+    notify_expired_token: bool = False
+    notify_expired_refresh_token: bool = True
+    in_testing: bool = False
+
+
+@dataclass(frozen=True)
+class NewSecret:
+    """What was entered of a client secret: ``value`` None keeps the one there is; ``ends_at`` None: no end known."""
+
+    value: Secret | None = None
+    ends_at: datetime | None = None
+
+
+URLS = ("authorize_url", "token_url", "refresh_url", "device_url", "revocation_url", "jwks_url", "userinfo_url")
+#: What each flow cannot do without.
+_REQUIRED = {
+    Flow.AUTHORIZATION_CODE: ("name", "client_id", "authorize_url", "token_url", "refresh_url"),
+    Flow.CLIENT_CREDENTIALS: ("name", "client_id", "token_url"),
+}
+
+
+def from_template(template: Template, *, name: str, client_id: str, tenant: str = "", **given: Any) -> Fields:
+    """The template's values with the tenant put in; what is given by hand wins."""
+    tenant = tenant or template.tenant or ""
+    urls = {key: getattr(template, key).replace("{tenant}", tenant) for key in URLS}
+    preset = {
+        **urls,
+        "scope": template.scope,
+        "issuer": template.issuer,
+        "notify_expired_token": template.notify_expired_token,
+        "notify_expired_refresh_token": template.notify_expired_refresh_token,
+    }
+    return Fields(
+        name=name,
+        client_id=client_id,
+        tenant=tenant,
+        **{**preset, **{k: v for k, v in given.items() if v not in (None, "")}},
+    )
+
+
+def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> TokenConfig:
+    """Register a client with its first, still empty token. Invalid names each bad field."""
+    flow = Flow(template.flow)
+    require_tenant(template, entered)
+    check(entered, secret.value, flow)
+    try:
+        with transaction():
+            config = TokenConfig.create(
+                template=template.key, flow=flow, created_at=now, changed_at=now, **asdict(entered)
+            )
+            Token.create(token_config=config, look_at=now if flow is Flow.CLIENT_CREDENTIALS else None)
+            if secret.value:
+                _add_secret(config, secret, now)
+            audit.about(config, actor, "added", f"from the template {template.name}", now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+    return config
+
+
+def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> None:
+    """Change a configuration. A new secret is tried before the ones there are; no change touches a token."""
+    require_tenant(providers.of(config.template), entered)
+    _follow_tenant(config, entered)
+    check(entered, secret.value, config.flow, has_key=config.certificate is not None)
+    changed = [name for name, value in asdict(entered).items() if getattr(config, name) != value]
+    for name in changed:
+        setattr(config, name, getattr(entered, name))
+    try:
+        with transaction():
+            if changed or secret.value:
+                config.changed_at = now
+            config.save()
+            changed += _keep_secret(config, secret, now)
+            _go_on(config, changed, now)
+            audit.about(config, actor, "edited", audit.changed(changed), now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[str]:
+    """Store what was entered of a secret; an end alone is that of the secret in use."""
+    if secret.value:
+        _add_secret(config, secret, now)
+        return ["client_secret"]
+    used = config.client_secret
+    if used is None or used.ends_at == secret.ends_at:
+        return []
+    used.ends_at = secret.ends_at
+    used.save()
+    return ["client_secret_ends_at"]
+
+
+def require_tenant(template: Template, entered: Fields) -> None:
+    if template.tenant is not None and not entered.tenant:
+        raise Invalid({"tenant": "The tenant ID or domain of the organisation."})
+
+
+def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
+    """A new tenant goes into the URLs that are still as the template made them from the old one."""
+    template = providers.of(config.template)
+    for name in URLS:
+        pattern = getattr(template, name)
+        if getattr(entered, name) == pattern.replace("{tenant}", config.tenant):
+            setattr(entered, name, pattern.replace("{tenant}", entered.tenant))
+
+
+#: A change of these may set going again what stood still.
+_MENDING = {"client_id", "client_secret", "client_auth", "token_url", "refresh_url", "scope", "validity", "tenant"}
+
+
+def _go_on(config: TokenConfig, changed: list[str], now: datetime) -> None:
+    """What may have stood still because of the old values is tried again at once."""
+    if not _MENDING & set(changed):
+        return
+    refresh_results.resume(config, now=now)
+    for token in tokens_of(config):
+        refresh_results.wake_dependants(token, now=now)
+
+
+def _add_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> None:
+    row = ClientSecret.create(token_config=config, set_at=now, ends_at=secret.ends_at)
+    row.value = secret.value
+    row.save()
+
+
+def forget_secret(config: TokenConfig, secret_id: int, *, actor: str, now: datetime) -> None:
+    """Remove one of several secrets."""
+    with transaction():
+        row = ClientSecret.get_or_none(ClientSecret.id == secret_id, ClientSecret.token_config == config.id)
+        if row is None:
+            raise NotFound("There is no such client secret.")
+        row.delete_instance()
+        audit.about(config, actor, "client-secret-removed", f"the one set {row.set_at:%Y-%m-%d}", now)
+
+
+def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
+    """Room for one more mailbox under the same client."""
+    if config.flow is Flow.CLIENT_CREDENTIALS:
+        raise PortalError(
+            "An app-only configuration has one token, which opens every mailbox that the application may."
+        )
+    with transaction():
+        token = Token.create(token_config=config)
+        audit.about(config, actor, "token-added", "", now)
+    return token
+
+
+def delete_token(token: Token, *, actor: str, now: datetime) -> None:
+    """Remove a token; InUse names what depends on it. The last one of a configuration stays."""
+    with transaction():
+        if users := _users_of([token.id]):
+            raise InUse(f"{token.name!r} is in use and cannot be deleted. {_named(users)}")
+        if len(tokens_of(token.token_config)) == 1:
+            raise InUse("A configuration keeps its last token; forget it instead.")
+        audit.about(token, actor, "deleted", "the provider is not told", now)
+        token.delete_instance()
+
+
+def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
+    """Delete a configuration with its tokens; InUse names what depends on it."""
+    with transaction():
+        if users := used_by(config):
+            raise InUse(f"{config.name!r} is in use and cannot be deleted. {_named(users)}")
+        audit.about(config, actor, "deleted", "with its tokens", now)
+        config.delete_instance()
+
+
+def discovered(issuer: str) -> dict[str, str]:
+    """The endpoints that an OpenID provider publishes, by our names; Invalid for what is no address."""
+    if problem := _url_problem(issuer):
+        raise Invalid({"issuer": problem})
+    return oidc.discover(issuer)
+
+
+#: What depends on a token.
+Dependant = MailAccount | OutboundProfile | WebService
+
+
+def used_by(config: TokenConfig) -> list[Dependant]:
+    """What signs in with a token of this configuration: mail accounts, outbound profiles, web services."""
+    return _users_of([token.id for token in tokens_of(config)])
+
+
+def _users_of(token_ids: list[int]) -> list[Dependant]:
+    found: list[Dependant] = []
+    for model in (MailAccount, OutboundProfile, WebService):
+        found.extend(list(model.select().where(model.token.in_(token_ids)).order_by(model.name)))
+    return found
+
+
+def _named(users: list[Dependant]) -> str:
+    """``Used by mail account Help desk, outbound profile Office.``"""
+    return f"Used by {', '.join(f'{row.kind} {row.name}' for row in users)}."
+
+
+def check(
+    entered: Fields, secret: Secret | None, flow: Flow = Flow.AUTHORIZATION_CODE, *, has_key: bool = False
+) -> None:
+    """Raise Invalid unless every value can be sent to a provider as it is."""
+    if entered.client_auth is ClientAuth.PRIVATE_KEY_JWT and not has_key:
+        raise Invalid({"client_auth": "There is no certificate yet: save, make or upload one, then choose it."})
+    problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
+    problems |= text_problems(TokenConfig, asdict(entered))
+    for name in URLS:
+        if getattr(entered, name) and name not in problems and (problem := _url_problem(getattr(entered, name))):
+            problems[name] = problem
+    if secret and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
+        problems["client_secret"] = "It has a blank or a line break in it; copy the Value again."
+    if problems:
+        raise Invalid(problems)
+
+
+def _url_problem(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return "This is not a URL."
+    if parts.scheme not in ("https", "http") or not host or " " in url:
+        return "A URL that begins with https://."
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        return "Only https: it carries the client secret. (http is taken for this machine itself alone.)"
+    if "{" in url:
+        return "Enter a tenant, or replace the part in braces."
+    return None
+
+
+def tokens_of(config: TokenConfig) -> list[Token]:
+    return list(Token.select().where(Token.token_config == config.id).order_by(Token.id))
+
+
+def config_of(reference: str) -> TokenConfig | None:
+    """The configuration that ``CONFIG`` or ``CONFIG/OWNER`` is about; the longest name where several fit."""
+    parts = reference.split("/")
+    names = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    found = {config.name: config for config in TokenConfig.select().where(TokenConfig.name.in_(names))}
+    return next((found[name] for name in names if name in found), None)
+
+
+def find(reference: str) -> Token:
+    """The token that ``CONFIG``, ``CONFIG/OWNER`` or (without an owner) ``CONFIG/`` names; Invalid for several."""
+    config = config_of(reference) or TokenConfig.named(reference.partition("/")[0])
+    tokens = tokens_of(config)
+    if config.name != reference:
+        tokens = [token for token in tokens if (token.owner or "") == reference.removeprefix(f"{config.name}/")]
+    if len(tokens) == 1:
+        return tokens[0]
+    names = ", ".join(token.name for token in tokens_of(config))
+    raise Invalid({"token": f"{reference!r} names {len(tokens)} tokens; there are {names}."})

@@ -1,0 +1,32 @@
+"""What a token's row, its configuration and its template say, gathered for ``portal.core.token_state``."""
+
+from datetime import timedelta
+
+from portal import providers
+from portal.core.token_state import TokenFacts
+from portal.models import Flow, Token
+
+
+def of(token: Token, margin: timedelta) -> TokenFacts:
+    """The facts of a token; ``margin`` is the portal's refresh margin."""
+    config = token.token_config
+    return TokenFacts(
+        config_valid=config.is_valid,
+        credentials_refused_at=config.credentials_refused_at,
+        credentials_answer=config.credentials_answer,
+        signed_in_at=token.signed_in_at,
+        expires_at=token.expires_at,
+        has_access_token=token.obtained_at is not None,
+        has_refresh_token=token.has_refresh_token,
+        app_only=config.flow is Flow.CLIENT_CREDENTIALS,
+        refresh_token_used_at=token.refresh_token_used_at,
+        refresh_token_expires_at=token.refresh_token_expires_at,
+        refresh_token_idle_life=providers.of(config.template).refresh_token_idle_life,
+        in_testing=config.in_testing,
+        failing_since=token.failing_since,
+        failure=token.failure,
+        doubted_at=token.doubted_at,
+        refused_at=token.refused_at,
+        look_at=token.look_at,
+        margin=margin,
+    )

@@ -1,0 +1,1 @@
+"""The web application: pages, forms, HTTP API, permissions, the web server."""

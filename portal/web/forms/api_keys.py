@@ -1,0 +1,48 @@
+"""API keys."""
+
+from datetime import UTC, datetime, time
+
+from wtforms import BooleanField, DateField, SelectMultipleField, StringField
+from wtforms.validators import InputRequired, Length, Optional
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from portal.access.api_keys import Fields
+from portal.models import TokenConfig
+from portal.web.forms import Form, choices, text
+
+_OFF = {"autocomplete": "off", "spellcheck": "false"}
+
+
+class ApiKeyForm(Form):
+    name = StringField(
+        "Name",
+        [InputRequired("This field is required."), Length(max=100)],
+        description="The program that gets it.",
+        render_kw={"autocomplete": "off"},
+    )
+    configs = SelectMultipleField("Tokens of", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
+    may_send = BooleanField("May send mail", description="By the submission listener and POST /api/v1/messages.")
+    may_watch = BooleanField("May ask for health", description="GET /api/v1/health, for monitoring.")
+    networks = StringField(
+        "Networks",
+        description="Where it may come from, such as 10.1.0.0/16, 127.0.0.1. Empty: anywhere.",
+        render_kw=_OFF,
+    )
+    ends_at = DateField("Ends on", [Optional()], description="At the beginning of this day (UTC). Empty: never.")
+    comment = StringField("Comment", [Length(max=250)])
+
+    def offer(self, configs: list[TokenConfig]) -> None:
+        self.configs.choices = choices((str(config.id), config.name) for config in configs)
+
+    def entered(self) -> Fields:
+        ids = [int(one) for one in self.configs.data or []]
+        day = self.ends_at.data
+        return Fields(
+            name=text(self.name.data),
+            configs=list(TokenConfig.select().where(TokenConfig.id.in_(ids)).order_by(TokenConfig.name)),
+            networks=text(self.networks.data),
+            may_send=bool(self.may_send.data),
+            may_watch=bool(self.may_watch.data),
+            ends_at=datetime.combine(day, time(), UTC) if day else None,
+            comment=text(self.comment.data),
+        )

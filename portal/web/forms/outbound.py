@@ -1,0 +1,111 @@
+"""Outbound profiles, under Znuny's labels and DigDash's."""
+
+from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, Optional
+
+from portal.core.encryption import Secret
+from portal.models import OutboundProfile, OutboundType, Token, Validity
+from portal.outgoing.outbound_profiles import Fields
+from portal.web.forms import Form, choices, chosen, text
+
+_REQUIRED = InputRequired("This field is required.")
+_OFF = {"autocomplete": "off", "spellcheck": "false"}
+_TOKEN, _PASSWORD, _NONE = "oauth2_token", "password", "none"
+_SAME = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "connections",
+         "timeout", "ca", "fingerprint", "validity", "comment")  # fmt: skip
+
+
+class OutboundProfileForm(Form):
+    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    authentication = SelectField(
+        "Authentication type",
+        choices=choices([(_TOKEN, "OAuth2 token"), (_PASSWORD, "Password"), (_NONE, "none (an internal relay)")]),
+    )
+    token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
+    login = StringField("Username", description="The account that signs in. Empty: the token's owner.", render_kw=_OFF)
+    password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
+    host = StringField(
+        "Host",
+        description="Empty: the one of the token's provider, with its type, port and limits.",
+        render_kw=_OFF,
+    )
+    type = SelectField(
+        "Type",
+        default=OutboundType.SMTPTLS.value,
+        choices=choices(
+            [
+                (OutboundType.SMTPTLS.value, "SMTPTLS (STARTTLS, port 587)"),
+                (OutboundType.SMTPS.value, "SMTPS (TLS from the first byte, port 465)"),
+                (OutboundType.SMTP.value, "SMTP (in the clear, port 25)"),
+            ]
+        ),
+    )
+    port = IntegerField("Port", [Optional()], description="Empty: the usual one of the type.")
+    senders = TextAreaField(
+        "Senders",
+        description="Addresses, and domains such as @example.com, whose mail goes through this profile.",
+        render_kw={**_OFF, "rows": 2},
+    )
+    fallback = BooleanField("Fallback", description="It takes the mail of senders that no profile serves.")
+    sends_as = StringField(
+        "Sends as",
+        description="Mail of other senders goes out under this address, answers go to theirs. Empty: under their own.",
+        render_kw=_OFF,
+    )
+    per_minute = IntegerField("Messages a minute", [Optional()], description="Empty: no limit. Microsoft takes 30.")
+    connections = IntegerField("Connections at once", default=1, description="Microsoft takes 3.")
+    timeout = IntegerField("Timeout", default=60, description="Seconds that the server may be silent.")
+    ca = TextAreaField(
+        "Private CA",
+        description="Certificates in PEM form, trusted for this server beside the usual ones.",
+        render_kw={**_OFF, "rows": 3},
+    )
+    fingerprint = StringField(
+        "Pinned certificate",
+        description="SHA-256 of the one certificate to accept, whoever signed it. Empty: any that verifies.",
+        render_kw=_OFF,
+    )
+    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
+    comment = StringField("Comment", [Length(max=250)])
+
+    def offer(self, tokens: list[Token]) -> None:
+        self.token.choices = choices([("", "–"), *((str(token.id), token.name) for token in tokens)])
+
+    def show(self, row: OutboundProfile) -> None:
+        for name in _SAME:
+            self[name].data = getattr(row, name)
+        self.type.data, self.validity.data = row.type.value, row.validity.value
+        self.authentication.data = _TOKEN if row.token else _PASSWORD if row.login else _NONE
+        self.token.data = str(row.token.id) if row.token else ""
+
+    def entered(self) -> Fields:
+        by = self.authentication.data
+        token = chosen(Token, "token", self.token.data) if by == _TOKEN else None
+        login = text(self.login.data) or (token.owner or "" if token else "")
+        return Fields(
+            name=text(self.name.data),
+            type=OutboundType(self.type.data),
+            host=text(self.host.data),
+            port=self.port.data or 0,
+            login="" if by == _NONE else login,
+            token=token,
+            senders=text(self.senders.data),
+            fallback=bool(self.fallback.data),
+            sends_as=text(self.sends_as.data),
+            per_minute=self.per_minute.data or None,
+            connections=self.connections.data or 1,
+            timeout=self.timeout.data or 60,
+            ca=(self.ca.data or "").replace("\r\n", "\n"),
+            fingerprint=text(self.fingerprint.data),
+            validity=Validity(self.validity.data),
+            comment=text(self.comment.data),
+        )
+
+    def typed_password(self) -> Secret | None:
+        """None when nothing was typed, or nobody signs in by password."""
+        typed = self.password.data if self.authentication.data == _PASSWORD else None
+        return Secret(typed) if typed else None
+
+
+class TestMessageForm(Form):
+    to = StringField("Recipient", [_REQUIRED], render_kw={"autocomplete": "email"})

@@ -1,0 +1,161 @@
+"""A token configuration, under Znuny's labels."""
+
+from datetime import UTC, datetime
+
+from flask_wtf.file import FileField
+from wtforms import BooleanField, DateField, PasswordField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, Optional
+
+from portal.core.encryption import Secret
+from portal.models import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
+from portal.providers import Template
+from portal.tokens.token_configs import Fields, NewSecret, from_template
+from portal.web.forms import Form, choices, text
+
+_REQUIRED = InputRequired("This field is required.")
+_OFF = {"autocomplete": "off", "spellcheck": "false"}
+_TEXTS = ("name", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "device_url", "revocation_url",
+          "scope", "issuer", "jwks_url", "userinfo_url")  # fmt: skip
+_OPTIONAL = "May be empty. With it the portal shows whose mailbox was signed in."
+_MONTHS = (6, 12, 18, 24)
+
+
+class TokenConfigForm(Form):
+    name = StringField("Name", [_REQUIRED, Length(max=250)], render_kw={"autocomplete": "off"})
+    tenant = StringField(
+        "Tenant", [Length(max=250)], description="The tenant ID or a domain of the organisation.", render_kw=_OFF
+    )
+    client_id = StringField("Client ID", [_REQUIRED, Length(max=500)], render_kw=_OFF)
+    client_auth = SelectField(
+        "Client authentication",
+        choices=choices(
+            [
+                (ClientAuth.SECRET_POST.value, "client secret in the request"),
+                (ClientAuth.SECRET_BASIC.value, "client secret by HTTP Basic"),
+                (ClientAuth.PRIVATE_KEY_JWT.value, "certificate (private_key_jwt)"),
+            ]
+        ),
+        default=ClientAuth.SECRET_POST.value,
+    )
+    client_secret = PasswordField("Client secret", render_kw={"autocomplete": "new-password"})
+    secret_ends_on = DateField(
+        "Client secret ends on", [Optional()], description="No provider tells it. Warned of from 30 days ahead."
+    )
+    secret_life = SelectField(
+        "or its life",
+        choices=choices([("", "–"), *((str(months), f"{months} months from today") for months in _MONTHS)]),
+        default="",
+    )
+    authorize_url = StringField("URL for authorization code", render_kw=_OFF)
+    token_url = StringField("URL for token by authorization code", [_REQUIRED], render_kw=_OFF)
+    refresh_url = StringField("URL for token by refresh token", render_kw=_OFF)
+    device_url = StringField("URL for device code", render_kw=_OFF)
+    revocation_url = StringField("URL for revocation", render_kw=_OFF)
+    scope = StringField("Scope", render_kw=_OFF)
+    issuer = StringField("Issuer", description=_OPTIONAL, render_kw=_OFF)
+    jwks_url = StringField("URL for signing keys", description=_OPTIONAL, render_kw=_OFF)
+    userinfo_url = StringField(
+        "URL for user information", description="Asked when there are no signing keys.", render_kw=_OFF
+    )
+    notify_expired_token = BooleanField("Expired token")
+    notify_expired_refresh_token = BooleanField("Expired refresh token")
+    in_testing = BooleanField("The consent screen is in Testing", description="Google ends such sign-ins after 7 days.")
+    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
+
+    def fit(self, template: Template, flow: Flow) -> None:
+        """Leave out what the template and its flow have no use for."""
+        if template.key != "google":
+            del self.in_testing
+        if flow is Flow.CLIENT_CREDENTIALS:
+            self.token_url.label.text = "URL for token by client credentials"
+            for name in ("authorize_url", "refresh_url", "device_url", "issuer", "jwks_url", "userinfo_url"):
+                delattr(self, name)
+            del self.notify_expired_refresh_token
+
+    def offer(self, template: Template) -> None:
+        """Start with what the template knows; the name is for the admin to choose."""
+        preset = from_template(template, name="", client_id="", tenant="{tenant}" if template.tenant_editable else "")
+        for name, value in vars(preset).items():
+            if name in self and name not in ("name", "client_id", "tenant", "validity", "client_auth"):
+                self[name].data = value
+
+    def fill(self, found: dict[str, str]) -> None:
+        """Put found endpoints into their fields."""
+        for name, value in found.items():
+            if name in self:
+                self[name].data = value
+
+    def show(self, config: TokenConfig) -> None:
+        """Start with what is stored; the client secret is never among it."""
+        for name in Fields.__dataclass_fields__:
+            if name in self:
+                self[name].data = getattr(config, name)
+        secret = config.client_secret
+        if secret and secret.ends_at:
+            self.secret_ends_on.data = secret.ends_at.date()
+
+    def entered(self, kept: Fields | TokenConfig) -> Fields:
+        """The values, with the tenant put into the URLs; what the form does not show stays as in ``kept``."""
+        typed = {name: text(self[name].data) if name in self else getattr(kept, name) for name in _TEXTS}
+        for name in ("authorize_url", "token_url", "refresh_url", "device_url", "jwks_url"):
+            typed[name] = typed[name].replace("{tenant}", typed["tenant"] or "{tenant}")
+        return Fields(
+            **typed,
+            client_auth=ClientAuth(self.client_auth.data),
+            validity=Validity(self.validity.data),
+            notify_expired_token=self.notify_expired_token.data,
+            notify_expired_refresh_token=self._ticked("notify_expired_refresh_token", kept),
+            in_testing=self._ticked("in_testing", kept),
+        )
+
+    def _ticked(self, name: str, kept: Fields | TokenConfig) -> bool:
+        return bool(self[name].data if name in self else getattr(kept, name))
+
+    def secret(self, now: datetime, used: ClientSecret | None) -> NewSecret:
+        """No value when nothing was typed: the secret that is set stays. Its end is not that of a new one."""
+        typed, day = text(self.client_secret.data), self.secret_ends_on.data
+        ends_at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
+        if typed and used and used.ends_at and day == used.ends_at.date():
+            ends_at = None
+        if self.secret_life.data:
+            ends_at = months_later(now, int(self.secret_life.data))
+        return NewSecret(Secret(typed) if typed else None, ends_at)
+
+
+def months_later(now: datetime, months: int) -> datetime:
+    """The same day of a later month, or its last day where that month is shorter."""
+    now = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    year, month = divmod(now.year * 12 + now.month - 1 + months, 12)
+    for day in range(now.day, 27, -1):
+        try:
+            return now.replace(year=year, month=month + 1, day=day)
+        except ValueError:
+            continue
+    return now.replace(year=year, month=month + 1)
+
+
+class CertificateForm(Form):
+    pem = FileField(
+        "Certificate and private key", description="One PEM file that holds both, the key without a password."
+    )
+
+
+class ImportForm(Form):
+    file = FileField("File", [InputRequired("Choose a file.")])
+    passphrase = PasswordField(
+        "Passphrase", description="For a file whose client secrets are sealed.", render_kw={"autocomplete": "off"}
+    )
+    overwrite = BooleanField("Overwrite existing")
+
+
+class ExportForm(Form):
+    name = SelectField("Token configuration")
+    secrets = BooleanField("With client secrets, readable")
+    passphrase = PasswordField(
+        "Passphrase",
+        description="With one, the client secrets are in the file, sealed.",
+        render_kw={"autocomplete": "new-password"},
+    )
+
+    def offer(self, names: list[str]) -> None:
+        self.name.choices = choices([("", "all"), *((name, name) for name in names)])

@@ -1,0 +1,133 @@
+"""Who may do what. Closed by default: a view without a mark needs a login, a change needs the role it names."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from flask import Flask, abort, current_app, flash, g, redirect, request, session, url_for
+from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+from werkzeug.wrappers import Response
+
+from portal.access import users
+from portal.core.encryption import Secret
+from portal.models import LoginSession, Role, User
+
+View = TypeVar("View", bound=Callable[..., Any])
+login_manager = LoginManager()
+_KEY = "_user_id"
+
+
+class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
+    """A person in one browser; the cookie carries the key of the session, not the person's id."""
+
+    def __init__(self, session_row: LoginSession, key: str) -> None:
+        self.session = session_row
+        self.user: User = session_row.user
+        self._key = key
+
+    @property
+    def name(self) -> str:
+        return self.user.name
+
+    def may(self, role: str) -> bool:
+        return Role(self.user.role).covers(Role(role))
+
+    def get_id(self) -> str:
+        return self._key
+
+
+def public(view: View) -> View:
+    """Anyone may see it."""
+    view.needs = None  # type: ignore[attr-defined]
+    return view
+
+
+def needs(role: Role) -> Callable[[View], View]:
+    """Only this role, and those above it."""
+
+    def mark(view: View) -> View:
+        view.needs = role  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def actor() -> str:
+    """The name under which the person of this request acts."""
+    return str(current_user.name)
+
+
+def me() -> SignedIn:
+    """The person of this request; only in views that need a login."""
+    return current_user  # type: ignore[no-any-return]
+
+
+def sign_in(name: str, password: Secret) -> None:
+    """Check name and password and sign this browser in, under a new session."""
+    key = users.sign_in(name, password, address=request.remote_addr or "", now=g.now)
+    _use(key)
+
+
+def sign_in_as(user: User) -> None:
+    _use(users.open_session(user, now=g.now))
+
+
+def _use(key: Secret) -> None:
+    session.clear()
+    row = users.session_of(key.reveal(), now=g.now)
+    assert row is not None
+    login_user(SignedIn(row, key.reveal()))
+
+
+def sign_out() -> None:
+    users.sign_out(me().session, now=g.now)
+    logout_user()
+    session.clear()
+
+
+def init_app(app: Flask) -> None:
+    login_manager.init_app(app)
+    login_manager.session_protection = None  # the session lives in the database and ends there
+    login_manager.user_loader(_load)
+    app.before_request(_guard)
+
+
+def _load(key: str) -> SignedIn | None:
+    row = users.session_of(key, now=g.now)
+    return SignedIn(row, key) if row else None
+
+
+def _guard() -> Response | None:
+    # Once a request: every rule of it sees the same moment.
+    g.now = datetime.now(UTC)
+    if "\0" in "".join(_given()):
+        abort(400, "A NUL character is in no value that the portal takes.")
+    view = current_app.view_functions.get(request.endpoint or "")
+    if view is None or request.endpoint == "static":
+        return None
+    role = getattr(view, "needs", Role.VIEWER)
+    if role is None:
+        return None
+    if not current_user.is_authenticated:
+        flash("Please sign in first.", "info")
+        # A change is not repeated after the sign-in, and an OAuth answer is bound to the session that is gone.
+        after = request.full_path.rstrip("?") if request.method == "GET" and not request.args.get("state") else None
+        return redirect(url_for("sessions.login", next=after), 303)
+    if not current_user.may(role):
+        abort(403)
+    return None
+
+
+def _given() -> Iterator[str]:
+    """What came with the request, but for a body that is no form: that may be a message of many megabytes."""
+    yield request.path
+    yield from (value for _, value in request.args.items(multi=True))
+    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        yield from (value for _, value in request.form.items(multi=True))
+
+
+def local_path(target: str | None) -> str | None:
+    """``target`` if it is a path of this portal, None if it would lead anywhere else."""
+    if target and target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable():
+        return target
+    return None

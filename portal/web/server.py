@@ -1,0 +1,75 @@
+"""The web server: gunicorn with threads, because a sign-in waits for the provider."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from portal.access import usage_counts
+from portal.core.config import Config
+from portal.core.db import connected
+from portal.runtime import notice_thread, startup
+from portal.web.app import create_app
+
+_PROCESSES = 2
+_THREADS = 4
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, config: Config, settings: dict[str, Any]) -> None:
+        self._portal_config = config
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return create_app(self._portal_config)
+
+    def run(self) -> None:
+        _Arbiter(self).run()
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+    """Leaves sockets that were handed down as they are: the next of us gets them, a unix socket with its path."""
+
+    def stop(self, graceful: bool = True) -> None:
+        self.systemd = True
+        super().stop(graceful)
+
+
+def _count_hand_outs(server: Any, worker: Any) -> None:
+    """What was gathered of the last second."""
+    with connected():
+        usage_counts.flush(datetime.now(UTC))
+
+
+def _look_after_notices(worker: Any) -> None:
+    """The clock does as well; should it be silent, somebody has to say so."""
+    notice_thread.start()
+
+
+def serve(config: Config, handles: Sequence[int]) -> None:
+    """Serve until told to stop; ``handles`` are listening sockets from the supervisor, none of them to open our own."""
+    startup.start(config)
+    settings = {
+        "bind": [f"fd://{handle}" for handle in handles] or [config.address],
+        "workers": _PROCESSES,
+        "threads": _THREADS,
+        "worker_class": "gthread",
+        "graceful_timeout": 3,
+        "timeout": 90,
+        # sendmail's recipients are in the address; a proxy in front has limits of its own.
+        "limit_request_line": 0,
+        "worker_exit": _count_hand_outs,
+        "post_worker_init": _look_after_notices,
+        "loglevel": "warning",
+        # Request lines are no log of ours: a callback's carries the authorization code.
+        "accesslog": None,
+        "control_socket_disable": True,
+    }
+    _Server(config, settings).run()

@@ -1,0 +1,202 @@
+"""The HTTP API for programs: tokens to borrow, mail to send. Who asks has an API key, or comes by the local socket."""
+
+import json
+import logging
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+from flask import Blueprint, Response, abort, g, request
+from peewee import DatabaseError
+from werkzeug.exceptions import HTTPException
+
+from portal.access import api_keys, rate_limit, token_lookup, usage_counts
+from portal.access.usage_counts import Borrowing
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, NotFound, PortalError, Refused, Unavailable
+from portal.models import ApiKey, Token
+from portal.monitoring import health_report
+from portal.outgoing import outbound_profiles, submit
+from portal.outgoing.submit import Handover
+from portal.tokens import access_tokens, token_configs
+from portal.web import openapi, permissions
+
+bp = Blueprint("api", __name__, url_prefix="/api/v1")
+logger = logging.getLogger(__name__)
+_LONGEST = 24 * 3600
+_USUAL_SECONDS = 60
+#: By the class of what went wrong; the first that fits.
+_STATUS: list[tuple[type[PortalError], int, str]] = [
+    (api_keys.NotAdmitted, 401, "Not admitted"),
+    (api_keys.NotAllowed, 403, "Not allowed"),
+    (rate_limit.Throttled, 429, "Too many requests"),
+    (submit.NotTaken, 422, "Not taken"),
+    (outbound_profiles.NotServed, 422, "Not taken"),
+    (Unavailable, 503, "Not available now"),
+    (Refused, 409, "A person must act"),
+    (NotFound, 404, "Not found"),
+    (Invalid, 400, "Bad request"),
+]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. ``key`` None: a user of this machine, whom the socket has let in."""
+
+    key: ApiKey | None
+    #: An address, or ``user NAME``.
+    place: str
+
+    @property
+    def name(self) -> str:
+        return self.key.name if self.key else self.place
+
+
+@bp.get("/tokens/<path:reference>")
+@permissions.public
+def token(reference: str) -> Response:
+    address, min_life = request.remote_addr or "", _min_life()
+    loan = token_lookup.at_hand(_key(), address, reference, min_life, now=g.now)
+    if loan:
+        usage_counts.note(Borrowing(loan.key_id, loan.token_id, address), now=g.now)
+        return _handed_out(loan.access_token, loan.expires_at, loan.owner, g.now)
+    caller = _caller()
+    row = _token(caller, reference)
+    usable = access_tokens.usable_access_token(row.id, min_life=min_life, actor=caller.name)
+    assert usable.access_token is not None
+    usage_counts.note(Borrowing(caller.key.id if caller.key else None, row.id, caller.place), now=g.now)
+    # A renewal may have taken its time.
+    return _handed_out(usable.access_token, usable.expires_at, usable.owner, datetime.now(UTC))
+
+
+def _handed_out(access_token: Secret, expires_at: datetime | None, owner: str | None, now: datetime) -> Response:
+    return _json(
+        {
+            "access_token": access_token.reveal(),
+            "expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else None,
+            "expires_in": int((expires_at - now).total_seconds()) if expires_at else None,
+            "token_type": "Bearer",
+            "owner": owner,
+        }
+    )
+
+
+def _token(caller: Caller, reference: str) -> Token:
+    """The token of that name; who has a key for others does not learn which names there are."""
+    if caller.key:
+        config = token_configs.config_of(reference)
+        api_keys.require_config(caller.key, config, caller.place, now=g.now)
+    try:
+        return token_configs.find(reference)
+    except Invalid as error:
+        raise NotFound(error.fields["token"]) from error
+
+
+def _min_life() -> timedelta:
+    text = request.args.get("min_seconds", str(_USUAL_SECONDS))
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= _LONGEST):
+        raise Invalid({"min_seconds": f"a whole number from 0 to {_LONGEST}"})
+    return timedelta(seconds=int(text))
+
+
+@bp.post("/messages")
+@permissions.public
+def send() -> Response:
+    caller = _caller()
+    if caller.key:
+        api_keys.require_sending(caller.key, caller.place, now=g.now)
+    if request.mimetype != "message/rfc822":
+        # A form's body, curl's default, is read as a form by then.
+        abort(415, "Send the message as it is, with Content-Type: message/rfc822.")
+    request.max_content_length = submit.MOST_BYTES
+    content = BytesIO(request.get_data())
+    handed = Handover(
+        content, request.args.get("sender", ""), request.args.getlist("recipient"), by=caller.name,
+        full_name=request.args.get("full_name", ""),
+    )  # fmt: skip
+    row = submit.submit(handed, now=g.now)
+    return _json({"id": row.key, "message_id": row.message_id}, 202)
+
+
+@bp.get("/health")
+@permissions.public
+def how_it_stands() -> Response:
+    """Each broken thing with its cause; 200 however it stands."""
+    caller = _caller()
+    if caller.key:
+        api_keys.require_watching(caller.key, caller.place, now=g.now)
+    return _json(health_report.look(g.now).as_facts())
+
+
+@bp.get("/openapi.json")
+@permissions.public
+def description() -> Response:
+    return _json(openapi.document())
+
+
+def _caller() -> Caller:
+    """Who asks, or NotAdmitted."""
+    if user := _local_user():
+        return Caller(None, f"user {user}")
+    address = request.remote_addr or ""
+    return Caller(api_keys.admitted(_key(), address, now=g.now), address)
+
+
+def _key() -> str:
+    """Empty: none was shown."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _local_user() -> str | None:
+    """The user at the other end of the portal's unix socket, by the kernel's word; None: it is no unix socket."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None or connection.family != socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _json(body: object, status: int = 200) -> Response:
+    response = Response(json.dumps(body), status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.errorhandler(PortalError)
+def problem(error: PortalError) -> Response:
+    """RFC 9457, in the sentence that people read elsewhere."""
+    status, title = next(
+        ((status, title) for kind, status, title in _STATUS if isinstance(error, kind)), (500, "Failed")
+    )
+    response = _problem(status, title, str(error))
+    seconds = error.retry_after if isinstance(error, Unavailable) else getattr(error, "seconds", None)
+    if seconds is not None:
+        response.headers["Retry-After"] = str(seconds)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="Mail Token Portal"'
+    return response
+
+
+@bp.errorhandler(DatabaseError)
+def database_problem(error: DatabaseError) -> Response:
+    logger.exception("The database did not answer")
+    return _problem(503, "Not available now", "The portal's database does not answer; try again.")
+
+
+@bp.errorhandler(HTTPException)
+def http_problem(error: HTTPException) -> Response:
+    return _problem(error.code or 500, error.name, error.description or error.name)
+
+
+def _problem(status: int, title: str, detail: str) -> Response:
+    response = _json({"type": "about:blank", "title": title, "status": status, "detail": detail}, status)
+    response.mimetype = "application/problem+json"
+    return response

@@ -1,0 +1,46 @@
+"""API keys."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal.access import api_keys
+from portal.core.errors import Invalid, NotFound
+from portal.models import ApiKey, Role, TokenConfig
+from portal.web import permissions
+from portal.web.forms.api_keys import ApiKeyForm
+
+bp = Blueprint("api_keys", __name__, url_prefix="/api-keys")
+
+
+@bp.get("")
+@permissions.needs(Role.ADMIN)
+def index() -> str:
+    rows = [(row, api_keys.handed_out(row)) for row in ApiKey.select().order_by(ApiKey.name)]
+    return render_template("api_keys/index.html", rows=rows)
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str:
+    """The page that answers shows the key: it is stored nowhere, so no other page can."""
+    form = ApiKeyForm()
+    form.offer(list(TokenConfig.select().order_by(TokenConfig.name)))
+    if form.validate_on_submit():
+        try:
+            row, key = api_keys.add(form.entered(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            return render_template("api_keys/made.html", row=row, key=key.reveal())
+    return render_template("api_keys/form.html", form=form)
+
+
+@bp.post("/<int:row_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete(row_id: int) -> Response:
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
+    if row is None:
+        raise NotFound("There is no such API key; it may have been deleted.")
+    api_keys.delete(row, actor=permissions.actor(), now=g.now)
+    flash(f"{row.name} is deleted; it opens nothing any more.", "success")
+    return redirect(url_for("api_keys.index"), 303)

@@ -1,0 +1,77 @@
+"""Destinations."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal.core.errors import Invalid, NotFound, PortalError
+from portal.incoming import destinations
+from portal.models import Destination, OutboundProfile, Role, WebService
+from portal.web import permissions
+from portal.web.forms.mail import DestinationForm
+
+bp = Blueprint("destinations", __name__, url_prefix="/destinations")
+
+
+@bp.get("")
+def index() -> str:
+    return render_template("destinations/index.html", rows=list(Destination.select().order_by(Destination.name)))
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = _form(None)
+    if form.validate_on_submit():
+        try:
+            row = destinations.add(form.entered(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is added.", "success")
+            return redirect(url_for("destinations.index"), 303)
+    return render_template("destinations/form.html", form=form, row=None)
+
+
+@bp.route("/<int:row_id>", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def edit(row_id: int) -> str | Response:
+    row = _row(row_id)
+    form = _form(row)
+    if form.validate_on_submit():
+        try:
+            destinations.edit(row, form.entered(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is saved.", "success")
+            return redirect(url_for("destinations.index"), 303)
+    return render_template("destinations/form.html", form=form, row=row)
+
+
+@bp.post("/<int:row_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete(row_id: int) -> Response:
+    row = _row(row_id)
+    try:
+        destinations.delete(row, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(url_for("destinations.edit", row_id=row.id), 303)
+    flash(f"{row.name} is deleted. What was delivered stays.", "success")
+    return redirect(url_for("destinations.index"), 303)
+
+
+def _form(row: Destination | None) -> DestinationForm:
+    form = DestinationForm(obj=row)
+    profiles = OutboundProfile.select().order_by(OutboundProfile.name)
+    form.offer(list(profiles), list(WebService.select().order_by(WebService.name)))
+    if row and not form.is_submitted():
+        form.show(row)
+    return form
+
+
+def _row(row_id: int) -> Destination:
+    row: Destination | None = Destination.get_or_none(Destination.id == row_id)
+    if row is None:
+        raise NotFound("There is no such destination; it may have been deleted.")
+    return row

@@ -1,0 +1,38 @@
+"""Where in the portal something is mended: the page of a row, or the one that a cause names."""
+
+from typing import Any
+
+from flask import url_for
+from flask_login import current_user
+
+from portal.models import Role
+from portal.monitoring.notices import Banner
+
+_PAGES = {
+    "mail account": ("mail_accounts.show", "account_id"),
+    "outbound profile": ("outbound.show", "row_id"),
+    "web service": ("web_services.show", "row_id"),
+}
+
+
+def page_of(kind: str, row_id: int) -> str:
+    """The page of a row; who may not edit it sees the overview."""
+    may_edit = current_user.may(Role.ADMIN)
+    if kind == "token configuration":
+        return url_for("tokens.edit", config_id=row_id) if may_edit else url_for("tokens.index")
+    if kind == "destination":
+        return url_for("destinations.edit", row_id=row_id) if may_edit else url_for("destinations.index")
+    endpoint, argument = _PAGES[kind]
+    named: dict[str, Any] = {argument: row_id}
+    return url_for(endpoint, **named)
+
+
+def mended_at(banner: Banner) -> str:
+    """Where the one next step is done."""
+    if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
+        return url_for("settings.index")
+    if banner.cause.page == "quarantine" and banner.about_id:
+        return url_for("quarantine.index")
+    if banner.about_kind and banner.about_id:
+        return page_of(banner.about_kind, banner.about_id)
+    return url_for("status.index")

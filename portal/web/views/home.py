@@ -1,0 +1,27 @@
+"""What needs a person, and how it stands."""
+
+from flask import Blueprint, g, render_template
+
+from portal.models import MailAccount, TokenConfig
+from portal.monitoring import dashboard, health, notices
+
+bp = Blueprint("home", __name__)
+
+
+@bp.get("/")
+def index() -> str:
+    accounts, well = dashboard.mail_accounts()
+    return render_template(
+        "home/index.html",
+        lasting=notices.lasting(g.now),
+        configs=TokenConfig.select().count(),
+        has_accounts=MailAccount.select().exists(),
+        accounts=accounts,
+        well=well,
+        tokens=dashboard.tokens(g.now),
+        bars=dashboard.mail_per_hour(g.now),
+        marks=dashboard.marks(g.now),
+        ahead=dashboard.AHEAD,
+        parts=dashboard.parts(g.now),
+        backlog=health.backlog(g.now),
+    )

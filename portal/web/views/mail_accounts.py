@@ -1,0 +1,167 @@
+"""Mail accounts."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal.core.errors import Invalid, NotFound, OutsideError
+from portal.incoming import mail_accounts, progress, quarantine, run_search
+from portal.incoming.run_search import Wanted
+from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig
+from portal.web import permissions
+from portal.web.forms.mail import MailAccountForm
+
+bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
+_SHOWN = 20
+_PLOTTED = timedelta(days=1)
+
+
+@bp.get("")
+def index() -> str:
+    accounts = MailAccount.select(MailAccount, Token, TokenConfig, Destination).join(Destination)
+    accounts = accounts.switch(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
+    rows = [(account, mail_accounts.state(account, g.now)) for account in accounts.order_by(MailAccount.name)]
+    return render_template(
+        "mail_accounts/index.html",
+        rows=rows,
+        destinations=Destination.select().count(),
+        quarantined=quarantine.count(),
+    )
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = _form()
+    if form.validate_on_submit():
+        if form.list_folders.data:
+            _list_folders(form, None)
+            return render_template("mail_accounts/form.html", form=form, account=None)
+        try:
+            account = mail_accounts.add(form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{account.name} is added and will be fetched at once.", "success")
+            return redirect(url_for("mail_accounts.index"), 303)
+    return render_template("mail_accounts/form.html", form=form, account=None)
+
+
+@bp.get("/<int:account_id>")
+def show(account_id: int) -> str:
+    account = _account(account_id)
+    messages = Message.select().where(Message.mail_account == account.id).order_by(Message.id.desc()).limit(_SHOWN)
+    runs = Run.select().where(Run.mail_account == account.id).order_by(Run.id.desc()).limit(_SHOWN)
+    state, going = mail_accounts.state(account, g.now), mail_accounts.going(account)
+    wanted = Wanted(g.now - _PLOTTED, account.id)
+    return render_template(
+        "mail_accounts/show.html",
+        account=account,
+        state_now=state,
+        messages=messages,
+        runs=runs,
+        going=going,
+        progress=going and progress.of(going, g.now),
+        bars=run_search.bars(wanted, g.now),
+    )
+
+
+@bp.route("/<int:account_id>/edit", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def edit(account_id: int) -> str | Response:
+    account = _account(account_id)
+    form = _form()
+    if form.validate_on_submit():
+        if form.list_folders.data:
+            _list_folders(form, account)
+            return render_template("mail_accounts/form.html", form=form, account=account)
+        try:
+            mail_accounts.edit(account, form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{account.name} is saved.", "success")
+            return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+    elif not form.is_submitted():
+        form.show(account)
+    return render_template("mail_accounts/form.html", form=form, account=account)
+
+
+@bp.post("/<int:account_id>/fetch")
+@permissions.needs(Role.OPERATOR)
+def fetch(account_id: int) -> Response:
+    account = _account(account_id)
+    state = mail_accounts.state(account, g.now)
+    mail_accounts.ask_for_fetch(account, actor=permissions.actor(), now=g.now)
+    if state.remedy:
+        flash(f"{account.name} cannot be fetched: {state.word}. {state.remedy}", "warning")
+    else:
+        flash(f"{account.name} is being fetched.", "info")
+    return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+
+
+@bp.post("/<int:account_id>/pause")
+@permissions.needs(Role.OPERATOR)
+def pause(account_id: int) -> Response:
+    return _switched(account_id, mail_accounts.pause, "{} is paused. Its mail stays on the server.")
+
+
+@bp.post("/<int:account_id>/resume")
+@permissions.needs(Role.OPERATOR)
+def resume(account_id: int) -> Response:
+    return _switched(account_id, mail_accounts.resume, "{} goes on.")
+
+
+def _switched(account_id: int, switch: Callable[..., None], told: str) -> Response:
+    account = _account(account_id)
+    try:
+        switch(account, actor=permissions.actor(), now=g.now)
+    except Invalid as error:
+        flash(error.fields["validity"], "error")
+    else:
+        flash(told.format(account.name), "success")
+    return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
+
+
+@bp.post("/<int:account_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete(account_id: int) -> Response:
+    account = _account(account_id)
+    mail_accounts.delete(account, actor=permissions.actor(), now=g.now)
+    flash(f"{account.name} is deleted. What was delivered stays.", "success")
+    return redirect(url_for("mail_accounts.index"), 303)
+
+
+def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
+    """Ask the server for its folders with what was entered; nothing is stored."""
+    entered = form.entered()
+    password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
+    try:
+        found = mail_accounts.folders(entered, password, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
+    except Invalid as error:
+        form.refuse(error)
+    except OutsideError as error:
+        form.folder.errors = [str(error)]
+    else:
+        form.folders = tuple(found)
+        again = " Type the password again before you save." if form.typed_password() else ""
+        flash(
+            f"The server has {len(found)} folder{'' if len(found) == 1 else 's'}: see the field IMAP folder.{again}",
+            "info",
+        )
+
+
+def _form() -> MailAccountForm:
+    form = MailAccountForm()
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.owner)
+    form.offer(list(tokens), list(Destination.select().order_by(Destination.name)))
+    return form
+
+
+def _account(account_id: int) -> MailAccount:
+    account: MailAccount | None = MailAccount.get_or_none(MailAccount.id == account_id)
+    if account is None:
+        raise NotFound("There is no such mail account; it may have been deleted.")
+    return account

@@ -1,0 +1,74 @@
+"""Notices: what lasts, what is over, and what somebody knows of."""
+
+from datetime import timedelta
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import causes
+from portal.causes import unmatched
+from portal.core.errors import Invalid, NotFound
+from portal.models import Notice, Role
+from portal.monitoring import notices
+from portal.system import settings
+from portal.web import permissions
+from portal.web.forms.notices import AcknowledgeForm
+
+bp = Blueprint("notices", __name__, url_prefix="/notices")
+_PAGE = 50
+
+
+@bp.get("")
+def index() -> str:
+    page = max(request.args.get("page", 1, type=int), 1)
+    over = notices.history(page, _PAGE)
+    return render_template(
+        "notices/index.html",
+        lasting=notices.lasting(g.now),
+        over=over[:_PAGE],
+        page=page,
+        more=len(over) > _PAGE,
+        recipients=settings.notice_recipients(),
+        unknown=unmatched.listed(),
+    )
+
+
+@bp.get("/<int:notice_id>")
+def show(notice_id: int) -> str:
+    return _page(_notice(notice_id), AcknowledgeForm(formdata=None))
+
+
+@bp.post("/<int:notice_id>/acknowledge")
+@permissions.needs(Role.OPERATOR)
+def acknowledge(notice_id: int) -> str | Response:
+    row, form = _notice(notice_id), AcknowledgeForm()
+    if form.validate_on_submit():
+        until = g.now + timedelta(hours=int(form.hours.data))
+        try:
+            notices.acknowledge(row, until, form.comment.data or "", actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            flash(error.fields["until"], "error")
+        else:
+            flash("No banner and no reminder of it until then; its end is told.", "success")
+        return redirect(url_for("notices.show", notice_id=row.id), 303)
+    return _page(row, form)
+
+
+@bp.post("/<int:notice_id>/announce-again")
+@permissions.needs(Role.OPERATOR)
+def announce_again(notice_id: int) -> Response:
+    row = _notice(notice_id)
+    notices.announce_again(row, actor=permissions.actor(), now=g.now)
+    flash("It is announced again.", "success")
+    return redirect(url_for("notices.show", notice_id=row.id), 303)
+
+
+def _page(row: Notice, form: AcknowledgeForm) -> str:
+    return render_template("notices/show.html", row=row, cause=causes.named(row.cause), form=form)
+
+
+def _notice(notice_id: int) -> Notice:
+    row: Notice | None = Notice.get_or_none(Notice.id == notice_id)
+    if row is None:
+        raise NotFound("There is no such notice; it may have been forgotten.")
+    return row

@@ -1,0 +1,123 @@
+"""Outbound profiles."""
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal import providers
+from portal.core.errors import Invalid, NotFound, PortalError
+from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
+from portal.outgoing import mail_queue, outbound_profiles, test_message
+from portal.outgoing.test_message import Tried
+from portal.system import settings
+from portal.web import permissions
+from portal.web.forms.outbound import OutboundProfileForm, TestMessageForm
+
+bp = Blueprint("outbound", __name__, url_prefix="/outbound")
+_SHOWN = 20
+
+
+@bp.get("")
+def index() -> str:
+    profiles = OutboundProfile.select(OutboundProfile, Token, TokenConfig).left_outer_join(Token)
+    profiles = profiles.left_outer_join(TokenConfig).order_by(OutboundProfile.name)
+    rows = [(profile, outbound_profiles.state(profile, g.now)) for profile in profiles]
+    return render_template("outbound/index.html", rows=rows, counts=mail_queue.counts())
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = _form()
+    if form.validate_on_submit():
+        try:
+            row = outbound_profiles.add(form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is added. Send a test message to see whether it works.", "success")
+            return redirect(url_for("outbound.show", row_id=row.id), 303)
+    return render_template("outbound/form.html", form=form, row=None)
+
+
+@bp.get("/<int:row_id>")
+def show(row_id: int) -> str:
+    return _page(_row(row_id), TestMessageForm(formdata=None), None)
+
+
+@bp.route("/<int:row_id>/edit", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def edit(row_id: int) -> str | Response:
+    row, form = _row(row_id), _form()
+    if form.validate_on_submit():
+        try:
+            outbound_profiles.edit(row, form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is saved.", "success")
+            return redirect(url_for("outbound.show", row_id=row.id), 303)
+    elif not form.is_submitted():
+        form.show(row)
+    return render_template("outbound/form.html", form=form, row=row)
+
+
+@bp.post("/<int:row_id>/test")
+@permissions.needs(Role.OPERATOR)
+def test(row_id: int) -> str:
+    """Shows the dialogue at once: it is kept nowhere."""
+    row, form, tried = _row(row_id), TestMessageForm(), None
+    if form.validate_on_submit():
+        try:
+            tried = test_message.try_out(
+                row, form.to.data.strip(), actor=permissions.actor(), clock=lambda: datetime.now(UTC)
+            )
+        except Invalid as error:
+            form.refuse(error)
+    return _page(row, form, tried)
+
+
+@bp.post("/<int:row_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete(row_id: int) -> Response:
+    row = _row(row_id)
+    try:
+        outbound_profiles.delete(row, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(url_for("outbound.show", row_id=row.id), 303)
+    flash(f"{row.name} is deleted.", "success")
+    return redirect(url_for("outbound.index"), 303)
+
+
+def _page(row: OutboundProfile, form: TestMessageForm, tried: Tried | None) -> str:
+    messages = OutboundMessage.select(OutboundMessage, OutboundProfile).join(OutboundProfile)
+    messages = messages.where(OutboundProfile.id == row.id).order_by(OutboundMessage.id.desc()).limit(_SHOWN)
+    listed = list(messages)
+    return render_template(
+        "outbound/show.html",
+        row=row,
+        state_now=outbound_profiles.state(row, g.now),
+        form=form,
+        tried=tried,
+        messages=listed,
+        to=mail_queue.recipients_of(listed),
+        template=providers.of(row.token.token_config.template) if row.token else None,
+        redirect_uri=settings.redirect_uri(),
+        used_by=list(row.destinations),
+    )
+
+
+def _form() -> OutboundProfileForm:
+    form = OutboundProfileForm()
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.owner)
+    form.offer(list(tokens))
+    return form
+
+
+def _row(row_id: int) -> OutboundProfile:
+    row: OutboundProfile | None = OutboundProfile.get_or_none(OutboundProfile.id == row_id)
+    if row is None:
+        raise NotFound("There is no such outbound profile; it may have been deleted.")
+    return row

@@ -1,0 +1,73 @@
+"""Messages on their way out."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal.core.errors import NotFound, PortalError
+from portal.models import OutboundMessage, OutboundProfile, OutboundState, Role
+from portal.outgoing import mail_queue
+from portal.outgoing.mail_queue import Wanted
+from portal.web import permissions
+
+bp = Blueprint("outbound_messages", __name__, url_prefix="/outbound/messages")
+_PAGE = 50
+
+
+@bp.get("")
+def index() -> str:
+    page = max(request.args.get("page", 1, type=int), 1)
+    state = request.args.get("state", "")
+    wanted = Wanted(
+        state if state in set(OutboundState) else "",
+        request.args.get("profile", type=int),
+        request.args.get("words", "").strip()[:200],
+    )
+    rows = mail_queue.found(wanted, page, _PAGE)
+    return render_template(
+        "outbound/messages.html",
+        rows=rows[:_PAGE],
+        to=mail_queue.recipients_of(rows[:_PAGE]),
+        wanted=wanted,
+        page=page,
+        more=len(rows) > _PAGE,
+        states=list(OutboundState),
+        profiles=list(OutboundProfile.select().order_by(OutboundProfile.name)),
+    )
+
+
+@bp.get("/<int:row_id>")
+def show(row_id: int) -> str:
+    row = _row(row_id)
+    return render_template("outbound/message.html", row=row, has_content=mail_queue.has_content(row))
+
+
+@bp.post("/<int:row_id>/try-again")
+@permissions.needs(Role.OPERATOR)
+def try_again(row_id: int) -> Response:
+    return _done(row_id, mail_queue.try_again, "It is being sent.")
+
+
+@bp.post("/<int:row_id>/drop")
+@permissions.needs(Role.OPERATOR)
+def drop(row_id: int) -> Response:
+    return _done(row_id, mail_queue.drop, "It is dropped; its sender hears nothing.")
+
+
+def _done(row_id: int, act: Callable[..., None], told: str) -> Response:
+    row = _row(row_id)
+    try:
+        act(row, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+    else:
+        flash(told, "success")
+    return redirect(url_for("outbound_messages.show", row_id=row.id), 303)
+
+
+def _row(row_id: int) -> OutboundMessage:
+    row: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.id == row_id)
+    if row is None:
+        raise NotFound("There is no such message; the portal may have forgotten it.")
+    return row

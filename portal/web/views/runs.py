@@ -1,0 +1,81 @@
+"""The communication log."""
+
+from datetime import timedelta
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal.core.errors import NotFound
+from portal.incoming import mail_accounts, progress, run_search
+from portal.incoming.run_search import Wanted
+from portal.models import MailAccount, Message, Role, Run, RunLine, RunOutcome
+from portal.web import permissions
+
+bp = Blueprint("runs", __name__, url_prefix="/runs")
+_PAGE, _MESSAGES = 50, 200
+#: What is looked back on, in hours.
+_RANGES = {1: "an hour", 24: "a day", 168: "a week", 720: "30 days", 8760: "a year"}
+_USUAL_RANGE = 24
+
+
+@bp.get("")
+def index() -> str:
+    wanted, hours = _wanted()
+    page = max(request.args.get("page", 1, type=int), 1)
+    rows = list(run_search.runs(wanted).paginate(page, _PAGE + 1))
+    return render_template(
+        "runs/index.html",
+        rows=rows[:_PAGE],
+        page=page,
+        more=len(rows) > _PAGE,
+        overview=run_search.overview(wanted),
+        bars=run_search.bars(wanted, g.now),
+        wanted=wanted,
+        hours=hours,
+        ranges=_RANGES,
+        outcomes=list(RunOutcome),
+        accounts=MailAccount.select(MailAccount.id, MailAccount.name).order_by(MailAccount.name),
+    )
+
+
+def _wanted() -> tuple[Wanted, int]:
+    hours = request.args.get("hours", _USUAL_RANGE, type=int)
+    hours = hours if hours in _RANGES else _USUAL_RANGE
+    since, asked = g.now - timedelta(hours=hours), request.args
+    words = asked.get("words", "").replace("\0", "").strip()
+    return Wanted(since, asked.get("account", None, type=int), asked.get("outcome", ""), words), hours
+
+
+@bp.get("/<int:run_id>")
+def show(run_id: int) -> str:
+    run = _run(run_id)
+    messages = run.messages.order_by(Message.id)
+    page = max(request.args.get("page", 1, type=int), 1)
+    rows = list(messages.paginate(page, _MESSAGES + 1))
+    return render_template(
+        "runs/show.html",
+        run=run,
+        progress=progress.of(run, g.now),
+        lines=run.lines.order_by(RunLine.id),
+        messages=rows[:_MESSAGES],
+        page=page,
+        more=len(rows) > _MESSAGES,
+    )
+
+
+@bp.post("/<int:run_id>/cancel")
+@permissions.needs(Role.OPERATOR)
+def cancel(run_id: int) -> Response:
+    run = _run(run_id)
+    if mail_accounts.cancel(run, actor=permissions.actor(), now=g.now):
+        flash("The fetch stops after the messages that it is at; nothing is lost.", "info")
+    else:
+        flash("The fetch has ended already.", "info")
+    return redirect(url_for("runs.show", run_id=run.id), 303)
+
+
+def _run(run_id: int) -> Run:
+    run: Run | None = Run.get_or_none(Run.id == run_id)
+    if run is None:
+        raise NotFound("There is no such run; the log may have forgotten it.")
+    return run

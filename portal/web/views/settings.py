@@ -1,0 +1,37 @@
+"""Portal-wide settings."""
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal.core.errors import Invalid
+from portal.models import Role
+from portal.system import settings
+from portal.system.setting_definitions import KNOWN
+from portal.web import permissions
+from portal.web.forms import Form
+
+bp = Blueprint("settings", __name__, url_prefix="/settings")
+
+
+@bp.route("", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def index() -> str | Response:
+    form, values, problems = Form(), settings.everything(), {}
+    if form.validate_on_submit():
+        values = {name: request.form.get(name, values[name]) for name in values}
+        try:
+            settings.change(values, actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            problems = error.fields
+        else:
+            flash("The settings are saved.", "success")
+            return redirect(url_for("settings.index"), 303)
+    return render_template(
+        "settings/index.html",
+        form=form,
+        known=KNOWN.values(),
+        values=values,
+        problems=problems,
+        redirect_uri=settings.redirect_uri(),
+        redirect_warnings=settings.redirect_uri_warnings(request.host_url.rstrip("/")),
+    )

@@ -1,0 +1,292 @@
+"""Token configurations, their secrets and certificates, and the overview of tokens."""
+
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from portal import providers
+from portal.core import token_state
+from portal.core.errors import Invalid, NotFound, PortalError
+from portal.core.token_state import State
+from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, TokenConfig
+from portal.providers import Template
+from portal.system import settings
+from portal.tokens import certificates, history, overview, refresh_queue, revocation, token_configs, token_facts
+from portal.tokens import refresh as refreshing
+from portal.web import permissions
+from portal.web.forms.token_configs import CertificateForm, TokenConfigForm
+
+bp = Blueprint("tokens", __name__, url_prefix="/tokens")
+
+
+@bp.get("")
+def index() -> str:
+    asked = request.args
+    shown = overview.page(
+        text=asked.get("q", "").strip(),
+        sort=asked.get("sort", "name"),
+        descending="desc" in asked,
+        valid_only="valid" in asked,
+        number=max(asked.get("page", 1, type=int), 1),
+        now=g.now,
+    )
+    return render_template(
+        "tokens/index.html",
+        shown=shown,
+        templates=providers.offered(),
+        broken=providers.broken(),
+        progress=refresh_queue.progress(g.now),
+    )
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str | AnyResponse:
+    template = providers.find(request.args.get("template", ""))
+    preset = token_configs.from_template(template, name="", client_id="")
+    form = TokenConfigForm()
+    form.fit(template, Flow(template.flow))
+    if form.validate_on_submit():
+        try:
+            config = token_configs.add(
+                template, form.entered(preset), form.secret(g.now, None), actor=permissions.actor(), now=g.now
+            )
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{config.name} is added.", "success")
+            return _after_save(config)
+    elif not form.is_submitted():
+        form.offer(template)
+        _discover(form)
+    return _form_page(form, template, None)
+
+
+def _discover(form: TokenConfigForm) -> None:
+    """Fill the endpoints from the provider's OpenID discovery document, where an issuer was given."""
+    issuer = request.args.get("discover", "").strip()
+    if not issuer:
+        return
+    try:
+        form.fill(token_configs.discovered(issuer))
+    except PortalError as error:
+        flash(f"The endpoints were not found. {error}", "error")
+    else:
+        flash("The endpoints are filled in from the provider's discovery document.", "success")
+
+
+@bp.route("/<int:config_id>", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def edit(config_id: int) -> str | AnyResponse:
+    config = find_config(config_id)
+    form = TokenConfigForm()
+    form.fit(providers.of(config.template), config.flow)
+    if form.validate_on_submit():
+        try:
+            token_configs.edit(
+                config,
+                form.entered(config),
+                form.secret(g.now, config.client_secret),
+                actor=permissions.actor(),
+                now=g.now,
+            )
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{config.name} is saved.", "success")
+            return _after_save(config)
+    elif not form.is_submitted():
+        form.show(config)
+    return _form_page(form, providers.of(config.template), config)
+
+
+def _after_save(config: TokenConfig) -> AnyResponse:
+    """Znuny's two buttons: Save stays on the page, Save and finish goes back to the overview."""
+    stay = "finish" not in request.form
+    return redirect(url_for("tokens.edit", config_id=config.id) if stay else url_for("tokens.index"), 303)
+
+
+def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | None) -> str:
+    tokens = token_configs.tokens_of(config) if config else []
+    strips = history.strips([token.id for token in tokens], g.now.date())
+    return render_template(
+        "tokens/form.html",
+        form=form,
+        template=template,
+        config=config,
+        app_only=template.flow == Flow.CLIENT_CREDENTIALS,
+        tokens=[_shown(token, strips[token.id]) for token in tokens],
+        summary=history.summary(tokens, strips.values()) if tokens else None,
+        secrets=_secrets(config),
+        certificate=_certificate(config),
+        certificate_form=CertificateForm(),
+        used_by=token_configs.used_by(config) if config else [],
+        redirect_uri=settings.redirect_uri(),
+        redirect_warnings=settings.redirect_uri_warnings(request.host_url.rstrip("/")),
+        fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.errors,
+    )
+
+
+def _secrets(config: TokenConfig | None) -> list[tuple[ClientSecret, State]]:
+    if config is None:
+        return []
+    warning = settings.secret_warning()
+    return [
+        (row, token_state.client_secret(row.ends_at, row.refused_at, warning, g.now)) for row in config.client_secrets
+    ]
+
+
+def _certificate(config: TokenConfig | None) -> dict[str, object] | None:
+    if config is None or config.certificate is None:
+        return None
+    return {"thumbprint": certificates.thumbprint(config), "ends_at": certificates.ends_at(config)}
+
+
+def _shown(token: Token, strip: history.Strip) -> dict[str, object]:
+    facts = token_facts.of(token, settings.refresh_margin())
+    last: SignIn | None = SignIn.select().where(SignIn.token == token.id).order_by(SignIn.id.desc()).first()
+    return {
+        "token": token,
+        "access": token_state.access_token(facts, g.now),
+        "refresh": token_state.refresh_token(facts, g.now),
+        "missing": token_state.missing_scopes(token.token_config.scope, token.granted_scope),
+        "strip": strip,
+        "last": last,
+        "links": OwnerLink.select().where(OwnerLink.token == token.id, OwnerLink.used_at.is_null()).count(),
+    }
+
+
+@bp.post("/<int:config_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    try:
+        token_configs.delete(config, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(url_for("tokens.edit", config_id=config.id), 303)
+    flash(f"{config.name} is deleted.", "success")
+    return redirect(url_for("tokens.index"), 303)
+
+
+@bp.post("/<int:config_id>/secrets/<int:secret_id>/remove")
+@permissions.needs(Role.ADMIN)
+def remove_secret(config_id: int, secret_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    token_configs.forget_secret(config, secret_id, actor=permissions.actor(), now=g.now)
+    flash("The client secret is removed; the tokens stay.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
+
+
+@bp.post("/<int:config_id>/certificate/generate")
+@permissions.needs(Role.ADMIN)
+def generate_certificate(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    certificates.generate(config, actor=permissions.actor(), now=g.now)
+    flash(
+        "Key and certificate are made. Upload the certificate at the provider, then choose it for the client.",
+        "success",
+    )
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
+
+
+@bp.post("/<int:config_id>/certificate/upload")
+@permissions.needs(Role.ADMIN)
+def upload_certificate(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    form = CertificateForm()
+    try:
+        certificates.upload(
+            config, form.pem.data.read() if form.pem.data else b"", actor=permissions.actor(), now=g.now
+        )
+    except Invalid as error:
+        flash(f"The certificate was not taken: {error.fields['pem']}", "error")
+    else:
+        flash("The certificate and its key are stored; the key is sealed.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
+
+
+@bp.get("/<int:config_id>/certificate.pem")
+@permissions.needs(Role.ADMIN)
+def certificate(config_id: int) -> Response:
+    """The certificate alone; the key never leaves."""
+    config = find_config(config_id)
+    if config.certificate is None:
+        raise NotFound("This configuration has no certificate.")
+    name = f"attachment; filename=portal-{config.id}.pem"
+    return Response(config.certificate, mimetype="application/x-pem-file", headers={"Content-Disposition": name})
+
+
+@bp.post("/<int:config_id>/add-token")
+@permissions.needs(Role.ADMIN)
+def add_token(config_id: int) -> AnyResponse:
+    config = find_config(config_id)
+    try:
+        token_configs.add_token(config, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+    else:
+        flash("There is room for another mailbox: request its token.", "success")
+    return redirect(url_for("tokens.edit", config_id=config.id), 303)
+
+
+@bp.post("/token/<int:token_id>/refresh")
+@permissions.needs(Role.OPERATOR)
+def refresh(token_id: int) -> AnyResponse:
+    token = find_token(token_id)
+    try:
+        renewed = refreshing.refresh(token.id, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(f"{token.name} was not renewed: {error}", "error")
+    else:
+        flash(f"{token.name} is renewed." if renewed else f"{token.name} is being renewed, or cannot be.", "info")
+    return redirect(back_to(token), 303)
+
+
+def _act_on(token: Token, act: str, done: str) -> AnyResponse:
+    verbs = {"forget": revocation.forget, "revoke": revocation.revoke, "delete": token_configs.delete_token}
+    try:
+        verbs[act](token, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+    else:
+        flash(done, "success")
+    return redirect(url_for("tokens.edit", config_id=token.token_config.id), 303)
+
+
+@bp.post("/token/<int:token_id>/forget")
+@permissions.needs(Role.ADMIN)
+def forget(token_id: int) -> AnyResponse:
+    return _act_on(find_token(token_id), "forget", "The token is forgotten. Request a new one to go on.")
+
+
+@bp.post("/token/<int:token_id>/revoke")
+@permissions.needs(Role.ADMIN)
+def revoke(token_id: int) -> AnyResponse:
+    return _act_on(find_token(token_id), "revoke", "The token is revoked at the provider and forgotten here.")
+
+
+@bp.post("/token/<int:token_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete_token(token_id: int) -> AnyResponse:
+    return _act_on(find_token(token_id), "delete", "The token is deleted.")
+
+
+def back_to(token: Token) -> str:
+    """Where a person who may, or may not, configure goes on."""
+    if permissions.me().may(Role.ADMIN):
+        return url_for("tokens.edit", config_id=token.token_config.id)
+    return url_for("tokens.index")
+
+
+def find_config(config_id: int) -> TokenConfig:
+    config: TokenConfig | None = TokenConfig.get_or_none(TokenConfig.id == config_id)
+    if config is None:
+        raise NotFound("There is no such token configuration; it may have been deleted.")
+    return config
+
+
+def find_token(token_id: int) -> Token:
+    token: Token | None = Token.get_or_none(Token.id == token_id)
+    if token is None:
+        raise NotFound("There is no such token; it may have been deleted.")
+    return token

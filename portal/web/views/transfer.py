@@ -1,0 +1,75 @@
+"""Export and import of token configurations."""
+
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from portal.core.encryption import Secret
+from portal.core.errors import PortalError
+from portal.models import ImportDraft, Role, TokenConfig
+from portal.tokens import import_export
+from portal.web import permissions
+from portal.web.forms.token_configs import ExportForm, ImportForm
+
+bp = Blueprint("transfer", __name__, url_prefix="/tokens/transfer")
+
+
+@bp.get("")
+@permissions.needs(Role.ADMIN)
+def index() -> str:
+    names = [row.name for row in TokenConfig.select(TokenConfig.name).order_by(TokenConfig.name)]
+    return render_template("transfer/index.html", export_form=_export_form(names), import_form=ImportForm())
+
+
+def _export_form(names: list[str]) -> ExportForm:
+    form = ExportForm()
+    form.offer(names)
+    return form
+
+
+@bp.post("/export")
+@permissions.needs(Role.ADMIN)
+def export() -> Response:
+    """A POST, because it may carry secrets out."""
+    form = ExportForm()
+    names = [form.name.data] if form.name.data else None
+    passphrase = Secret(form.passphrase.data) if form.passphrase.data else None
+    text = import_export.export(names, secrets="secrets" in request.form and passphrase is None, passphrase=passphrase)
+    name = f"token-configurations-{g.now:%Y%m%d-%H%M%S}.yml"
+    headers = {"Content-Disposition": f"attachment; filename={name}", "Cache-Control": "no-store"}
+    return Response(text, mimetype="application/yaml", headers=headers)
+
+
+@bp.post("/import")
+@permissions.needs(Role.ADMIN)
+def check() -> str | AnyResponse:
+    """The dry run: what the file would do. The file waits, sealed, for the word."""
+    form = ImportForm()
+    if not form.validate_on_submit() or not form.file.data:
+        flash("Choose a file.", "error")
+        return redirect(url_for("transfer.index"), 303)
+    raw, typed = form.file.data.read(), form.passphrase.data
+    passphrase = Secret(typed) if typed else None
+    try:
+        steps = import_export.plan(raw, overwrite=form.overwrite.data, passphrase=passphrase)
+    except PortalError as error:
+        flash(f"The file was not taken. {error}", "error")
+        return redirect(url_for("transfer.index"), 303)
+    draft = import_export.keep_draft(permissions.me().session, raw, passphrase, form.overwrite.data, now=g.now)
+    return render_template("transfer/plan.html", steps=steps, draft=draft, form=form)
+
+
+@bp.post("/import/<int:draft_id>/apply")
+@permissions.needs(Role.ADMIN)
+def apply(draft_id: int) -> AnyResponse:
+    me = permissions.me()
+    draft = ImportDraft.get_or_none(ImportDraft.id == draft_id, ImportDraft.login_session == me.session.id)
+    if draft is None:
+        flash("This import was made already, or in another session. Choose the file again.", "error")
+        return redirect(url_for("transfer.index"), 303)
+    try:
+        done = import_export.apply_draft(draft, actor=me.name, now=g.now)
+    except PortalError as error:
+        flash(f"Nothing was imported. {error}", "error")
+    else:
+        flash(f"{done} token configuration{'' if done == 1 else 's'} imported.", "success")
+    return redirect(url_for("tokens.index"), 303)

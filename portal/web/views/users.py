@@ -1,0 +1,72 @@
+"""Users of the portal."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal.access import users
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, NotFound, PortalError
+from portal.models import Role, User
+from portal.web import permissions
+from portal.web.forms.users import PasswordForm, UserForm
+
+bp = Blueprint("users", __name__, url_prefix="/users")
+
+
+@bp.get("")
+@permissions.needs(Role.ADMIN)
+def index() -> str:
+    return render_template("users/index.html", rows=list(User.select().order_by(User.name)))
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = UserForm()
+    if form.validate_on_submit():
+        try:
+            user = users.add(
+                form.name.data, Role(form.role.data), Secret(form.password.data), actor=permissions.actor(), now=g.now
+            )
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{user.name} is added.", "success")
+            return redirect(url_for("users.index"), 303)
+    return render_template("users/form.html", form=form, user=None)
+
+
+@bp.route("/<int:user_id>/password", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def password(user_id: int) -> str | Response:
+    user = _user(user_id)
+    form = PasswordForm()
+    if form.validate_on_submit():
+        try:
+            users.set_password(user, Secret(form.password.data), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"The password of {user.name} is changed; all sessions of {user.name} are ended.", "success")
+            return redirect(url_for("users.index"), 303)
+    return render_template("users/form.html", form=form, user=user)
+
+
+@bp.post("/<int:user_id>/disable")
+@permissions.needs(Role.ADMIN)
+def disable(user_id: int) -> Response:
+    user = _user(user_id)
+    try:
+        users.disable(user, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+    else:
+        flash(f"{user.name} may not sign in any more.", "success")
+    return redirect(url_for("users.index"), 303)
+
+
+def _user(user_id: int) -> User:
+    user: User | None = User.get_or_none(User.id == user_id)
+    if user is None:
+        raise NotFound("There is no such user.")
+    return user

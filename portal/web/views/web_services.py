@@ -1,0 +1,130 @@
+"""Web services and their calls."""
+
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from portal.core.errors import Invalid, NotFound, PortalError, Refused
+from portal.models import Role, Token, TokenConfig, WebService, WebServiceCall
+from portal.system import job_queue
+from portal.triggers import triggers
+from portal.web import permissions
+from portal.web.forms.web_services import CallForm, WebServiceForm
+from portal.web_services import web_services
+
+bp = Blueprint("web_services", __name__, url_prefix="/web-services")
+_SHOWN = 50
+
+
+@bp.get("")
+def index() -> str:
+    rows = [(row, web_services.state(row, g.now)) for row in WebService.select().order_by(WebService.name)]
+    return render_template("web_services/index.html", rows=rows)
+
+
+@bp.route("/new", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def new() -> str | Response:
+    form = _form()
+    if form.validate_on_submit():
+        try:
+            row = web_services.add(form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is added. Call it once to see whether it works.", "success")
+            return redirect(url_for("web_services.show", row_id=row.id), 303)
+    return _form_page(form, None)
+
+
+@bp.get("/<int:row_id>")
+def show(row_id: int) -> str:
+    row = _row(row_id)
+    calls = row.calls.order_by(WebServiceCall.id.desc()).limit(_SHOWN)
+    return render_template(
+        "web_services/show.html", row=row, state_now=web_services.state(row, g.now), calls=calls, form=CallForm(),
+        used_by=list(row.destinations),
+    )  # fmt: skip
+
+
+@bp.route("/<int:row_id>/edit", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+def edit(row_id: int) -> str | Response:
+    row, form = _row(row_id), _form()
+    if form.validate_on_submit():
+        try:
+            web_services.edit(row, form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            flash(f"{row.name} is saved.", "success")
+            return redirect(url_for("web_services.show", row_id=row.id), 303)
+    elif not form.is_submitted():
+        form.show(row)
+    return _form_page(form, row)
+
+
+@bp.post("/<int:row_id>/call")
+@permissions.needs(Role.OPERATOR)
+def call(row_id: int) -> Response:
+    row = _row(row_id)
+    try:
+        made = web_services.call_by_hand(row, CallForm().pairs(), actor=permissions.actor(), now=g.now)
+    except Refused as error:
+        flash(str(error), "error")
+        return redirect(url_for("web_services.show", row_id=row.id), 303)
+    job_queue.call(made.id)
+    return redirect(url_for("web_services.show_call", call_id=made.id), 303)
+
+
+@bp.post("/<int:row_id>/delete")
+@permissions.needs(Role.ADMIN)
+def delete(row_id: int) -> Response:
+    row = _row(row_id)
+    try:
+        web_services.delete(row, actor=permissions.actor(), now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(url_for("web_services.show", row_id=row.id), 303)
+    flash(f"{row.name} is deleted.", "success")
+    return redirect(url_for("web_services.index"), 303)
+
+
+@bp.get("/calls/<int:call_id>")
+def show_call(call_id: int) -> str:
+    return render_template("web_services/call.html", call=_call(call_id))
+
+
+@bp.post("/calls/<int:call_id>/again")
+@permissions.needs(Role.OPERATOR)
+def again(call_id: int) -> Response:
+    made = _call(call_id)
+    try:
+        web_services.call_again(made, actor=permissions.actor(), now=g.now)
+    except Refused as error:
+        flash(str(error), "error")
+    return redirect(url_for("web_services.show_call", call_id=made.id), 303)
+
+
+def _form_page(form: WebServiceForm, row: WebService | None) -> str:
+    return render_template("web_services/form.html", form=form, row=row, examples=triggers.EXAMPLES)
+
+
+def _form() -> WebServiceForm:
+    form = WebServiceForm()
+    tokens = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.owner)
+    form.offer(list(tokens))
+    return form
+
+
+def _row(row_id: int) -> WebService:
+    row: WebService | None = WebService.get_or_none(WebService.id == row_id)
+    if row is None:
+        raise NotFound("There is no such web service; it may have been deleted.")
+    return row
+
+
+def _call(call_id: int) -> WebServiceCall:
+    row: WebServiceCall | None = WebServiceCall.get_or_none(WebServiceCall.id == call_id)
+    if row is None:
+        raise NotFound("There is no such call; the portal may have forgotten it.")
+    return row

@@ -1,0 +1,1 @@
+"""Web services: HTTP requests that carry a token, and their calls."""

@@ -1,0 +1,267 @@
+"""Making a call of a web service: with a fresh token, retried with the same idempotency key, logged without secrets."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+import requests
+
+from portal.core import backoff
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.models import CallState, ServiceAuth, Tally, Token, WebService, WebServiceCall
+from portal.protocols import http, oauth2
+from portal.protocols.http import Request
+from portal.tokens import retry_with_new_token
+from portal.web_services import web_services
+
+#: Longer than the longest request with its second chance.
+LEASE = timedelta(minutes=45)
+TOKEN_MIN_LIFE = timedelta(minutes=1)
+_SHOWN_ANSWER = 4000
+#: A larger body of a message is not kept for sending it again.
+_KEPT_BODY = 256 * 1024
+#: Worth another try (RFC 9110 section 15.5.9, RFC 6585 section 4).
+_LATER = (408, 425, 429, 500, 502, 503, 504)
+_MASK = "…"
+#: A service that is paused is looked at this often; to be set to valid again wakes its calls.
+_PAUSED_LOOK = timedelta(hours=1)
+Clock = Callable[[], datetime]
+
+
+class _NotTaken(Refused):
+    """401: the server does not take the token."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__("It answered 401 and does not take the token.")
+        self.response = response
+
+
+def call(call_id: int, clock: Clock) -> WebServiceCall | None:
+    """Try one call and return it as it is now; None when another is at it."""
+    now = clock()
+    row = WebServiceCall.claim(call_id, now=now, until=now + LEASE)
+    if row is None:
+        return None
+    try:
+        if row.state is not CallState.QUEUED:
+            row.look_at = None
+        elif not row.web_service.is_valid:
+            row.look_at = now + _PAUSED_LOOK
+        elif row.look_at is None or row.look_at <= now:
+            _try_and_plan(row, clock)
+    finally:
+        with transaction():
+            row.web_service.save()
+            row.give_back()
+    return row
+
+
+def _try_and_plan(row: WebServiceCall, clock: Clock) -> None:
+    try:
+        _try(row, (row.body or "").encode(), clock)
+    except OutsideError as error:
+        _put_off(row, error, clock())
+    except Exception:
+        # A bug is tried no more often than a server that is away.
+        _put_off(row, Unavailable("The portal failed inside; its log has the details."), clock())
+        raise
+
+
+def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Clock) -> None:
+    """Make a call here and now, as a destination does; one that has succeeded under this key is not made again.
+
+    Refused: it is not taken. Unavailable: not now.
+    """
+    now = clock()
+    row = _log_of(service, body, cause, key, now)
+    if row.state is CallState.DONE:
+        return
+    if not row.take(now=now, until=now + LEASE):
+        raise Unavailable(f"{service.name} is being called with it at this moment.")
+    try:
+        _try(row, body, clock)
+    finally:
+        row.web_service.save()
+        row.give_back()
+
+
+def _log_of(service: WebService, body: bytes, cause: str, key: str, now: datetime) -> WebServiceCall:
+    """Not due by itself: the message that it is made for is."""
+    kept = _as_text(body)
+    about = {"web_service": service, "cause": cause[:250], "url": service.url, "body": kept, "created_at": now}
+    WebServiceCall.insert(key=key, state=CallState.FAILED, **about).on_conflict_ignore().execute()
+    row = WebServiceCall.get(WebServiceCall.key == key)
+    row.web_service = service
+    return row
+
+
+def _as_text(body: bytes) -> str | None:
+    """As it can be kept, and sent again to the byte; None: it cannot."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    # PostgreSQL cannot store a NUL.
+    return text if len(body) <= _KEPT_BODY and "\0" not in text else None
+
+
+def release(call_id: int, *, now: datetime) -> None:
+    """The worker that made this call is known to be dead: another may go on at once."""
+    freed = {"leased_until": None, "look_at": now, "version": WebServiceCall.version + 1}
+    held = (WebServiceCall.id == call_id) & WebServiceCall.leased_until.is_null(False)
+    WebServiceCall.update(freed).where(held).execute()
+
+
+def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
+    """One try, and what came of it in the row and its service; raises what failed."""
+    began = time.monotonic()
+    row.tries += 1
+    row.status = row.answer = None
+    try:
+        _judge(row.web_service, _send(row, body, clock))
+    except OutsideError as error:
+        _note_failure(row, error, clock())
+        raise
+    else:
+        _note_success(row, clock())
+    finally:
+        row.seconds = time.monotonic() - began
+        Tally.add("call", row.state.value, seconds=row.seconds)
+
+
+def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:
+    """The server's answer, whatever it is; a 401 only after another token was tried."""
+    service = row.web_service
+    if not service.is_valid:
+        raise Unavailable(f"The web service {service.name!r} is set to {service.validity.value}.")
+    if service.token is None:
+        return _exchange(row, body, None)
+
+    def with_token(token: Token) -> requests.Response:
+        response = _exchange(row, body, token.access_token)
+        if response.status_code == 401:
+            raise _NotTaken(response)
+        return response
+
+    try:
+        return retry_with_new_token.attempt(
+            service.token, with_token, min_life=TOKEN_MIN_LIFE, failing_since=service.failing_since, clock=clock
+        )
+    except _NotTaken as error:
+        return error.response
+
+
+def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> requests.Response:
+    service = row.web_service
+    headers = _headers(service, row.key, token)
+    row.headers, row.url = _masked(service, headers), service.url
+    wanted = Request(service.method, web_services.full_url(service), headers, body)
+    response = http.exchange(wanted, seconds=service.timeout, ca=service.ca)
+    said = _without(_secrets(service, token, headers))
+    response.reason = said(response.reason or "")
+    row.status, row.answer = response.status_code, _readable(said(response.content.decode("utf-8", "replace")))
+    return response
+
+
+def harmless_request(service: WebService, token: Secret | None) -> Request:
+    """The service's request without its body, as one that changes nothing."""
+    return Request("OPTIONS", web_services.full_url(service), _headers(service, "diagnosis", token), b"")
+
+
+def _secrets(service: WebService, token: Secret | None, headers: dict[str, str]) -> list[str]:
+    """What the other side may repeat and nobody is to read: each as it is and as it was sent."""
+    found = [secret.reveal() for secret in (token, service.secret) if secret]
+    return [*found, *(quote(secret, safe="") for secret in found), headers.get("Authorization", "").rpartition(" ")[2]]
+
+
+def _without(secrets: list[str]) -> Callable[[str], str]:
+    def masked(text: str) -> str:
+        for secret in filter(None, secrets):
+            text = text.replace(secret, _MASK)
+        return text
+
+    return masked
+
+
+def _headers(service: WebService, key: str, token: Secret | None) -> dict[str, str]:
+    secret = service.secret
+    kind = "application/json; charset=utf-8" if service.body else "message/rfc822"
+    headers = {"User-Agent": "Mail-Token-Portal", "Idempotency-Key": key, "Content-Type": kind}
+    for name, entered in web_services.header_pairs(service.headers):
+        value = entered.replace(web_services.TOKEN_PLACEHOLDER, token.reveal() if token else "")
+        value = value.replace(web_services.SECRET_PLACEHOLDER, secret.reveal() if secret else "")
+        # As Znuny does it: nothing of its placeholders goes out.
+        headers[name] = re.sub(r"<OTRS_[A-Za-z0-9_]+>", "", value)
+    if service.authentication is ServiceAuth.TOKEN and token:
+        headers["Authorization"] = f"Bearer {token.reveal()}"
+    if service.authentication is ServiceAuth.BASIC and secret:
+        headers["Authorization"] = web_services.basic(service.login, secret)
+    return headers
+
+
+def _masked(service: WebService, headers: dict[str, str]) -> str:
+    """For people: what an admin entered is shown, what stands for a secret in it is not."""
+    entered = dict(web_services.header_pairs(service.headers))
+
+    def shown(name: str, value: str) -> str:
+        if name == "Authorization" and name not in entered:
+            return f"{value.partition(' ')[0]} {_MASK}"
+        if name in entered and re.search(r"auth|cookie|token|secret|key|password|sign", name, re.IGNORECASE):
+            return _MASK
+        return re.sub(r"<(OTRS_OAUTH2_TOKEN|PORTAL_SECRET)>", _MASK, entered.get(name, value))
+
+    return "\n".join(f"{name}: {shown(name, value)}" for name, value in headers.items())
+
+
+def _readable(text: str) -> str:
+    """The beginning of an answer, as far as it is text."""
+    return "".join(
+        one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text[:_SHOWN_ANSWER]
+    )
+
+
+def _judge(service: WebService, response: requests.Response) -> None:
+    code = response.status_code
+    if code in web_services.statuses(service.success):
+        return
+    words = f"{service.name} answered {code} {response.reason or ''}".rstrip() + "."
+    if code in _LATER or (code == 401 and service.token):
+        raise Unavailable(words, retry_after=oauth2.retry_after(response))
+    raise Refused(words)
+
+
+def _note_success(row: WebServiceCall, now: datetime) -> None:
+    row.state, row.ended_at, row.look_at = CallState.DONE, now, None
+    service = row.web_service
+    service.succeeded_at = now
+    service.failing_since = service.failure = service.failed_at = service.failing_side = None
+
+
+def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
+    """For good, until somebody puts it off."""
+    row.state, row.ended_at, row.look_at = CallState.FAILED, now, None
+    row.answer = row.answer or str(error)
+    service = row.web_service
+    began = service.failing_since if service.failing_side is error.side else None
+    service.failing_since, service.failure = began or now, str(error)
+    service.failed_at, service.failing_side = now, error.side
+
+
+def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
+    """What is only unavailable is tried again, with pauses, as often as the service says."""
+    if isinstance(error, Unavailable) and row.tries < row.web_service.most_tries:
+        row.state, row.ended_at = CallState.QUEUED, None
+        row.look_at = backoff.retry_at(now, row.tries, error.retry_after)
+        if isinstance(error, HostDown):
+            _let_rest(row)
+
+
+def _let_rest(row: WebServiceCall) -> None:
+    """Nobody is at home: the other calls of this service wait as long, and hold up no other service's."""
+    others = (WebServiceCall.web_service == row.web_service.id) & (WebServiceCall.state == CallState.QUEUED)
+    sooner = (WebServiceCall.id != row.id) & (WebServiceCall.look_at < row.look_at)
+    WebServiceCall.update(look_at=row.look_at).where(others, sooner).execute()

@@ -1,0 +1,288 @@
+"""HTTP requests that carry a token: add, change, send a call again."""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from urllib.parse import quote, urlsplit
+
+from peewee import IntegrityError
+
+from portal.core import token_state, work_state
+from portal.core.db import transaction
+from portal.core.encryption import Secret
+from portal.core.errors import InUse, Invalid, Refused
+from portal.models import CallState, ServiceAuth, Token, Validity, WebService, WebServiceCall, text_problems
+from portal.protocols import tls_options
+from portal.system import audit, job_queue, settings
+from portal.tokens import token_facts
+from portal.triggers import body_templates, triggers
+from portal.triggers.triggers import Occasion
+
+#: Znuny's name for where the token goes, and ours for the secret.
+TOKEN_PLACEHOLDER, SECRET_PLACEHOLDER = "<OTRS_OAUTH2_TOKEN>", "<PORTAL_SECRET>"
+METHODS = ("POST", "PUT", "PATCH", "GET", "DELETE")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_NAME_TAKEN = "A web service with this name exists."
+#: RFC 9110 section 5.1.
+_HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+#: The portal sets these itself.
+_OWN_HEADERS = ("idempotency-key", "content-length", "host", "transfer-encoding", "connection")
+
+
+@dataclass
+class Fields:
+    """What an admin enters; the names are those of the columns."""
+
+    name: str
+    url: str
+    method: str = "POST"
+    headers: str = ""
+    body: str = ""
+    authentication: ServiceAuth = ServiceAuth.NONE
+    login: str = ""
+    token: Token | None = None
+    ca: str = ""
+    timeout: int = 30
+    success: str = "200-299"
+    most_tries: int = 8
+    occasions: str = ""
+    validity: Validity = Validity.VALID
+    comment: str = ""
+
+
+def _columns(entered: Fields) -> dict[str, object]:
+    return {field.name: getattr(entered, field.name) for field in fields(entered)}
+
+
+def add(entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> WebService:
+    """Create a web service. Invalid names each bad field."""
+    _complete(entered)
+    check(entered, has_secret=bool(secret))
+    _check_secret(secret)
+    try:
+        with transaction():
+            row = WebService.create(created_at=now, changed_at=now, **_columns(entered))
+            row.secret = secret
+            row.save()
+            audit.about(row, actor, "added", f"{row.method} {row.url}", now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+    return row
+
+
+def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> None:
+    """Change a web service. ``secret`` None keeps the one there is, for the same host only."""
+    _complete(entered)
+    kept = row.secret if _host(entered.url) == _host(row.url) and entered.ca == row.ca else None
+    check(entered, has_secret=bool(secret or kept))
+    _check_secret(secret)
+    changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
+    for name in changed:
+        setattr(row, name, getattr(entered, name))
+    row.secret, row.changed_at = secret or kept, now
+    try:
+        with transaction():
+            row.save()
+            queued = (WebServiceCall.web_service == row.id) & (WebServiceCall.state == CallState.QUEUED)
+            WebServiceCall.update(look_at=now).where(queued).execute()
+            audit.about(row, actor, "edited", audit.changed([*changed, *(["secret"] if secret else [])]), now)
+    except IntegrityError as error:
+        raise Invalid({"name": _NAME_TAKEN}) from error
+
+
+def _check_secret(secret: Secret | None) -> None:
+    if secret and not (secret.reveal().isascii() and secret.reveal().isprintable()):
+        raise Invalid({"secret": "It has characters that no header can carry."})
+
+
+def delete(row: WebService, *, actor: str, now: datetime) -> None:
+    """Delete a web service with its calls. InUse names the destinations that call it."""
+    with transaction():
+        if names := ", ".join(destination.name for destination in row.destinations):
+            raise InUse(f"{row.name!r} is in use and cannot be deleted. Destinations that call it: {names}.")
+        audit.about(row, actor, "deleted", f"{row.method} {row.url}", now)
+        row.delete_instance()
+
+
+def _complete(entered: Fields) -> None:
+    entered.ca = tls_options.only_certificates(entered.ca)
+    entered.headers = "\n".join(line.strip() for line in entered.headers.splitlines() if line.strip())
+    entered.method = entered.method.upper()
+    if entered.authentication not in (ServiceAuth.TOKEN, ServiceAuth.PLACEHOLDER):
+        entered.token = None
+
+
+def _host(url: str) -> tuple[str, str | None, int | None] | None:
+    """None: it is no URL."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return None
+
+
+def full_url(row: WebService) -> str:
+    """With the secret in its place, as some services want it."""
+    secret = row.secret
+    return row.url.replace(SECRET_PLACEHOLDER, quote(secret.reveal(), safe="") if secret else "")
+
+
+def _has_placeholder(entered: Fields) -> bool:
+    return SECRET_PLACEHOLDER in entered.headers or SECRET_PLACEHOLDER in entered.url
+
+
+def check(entered: Fields, *, has_secret: bool) -> None:
+    problems = {name: "This field is required." for name in ("name", "url") if not getattr(entered, name)}
+    problems |= text_problems(WebService, {**_columns(entered), "headers": "", "body": "", "ca": ""})
+    if entered.url and (problem := _url_problem(entered)):
+        problems["url"] = problem
+    if entered.method not in METHODS:
+        problems["method"] = f"One of {', '.join(METHODS)}."
+    problems |= _header_problems(entered) | _authentication_problems(entered, has_secret=has_secret)
+    problems |= _number_problems(entered) | tls_options.problems(entered.ca) | _body_problems(entered)
+    if problems:
+        raise Invalid(problems)
+
+
+def _url_problem(entered: Fields) -> str | None:
+    try:
+        parts = urlsplit(entered.url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "This is not a URL."
+    if parts.scheme not in ("https", "http") or not host or " " in entered.url:
+        return "A URL that begins with https://."
+    if parts.username or parts.password:
+        return "No user name and password in the URL; choose the authentication basic."
+    carries = entered.authentication is not ServiceAuth.NONE or _has_placeholder(entered)
+    if parts.scheme == "http" and carries and host not in _LOOPBACK:
+        return "Only https: it carries a secret. (http is taken for this machine itself alone.)"
+    return None
+
+
+def header_pairs(text: str) -> list[tuple[str, str]]:
+    """The headers as they are entered, one a line."""
+    return [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in text.splitlines())]
+
+
+def _header_problems(entered: Fields) -> dict[str, str]:
+    for line in entered.headers.splitlines():
+        name, colon, value = line.partition(":")
+        if not colon or not re.fullmatch(_HEADER, name.strip()):
+            return {"headers": f"“{line[:40]}” is no header; each line is Name: value."}
+        if name.strip().lower() in _OWN_HEADERS:
+            return {"headers": f"{name.strip()} is set by the portal."}
+        if not value.strip().isprintable() or not value.isascii():
+            return {"headers": f"{name.strip()} has characters that no header can carry."}
+    if entered.authentication is ServiceAuth.PLACEHOLDER and TOKEN_PLACEHOLDER not in entered.headers:
+        return {"headers": f"Put {TOKEN_PLACEHOLDER} where the token is to go."}
+    return {}
+
+
+def _authentication_problems(entered: Fields, *, has_secret: bool) -> dict[str, str]:
+    problems = {}
+    if entered.authentication in (ServiceAuth.TOKEN, ServiceAuth.PLACEHOLDER) and entered.token is None:
+        problems["token"] = "Choose a token."
+    if TOKEN_PLACEHOLDER in entered.headers and entered.token is None:
+        problems["token"] = f"Choose a token for {TOKEN_PLACEHOLDER}, and an authentication with one."
+    if entered.authentication is ServiceAuth.BASIC and not entered.login:
+        problems["login"] = "The user name."
+    wants = entered.authentication is ServiceAuth.BASIC or _has_placeholder(entered)
+    if wants and not has_secret:
+        problems["secret"] = "It is needed. (For another host it is asked for again.)"
+    return problems
+
+
+def _number_problems(entered: Fields) -> dict[str, str]:
+    problems = {}
+    if not 1 <= entered.timeout <= 600:
+        problems["timeout"] = "From 1 to 600 seconds."
+    if not 1 <= entered.most_tries <= 30:
+        problems["most_tries"] = "From 1 to 30."
+    try:
+        if not statuses(entered.success):
+            raise ValueError
+    except ValueError:
+        problems["success"] = "Statuses such as 200-299, 404."
+    return problems
+
+
+def statuses(text: str) -> set[int]:
+    """``200-299, 404`` as numbers; ValueError when it is nothing of the kind."""
+    found: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        low, _, high = part.partition("-")
+        if not re.fullmatch(r"[1-5]\d\d", low) or (high and not re.fullmatch(r"[1-5]\d\d", high)):
+            raise ValueError(part)
+        found |= set(range(int(low), int(high or low) + 1))
+    return found
+
+
+def _body_problems(entered: Fields) -> dict[str, str]:
+    """The template is tried with examples of what it is called for."""
+    try:
+        body_templates.check(entered.body)
+    except Refused as error:
+        return {"body": str(error)}
+    wanted = occasions_of(entered.occasions)
+    unknown = [one for one in wanted if one not in set(Occasion)]
+    if unknown:
+        return {"occasions": f"{unknown[0]!r} is none; there are {', '.join(Occasion)}."}
+    for occasion in wanted:
+        example = triggers.variables(occasion, triggers.EXAMPLES[occasion], _EXAMPLE_AT)
+        try:
+            body_templates.render(entered.body, example)
+        except Refused as error:
+            return {"body": f"For “{occasion}”: {error}"}
+    return {}
+
+
+_EXAMPLE_AT = datetime(2026, 1, 1)  # noqa: DTZ001 - only its digits are shown
+
+
+def occasions_of(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def state(row: WebService, now: datetime) -> token_state.State:
+    token = row.token
+    facts = work_state.SenderFacts(
+        valid=row.is_valid,
+        paused=row.validity is Validity.INVALID_TEMPORARILY,
+        token=token_state.access_token(token_facts.of(token, settings.refresh_margin()), now) if token else None,
+        good_at=row.succeeded_at,
+        failing_since=row.failing_since,
+        failure=row.failure,
+        next_try=None,
+    )
+    return work_state.sender(facts, done="succeeded", unused="not called yet")
+
+
+def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now: datetime) -> WebServiceCall:
+    """Ask for a call with the values that a person gives, ``values.NAME`` in the body. Refused: it cannot be made."""
+    given = triggers.variables("by hand", {"values": dict(values)}, now)
+    with transaction():
+        call = triggers.ask(row, f"by hand: {actor}", given, now=now)
+        audit.about(row, actor, "called", f"call {call.id}", now)
+    return call
+
+
+def call_again(call: WebServiceCall, *, actor: str, now: datetime) -> None:
+    """Send a settled call again, with the same idempotency key; Refused when its body is forgotten."""
+    if call.body is None:
+        raise Refused("Its body is forgotten.")
+    with transaction():
+        settled = (WebServiceCall.id == call.id) & (WebServiceCall.state != CallState.QUEUED)
+        idle = settled & (WebServiceCall.leased_until.is_null() | ~WebServiceCall.is_held(now))
+        anew = {"state": CallState.QUEUED, "tries": 0, "look_at": now, "ended_at": None}
+        if not WebServiceCall.update({**anew, "version": WebServiceCall.version + 1}).where(idle).execute():
+            raise Refused("It is being called at this moment.")
+        audit.about(call.web_service, actor, "called-again", f"call {call.id}", now)
+    job_queue.call(call.id)
+
+
+def basic(login: str, password: Secret) -> str:
+    """RFC 7617."""
+    return "Basic " + base64.b64encode(f"{login}:{password.reveal()}".encode()).decode()
