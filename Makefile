@@ -36,7 +36,7 @@ bench: $(VENV)/tested ## Measure
 	$(BIN)/python -m tests.bench
 
 clean: ## Remove what was installed here; the data stays
-	rm -rf $(VENV) tests/real/provider/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) tests/servers/provider/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

@@ -13,7 +13,6 @@ import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 from flask import Flask
-from playhouse.pool import PooledDatabase
 
 from portal import create_app
 from portal.access import users
@@ -31,7 +30,9 @@ from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
 from tests.fakes.smtp_server import FakeSmtpServer
-from tests.real.postgresql import Cluster
+from tests.servers.postgresql import Cluster
+from tests.support.commands import Run
+from tests.support.database import Queries, unbind
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,24 +103,11 @@ def db(config: Config) -> Iterator[None]:
     unbind()
 
 
-def unbind() -> None:
-    """Leave no connection behind: an open one is a warning, and a warning is an error."""
-    database.close()
-    if isinstance(database.obj, PooledDatabase):
-        database.obj.close_all()
-
-
 def _empty() -> None:
     with connected():
         tables = [f'"{name}"' for name in database.get_tables() if name not in ("schema_migration", "setting")]
         database.execute_sql(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
         database.execute_sql("DELETE FROM setting WHERE name <> 'KeyCanary'")
-
-
-#: A command line of the portal.
-Run = Callable[..., Result]
-#: How many queries an act makes.
-Queries = Callable[[Callable[[], object]], int]
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from portal.system import settings
 from tests.bench.mail_stage import MEDIAN, MESSAGES, USER, Stage, mail, seconds, stage
 from tests.bench.other_programs import MISSING, fetchmail, getmail, mbsync
 from tests.builders import NOW, make_destination
-from tests.real.portal_process import Portal, wait_for
-from tests.real.servers import MAIL_PASSWORD
+from tests.servers.dovecot import MAIL_PASSWORD
+from tests.servers.portal_process import Portal, wait_for
 
 LARGE_USER, LARGE_BYTES = "large@x.test", 50 * 1024 * 1024
 TRIES = 3

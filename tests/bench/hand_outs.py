@@ -21,7 +21,7 @@ from portal.core.config import from_environment
 from portal.core.db import connected
 from portal.runtime import startup
 from tests.builders import make_config, make_token
-from tests.real.postgresql import free_port
+from tests.servers.ports import free_port
 
 THREADS, CLIENTS, SECONDS, ROUNDS = 4, 4, 4.0, 3
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.sandbox import certificates
-from tests.real.postgresql import new_folder
-from tests.real.servers import Dovecot
+from tests.servers.dovecot import Dovecot
+from tests.servers.ports import new_folder
 
 USER, MESSAGES, MEDIAN = "bench@x.test", 5000, 6000
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.bench.mail_stage import MESSAGES, USER, Stage, seconds
-from tests.real.servers import MAIL_PASSWORD
+from tests.servers.dovecot import MAIL_PASSWORD
 
 #: Programs beside which we are measured, and the Debian packages that they are in.
 PACKAGES = {"mbsync": "isync", "getmail": "getmail6", "fetchmail": "fetchmail and maildrop"}

@@ -25,7 +25,7 @@ from portal.models import Role, Token
 from portal.runtime import startup
 from portal.tokens import access_tokens
 from tests.builders import ADMIN, PASSWORD, make_config, make_token, make_user
-from tests.real.portal_process import Portal
+from tests.servers.portal_process import Portal
 from workers import clock
 
 TOKENS, WORKERS, CONSUMERS = 10_000, 4, 50

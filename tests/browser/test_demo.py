@@ -11,9 +11,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from portal.sandbox.seed import ADMIN, ADMIN_PASSWORD
-from tests.real.conftest import need
-from tests.real.portal_process import Portal, wait_for
-from tests.real.world import chromium, sign_in_to_portal
+from tests.servers.environment import chromium, sign_in_to_portal
+from tests.servers.needs import need
+from tests.servers.portal_process import Portal, wait_for
 
 pytestmark = pytest.mark.browser
 PAGES = {

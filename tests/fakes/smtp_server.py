@@ -17,7 +17,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from portal.sandbox import certificates
-from tests.real.postgresql import free_port
+from tests.servers.ports import free_port
 
 
 @dataclass

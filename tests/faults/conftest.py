@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from portal.protocols import tls
-from tests.conftest import Run
 from tests.fakes.pages import PageClient
 from tests.faults.stage import Stage, now
+from tests.support.commands import Run
 
 
 @pytest.fixture

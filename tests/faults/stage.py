@@ -19,8 +19,8 @@ from portal.outgoing import send as sending
 from portal.outgoing.send import Pace
 from portal.tokens import refresh
 from tests.builders import make_message, make_token
-from tests.conftest import Run
 from tests.fakes.pages import PageClient
+from tests.support.commands import Run
 
 MINUTE = timedelta(minutes=1)
 #: How each kind is called in addresses and on the command line.

@@ -13,7 +13,7 @@ from tests.fakes.provider import FakeProvider
 from tests.fakes.web_server import FakeWebServer
 from tests.faults.making import account
 from tests.faults.stage import MINUTE, Stage
-from tests.real.postgresql import free_port
+from tests.servers.ports import free_port
 
 
 def broken_destination(stage: Stage, provider: FakeProvider, servers: ExitStack) -> tuple[MailAccount, Destination]:

@@ -15,7 +15,7 @@ from tests.faults.jwt import make_jwt
 from tests.faults.mail_words import IMAP, POP3, SMTP, Heard
 from tests.faults.making import account, no_such_name
 from tests.faults.stage import Stage
-from tests.real.postgresql import free_port
+from tests.servers.ports import free_port
 
 
 @pytest.mark.parametrize("heard", IMAP, ids=lambda heard: heard.cause)

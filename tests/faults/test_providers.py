@@ -11,7 +11,7 @@ from tests.fakes.provider import FakeProvider, Reply
 from tests.faults.making import no_such_name, say
 from tests.faults.provider_words import GOOGLE, MICROSOFT, Said
 from tests.faults.stage import MINUTE, Stage
-from tests.real.postgresql import free_port
+from tests.servers.ports import free_port
 
 DAY = timedelta(days=1)
 

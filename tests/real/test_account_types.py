@@ -31,11 +31,12 @@ from portal.protocols.server import Security, Server
 from portal.system import settings
 from portal.tokens import refresh
 from tests.builders import fresh, make_account, make_config
-from tests.real.conftest import need
-from tests.real.postgresql import new_folder
-from tests.real.servers import CLIENT_ID, CLIENT_SECRET, MAIL_PASSWORD, Dovecot, Provider
-from tests.real.world import messages
-from tests.test_fetching import delivered
+from tests.servers.dovecot import MAIL_PASSWORD, Dovecot
+from tests.servers.environment import messages
+from tests.servers.needs import need
+from tests.servers.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.servers.ports import new_folder
+from tests.support.fetching import delivered
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
 

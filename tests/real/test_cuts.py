@@ -16,7 +16,7 @@ from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
 from tests.fakes.mail_server import USER
 from tests.fakes.meddler import Meddler, Spoil, cut_after, nothing, serving
-from tests.test_fetching import delivered
+from tests.support.fetching import delivered
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
 SENT = [f"Message-ID: <{n}@x.test>\r\nSubject: {n}\r\n\r\n.Line\r\n".encode() for n in range(3)]

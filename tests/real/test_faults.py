@@ -13,12 +13,13 @@ from portal.models import AccountType, Destination, MailAccount, Token, TokenCon
 from portal.protocols import tls
 from portal.tokens import refresh
 from tests.builders import fresh, make_account, make_config, make_destination
-from tests.conftest import Run
 from tests.fakes.pages import PageClient
 from tests.faults.stage import Stage, now
-from tests.real.conftest import need
-from tests.real.postgresql import free_port, new_folder
-from tests.real.servers import CLIENT_ID, CLIENT_SECRET, MAIL_PASSWORD, Dovecot, Provider
+from tests.servers.dovecot import MAIL_PASSWORD, Dovecot
+from tests.servers.needs import need
+from tests.servers.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.servers.ports import free_port, new_folder
+from tests.support.commands import Run
 
 pytestmark = pytest.mark.real
 #: The provider's first account.

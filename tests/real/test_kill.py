@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.conftest import need
-from tests.real.portal_process import Portal, wait_for
-from tests.real.postgresql import new_folder
-from tests.real.servers import MAIL_PASSWORD, Dovecot
-from tests.real.world import messages
+from tests.servers.dovecot import MAIL_PASSWORD, Dovecot
+from tests.servers.environment import messages
+from tests.servers.needs import need
+from tests.servers.portal_process import Portal, wait_for
+from tests.servers.ports import new_folder
 
 pytestmark = pytest.mark.real
 KILLS, AT_LEAST, AT_ONCE = 50, 2000, 400

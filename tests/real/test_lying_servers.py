@@ -15,7 +15,7 @@ from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
 from tests.fakes.mail_server import USER
 from tests.fakes.meddler import Meddler, drip, nothing, serving
-from tests.test_fetching import delivered, finished, why
+from tests.support.fetching import delivered, finished, why
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
 SENT = [f"Message-ID: <{n}@x.test>\r\nSubject: {n}\r\n\r\nBody {n}\r\n".encode() for n in range(3)]

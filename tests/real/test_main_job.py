@@ -9,10 +9,10 @@ import pytest
 from portal.core import encryption
 from portal.core.encryption import Place, Sealed
 from tests.builders import PASSWORD
-from tests.real.conftest import need
-from tests.real.portal_process import wait_for
-from tests.real.servers import CLIENT_SECRET
-from tests.real.world import World, browser_page, chromium, messages, sign_in_to_portal, sign_mailbox_in, world
+from tests.servers.environment import World, browser_page, chromium, messages, sign_in_to_portal, sign_mailbox_in, world
+from tests.servers.needs import need
+from tests.servers.oidc_provider import CLIENT_SECRET
+from tests.servers.portal_process import wait_for
 
 pytestmark = pytest.mark.real
 PAGES = ["/", "/tokens", "/tokens/1", "/mail-accounts", "/mail-accounts/1", "/mail-accounts/1/edit", "/destinations",

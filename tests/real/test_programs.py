@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.smtp_server import FakeSmtpServer
-from tests.real.conftest import need
-from tests.real.portal_process import Portal, wait_for
-from tests.real.postgresql import new_folder
-from tests.real.servers import Dovecot
-from tests.real.world import with_relay
+from tests.servers.dovecot import Dovecot
+from tests.servers.environment import with_relay
+from tests.servers.needs import need
+from tests.servers.portal_process import Portal, wait_for
+from tests.servers.ports import new_folder
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parent.parent.parent

@@ -11,7 +11,7 @@ import pytest
 from portal.models import Tally
 from portal.monitoring import metrics
 from tests.builders import NOW, make_token
-from tests.real.conftest import need
+from tests.servers.needs import need
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db", "at_work")]
 ROOT = Path(__file__).parents[2]

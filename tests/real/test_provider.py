@@ -16,9 +16,9 @@ from portal.protocols import tls
 from portal.tokens import access_tokens, certificates, refresh, refresh_results, revocation, token_configs
 from portal.tokens.sign_in import authorization_code, device_code
 from tests.builders import fresh, make_config
-from tests.real.conftest import need
-from tests.real.servers import CLIENT_SECRET, Provider, client
-from tests.real.world import USER, browser_page, chromium
+from tests.servers.environment import USER, browser_page, chromium
+from tests.servers.needs import need
+from tests.servers.oidc_provider import CLIENT_SECRET, Provider, client
 
 pytestmark = pytest.mark.real
 REDIRECT = "http://127.0.0.1:8000/get-oauth2-token-by-authorization-code"

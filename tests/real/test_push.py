@@ -14,10 +14,10 @@ from portal.incoming.push import Push
 from portal.models import Destination, MailAccount
 from portal.protocols import tls
 from tests.builders import make_account
-from tests.real.conftest import need
-from tests.real.portal_process import Portal, wait_for
-from tests.real.postgresql import new_folder
-from tests.real.servers import MAIL_PASSWORD, Dovecot
+from tests.servers.dovecot import MAIL_PASSWORD, Dovecot
+from tests.servers.needs import need
+from tests.servers.portal_process import Portal, wait_for
+from tests.servers.ports import new_folder
 
 pytestmark = pytest.mark.real
 MANY = 300

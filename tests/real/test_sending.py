@@ -16,11 +16,11 @@ import pytest
 
 from portal.models import Event, OutboundProfile, Token
 from tests.fakes.smtp_server import FakeSmtpServer
-from tests.real.conftest import need
-from tests.real.portal_process import Portal, wait_for
-from tests.real.postgresql import free_port, new_folder
-from tests.real.servers import Dovecot
-from tests.real.world import with_relay
+from tests.servers.dovecot import Dovecot
+from tests.servers.environment import with_relay
+from tests.servers.needs import need
+from tests.servers.portal_process import Portal, wait_for
+from tests.servers.ports import free_port, new_folder
 
 pytestmark = pytest.mark.real
 #: The provider's first account.

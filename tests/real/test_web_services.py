@@ -12,8 +12,8 @@ from portal.tokens import token_configs
 from portal.web_services import calls
 from tests.builders import make_call, make_config, make_service
 from tests.fakes.web_server import FakeWebServer
-from tests.real.conftest import need
-from tests.real.servers import CLIENT_ID, CLIENT_SECRET, Provider, client
+from tests.servers.needs import need
+from tests.servers.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, client
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
 HOUR = timedelta(hours=1)

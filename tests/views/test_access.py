@@ -22,14 +22,8 @@ from tests.builders import (
     make_token,
 )
 from tests.fakes.pages import PageClient
+from tests.support.endpoints import PUBLIC, rules
 
-#: The callback decides by itself: a mailbox owner who was sent a link is no user. The API asks for keys of its own.
-PUBLIC = {
-    "sessions.login", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "static", "sign_ins.owner", "callback.answer",
-    "api.token", "api.send", "api.how_it_stands", "api.description",
-}  # fmt: skip
-ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, "row_id": 1, "run_id": 1, "user_id": 1,
-                                "secret_id": 1, "draft_id": 1, "message_id": 1, "call_id": 1, "notice_id": 1, "kind": "mail-account"}  # fmt: skip
 #: What only an admin may see; everything else that is only looked at is for every role.
 ADMIN_PAGES = {
     "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
@@ -45,17 +39,6 @@ OPERATOR_ACTS = {
 }  # fmt: skip
 #: Pages for operators and admins.
 OPERATOR_PAGES = {"sign_ins.paste", "sign_ins.device"}
-
-
-def rules(app: Flask, method: str) -> list[tuple[str, str]]:
-    """Each endpoint that takes the method, with a path to try it at."""
-    found = []
-    with app.test_request_context():
-        for rule in app.url_map.iter_rules():
-            if method in (rule.methods or ()):
-                values = {name: ARGUMENTS.get(name, "x") for name in rule.arguments}
-                found.append((rule.endpoint, str(rule.build(values)[1])))  # type: ignore[index]
-    return found
 
 
 def test_only_these_endpoints_are_public(app: Flask) -> None:
@@ -173,7 +156,7 @@ def test_a_number_that_no_database_can_count_to_is_not_found(alice: PageClient, 
 
 def test_health_answers_without_a_database(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     from portal.core.db import database
-    from tests.conftest import unbind
+    from tests.support.database import unbind
 
     def gone(**_: object) -> None:
         raise OperationalError("gone")

@@ -42,7 +42,7 @@ from tests.builders import (
 )
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
-from tests.views.test_access import PUBLIC, rules
+from tests.support.endpoints import PUBLIC, rules
 
 
 def now() -> datetime:

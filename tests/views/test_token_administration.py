@@ -12,10 +12,10 @@ from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Event, Flow, I
 from portal.tokens import import_export, token_configs
 from portal.tokens.sign_in import owner_links
 from tests.builders import ADMIN, CLIENT_SECRET, fresh, make_config, make_token
-from tests.conftest import Queries
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-from tests.views.test_tokens import CALLBACK, FORM, waiting
+from tests.support.database import Queries
+from tests.support.token_pages import CALLBACK, FORM, waiting
 
 
 def now() -> datetime:

@@ -19,22 +19,10 @@ from tests.builders import (
     make_destination,
     make_token,
 )
-from tests.conftest import Queries
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-
-NEW_SECRET = "entered-secret-Zz81kkQw0PL"
-FORM = {
-    "name": "Help desk",
-    "client_id": "client-1111",
-    "client_secret": NEW_SECRET,
-    "authorize_url": "https://p.test/authorize",
-    "token_url": "https://p.test/token",
-    "refresh_url": "https://p.test/token",
-    "scope": "mail",
-    "notify_expired_refresh_token": "y",
-    "validity": "valid",
-}
+from tests.support.database import Queries
+from tests.support.token_pages import CALLBACK, FORM, NEW_SECRET, waiting
 
 
 def now() -> datetime:
@@ -184,20 +172,11 @@ def test_an_unused_configuration_can_be_deleted(alice: PageClient) -> None:
     assert TokenConfig.select().count() == 0
 
 
-def waiting(provider: FakeProvider) -> Token:
-    config = make_config("Help desk", base=provider.url, userinfo_url=f"{provider.url}/userinfo")
-    provider.says({"email": "helpdesk@example.test"}, path="/userinfo")
-    return Token.get(Token.token_config == config.id)
-
-
 def state_from(client: PageClient, token: Token) -> str:
     page = client.submit(f"/tokens/token/{token.id}/request", {})
     (link,) = page.all("a")
     assert f"0; url={link['href']}" in [meta.get("content") for meta in page.all("meta")]
     return dict(parse_qsl(urlsplit(link["href"] or "").query))["state"]
-
-
-CALLBACK = "/get-oauth2-token-by-authorization-code"
 
 
 @pytest.mark.parametrize("path", [CALLBACK, f"{CALLBACK}.pl", f"/znuny{CALLBACK}", f"/otrs/deep{CALLBACK}.pl"])

@@ -1,0 +1,170 @@
+"""The sendmail(8) work-alike: what cron, PHP and monitoring call, with the exit codes that they look at."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from peewee import OperationalError
+
+from portal.cli import portal
+from portal.core.config import Config
+from portal.core.db import connected
+from portal.models import OutboundMessage, OutboundProfile
+from portal.outgoing import outbound_profiles
+from portal.system import settings
+from tests.builders import NOW, make_profile
+from tests.support.database import unbind
+from tests.support.sending import content_of
+
+MAIL = b"From: Ada <ada@x.test>\nTo: bob@x.test, Eve <eve@x.test>\nBcc: hidden@x.test\nSubject: Hi\n\nline\n.\nafter\n"
+Sendmail = Callable[..., Result]
+
+
+@pytest.fixture
+def sendmail(db: None, config: Config) -> Sendmail:
+    environment = {"PORTAL_DATA": str(config.data_dir), "PORTAL_KEYS_FILE": str(config.keys_file)}
+    environment["DATABASE_URL"] = config.database_url
+
+    def call(*arguments: str, content: bytes = MAIL, code: int = 0) -> Result:
+        unbind()
+        result = CliRunner().invoke(portal, ["sendmail", *arguments], input=content, env=environment)
+        connected().__enter__()
+        assert result.exit_code == code, result.output
+        return result
+
+    return call
+
+
+def recipients() -> list[str]:
+    return [row.address for row in OutboundMessage.get().recipients]
+
+
+def test_recipients_come_from_the_header_and_bcc_is_seen_by_nobody(sendmail: Sendmail) -> None:
+    make_profile()
+    sendmail("-t", "-i")
+    assert recipients() == ["bob@x.test", "eve@x.test", "hidden@x.test"]
+    content = content_of(OutboundMessage.get())
+    assert b"hidden" not in content
+    assert content.endswith(b"\r\nline\r\n.\r\nafter\r\n")
+
+
+def test_named_recipients_are_served_and_the_header_is_left_alone(sendmail: Sendmail) -> None:
+    make_profile()
+    sendmail("-oi", "-f", "bounce@x.test", "--", "-odd@x.test", "bob@x.test")
+    assert recipients() == ["-odd@x.test", "bob@x.test"]
+    assert OutboundMessage.get().sender == "bounce@x.test"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sender", "to", "whole"),
+    [
+        (("-ti",), "root", ["bob@x.test", "eve@x.test", "hidden@x.test"], True),
+        (("-vit",), "root", ["bob@x.test", "eve@x.test", "hidden@x.test"], True),
+        (("-if", "me@x.test", "a@x.test"), "me@x.test", ["a@x.test"], True),
+        (("-em", "-c", "-I", "-A", "m", "a@x.test"), "root", ["a@x.test"], False),
+        (("-o", "i", "-d", "a@x.test"), "root", ["a@x.test"], True),
+        (("-q30m", "-h", "5", "a@x.test", "-b@x.test"), "root", ["a@x.test", "-b@x.test"], False),
+    ],
+)
+def test_options_in_bundles_mean_what_they_mean_to_every_sendmail(
+    sendmail: Sendmail,
+    arguments: tuple[str, ...],
+    sender: str,
+    to: list[str],
+    whole: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "root")
+    make_profile()
+    sendmail(*arguments)
+    message = OutboundMessage.get()
+    assert (message.sender.partition("@")[0], recipients()) == (sender.partition("@")[0], to)
+    assert content_of(message).endswith(b"after\r\n") is whole
+
+
+def test_a_large_message_without_i_is_read_in_no_time(sendmail: Sendmail) -> None:
+    make_profile()
+    began = time.monotonic()
+    sendmail("a@x.test", content=MAIL[: MAIL.index(b"\n\n")] + b"\n\n" + b"x" * 70 + b"\nline\n" * 500_000)
+    assert time.monotonic() - began < 10
+
+
+def test_a_database_that_is_away_is_a_reason_to_try_later(sendmail: Sendmail, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OperationalError("disk I/O error")
+
+    make_profile()
+    monkeypatch.setattr("portal.outgoing.submit.store", gone)
+    assert "failed inside" in sendmail("a@x.test", code=75).stderr
+
+
+def test_a_line_with_a_dot_ends_the_message_unless_told_otherwise(sendmail: Sendmail) -> None:
+    make_profile()
+    sendmail("bob@x.test")
+    assert content_of(OutboundMessage.get()).endswith(b"\r\nline\r\n")
+
+
+def test_values_stick_to_their_options_as_php_and_cron_write_them(sendmail: Sendmail) -> None:
+    make_profile()
+    sendmail(
+        "-FCron Daemon",
+        "-fcron@x.test",
+        "-oem",
+        "-odi",
+        "-B8BITMIME",
+        "-N",
+        "failure",
+        "bob@x.test",
+        content=b"no header\n",
+    )
+    content = content_of(OutboundMessage.get())
+    assert b"From: Cron Daemon <cron@x.test>\r\n" in content
+    assert content.endswith(b"\r\n\r\nno header\r\n")
+
+
+def test_an_empty_sender_is_the_null_reverse_path(sendmail: Sendmail) -> None:
+    make_profile()
+    sendmail("-f", "<>", "bob@x.test")
+    assert OutboundMessage.get().sender == ""
+
+
+def test_mail_to_root_goes_where_the_settings_say(sendmail: Sendmail) -> None:
+    make_profile()
+    settings.change({"LocalMailAddress": "it@x.test"}, actor="test", now=NOW)
+    sendmail("root")
+    assert recipients() == ["it@x.test"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 64, "no recipient"),
+        (("-bp",), 64, "-bp is not for this program"),
+        (("-Z", "x@x.test"), 64, "unknown option -Z"),
+        (("-f",), 64, "-f wants a value"),
+        (("not an address@x.test",), 69, "no address"),
+    ],
+)
+def test_what_is_wrong_is_told_by_the_exit_code(
+    sendmail: Sendmail, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    make_profile()
+    assert words in sendmail(*arguments, code=code).stderr
+    assert OutboundMessage.select().count() == 0
+
+
+def test_mail_that_nobody_may_send_is_unavailable_and_not_lost_in_silence(sendmail: Sendmail) -> None:
+    assert "no fallback" in sendmail("bob@x.test", code=69).stderr
+    profile = make_profile()
+    outbound_profiles.delete(OutboundProfile.get_by_id(profile.id), actor="test", now=NOW)
+
+
+def test_a_portal_that_cannot_be_reached_is_a_reason_to_try_later(
+    sendmail: Sendmail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.cli.sendmail.is_at_home", lambda config: False)
+    assert "set PORTAL_LOCAL_SOCKET" in sendmail("bob@x.test", code=78).stderr
+    monkeypatch.setenv("PORTAL_LOCAL_SOCKET", str(tmp_path / "nothing"))
+    assert "does not answer" in sendmail("bob@x.test", code=75).stderr

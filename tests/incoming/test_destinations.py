@@ -1,0 +1,222 @@
+"""Where mail may go: a mail store over LMTP, a command, and whichever destination its addresses name."""
+
+import stat
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.lmtp import LMTP
+
+from portal.core.errors import Invalid, Refused, Unavailable
+from portal.incoming import destinations, fetch, routing
+from portal.incoming.fetch_session import Watch
+from portal.models import AfterFetch, Destination, DestinationType, MailAccount, Message, MessageState
+from portal.protocols import lmtp, program
+from tests.builders import NOW, make_account, make_token
+from tests.fakes.mail_server import FakeMailServer
+from tests.servers.ports import free_port
+from tests.support.fetching import delivered
+
+pytestmark = pytest.mark.usefixtures("db")
+RECIPIENT = "helpdesk@store.test"
+
+
+class Store:
+    """A mail store that remembers, and refuses whom the test names."""
+
+    def __init__(self) -> None:
+        self.took: list[tuple[list[str], bytes]] = []
+        self.answer = "250 OK"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        if address != RECIPIENT:
+            return "550 5.1.1 No such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        if self.answer.startswith("250"):
+            self.took.append((envelope.rcpt_tos, envelope.content))
+        return self.answer
+
+
+class StoreController(Controller):
+    def factory(self) -> LMTP:
+        return LMTP(self.handler)
+
+
+@pytest.fixture
+def store() -> Iterator[tuple[Store, int]]:
+    handler = Store()
+    controller = StoreController(handler, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    yield handler, controller.port
+    controller.stop()
+
+
+def lmtp_destination(at: int, **changes: Any) -> Destination:
+    values = {"name": "Store", "type": DestinationType.LMTP, "host": "127.0.0.1", "port": at, "recipient": RECIPIENT}
+    return destinations.add(destinations.Fields(**{**values, **changes}), actor="test", now=NOW)
+
+
+def message() -> Message:
+    return Message(seen_at=NOW, delivery_key="k")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n", b"Subject: x\r\n\r\nno end", b"\r\n" + b"a" * 200_000 + b"\r\n"],
+)
+def test_the_mail_store_gets_every_byte(store: tuple[Store, int], content: bytes) -> None:
+    handler, port = store
+    LMTP.line_length_limit = 1_000_000
+    destinations.deliver(lmtp_destination(port), (message(), BytesIO(content)), lambda: NOW)
+    ((recipients, took),) = handler.took
+    assert recipients == [RECIPIENT]
+    assert took == (content if content.endswith(b"\r\n") else content + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [("552 5.2.2 Mailbox full", Refused), ("452 4.2.2 Over quota for now", Refused)]
+)
+def test_what_the_mail_store_answers_decides(store: tuple[Store, int], answer: str, kind: type[Exception]) -> None:
+    handler, port = store
+    handler.answer = answer
+    with pytest.raises(kind, match=answer[10:]):
+        lmtp.deliver(("127.0.0.1", port), RECIPIENT, BytesIO(b"x\r\n"))
+    with pytest.raises(Refused, match="No such user"):
+        lmtp.deliver(("127.0.0.1", port), "nobody@store.test", BytesIO(b"x\r\n"))
+
+
+def test_a_store_that_does_not_answer_is_told_when_it_is_entered() -> None:
+    with pytest.raises(Invalid) as told:
+        lmtp_destination(9)
+    assert "No connection to the mail store at 127.0.0.1:9" in told.value.fields["host"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"recipient": "no address"}, "recipient"),
+        ({"recipient": "jörg@x.test"}, "recipient"),
+        ({"host": "", "path": "lmtp.sock"}, "path"),
+        ({"host": "a..b"}, "host"),
+        ({"path": "/run/lmtp"}, "path"),
+        ({"host": ""}, "path"),
+        ({"port": None}, "port"),
+        ({"addresses": "a@x.test, nonsense"}, "addresses"),
+    ],
+)
+def test_what_is_missing_is_a_field_error(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(Invalid) as told:
+        lmtp_destination(24, **changes)
+    assert field in told.value.fields
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[Path]:
+    """A program that writes down its arguments, environment and message, and ends as it is told to."""
+    path = tmp_path / "take it"
+    path.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/arguments\nenv > {tmp_path}/environment\ncat > {tmp_path}/got\n'
+                    'echo "told so" >&2\nexit "$2"\n')  # fmt: skip
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    program.allow(True)
+    yield path
+    program.allow(False)
+
+
+def test_a_command_gets_the_message_and_nothing_else(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://portal:secret@db/portal")
+    row = destinations.add(
+        destinations.Fields("Take", DestinationType.COMMAND, command=f"'{script}' '$(id); `id`' 0"),
+        actor="test",
+        now=NOW,
+    )
+    destinations.deliver(row, (message(), BytesIO(b"Subject: x\r\n\r\n\x00\xff")), lambda: NOW)
+    assert (script.parent / "got").read_bytes() == b"Subject: x\r\n\r\n\x00\xff"
+    assert (script.parent / "arguments").read_text() == "$(id); `id`\n"
+    assert "secret" not in (script.parent / "environment").read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(75, Unavailable), (71, Unavailable), (1, Refused), (255, Refused), (67, Refused)]
+)
+def test_the_exit_code_decides_as_sysexits_has_it(script: Path, code: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=f"ended with {code}. told so"):
+        program.deliver([str(script), "x", str(code)], BytesIO(b""))
+
+
+def test_a_child_that_a_command_leaves_behind_holds_nothing_up(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "SECONDS", 5)
+    script.write_text("#!/bin/sh\nsleep 20 &\nexit 0\n")
+    program.deliver([str(script)], BytesIO(b"x"))
+
+
+def test_a_command_that_does_not_end_is_killed_and_its_message_waits(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "SECONDS", 0.2)
+    script.write_text("#!/bin/sh\nsleep 20\n")
+    with pytest.raises(Refused, match="did not end"):
+        program.deliver([str(script)], BytesIO(b"x"))
+
+
+def test_commands_are_off_unless_the_process_allows_them() -> None:
+    with pytest.raises(Invalid) as told:
+        destinations.add(destinations.Fields("Take", DestinationType.COMMAND, command="/bin/cat"), actor="t", now=NOW)
+    assert "PORTAL_ALLOW_COMMANDS=1" in told.value.fields["command"]
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b"To: Help <HELP@x.test>, b@x.test\r\nCc: c@x.test\r\n", ["help@x.test", "b@x.test", "c@x.test"]),
+        (b"To: list@x.test\r\nDelivered-To: help@x.test\r\n", ["help@x.test", "list@x.test"]),
+        (b"Resent-To: r@x.test\r\nTo: t@x.test\r\n", ["r@x.test", "t@x.test"]),
+        (b"To: undisclosed-recipients:;\r\n", []),
+        (b"To: \xff\xfe <broken@\r\n", []),
+        (b"", []),
+    ],
+)
+def test_the_addresses_of_a_message_the_most_telling_first(header: bytes, found: list[str]) -> None:
+    assert routing.addresses(header) == found
+
+
+def test_a_message_goes_where_its_addresses_say_and_else_to_the_default(
+    mail_server: FakeMailServer, inbox: Destination, tmp_path: Path
+) -> None:
+    mail_server.accepts()
+    fields = destinations.Fields(
+        "Billing", DestinationType.MAILDIR, str(tmp_path / "Billing"), addresses="billing@x.test\npay@x.test"
+    )
+    billing = destinations.add(fields, actor="test", now=NOW)
+    account = make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
+    MailAccount.update(dispatch_by_address=True).execute()
+    to_pay, to_nobody = b"To: Pay <PAY@x.test>\r\n\r\n1\r\n", b"To: somebody@x.test\r\n\r\n2\r\n"
+    mail_server.receives(to_pay, to_nobody)
+    fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    assert (delivered(billing), delivered(inbox)) == ([to_pay], [to_nobody])
+    assert [row.destination.name for row in Message.select().order_by(Message.id)] == ["Billing", "Inbox"]
+
+
+def test_what_a_store_refuses_waits_in_quarantine_and_goes_when_it_is_taken(
+    mail_server: FakeMailServer, store: tuple[Store, int]
+) -> None:
+    handler, port = store
+    mail_server.accepts()
+    account = make_account(lmtp_destination(port), make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
+    mail_server.receives(b"Subject: x\r\n\r\nbody\r\n")
+    handler.answer = "552 Mailbox full"
+    fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    row = Message.get()
+    assert (row.state, row.tries) == (MessageState.FAILED, 1)
+    assert "552 Mailbox full" in row.failure
+    assert len(mail_server.holds()) == 1
+    handler.answer = "250 OK"
+    later = row.try_at or NOW
+    fetch.fetch(account.id, Watch(clock=lambda: later))
+    assert len(handler.took) == 1
+    assert mail_server.holds() == []

@@ -1,0 +1,214 @@
+"""A fetch that is killed, stopped, overtaken, or whose account changes under it: nothing lost, nothing twice."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from portal.incoming import fetch as fetching
+from portal.incoming import prefetch
+from portal.incoming.fetch_session import LEASE, Watch
+from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, RunOutcome
+from tests.builders import NOW, make_account, make_token
+from tests.fakes.mail_server import FakeMailServer
+from tests.support.fetching import TEN, delivered, fetch, finished
+
+pytestmark = pytest.mark.usefixtures("db")
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def account(mail_server: FakeMailServer, inbox: Destination) -> MailAccount:
+    mail_server.accepts()
+    return make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
+
+
+def test_a_read_message_that_a_mail_reader_moved_is_not_delivered_again(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(TEN[0])
+    finished(account)
+    (path,) = (Path(inbox.path) / "new").iterdir()
+    path.rename(Path(inbox.path) / "cur" / f"{path.name}:2,S")
+    _as_if_killed_before_the_ledger()
+    mail_server.receives(TEN[1])
+    _give_the_first_its_uid_back(mail_server)
+    finished(account, NOW + 2 * LEASE)
+    assert delivered(inbox) == TEN[:2]
+
+
+def _as_if_killed_before_the_ledger() -> None:
+    Message.update(state=MessageState.SEEN, delivered_at=None, removed_at=None).execute()
+
+
+def _give_the_first_its_uid_back(mail_server: FakeMailServer) -> None:
+    from portal.sandbox import store
+
+    with store.database.connection_context():
+        store.Mail.create(user="helpdesk@sandbox.test", uid=1, content=TEN[0])
+
+
+def test_a_worker_that_died_after_delivery_costs_no_second_copy(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(*TEN[:3])
+
+    def die(*_: object) -> None:
+        raise SystemExit("killed between delivery and ledger")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.incoming.ledger.delivered", die)
+        with pytest.raises(SystemExit):
+            fetch(account)
+    assert delivered(inbox) == TEN[:3]
+    assert fetch(account, now=NOW + MINUTE) is None
+    finished(account, NOW + LEASE)
+    assert delivered(inbox) == TEN[:3]
+    assert mail_server.holds() == []
+    assert Run.get_by_id(1).outcome is RunOutcome.STOPPED
+
+
+def test_a_worker_that_died_before_removal_removes_later(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(*TEN[:3])
+
+    def die(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.protocols.imap.ImapMailbox.remove", die)
+        with pytest.raises(SystemExit):
+            fetch(account)
+    assert mail_server.holds() == TEN[:3]
+    run = finished(account, NOW + LEASE)
+    assert (run.delivered, run.removed) == (0, 3)
+    assert delivered(inbox) == TEN[:3]
+    assert mail_server.holds() == []
+
+
+def test_a_run_that_is_told_to_stop_gives_the_rest_back(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "BATCH", 1)
+    mail_server.receives(*TEN)
+    left = iter([True, True, True])
+    run = fetch(account, keep_going=lambda: next(left, False))
+    assert run is not None
+    assert (run.outcome, run.delivered, run.removed) == (RunOutcome.STOPPED, 3, 3)
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.leased_until, stored.look_at) == (None, NOW)
+    finished(account)
+    assert delivered(inbox) == TEN
+
+
+def test_one_at_a_time_per_account(account: MailAccount) -> None:
+    assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
+    assert fetch(account) is None
+
+
+def test_who_lost_the_account_stops_without_another_delivery(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+    moments = iter([NOW] * 6)
+
+    def clock() -> datetime:
+        later = next(moments, None)
+        if later is None:
+            MailAccount.update(version=MailAccount.version + 1).execute()
+            return NOW + LEASE
+        return later
+
+    run = fetching.fetch(account.id, Watch(clock=clock))
+    assert run is not None
+    assert run.outcome is RunOutcome.STOPPED
+    assert len(delivered(inbox)) < len(TEN)
+
+
+def test_an_account_that_a_person_changes_in_mid_run_is_left_at_once(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "BATCH", 1)
+    mail_server.receives(*TEN)
+
+    def change(run: Run) -> None:
+        if run.delivered == 3:
+            row = MailAccount.get_by_id(account.id)
+            row.after_fetch = AfterFetch.KEEP
+            row.overwrite()
+
+    run = fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=change))
+    assert run is not None
+    assert run.outcome is RunOutcome.STOPPED
+    assert len(delivered(inbox)) == 3
+    assert mail_server.holds() == TEN[3:]
+
+
+def test_an_account_that_is_deleted_in_mid_run_is_left_at_once(
+    account: MailAccount, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(*TEN)
+
+    def delete(run: Run) -> None:
+        account.delete_instance()
+
+    fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=delete))
+    assert mail_server.holds() == TEN
+
+
+def test_a_fault_inside_is_shown_and_tried_again_later(
+    account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server.receives(TEN[0])
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("portal.incoming.ledger.Ledger.waiting", fail)
+    with pytest.raises(RuntimeError):
+        fetch(account)
+    stored = MailAccount.get_by_id(account.id)
+    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
+    assert Run.get().outcome is RunOutcome.FAILED
+
+
+def test_a_run_whose_account_changes_at_its_very_end_is_closed(
+    account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(*_: object) -> list[str]:
+        MailAccount.get_by_id(account.id).overwrite()
+        return []
+
+    monkeypatch.setattr("portal.protocols.imap.ImapMailbox.uids", change)
+    fetch(account)
+    row = Run.get()
+    assert (row.outcome, row.ended_at) == (RunOutcome.STOPPED, NOW)
+
+
+def test_a_fetch_that_is_asked_for_during_a_run_comes_at_once(
+    account: MailAccount, mail_server: FakeMailServer
+) -> None:
+    mail_server.receives(TEN[0])
+
+    def ask(run: Run) -> None:
+        MailAccount.update(look_at=NOW + MINUTE / 2).execute()
+
+    fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=ask))
+    assert MailAccount.get_by_id(account.id).look_at == NOW
+
+
+def test_a_slow_account_holds_up_no_other(
+    account: MailAccount, inbox: Destination, mail_server: FakeMailServer
+) -> None:
+    held = MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
+    assert held
+    other = make_account(inbox, make_token(), port=mail_server.port)
+    mail_server.receives(TEN[0])
+    assert finished(other).delivered == 1
+
+
+def test_a_killed_workers_account_is_free_at_once(account: MailAccount) -> None:
+    assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
+    fetching.release(account.id, now=NOW)
+    assert MailAccount.due(NOW, 10) == [account.id]

@@ -1,0 +1,161 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from portal.core.severity import Tone
+from portal.models import (
+    MailAccount,
+    Notice,
+    OutboundMessage,
+    OutboundProfile,
+    ServiceAuth,
+    Token,
+    TokenConfig,
+    Validity,
+    WebServiceCall,
+)
+from portal.monitoring import notices
+from tests.builders import (
+    NOW,
+    make_account,
+    make_config,
+    make_destination,
+    make_message,
+    make_profile,
+    make_service,
+    make_token,
+)
+from tests.support.database import Queries
+
+pytestmark = pytest.mark.usefixtures("db", "at_work")
+DAY = timedelta(days=1)
+
+
+def test_all_is_quiet_when_all_is_well() -> None:
+    make_config()
+    make_token()
+    assert notices.banners(NOW) == []
+
+
+def test_a_refused_token_is_announced_with_what_stands_still(tmp_path: Path) -> None:
+    token = make_token()
+    inbox = make_destination(tmp_path)
+    for name in ("Help desk", "Billing"):
+        make_account(inbox, token, name=name)
+    make_account(inbox, token, name="Retired", validity=Validity.INVALID)
+    Token.update(refused_at=NOW - DAY, failure="invalid_grant: revoked").execute()
+    (banner,) = notices.banners(NOW)
+    assert token.name in banner.text
+    assert banner.standing_still == ["Billing", "Help desk"]
+    assert (banner.since, banner.words) == (NOW - DAY, "invalid_grant: revoked")
+
+
+def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Path) -> None:
+    config = make_config("Microsoft")
+    inbox = make_destination(tmp_path)
+    for number in range(3):
+        token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=NOW, expires_at=NOW + DAY)
+        make_account(inbox, token, name=f"Account {number}")
+    TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
+    (banner,) = notices.banners(NOW)
+    assert "Microsoft" in banner.text
+    assert banner.standing_still == ["Account 0", "Account 1", "Account 2"]
+
+
+@pytest.mark.parametrize("expired_token", [True, False])
+def test_the_switch_expired_token_decides(expired_token: bool) -> None:
+    make_token(make_config(notify_expired_token=expired_token), life=timedelta(0))
+    assert len(notices.banners(NOW)) == expired_token
+
+
+@pytest.mark.parametrize("expired_refresh_token", [True, False])
+def test_the_switch_expired_refresh_token_decides(expired_refresh_token: bool) -> None:
+    make_token(make_config(notify_expired_refresh_token=expired_refresh_token))
+    Token.update(refresh_token_expires_at=NOW).execute()
+    assert len(notices.banners(NOW)) == expired_refresh_token
+
+
+def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
+    token = make_token()
+    make_profile(token, name="Office")
+    make_service(name="Tickets", authentication=ServiceAuth.TOKEN, token=token)
+    Token.update(refused_at=NOW, failure="revoked").execute()
+    (banner,) = notices.banners(NOW)
+    assert banner.standing_still == ["outbound profile Office", "web service Tickets"]
+
+
+def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
+    make_service(occasions="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
+    make_token(make_config("Microsoft"))
+    notices.keep(NOW)
+    assert Notice.select().count() == 0
+    Token.update(refused_at=NOW, failure="revoked").execute()
+    for minutes in (1, 2, 3):
+        notices.keep(NOW + timedelta(minutes=minutes))
+    assert [row.closed_at for row in Notice.select()] == [None]
+    Token.update(refused_at=None).execute()
+    notices.keep(NOW + timedelta(minutes=13))
+    assert Notice.select().get().closed_at == NOW + timedelta(minutes=13)
+    name = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
+    assert [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)] == [
+        f"notice opened: {name} ", f"notice closed: {name} 12",
+    ]  # fmt: skip
+
+
+def test_notices_are_looked_after_twice_a_minute() -> None:
+    make_token()
+    notices.keep(NOW)
+    Token.update(refused_at=NOW, failure="revoked").execute()
+    notices.keep(NOW + timedelta(seconds=29))
+    assert Notice.select().count() == 0
+    notices.keep(NOW + timedelta(seconds=30))
+    assert Notice.select().count() == 1
+
+
+def test_an_invalid_configuration_is_not_announced() -> None:
+    make_token()
+    Token.update(refused_at=NOW).execute()
+    TokenConfig.update(validity=Validity.INVALID).execute()
+    assert notices.banners(NOW) == []
+
+
+def test_the_number_of_queries_does_not_grow_with_the_outages(queries: Queries) -> None:
+    make_token()
+    Token.update(refused_at=NOW).execute()
+    few = queries(lambda: notices.banners(NOW))
+    for _ in range(10):
+        make_token()
+    Token.update(refused_at=NOW).execute()
+    assert queries(lambda: notices.banners(NOW)) == few
+
+
+def test_a_profile_of_which_every_message_is_refused_is_told() -> None:
+    profile = make_profile(name="Office")
+    for number in range(3):
+        words = "554 5.2.252 SendAsDenied; x@y.test not allowed to send as z@y.test"
+        row = make_message(profile, at=NOW - DAY / 2)
+        facts = {"state": "failed", "settled_at": NOW - DAY / 2 + number * DAY / 100, "try_at": None, "answer": words}
+        OutboundMessage.update(facts).where(OutboundMessage.id == row.id).execute()
+    (banner,) = notices.banners(NOW)
+    assert (banner.cause.name, banner.tone) == ("sending-as-not-allowed", Tone.BROKEN)
+    OutboundProfile.update(sent_at=NOW).execute()
+    assert notices.banners(NOW) == []
+
+
+def test_what_is_hidden_by_something_greater_stays_open_and_acknowledged(tmp_path: Path) -> None:
+    token = make_token(make_config("Microsoft"), life=60 * DAY)
+    make_account(make_destination(tmp_path), token, name="Help desk")
+    failing = {"failing_since": NOW - DAY, "failed_at": NOW, "failure": "No such folder: does not exist"}
+    MailAccount.update(failing).execute()
+    notices.keep(NOW)
+    row = Notice.get()
+    notices.acknowledge(row, NOW + 10 * DAY, "", actor="Ada", now=NOW)
+    Token.update(refused_at=NOW, failure="invalid_grant: no").execute()
+    notices.keep(NOW + DAY / 24)
+    Token.update(refused_at=None).execute()
+    notices.keep(NOW + DAY / 12)
+    again = Notice.get_by_id(row.id)
+    assert again.closed_at is None
+    assert again.is_known(NOW + DAY)
+    assert Notice.select().where(Notice.about_kind == "mail account").count() == 1

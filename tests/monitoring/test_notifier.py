@@ -1,0 +1,215 @@
+"""Notices by mail: once on opening, once a day while they last, once in the end; and what they look like."""
+
+from datetime import timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from portal.core.severity import Tone
+from portal.models import Notice, OutboundMessage, Token, TokenConfig
+from portal.monitoring import notice_email, notices, notifier
+from portal.monitoring.notice_email import Frame, Kind
+from portal.system import settings
+from tests.builders import NOW, make_account, make_config, make_destination, make_notice, make_profile, make_token
+from tests.fakes.smtp_server import FakeSmtpServer
+from tests.servers.ports import free_port
+from tests.support.sending import content_of
+
+pytestmark = pytest.mark.usefixtures("db", "at_work")
+MAILS = Path(__file__).parent / "mails"
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+FRAME = Frame("portal@intranet.test", ["admins@intranet.test"], "https://portal.intranet.test/", "<1@intranet.test>")
+
+
+@pytest.fixture(autouse=True)
+def recipients(db: None) -> None:
+    known = {"NoticeRecipients": "admins@intranet.test, boss@intranet.test", "NoticeSender": "portal@intranet.test"}
+    settings.change(known, actor="test", now=NOW)
+
+
+@pytest.fixture
+def server(smtp_server: FakeSmtpServer) -> FakeSmtpServer:
+    """Takes notices without a sign-in."""
+    settings.change({"NoticeServer": f"127.0.0.1:{smtp_server.port}"}, actor="test", now=NOW)
+    return smtp_server
+
+
+def subjects(server: FakeSmtpServer) -> list[str]:
+    """Where a long one was folded, the library may leave a blank too many."""
+    messages = [message_from_bytes(taken.content, policy=policy.default) for taken in server.took]
+    return [" ".join(str(message["Subject"]).split()) for message in messages]
+
+
+def turn(minutes: int) -> None:
+    """What whoever looks after notices does at a moment."""
+    now = NOW + minutes * MINUTE
+    notices.keep(now)
+    notifier.tell(now)
+
+
+def refuse() -> Token:
+    token = make_token(make_config("Microsoft"), life=60 * DAY)
+    Token.update(refused_at=NOW, failure="invalid_grant (AADSTS50173): revoked [trace 1]").execute()
+    return token
+
+
+def test_an_outage_is_mailed_once_when_it_opens_daily_while_it_lasts_and_once_in_the_end(
+    server: FakeSmtpServer,
+) -> None:
+    refuse()
+    for minutes in range(0, 3 * 24 * 60, 60):
+        turn(minutes)
+    Token.update(refused_at=None).execute()
+    for minutes in range(3 * 24 * 60, 4 * 24 * 60, 60):
+        turn(minutes)
+    what = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
+    assert subjects(server) == [
+        f"[Mail Token Portal] {word}: {what}" for word in ("Broken", "Still", "Still", "Well again; it was")
+    ]
+    assert {tuple(taken.recipients) for taken in server.took} == {("admins@intranet.test", "boss@intranet.test")}
+    assert {taken.sender for taken in server.took} == {"portal@intranet.test"}
+
+
+def test_many_that_open_together_are_one_mail(server: FakeSmtpServer) -> None:
+    for number in range(40):
+        make_token(make_config(f"Client {number}"), life=60 * DAY)
+    Token.update(refused_at=NOW, failure="invalid_grant: no").execute()
+    turn(0)
+    assert subjects(server) == ["[Mail Token Portal] 40 notices: 40 broken"]
+
+
+def test_forty_mailboxes_of_one_expired_secret_are_one_notice(server: FakeSmtpServer, tmp_path: Path) -> None:
+    config, inbox = make_config("Microsoft"), make_destination(tmp_path)
+    for number in range(40):
+        token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=NOW, expires_at=NOW + 60 * DAY)
+        make_account(inbox, token, name=f"Mailbox {number:02}")
+    TokenConfig.update(
+        credentials_refused_at=NOW, credentials_answer="invalid_client (AADSTS7000222): expired"
+    ).execute()
+    turn(0)
+    (row,) = Notice.select()
+    assert row.cause == "client-secret-expired"
+    assert row.standing_still.splitlines() == [f"Mailbox {number:02}" for number in range(40)]
+    text = message_from_bytes(server.took[0].content, policy=policy.default).get_body(("plain",)).get_content()
+    assert "Mailbox 00, Mailbox 01" in text
+    assert "and 20 more." in text
+
+
+def test_who_knows_of_it_hears_no_more_until_then_but_its_end(server: FakeSmtpServer) -> None:
+    refuse()
+    turn(0)
+    notices.acknowledge(Notice.get(), NOW + 3 * DAY, "Ada is at it", actor="Ada", now=NOW + MINUTE)
+    assert notices.banners(NOW + DAY) == []
+    for days in (1, 2):
+        turn(days * 24 * 60)
+    assert len(server.took) == 1
+    turn(3 * 24 * 60 + 1)
+    assert len(notices.banners(NOW + 3 * DAY + MINUTE)) == 1
+    assert len(server.took) == 2
+    Token.update(refused_at=None).execute()
+    turn(3 * 24 * 60 + 2)
+    assert subjects(server)[2].startswith("[Mail Token Portal] Well again; it was:")
+
+
+def test_a_warning_that_turns_red_is_told_again_whoever_knew_of_it(server: FakeSmtpServer) -> None:
+    make_token(make_config("Microsoft", base="https://login.test"), life=60 * DAY)
+    Token.update(failing_since=NOW - HOUR, failure="login.test did not answer in time.").execute()
+    turn(0)
+    assert Notice.get().tone is Tone.WARNING
+    notices.acknowledge(Notice.get(), NOW + 30 * DAY, "", actor="Ada", now=NOW)
+    Token.update(failure="No secure connection to login.test: certificate has expired").execute()
+    turn(1)
+    assert Notice.get().tone is Tone.BROKEN
+    assert [one.split("] ")[1].split(":")[0] for one in subjects(server)] == ["Warning", "Broken"]
+
+
+def test_what_could_not_be_mailed_is_said_and_mailed_when_the_server_is_back(smtp_server: FakeSmtpServer) -> None:
+    port = free_port()
+    settings.change({"NoticeServer": f"127.0.0.1:{port}"}, actor="test", now=NOW)
+    refuse()
+    turn(0)
+    assert "Connection refused" in (Notice.get().telling_failure or "")
+    assert Notice.get().told_at is None
+    settings.change({"NoticeServer": f"127.0.0.1:{smtp_server.port}"}, actor="test", now=NOW)
+    turn(1)
+    assert smtp_server.took == [], "a server that is away is not tried at every turn"
+    turn(6)
+    assert Notice.get().telling_failure is None
+    assert len(smtp_server.took) == 1
+
+
+def test_what_was_over_before_it_could_be_mailed_is_not_mailed(server: FakeSmtpServer) -> None:
+    refuse()
+    notices.keep(NOW)
+    Token.update(refused_at=None).execute()
+    turn(1)
+    assert server.took == []
+
+
+def test_two_processes_tell_it_once(server: FakeSmtpServer) -> None:
+    refuse()
+    notices.keep(NOW)
+    due = notifier._due(NOW)
+    notifier.tell(NOW)
+    assert not any(notifier._claim(Kind.OPENED, row, NOW) for row in due[Kind.OPENED])
+    notifier.tell(NOW)
+    assert len(server.took) == 1
+
+
+def test_without_a_server_of_its_own_it_goes_through_an_outbound_profile() -> None:
+    make_profile(name="Office", senders="@intranet.test", fallback=False)
+    refuse()
+    turn(0)
+    (row,) = OutboundMessage.select()
+    assert (row.accepted_by, row.sender) == ("notices", "portal@intranet.test")
+    assert b"Auto-Submitted: auto-generated" in content_of(row)
+    assert Notice.get().told_at == NOW
+
+
+def test_without_recipients_nobody_is_told(server: FakeSmtpServer) -> None:
+    settings.change({"NoticeRecipients": ""}, actor="test", now=NOW)
+    refuse()
+    turn(0)
+    assert server.took == []
+
+
+def refused_and_expiring() -> list[Notice]:
+    first = make_notice(
+        "The provider rejects the client ID or secret of “Microsoft”.", cause="client-secret-expired",
+        words="invalid_client (AADSTS7000222): The provided client secret keys for app '1111' are expired. [0e1f]",
+        standing_still="Billing\nHelp desk\nOrders",
+        remedy="In Certificates & secrets of the app make a new client secret and enter its Value here as Client "
+        "secret. The tokens go on by themselves.\nEnter its end as well, so that the portal warns in time.",
+    )  # fmt: skip
+    second = make_notice(
+        "“Help desk” is not fetched: the token is good, the mailbox is not open to it.", cause="mailbox-not-connected",
+        words="outlook.office365.com answered: User is authenticated but not connected.", standing_still="Help desk",
+        remedy="Switch it on: `Set-CASMailbox -Identity helpdesk@example.test -ImapEnabled $true -PopEnabled $true`",
+    )  # fmt: skip
+    third = make_notice(
+        "The client secret of “Google” ends.", cause="client-secret-ends-soon", tone=Tone.WARNING, since=NOW + 12 * DAY,
+        standing_still="", remedy="Make a new client secret at the provider and enter its Value here.",
+    )  # fmt: skip
+    return [first, second, third]
+
+
+def composed(name: str) -> EmailMessage:
+    rows = refused_and_expiring()
+    if name == "one":
+        return notice_email.compose(Kind.OPENED, rows[:1], FRAME, NOW + 5 * MINUTE)
+    if name == "closed":
+        rows[1].closed_at = NOW + 3 * HOUR
+        return notice_email.compose(Kind.CLOSED, rows[1:2], FRAME, NOW + 3 * HOUR)
+    return notice_email.compose(Kind.REMINDER if name == "reminder" else Kind.OPENED, rows, FRAME, NOW + DAY)
+
+
+@pytest.mark.parametrize("name", ["one", "many", "reminder", "closed"])
+def test_a_mail_is_as_it_is_stored_here(name: str) -> None:
+    message = composed(name)
+    for kind, suffix in (("plain", "txt"), ("html", "html")):
+        body = message.get_body((kind,))
+        assert body is not None
+        head = "".join(f"{field}: {message[field]}\n" for field in ("From", "To", "Subject", "Auto-Submitted"))
+        assert f"{head}\n{body.get_content()}" == (MAILS / f"{name}.{suffix}").read_text(), f"{name}.{suffix}"

@@ -1,0 +1,113 @@
+"""The submission listener: SMTP for programs of this machine, opened by an API key."""
+
+import base64
+import logging
+import smtplib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from portal.access import api_keys
+from portal.core import log
+from portal.core.config import from_environment
+from portal.core.errors import ConfigError
+from portal.models import Event, OutboundMessage
+from portal.outgoing import smtp_listener
+from portal.outgoing.smtp_listener import Handler
+from tests.builders import NOW, make_config, make_profile
+from tests.servers.ports import free_port
+from tests.support.sending import content_of
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+class _Controller(Controller):
+    def factory(self) -> Any:
+        return smtp_listener.make_server()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    controller = _Controller(Handler(), hostname="127.0.0.1", port=free_port())
+    controller.start()
+    yield controller.port
+    controller.stop()
+
+
+def key(**more: Any) -> str:
+    return api_keys.add(api_keys.Fields("Printer", **more), actor="test", now=NOW)[1].reveal()
+
+
+def test_a_program_hands_over_mail_with_its_key(port: int) -> None:
+    make_profile()
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("printer", key(may_send=True))
+        client.sendmail("printer@x.test", ["a@x.test", "b@x.test"], b"Subject: Toner\r\n\r\n" + b"x" * 5000 + b"\r\n")
+    message = OutboundMessage.get()
+    assert (message.sender, message.accepted_by) == ("printer@x.test", "API key Printer")
+    assert [row.address for row in message.recipients] == ["a@x.test", "b@x.test"]
+    assert max(len(line) for line in content_of(message).split(b"\r\n")) <= 998
+
+
+def test_a_bounce_of_a_program_has_no_sender(port: int) -> None:
+    make_profile()
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("x", key(may_send=True))
+        client.sendmail("", ["a@x.test"], b"From: a@x.test\r\nSubject: Away\r\n\r\nx\r\n")
+    assert OutboundMessage.get().sender == ""
+
+
+@pytest.mark.parametrize("password", ["mtp_wrong", ""])
+def test_a_wrong_key_hands_over_nothing(port: int, password: str) -> None:
+    with smtplib.SMTP("127.0.0.1", port) as client, pytest.raises(smtplib.SMTPAuthenticationError) as told:
+        client.login("printer", password)
+    assert (told.value.smtp_code, told.value.smtp_error) == (535, b"5.7.8 There is no such API key.")
+    assert Event.select().where(Event.action == "API-key:refused").count() > 0
+
+
+def test_a_key_for_tokens_sends_no_mail(port: int) -> None:
+    with (
+        smtplib.SMTP("127.0.0.1", port) as client,
+        pytest.raises(smtplib.SMTPAuthenticationError, match="may not send"),
+    ):
+        client.login("printer", key(configs=[make_config()]))
+
+
+def test_nothing_is_taken_without_a_key(port: int) -> None:
+    with smtplib.SMTP("127.0.0.1", port) as client, pytest.raises(smtplib.SMTPSenderRefused) as told:
+        client.sendmail("a@x.test", ["b@x.test"], b"x")
+    assert told.value.smtp_code == 530
+
+
+def test_a_message_that_nobody_can_send_stays_with_the_program(port: int) -> None:
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("printer", key(may_send=True))
+        with pytest.raises(smtplib.SMTPDataError, match="there is no fallback"):
+            client.sendmail("a@x.test", ["b@x.test"], b"Subject: x\r\n\r\nx\r\n")
+    assert OutboundMessage.select().count() == 0
+
+
+def test_no_log_holds_what_a_program_signs_in_with(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    secret = key(may_send=True)
+    given = base64.b64encode(f"\0printer\0{secret}".encode()).decode()
+    logging.getLogger("mail.log").setLevel(logging.NOTSET)
+    levels = {name: logging.getLogger(name).level for name in ("", "mail.log")}
+    handlers = list(logging.getLogger().handlers)
+    try:
+        log.set_up("text")
+        logging.getLogger().addHandler(caplog.handler)
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            client.login("printer", secret)
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    assert given not in caplog.text
+
+
+def test_it_listens_to_this_machine_alone() -> None:
+    with pytest.raises(ConfigError, match=r"PORTAL_SUBMISSION: 0\.0\.0\.0 is not this machine"):
+        from_environment({"PORTAL_SUBMISSION": "0.0.0.0:2525"})
+    assert from_environment({"PORTAL_SUBMISSION": "127.0.0.1:2525"}).submission == ("127.0.0.1", 2525)

@@ -1,0 +1,75 @@
+"""Taking a message on: made fit to be sent, given to the right profile, or refused with the reason."""
+
+from io import BytesIO
+
+import pytest
+
+from portal.models import OutboundMessage, OutboundProfile, OutboundRecipient
+from portal.outgoing import outbound_profiles, submit
+from portal.outgoing.submit import Handover, NotTaken
+from tests.builders import NOW, make_message, make_profile
+from tests.fakes.smtp_server import FakeSmtpServer
+from tests.support.sending import content_of, profile_now, send
+
+pytestmark = pytest.mark.usefixtures("db")
+
+
+def test_the_same_message_handed_over_twice_is_taken_once() -> None:
+    make_profile()
+    handed = Handover(BytesIO(b"Subject: x\n\nx\n"), "a@x.test", ["b@x.test"], by="test", key="the-same")
+    assert submit.submit(handed, now=NOW).id == submit.submit(handed, now=NOW).id
+    assert (OutboundMessage.select().count(), OutboundRecipient.select().count()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "recipients", "words"),
+    [
+        (b"Subject: x\n\nx", [], "no recipient"),
+        (b"Subject: x\n\nx", ["a b@x.test"], "no address"),
+        (b"Subject: x\n\nx", ["a@x.test>\r\nRCPT TO:<b@x.test"], "no address"),
+        (b"Received: x\n" * 101 + b"\nx", ["b@x.test"], "in circles"),
+    ],
+)
+def test_what_cannot_be_sent_is_not_taken_on(content: bytes, recipients: list[str], words: str) -> None:
+    make_profile()
+    with pytest.raises(NotTaken, match=words):
+        submit.submit(Handover(BytesIO(content), "a@x.test", recipients, by="test"), now=NOW)
+    assert OutboundMessage.select().count() == 0
+
+
+def test_mail_goes_through_the_profile_that_serves_its_author() -> None:
+    by_address = make_profile(senders="ada@x.test", fallback=False)
+    by_domain = make_profile(senders="@x.test", fallback=False)
+    fallback = make_profile()
+    wanted = {"ada@x.test": by_address, "Eve <eve@x.test>": by_domain, "eve@elsewhere.test": fallback}
+    for author, profile in wanted.items():
+        message = make_message(content=f"From: {author}\n\nx\n".encode(), sender="someone@elsewhere.test")
+        assert message.profile == profile, author
+    outbound_profiles.delete(profile_now(make_profile(fallback=False)), actor="test", now=NOW)
+    OutboundProfile.update(fallback=False).execute()
+    with pytest.raises(outbound_profiles.NotServed, match="there is no fallback"):
+        make_message(sender="eve@elsewhere.test")
+
+
+def test_mail_of_local_users_goes_out_under_the_address_of_the_profile(smtp_server: FakeSmtpServer) -> None:
+    profile = make_profile(port=smtp_server.port, senders="@x.test", sends_as="it@x.test")
+    make_message(content=b"From: root (Cron Daemon)\nTo: root\nBcc: hidden@x.test\n\nx\n", sender="root")
+    send(profile)
+    (took,) = smtp_server.took
+    assert took.sender == "it@x.test"
+    assert b"From: Cron Daemon <it@x.test>" in took.content
+    assert b"hidden@x.test" not in took.content
+
+
+def test_a_message_out_of_an_archive_keeps_its_header_and_hides_its_bcc() -> None:
+    make_profile()
+    archive = b"From ada Sat Nov 21 12:00:00 2026\nSubject: a\rb\nTo: b@x.test\nBcc: hidden@x.test\n\nx\n"
+    message = make_message(content=archive)
+    assert message.subject == "a b"
+    assert b"hidden" not in content_of(message)
+
+
+def test_a_header_without_end_is_not_taken() -> None:
+    make_profile()
+    with pytest.raises(NotTaken, match="header has more than"):
+        make_message(content=b"X: y\n" * 100_000)

@@ -1,0 +1,157 @@
+"""Eight workers, a provider that rotates and revokes on reuse, and SIGKILL: what a kill costs is counted, no more."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from portal.core.config import Config, from_environment
+from portal.core.encryption import Secret
+from portal.core.errors import OutsideError
+from portal.models import Token, TokenConfig
+from portal.protocols import tls
+from portal.runtime import startup
+from portal.system import settings
+from portal.tokens import refresh
+from portal.tokens.refresh import LEASE
+from tests.builders import make_config
+from tests.servers.needs import need
+from tests.servers.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.servers.portal_process import Portal, wait_for
+from tests.servers.ports import new_folder
+from tests.support.database import unbind
+
+pytestmark = pytest.mark.real
+WORKERS, TOKENS, REFRESHES = 8, 20, 200
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Stage:
+    portal: Portal
+    provider: Provider
+    config: Config
+
+    def told(self) -> str:
+        return self.portal.log()[-3000:]
+
+    def held(self) -> dict[int, str]:
+        """The refresh token that the portal holds for each row."""
+        with self.portal.opened():
+            return {row.id: row.refresh_token.reveal() for row in Token.select() if row.refresh_token}
+
+
+@pytest.fixture(scope="module")
+def stage(certificate_folder: Path, database_environment: dict[str, str]) -> Iterator[Stage]:
+    need("node", "oidc-provider")
+    folder = new_folder()
+    portal = Portal(folder, {**database_environment, "PORTAL_CA_FILE": str(certificate_folder / "ca.pem")})
+    with ExitStack() as started:
+        redirect_uri = f"{portal.url}/get-oauth2-token-by-authorization-code"
+        provider = Provider.start(certificate_folder, redirect_uri, access_token_seconds=3600)
+        started.callback(provider.stop)
+        config = from_environment({"PORTAL_DATA": str(folder / "data"), **database_environment})
+        startup.upgrade(config, now=now())
+        unbind()
+        made = Stage(portal, provider, config)
+        with portal.opened():
+            plant(provider)
+        portal.start("--workers", str(WORKERS - 1))
+        started.callback(portal.stop)
+        yield made
+
+
+def plant(provider: Provider) -> None:
+    """Twenty sign-ins at the provider, as if people had done them."""
+    settings.change({"ProviderRequests": str(WORKERS)}, actor="test", now=now())
+    config = make_config(base=provider.url, secret=CLIENT_SECRET)
+    TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
+    Token.delete().execute()
+    for number, refresh_token in enumerate(provider.grants(TOKENS)):
+        row = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=now(), obtained_at=now())
+        row.refresh_token = Secret(refresh_token)
+        row.save()
+
+
+def test_kills_cost_no_more_than_the_answers_that_were_on_their_way(stage: Stage) -> None:
+    dice, kills, deadline = random.Random(4), 0, time.monotonic() + 120
+    while len(successes(stage)) < REFRESHES:
+        assert time.monotonic() < deadline, stage.told()
+        force_all(stage)
+        time.sleep(dice.uniform(0, 0.5))
+        kills += kill_some(stage, dice)
+    with stage.portal.opened():
+        settle()
+        outcomes = renew_all_once_more(stage)
+    story, held = stage.provider.story(), stage.held()
+    lost = {row_id for row_id, alive in outcomes.items() if not alive}
+    issued = {event["issued"] for event in story if event["issued"]}
+    presented = [event["presented"] for event in story if event["issued"]]
+    print(f"{len(presented)} refreshes, {kills} kills, {len(lost)} answers lost with their worker")
+    assert kills >= WORKERS
+    assert len(presented) == len(set(presented)), "a refresh token was accepted twice"
+    # Who was refused holds a token that the provider had replaced in an answer to a worker that was killed.
+    assert len(lost) <= kills
+    for row_id in lost:
+        assert held[row_id] in presented, "the provider refused a token that it had never replaced"
+    for row_id in held.keys() - lost:
+        assert held[row_id] in issued
+        assert held[row_id] not in presented
+    assert len(held) == TOKENS, "a refresh token is gone"
+
+
+def successes(stage: Stage) -> list[dict[str, str]]:
+    return [event for event in stage.provider.story() if event["issued"]]
+
+
+def force_all(stage: Stage) -> None:
+    """Everything is due now; leases of those who were killed long ago, as refreshes go here, have run out."""
+    long_ago = now() + LEASE - timedelta(seconds=5)
+    with stage.portal.opened():
+        Token.update(leased_until=now()).where(Token.leased_until < long_ago).execute()
+        Token.update(look_at=now()).where(Token.refused_at.is_null()).execute()
+
+
+def kill_some(stage: Stage, dice: random.Random) -> int:
+    """SIGKILL to one or two processes in the middle of a renewal; now and then to a worker with its job."""
+    horses = stage.portal.horses()
+    victims = dice.sample(horses, min(len(horses), dice.randint(1, 2)))
+    killed = 0
+    for victim in victims:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended by itself
+            parent = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(parent if dice.random() < 0.15 else victim, signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def settle() -> None:
+    """Nobody works any more, and every lease has run out."""
+    wait_for(lambda: not Token.select().where(Token.look_at <= now(), Token.leased_until.is_null()).exists(), 60)
+    time.sleep(2)
+    Token.update(leased_until=None).execute()
+
+
+def renew_all_once_more(stage: Stage) -> dict[int, bool]:
+    """Whether each token is alive: it can be renewed, or a refusal is confirmed."""
+    tls.trust(stage.provider.ca_file)
+    alive = {}
+    # Read to the end first: SQLite lets nobody write who still reads what is out of date.
+    for row in list(Token.select()):
+        for minutes in (0, 2):
+            try:
+                alive[row.id] = bool(refresh.refresh(row.id, actor="Alice", now=now() + timedelta(minutes=minutes)))
+                break
+            except OutsideError:
+                alive[row.id] = False
+    return alive

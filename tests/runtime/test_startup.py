@@ -1,0 +1,126 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portal.core import encryption
+from portal.core.config import Config, from_environment
+from portal.core.db import database, open_database
+from portal.core.errors import ConfigError
+from portal.models import Setting
+from portal.runtime import embedded_redis, startup
+from tests.builders import NOW
+from tests.support.database import unbind
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Config:
+    return from_environment({"PORTAL_DATA": str(tmp_path / "data")})
+
+
+def run(*arguments: str, data: Path, **environment: str) -> "subprocess.Popen[str]":
+    variables = {**os.environ, "PORTAL_DATA": str(data), **environment}
+    command = [sys.executable, "-m", "portal", *arguments]
+    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_six_processes_upgrade_at_once_and_all_succeed(tmp_path: Path) -> None:
+    started = [run("upgrade", data=tmp_path / "data") for _ in range(6)]
+    outputs = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0] * 6
+    assert sum("0001_initial" in output for output, _ in outputs) == 1
+
+
+def test_an_upgrade_that_has_nothing_to_do_does_nothing(new: Config) -> None:
+    assert startup.upgrade(new, now=NOW)[0] == "0001_initial"
+    before = new.keys_file.read_text()
+    assert startup.upgrade(new, now=NOW) == []
+    assert new.keys_file.read_text() == before
+    unbind()
+
+
+def test_other_keys_than_the_databases_stop_the_start(new: Config, tmp_path: Path) -> None:
+    startup.upgrade(new, now=NOW)
+    unbind()
+    other = tmp_path / "other"
+    encryption.create_key_file(other)
+    with pytest.raises(ConfigError, match="not the keys that this database was sealed with"):
+        startup.start(replace(new, keys_file=other))
+    with pytest.raises(ConfigError, match="not the keys"):
+        startup.upgrade(replace(new, keys_file=other), now=NOW)
+    unbind()
+
+
+def test_missing_keys_stop_the_start_and_are_not_made_anew(new: Config) -> None:
+    startup.upgrade(new, now=NOW)
+    unbind()
+    new.keys_file.unlink()
+    for start in (lambda: startup.start(new), lambda: startup.upgrade(new, now=NOW)):
+        with pytest.raises(ConfigError, match="does not exist"):
+            start()
+    assert not new.keys_file.exists()
+    unbind()
+
+
+def test_a_database_that_was_not_upgraded_stops_the_start(new: Config) -> None:
+    new.data_dir.mkdir()
+    encryption.create_key_file(new.keys_file)
+    with pytest.raises(ConfigError, match="python -m portal upgrade"):
+        startup.start(new)
+    unbind()
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    process = run("run", data=tmp_path / "file" / "data")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert (
+        errors.strip().splitlines()[-1]
+        == f"Error: PORTAL_DATA: {tmp_path}/file/data cannot be written: Not a directory"
+    )
+    assert "Traceback" not in errors
+
+
+def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
+    process = run("check", data=tmp_path, DATABASE_URL="postgresql://portal:s3cret-pw@127.0.0.1:1/none")
+    encryption.create_key_file(tmp_path / "keys")
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert said.startswith("PORTAL UNKNOWN - ")
+    assert "DATABASE_URL" in said or "PORTAL_KEYS_FILE" in said
+    assert "Traceback" not in errors
+    assert "s3cret-pw" not in said + errors
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "portal.db", ""])
+def test_another_database_is_named_as_unknown(url: str) -> None:
+    before = database.obj
+    with pytest.raises(ConfigError, match="DATABASE_URL"):
+        open_database(url)
+    assert database.obj is before
+
+
+def test_the_embedded_servers_socket_fits_into_the_kernels_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    config = from_environment({"PORTAL_DATA": str(deep)})
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
+    assert len(str(embedded_redis.socket_path(config))) < 108
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    with pytest.raises(ConfigError, match="too long for a socket"):
+        embedded_redis.socket_path(config)
+
+
+def test_the_data_of_the_embedded_server_is_named_after_its_version(new: Config) -> None:
+    assert embedded_redis.data_folder(new).name == "valkey-9"
+    assert embedded_redis.redis_url(replace(new, redis_url="redis://elsewhere")) == "redis://elsewhere"
+
+
+def test_the_canary_is_sealed(db: None) -> None:
+    assert "canary" not in Setting.get(Setting.name == "KeyCanary").value

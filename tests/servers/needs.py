@@ -1,0 +1,42 @@
+"""What a test on real servers needs: installed, or skipped by name; with CI set, a skip is a failure."""
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.servers.postgresql import programs
+
+_PROVIDER = Path(__file__).parent / "provider" / "node_modules"
+
+
+NEEDS: dict[str, tuple[Callable[[], object], str]] = {
+    "node": (partial(shutil.which, "node"), "nodejs and npm"),
+    "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/servers/provider"),
+    "dovecot": (
+        lambda: all(Path("/usr/lib/dovecot", part).exists() for part in ("imap", "pop3", "lmtp", "submission")),
+        "dovecot-imapd, dovecot-pop3d, dovecot-lmtpd and dovecot-submissiond",
+    ),
+    "postgresql": (programs, "postgresql"),
+    "tmpfs": (lambda: os.getuid() == 0 and shutil.which("mount"), "the right to mount a small disk"),
+    "programs": (
+        lambda: (
+            all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "neomutt", "curl")))
+            and any(Path("/usr/lib").glob("*/sasl2/libkdexoauth2.so"))
+        ),
+        "isync, libsasl2-modules-kdexoauth2, msmtp, getmail6, fetchmail, neomutt and curl",
+    ),
+    "promtool": (partial(shutil.which, "promtool"), "prometheus"),
+    "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
+}
+
+
+def need(*names: str) -> None:
+    missing = [f"{name} ({NEEDS[name][1]})" for name in names if not NEEDS[name][0]()]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")

@@ -1,0 +1,123 @@
+"""The whole portal as a user starts it: one command, its own data folder, its own port."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portal.core import encryption
+from portal.core.config import from_environment
+from portal.core.db import connected, open_database
+from tests.servers.ports import free_port
+from tests.support.database import unbind
+
+
+@dataclass
+class Portal:
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "portal.log"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        data = {"PORTAL_DATA": str(self.folder / "data"), "PORTAL_BIND": f"127.0.0.1:{self.port}"}
+        return {**os.environ, "PYTHONWARNINGS": "default", **data, **self.environment}
+
+    def start(self, *options: str) -> None:
+        with open(self.log_file, "ab") as log:
+            command = [sys.executable, "-m", "portal", "run", *options]
+            self.process = subprocess.Popen(
+                command, env=self.variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        wait_for(lambda: "Ctrl-C stops it" in self.log(), 30, self.log)
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Stop it and return how many seconds it took."""
+        assert self.process is not None
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(30)
+        return time.monotonic() - began
+
+    def cli(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        command = [sys.executable, "-m", "portal", *arguments]
+        done = subprocess.run(command, env=self.variables, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The portal's own database, opened beside it."""
+        config = from_environment(self.variables)
+        encryption.use_keys(encryption.read_key_file(config.keys_file))
+        open_database(config.database_url)
+        with connected():
+            yield
+        unbind()
+
+    def rows(self, *arguments: str) -> Any:
+        return json.loads(self.cli(*arguments, "--json"))
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def pids(self) -> dict[int, str]:
+        """Every process of this portal, with its title."""
+        assert self.process is not None
+        found, parents = {self.process.pid: ""}, _parents()
+        while True:
+            more = {pid for pid, parent in parents.items() if parent in found} - found.keys()
+            if not more:
+                return {pid: _title(pid) for pid in found}
+            found |= dict.fromkeys(more, "")
+
+    def horses(self) -> list[int]:
+        """Processes that work on a job now: children of workers."""
+        titles, parents = self.pids(), _parents()
+        return [pid for pid in titles if re.search(r"portal worker", titles.get(parents.get(pid, 0), ""))]
+
+
+def _parents() -> dict[int, int]:
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found[int(path.parent.name)] = int(fields[1])
+    return found
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def wait_for(
+    happened: Callable[[], object], seconds: float, told: Callable[[], object] = lambda: "", step: float = 0.2
+) -> None:
+    """Wait for something that other processes do; fail with what ``told`` says."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it did not happen within {seconds} s\n{told()}")
+        time.sleep(step)

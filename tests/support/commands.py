@@ -1,0 +1,15 @@
+"""The command line of the portal."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from click.testing import Result
+
+
+def listed(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+#: A command line of the portal.
+Run = Callable[..., Result]

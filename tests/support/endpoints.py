@@ -1,0 +1,24 @@
+"""The endpoints of the web application."""
+
+from flask import Flask
+
+#: The callback decides by itself: a mailbox owner who was sent a link is no user. The API asks for keys of its own.
+PUBLIC = {
+    "sessions.login", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "static", "sign_ins.owner", "callback.answer",
+    "api.token", "api.send", "api.how_it_stands", "api.description",
+}  # fmt: skip
+
+
+ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, "row_id": 1, "run_id": 1, "user_id": 1,
+                                "secret_id": 1, "draft_id": 1, "message_id": 1, "call_id": 1, "notice_id": 1, "kind": "mail-account"}  # fmt: skip
+
+
+def rules(app: Flask, method: str) -> list[tuple[str, str]]:
+    """Each endpoint that takes the method, with a path to try it at."""
+    found = []
+    with app.test_request_context():
+        for rule in app.url_map.iter_rules():
+            if method in (rule.methods or ()):
+                values = {name: ARGUMENTS.get(name, "x") for name in rule.arguments}
+                found.append((rule.endpoint, str(rule.build(values)[1])))  # type: ignore[index]
+    return found

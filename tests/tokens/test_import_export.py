@@ -1,0 +1,201 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from portal.core.encryption import Secret
+from portal.core.errors import NotFound
+from portal.core.strict_yaml import YamlRefused
+from portal.models import Event, TokenConfig, Validity
+from portal.tokens import import_export
+from portal.tokens.import_export import Verdict
+from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN, fresh, make_config, make_token
+from tests.support.znuny import plan, znuny
+
+pytestmark = pytest.mark.usefixtures("db")
+PASSPHRASE = Secret("open sesame 4711")
+
+
+def verdicts(content: Any, **options: Any) -> list[tuple[str, str]]:
+    return [(step.name, step.verdict.value) for step in plan(content, **options)]
+
+
+def test_an_export_holds_no_secret_and_no_token() -> None:
+    make_token(make_config("Mail"))
+    text = import_export.export()
+    assert CLIENT_SECRET not in text
+    assert REFRESH_TOKEN not in text
+    assert "client_secret:" not in text
+
+
+def test_secrets_are_exported_readable_or_sealed_where_asked_for() -> None:
+    make_config("Mail")
+    assert CLIENT_SECRET in import_export.export(secrets=True)
+    sealed = import_export.export(passphrase=PASSPHRASE)
+    assert CLIENT_SECRET not in sealed
+    TokenConfig.delete().execute()
+    assert plan(sealed.encode())[0].why == "client_secret: It is sealed; give the passphrase."
+    assert "does not open it" in plan(sealed.encode(), passphrase=Secret("wrong"))[0].why
+    import_export.apply(plan(sealed.encode(), passphrase=PASSPHRASE), actor="Alice", now=NOW)
+    assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
+
+
+def test_a_thousand_configurations_go_out_in_and_out_again_byte_for_byte() -> None:
+    for number in range(1000):
+        make_config(f"Configuration {number:04}", notify_expired_token=number % 2 == 0)
+    text = import_export.export(secrets=True)
+    TokenConfig.delete().execute()
+    assert import_export.apply(plan(text.encode()), actor="Alice", now=NOW) == 1000
+    assert import_export.export(secrets=True) == text
+
+
+def test_the_plan_tells_new_changed_same_kept_and_refused() -> None:
+    make_config("Same")
+    make_config("Other")
+    items = yaml.safe_load(import_export.export())
+    other, same = items
+    changed = {**other, "scope": "mail", "notify_expired_token": "yes"}
+    items = [
+        same,
+        changed,
+        {**same, "name": "New"},
+        {**same, "name": "Bad", "token_url": "http://p.test"},
+        5,
+        {"x": "1"},
+    ]
+    assert verdicts(items) == [
+        ("Same", "same"), ("Other", "kept"), ("New", "new"), ("Bad", "refused"), ("record 5", "refused"), ("record 6", "refused"),
+    ]  # fmt: skip
+    steps = plan(items, overwrite=True)
+    assert steps[1].verdict is Verdict.CHANGED
+    assert sorted(steps[1].changes) == ["notify_expired_token", "scope"]
+    assert "Only https" in steps[3].why
+    assert TokenConfig.select().count() == 2
+    assert import_export.apply(steps, actor="Alice", now=NOW) == 2
+    assert TokenConfig.named("Other").scope == "mail"
+    assert Event.get(Event.action == "token-configuration:imported").details == "2 of 6"
+
+
+def test_overwriting_keeps_every_token_and_the_secret() -> None:
+    token = make_token(make_config("Mail"))
+    (item,) = yaml.safe_load(import_export.export())
+    import_export.apply(plan({**item, "scope": "other"}, overwrite=True), actor="Alice", now=NOW)
+    assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
+    assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
+
+
+def test_all_is_applied_or_nothing() -> None:
+    make_config("Mail")
+    (item,) = yaml.safe_load(import_export.export())
+    steps = plan([{**item, "name": "One"}, {**item, "name": "Two"}])
+    make_config("Two")
+    with pytest.raises(Exception, match="exists"):
+        import_export.apply(steps, actor="Alice", now=NOW)
+    assert TokenConfig.get_or_none(TokenConfig.name == "One") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("- &a {name: x}\n- *a\n", "Line 1: aliases"),
+        ("a: !!python/object/apply:os.system [id]\n", "Line 1: the tag"),
+        ("name: x\nname: y\n", "Line 2: the key 'name' is there twice."),
+        ("- {a: {b: 1, b: 2}}\n", "Line 1: the key 'b' is there twice."),
+        ("[" * 30, "Line 1: nested deeper than 20"),
+        ("? [a]\n: b\n", "a key must be a text"),
+        ("a: [\n", "Line 2"),
+        ("\t", "Line 1"),
+        ("", "no token configuration"),
+        ("[]", "no token configuration"),
+        ("5", "no token configuration"),
+        ("x" * 1_000_001, "larger than 1 MB"),
+    ],
+)
+def test_a_hostile_file_is_refused_with_its_line(text: str, why: str) -> None:
+    with pytest.raises(YamlRefused) as caught:
+        plan(text.encode())
+    assert why in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_refused() -> None:
+    with pytest.raises(YamlRefused, match="UTF-8"):
+        plan(b"\xff\xfe")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"template": "unknown"}, "There is no template"),
+        ({"colour": "red"}, "colour: There is no such field."),
+        ({"client_id": "a\nb"}, "line break"),
+        ({"client_id": ["a"]}, "It must be a text"),
+        ({"validity": "perhaps"}, "perhaps"),
+        ({"client_secret_ends_on": "soon"}, "soon"),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_reason(changes: dict[str, Any], why: str) -> None:
+    make_config("Mail")
+    (item,) = yaml.safe_load(import_export.export())
+    (step,) = plan({**item, "name": "New", **changes})
+    assert step.verdict is Verdict.REFUSED
+    assert why in step.why
+
+
+def test_texts_stay_texts() -> None:
+    raw = b"name: 2026-01-01\ntemplate: generic\nclient_id: 012\nauthorize_url: https://p.test\ntoken_url: https://p.test\nrefresh_url: https://p.test\nscope: no\n"
+    import_export.apply(plan(raw), actor="Alice", now=NOW)
+    row = TokenConfig.get()
+    assert (row.name, row.client_id, row.scope) == ("2026-01-01", "012", "no")
+
+
+def test_a_znuny_export_without_auth_flow_imports_as_it_is() -> None:
+    import_export.apply(plan([znuny("Outlook (a@outlook.com)")]), actor="Alice", now=NOW)
+    row = TokenConfig.get()
+    assert (row.template, row.client_id, row.flow.value) == ("microsoft-consumers", "1111", "authorization_code")
+    assert (row.notify_expired_token, row.notify_expired_refresh_token) == (True, True)
+    assert row.client_secret.value == Secret("1111")
+    assert row.authorize_url == "https://login.microsoftonline.com/consumers/oauth2/v2.0/authorize"
+
+
+@pytest.mark.parametrize(("valid_id", "validity"), [(1, "valid"), (2, "invalid"), (3, "invalid-temporarily")])
+def test_znunys_valid_id_is_understood_and_so_is_a_single_map(valid_id: int, validity: str) -> None:
+    import_export.apply(plan({**znuny("One"), "ValidID": valid_id}), actor="Alice", now=NOW)
+    assert TokenConfig.get().validity == Validity(validity)
+
+
+def test_znunys_other_flows_and_providers_find_their_templates() -> None:
+    def at(url: str, request: str = "TokenByAuthorizationCode", **more: Any) -> dict[str, Any]:
+        return znuny(url, Requests={request: {"Request": {"URL": url}}, **more})
+
+    google = at("https://oauth2.googleapis.com/token")
+    step = {"Request": {"URL": "https://oauth2.googleapis.com/token"}}
+    google["Config"]["Requests"] |= {
+        "AuthorizationCode": step,
+        "TokenByRefreshToken": {"Request": dict(step["Request"])},
+    }
+    app = at("https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token", "TokenByClientCredentials")
+    app["Config"]["AuthFlow"] = "ClientCredentials"
+    import_export.apply(plan([google, app]), actor="Alice", now=NOW)
+    found = {row.template: row for row in TokenConfig.select()}
+    assert set(found) == {"google", "microsoft-app"}
+    assert found["microsoft-app"].tenant == "contoso.test"
+
+
+def test_one_configuration_is_exported_by_name() -> None:
+    make_config("One")
+    make_config("Two")
+    assert [item["name"] for item in yaml.safe_load(import_export.export(["Two"]))] == ["Two"]
+    with pytest.raises(NotFound):
+        import_export.export(["Three"])
+
+
+def test_the_end_of_a_secret_travels_with_it() -> None:
+    config = make_config("Mail")
+    secret = config.client_secret
+    secret.ends_at = datetime(2027, 5, 1, tzinfo=UTC)
+    secret.save()
+    text = import_export.export(secrets=True)
+    TokenConfig.delete().execute()
+    import_export.apply(plan(text.encode()), actor="Alice", now=NOW)
+    assert TokenConfig.get().client_secret.ends_at == datetime(2027, 5, 1, tzinfo=UTC)

@@ -1,0 +1,261 @@
+import threading
+from datetime import timedelta
+
+import pytest
+
+from portal.core.db import connected
+from portal.core.encryption import Secret
+from portal.core.errors import Answer, Refused, Unavailable
+from portal.models import ClientSecret, Event, MailAccount, Token, TokenConfig, Validity
+from portal.tokens import refresh as refreshing
+from portal.tokens import refresh_results
+from portal.tokens.refresh import LEASE
+from portal.tokens.refresh_results import Attempt
+from tests.builders import (
+    ACCESS_TOKEN,
+    CLIENT_SECRET,
+    NOW,
+    REFRESH_TOKEN,
+    fresh,
+    make_account,
+    make_config,
+    make_destination,
+    make_token,
+)
+from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
+from tests.support.refreshing import refresh, token_at
+
+pytestmark = pytest.mark.usefixtures("db")
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def test_a_renewed_token_is_stored_with_its_new_refresh_token(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    assert refresh(token)
+    stored = fresh(token)
+    assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
+    assert stored.refresh_token == Secret(NEW_REFRESH_TOKEN)
+    assert stored.expires_at == NOW + 2 * HOUR
+    assert stored.look_at is not None
+    assert NOW + HOUR < stored.look_at < stored.expires_at
+    assert stored.leased_until is None
+
+
+def test_the_old_refresh_token_stays_when_none_comes(provider: FakeProvider) -> None:
+    provider.grants(refresh_token=None)
+    token = token_at(provider)
+    refresh(token)
+    assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
+
+
+def test_a_token_that_another_worker_holds_is_left_alone(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert refresh(token, NOW) is None
+    assert provider.requests == []
+
+
+def test_a_dead_workers_lease_runs_out(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert refresh(token, NOW + LEASE)
+
+
+def test_a_late_answer_of_a_lost_lease_changes_nothing(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert late is not None
+    refresh(token, NOW + LEASE)
+    late.access_token = Secret("late")
+    late.refused_at = NOW
+    assert late.give_back() is False
+    assert fresh(token).access_token == Secret(NEW_ACCESS_TOKEN)
+    assert fresh(token).refused_at is None
+
+
+def test_two_claims_of_the_same_row_have_one_winner() -> None:
+    token = make_token()
+    first, second = fresh(token), fresh(token)
+    assert first._swap({"leased_until": NOW + LEASE})
+    assert not second._swap({"leased_until": NOW + LEASE})
+
+
+def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProvider) -> None:
+    provider.says(b"<html>", 500)
+    token = token_at(provider)
+    for tries, minutes in ((1, 1), (2, 2), (3, 4)):
+        with pytest.raises(Unavailable):
+            refresh(token)
+        stored = fresh(token)
+        assert (stored.tries, stored.look_at) == (tries, NOW + HOUR + minutes * MINUTE)
+    assert stored.failing_since == NOW + HOUR
+    assert stored.refused_at is None
+    assert stored.access_token == Secret(ACCESS_TOKEN)
+    assert stored.refresh_token == Secret(REFRESH_TOKEN)
+
+
+def test_a_persons_tries_do_not_push_the_next_one_away(provider: FakeProvider) -> None:
+    provider.says(b"", 500)
+    token = token_at(provider)
+    for _ in range(6):
+        with pytest.raises(Unavailable):
+            refreshing.refresh(token.id, actor="Alice", now=NOW)
+    assert fresh(token).look_at == NOW + MINUTE
+
+
+def test_a_person_may_try_a_rejected_client_again_and_a_worker_does_not(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
+    assert refresh(token) is None
+    assert refreshing.refresh(token.id, actor="Alice", now=NOW)
+    assert TokenConfig.get().credentials_refused_at is None
+
+
+def test_success_forgets_the_failures(provider: FakeProvider) -> None:
+    provider.says(b"", 500)
+    token = token_at(provider)
+    with pytest.raises(Unavailable):
+        refresh(token)
+    provider.grants()
+    refresh(token)
+    stored = fresh(token)
+    assert (stored.failing_since, stored.tries) == (None, 0)
+    assert stored.failed_at == NOW + HOUR
+    assert "HTTP 500" in (stored.failure or "")
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "consent_required", "login_required"])
+def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error, "AADSTS70008: expired", trace_id="trace-1", correlation_id="corr-2")
+    token = token_at(provider)
+    with pytest.raises(Unavailable, match="tried once more"):
+        refresh(token)
+    assert fresh(token).refused_at is None
+    with pytest.raises(Refused):
+        refresh(token, NOW + HOUR + MINUTE)
+    stored = fresh(token)
+    assert (stored.failing_since, stored.refused_at) == (NOW + HOUR, NOW + HOUR + MINUTE)
+    assert stored.look_at is None
+    assert stored.refresh_token == Secret(REFRESH_TOKEN)
+    assert stored.failure is not None
+    assert error in stored.failure
+    assert "trace-1 corr-2" in stored.failure
+    assert Event.get(Event.action == "token:refused").subject_id == token.id
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "deleted_client"])
+def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error, "AADSTS7000222: The client secret is expired", 401)
+    config = make_config(base=provider.url)
+    token = make_token(config, look_at=NOW)
+    sister = Token.create(token_config=config)
+    sister.refresh_token = Secret("another")
+    sister.look_at = NOW
+    sister.save()
+    with pytest.raises(Refused):
+        refresh(token)
+    stored: TokenConfig = TokenConfig.get_by_id(config.id)
+    assert stored.credentials_refused_at == NOW + HOUR
+    assert "7000222" in (stored.credentials_answer or "")
+    assert fresh(token).refused_at is None
+    assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
+    assert fresh(token).look_at is None
+    assert fresh(sister).look_at is None
+    assert refresh(sister) is None
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("error", ["invalid_scope", "invalid_request", "unsupported_grant_type"])
+def test_a_wrong_configuration_costs_no_token_and_goes_on_when_it_is_mended(provider: FakeProvider, error: str) -> None:
+    provider.refuses(error)
+    token = token_at(provider)
+    with pytest.raises(Refused):
+        refresh(token)
+    assert fresh(token).refused_at is None
+    assert TokenConfig.get().credentials_refused_at == NOW + HOUR
+    provider.grants()
+    refresh_results.resume(token.token_config, now=NOW + HOUR)
+    assert refresh(fresh(token))
+
+
+def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
+    assert late is not None
+    assert late.token_config.id
+    TokenConfig.update(changed_at=NOW + MINUTE).execute()
+    refresh_results.resume(TokenConfig.get(), now=NOW)
+    error = Refused("invalid_client", Answer("invalid_client"))
+    refresh_results._write_credentials_refused(late, error, Attempt("worker", NOW + MINUTE, by_person=False))
+    assert TokenConfig.get().credentials_refused_at is None
+    assert fresh(token).look_at == NOW + MINUTE
+
+
+def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: FakeProvider) -> None:
+    gate = provider.replies["/token"].gate = threading.Event()
+    token = token_at(provider)
+
+    def renew() -> None:
+        with connected():
+            refresh(token)
+
+    renewal = threading.Thread(target=renew)
+    renewal.start()
+    provider.arrived.acquire(timeout=10)
+    refresh_results.resume(TokenConfig.get(), now=NOW)
+    gate.set()
+    renewal.join(10)
+    assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
+
+
+def test_the_second_secret_takes_over_when_the_first_is_refused(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    config = token.token_config
+    older, newer = config.client_secret, ClientSecret.create(token_config=config, set_at=NOW)
+    newer.value = Secret("mistyped")
+    newer.save()
+    provider.accepts_only("client_secret", CLIENT_SECRET)
+    assert refresh(token)
+    assert [request["client_secret"] for request in provider.requests] == ["mistyped", CLIENT_SECRET]
+    assert ClientSecret.get_by_id(newer.id).refused_at == NOW + HOUR
+    assert TokenConfig.get_by_id(config.id).client_secret.id == older.id
+
+
+def test_a_fault_inside_is_written_down_and_tried_again(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    token = token_at(provider)
+    monkeypatch.setattr("portal.tokens.client_auth.ask", fail)
+    with pytest.raises(RuntimeError):
+        refresh(token)
+    assert fresh(token).look_at == NOW + HOUR + MINUTE
+    assert "failed inside" in (fresh(token).failure or "")
+
+
+def test_an_invalid_configuration_renews_nothing(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url, validity=Validity.INVALID))
+    assert refresh(token) is None
+    assert provider.requests == []
+
+
+def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    config = token.token_config
+    config.credentials_refused_at, config.credentials_answer = NOW, "invalid_client"
+    config.save()
+    refresh_results.resume(config, now=NOW)
+    assert fresh(token).look_at == NOW
+    assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
+
+
+def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: FakeProvider) -> None:
+    from pathlib import Path
+
+    token = token_at(provider)
+    account = make_account(make_destination(Path(str(tmp_path))), token)
+    MailAccount.update(look_at=None).execute()
+    refresh_results.wake_dependants(token, now=NOW)
+    assert MailAccount.get_by_id(account.id).look_at == NOW

@@ -1,0 +1,168 @@
+"""What is due is shared out by host, oldest end first, and the page can say how far it is."""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import pytest
+
+from portal.core.encryption import Secret
+from portal.core.errors import OutsideError
+from portal.models import Backlog, Event, ProviderHost, RefreshDay, Token
+from portal.system import settings
+from portal.tokens import refresh, refresh_queue
+from portal.tokens.refresh_queue import Share
+from tests.builders import NOW, REFRESH_TOKEN, fresh, make_config, make_token
+from tests.fakes.provider import FakeProvider
+from tests.support.database import Queries
+
+pytestmark = pytest.mark.usefixtures("db")
+HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+
+
+def many(provider: FakeProvider, count: int, *, look_at: datetime | None = NOW) -> str:
+    """So many signed-in tokens of one configuration; the name of their host is given."""
+    config = make_config(base=provider.url)
+    Token.delete().execute()
+    common = {"token_config": config.id, "signed_in_at": NOW, "obtained_at": NOW - HOUR, "look_at": look_at}
+    ends = [{"expires_at": NOW + HOUR - n * SECOND, "owner": f"{n}@x.test"} for n in range(count)]
+    Token.insert_many([{**common, **end} for end in ends]).execute()
+    for row in Token.select():
+        row.refresh_token = Secret(f"{REFRESH_TOKEN}-{row.id}")
+        row.save()
+    return config.host
+
+
+def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
+    """Work off all shares of a host, as workers do; the ids in the order in which they were tried."""
+    tried: list[int] = []
+
+    def attempt(token_id: int, moment: datetime) -> bool:
+        tried.append(token_id)
+        with suppress(OutsideError):
+            refresh.renew_if_due(token_id, now=moment)
+        return len(tried) < at_most
+
+    for share in refresh_queue.due_shares(now):
+        refresh_queue.renew(share, lambda: now, attempt)
+    return tried
+
+
+def test_there_is_a_share_for_each_request_that_a_host_may_have(provider: FakeProvider) -> None:
+    host = many(provider, 12)
+    assert refresh_queue.due_shares(NOW) == [Share(host, number, 4) for number in range(4)]
+    assert refresh_queue.due_shares(NOW - SECOND) == []
+    settings.change({"ProviderRequests": "1"}, actor="test", now=NOW)
+    assert refresh_queue.due_shares(NOW) == [Share(host, 0, 1)]
+
+
+def test_every_token_is_in_one_share_and_the_oldest_end_comes_first(provider: FakeProvider) -> None:
+    host = many(provider, 50)
+    tried = drain(host, NOW)
+    assert sorted(tried) == sorted(row.id for row in Token.select())
+    assert len(provider.requests) == 50
+    first_share = [row_id for row_id in tried if row_id % 4 == tried[0] % 4]
+    assert first_share == sorted(first_share, reverse=True)
+
+
+def test_a_token_that_was_renewed_in_the_meantime_is_not_renewed_again(provider: FakeProvider) -> None:
+    host = many(provider, 1)
+    (token,) = Token.select()
+    assert refresh.renew_if_due(token.id, now=NOW)
+    assert refresh.renew_if_due(token.id, now=NOW)
+    assert len(provider.requests) == 1
+    assert drain(host, NOW) == []
+
+
+def test_a_share_that_cannot_move_ends_instead_of_turning_for_ever(provider: FakeProvider) -> None:
+    host = many(provider, 8)
+    settings.change({"ProviderRequests": "1"}, actor="test", now=NOW)
+    busy = Token.select().first()
+    assert Token.claim(busy.id, now=NOW, until=NOW + MINUTE)
+    assert len(drain(host, NOW)) == 7
+    assert provider.requests == []
+
+
+def test_a_job_ends_when_it_is_told_to(provider: FakeProvider) -> None:
+    many(provider, 40)
+    (share, *_) = refresh_queue.due_shares(NOW)
+    tried: list[int] = []
+
+    def attempt(token_id: int, now: datetime) -> bool:
+        tried.append(token_id)
+        return False
+
+    refresh_queue.renew(share, lambda: NOW, attempt)
+    assert len(tried) == 1
+
+
+def test_a_backlog_says_how_far_it_is(provider: FakeProvider) -> None:
+    host = many(provider, 60)
+    assert refresh_queue.progress(NOW) is None
+    refresh_queue.note_backlog(NOW)
+    drain(host, NOW + SECOND, at_most=5)
+    far = refresh_queue.progress(NOW + SECOND)
+    assert far is not None
+    assert (far.began_at, far.done, far.left, far.last_minute) == (NOW, 60 - far.left, far.left, 60 - far.left)
+    assert 0 < far.left < 60
+    assert far.time_left == timedelta(minutes=far.left / far.done)
+    refresh_queue.note_backlog(NOW + 2 * SECOND)
+    drain(host, NOW + 2 * SECOND)
+    refresh_queue.note_backlog(NOW + 3 * SECOND)
+    assert refresh_queue.progress(NOW + 3 * SECOND) is None
+    assert Backlog.select().count() == 0
+
+
+def test_a_few_due_tokens_are_no_backlog(provider: FakeProvider) -> None:
+    many(provider, refresh_queue.BACKLOG_FROM - 1)
+    refresh_queue.note_backlog(NOW)
+    assert refresh_queue.progress(NOW) is None
+
+
+@pytest.mark.parametrize("count", [10, 400])
+def test_a_tick_with_nothing_due_asks_the_database_as_often_however_many_there_are(
+    provider: FakeProvider, queries: Queries, count: int
+) -> None:
+    many(provider, count, look_at=NOW + HOUR)
+    assert queries(lambda: refresh_queue.note_backlog(NOW)) == 2
+    assert queries(lambda: refresh_queue.due_shares(NOW)) == 2
+
+
+def test_the_days_of_a_token_are_counted_and_old_ones_go(provider: FakeProvider) -> None:
+    token = make_token(make_config(base=provider.url))
+    for day in range(40):
+        refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=day))
+    provider.says(b"", 500)
+    with pytest.raises(OutsideError):
+        refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=39, hours=1))
+    days = list(RefreshDay.select().where(RefreshDay.token == token.id).order_by(RefreshDay.day))
+    assert len(days) == 30
+    assert (days[-1].renewed, days[-1].failed) == (1, 1)
+    assert days[0].day == (NOW + timedelta(days=10)).date()
+
+
+def test_twelve_hours_without_a_provider_ask_for_no_sign_in_and_are_made_good_within_the_hour(
+    provider: FakeProvider,
+) -> None:
+    host = many(provider, 1000)
+    for row in Token.select():
+        Token.update(look_at=NOW + timedelta(seconds=row.id % 900)).where(Token.id == row.id).execute()
+    provider.says(b"<html>", 503)
+    now, asked_while_down = NOW, 0
+    while now < NOW + 12 * HOUR:
+        drain(host, now)
+        now += MINUTE
+    asked_while_down = len(provider.requests)
+    assert asked_while_down < 30
+    assert Token.select().where(Token.failing_since.is_null()).count() == 0
+    provider.grants()
+    back = now
+    while Token.select().where(Token.failing_since.is_null(False)).exists():
+        drain(host, now)
+        now += MINUTE
+    assert now - back <= HOUR + MINUTE
+    assert len(provider.requests) == asked_while_down + 1000
+    assert Token.select().where(Token.refused_at.is_null(False) | Token.doubted_at.is_null(False)).count() == 0
+    told = [event.action for event in Event.select().where(Event.subject_kind == "provider").order_by(Event.id)]
+    assert told == ["provider:unavailable", "provider:available"]
+    assert ProviderHost.get().failing_since is None
+    assert fresh(Token.select().first()).failure is not None

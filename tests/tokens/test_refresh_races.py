@@ -1,0 +1,182 @@
+"""What happens when two are at it, a clock is wrong, or the database is away in the worst moment."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from peewee import OperationalError
+
+from portal.core.encryption import Secret
+from portal.core.errors import HostDown, OutsideError, Unavailable
+from portal.models import Flow, ProviderHost, RefreshDay, Token, TokenConfig, Validity
+from portal.tokens import access_tokens, circuit_breaker, refresh_results
+from portal.tokens import refresh as refreshing
+from portal.tokens.refresh import LEASE
+from tests.builders import NOW, fresh, make_config, make_token
+from tests.fakes.provider import NEW_REFRESH_TOKEN, FakeProvider
+from tests.support.refreshing import refresh, token_at, try_all
+
+pytestmark = pytest.mark.usefixtures("db")
+HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_refresh_token(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, real, failures = token_at(provider), Token.give_back, iter([True, True])
+
+    def flaky(row: Token) -> bool:
+        if next(failures, False):
+            raise OperationalError("server closed the connection unexpectedly")
+        return real(row)
+
+    monkeypatch.setattr(refresh_results, "_COMMIT_PAUSES", (0, 0))
+    monkeypatch.setattr(Token, "give_back", flaky)
+    assert refresh(token)
+    assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
+
+
+def test_a_strip_that_cannot_be_counted_costs_no_refresh_token(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("disk is full")
+
+    token = token_at(provider)
+    monkeypatch.setattr(RefreshDay, "count", fail)
+    with pytest.raises(OperationalError):
+        refresh(token)
+    assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
+
+
+def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_one(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, real = token_at(provider), refresh_results._commit
+
+    def another_doubts_it_meanwhile(row: Token, *rest: Any) -> bool:
+        other = Token.claim(row.id, now=NOW + HOUR + LEASE, until=NOW + 2 * HOUR)
+        assert other is not None
+        other.doubted_at = NOW
+        other.give_back()
+        return real(row, *rest)
+
+    monkeypatch.setattr(refresh_results, "_commit", another_doubts_it_meanwhile)
+    refresh(token)
+    assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
+    assert fresh(token).doubted_at is None
+
+
+def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, real = token_at(provider), refresh_results._commit
+
+    def somebody_signs_in(row: Token, *rest: Any) -> bool:
+        signed_in = fresh(row)
+        signed_in.refresh_token = Secret("of-the-new-grant")
+        signed_in.overwrite()
+        return real(row, *rest)
+
+    monkeypatch.setattr(refresh_results, "_commit", somebody_signs_in)
+    refresh(token)
+    assert fresh(token).refresh_token == Secret("of-the-new-grant")
+
+
+def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> None:
+    token = make_token(make_config(base="http://127.0.0.1:9"), look_at=NOW)
+    with pytest.raises(HostDown):
+        refreshing.renew_if_due(token.id, now=NOW)
+    assert [host.name for host in circuit_breaker.outages()] == ["127.0.0.1:9"]
+    config = token.token_config
+    config.token_url = config.refresh_url = f"{provider.url}/token"
+    config.save()
+    assert circuit_breaker.outages() == []
+
+
+def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_the_same(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = make_token(make_config(base=provider.url, validity=Validity.INVALID), look_at=NOW)
+    real = refreshing._may_be_tried
+
+    def somebody_sets_it_valid(row: Token, attempt: Any) -> bool:
+        answer = real(row, attempt)
+        config = TokenConfig.get()
+        config.validity = Validity.VALID
+        config.save()
+        refresh_results.resume(config, now=NOW + SECOND)
+        return answer
+
+    monkeypatch.setattr(refreshing, "_may_be_tried", somebody_sets_it_valid)
+    assert refreshing.renew_if_due(token.id, now=NOW) is None
+    assert fresh(token).look_at == NOW + SECOND
+
+
+def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under_way(provider: FakeProvider) -> None:
+    healthy = ProviderHost(name="login.test")
+    circuit_breaker.failed(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
+    circuit_breaker.failed(healthy, HostDown("timeout"), by_person=False, now=NOW)
+    row = ProviderHost.get()
+    assert (row.not_before, row.asked_to_wait, row.tries) == (NOW + HOUR, True, 1)
+
+
+def test_a_program_waits_for_the_pause_like_everybody(provider: FakeProvider) -> None:
+    provider.says(b"<html>", 503)
+    config = make_config(base=provider.url)
+    first = make_token(config, look_at=NOW)
+    try_all([first], NOW)
+    second = make_token(make_config(base=provider.url))
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            access_tokens.another_access_token(second, actor="command line (cron)", clock=lambda: NOW + SECOND)
+    assert len(provider.requests) == 1
+
+
+def test_who_wants_more_life_than_the_provider_gives_does_not_have_every_call_renew(provider: FakeProvider) -> None:
+    token = token_at(provider)
+    for seconds in range(0, 600, 15):
+        access_tokens.usable_access_token(
+            token.id,
+            min_life=HOUR,
+            actor="t",
+            clock=lambda seconds=seconds: NOW + seconds * SECOND,  # type: ignore[misc]
+        )
+    assert provider.requests == []
+
+
+def test_two_presses_in_a_row_confirm_nothing(provider: FakeProvider) -> None:
+    provider.refuses("invalid_grant")
+    token = token_at(provider)
+    for moment in (NOW, NOW + SECOND):
+        with pytest.raises(Unavailable):
+            refreshing.refresh(token.id, actor="Alice", now=moment)
+    assert (fresh(token).doubted_at, fresh(token).refused_at, fresh(token).look_at) == (NOW, None, NOW + MINUTE)
+
+
+def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: FakeProvider) -> None:
+    provider.refuses("access_denied")
+    config = make_config(base=provider.url)
+    TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
+    token = Token.get(Token.token_config == config.id)
+    for moment in (NOW, NOW + MINUTE):
+        with pytest.raises(OutsideError):
+            refresh(token, moment)
+    assert fresh(token).refused_at
+    refresh_results.resume(TokenConfig.get(), now=NOW + HOUR)
+    assert (fresh(token).refused_at, fresh(token).look_at) == (None, NOW + HOUR)
+
+
+def test_a_token_that_lives_for_seconds_is_not_renewed_at_every_tick(provider: FakeProvider) -> None:
+    provider.grants(expires_in=2)
+    token = token_at(provider, look_at=NOW)
+    refreshing.renew_if_due(token.id, now=NOW)
+    assert fresh(token).look_at == NOW + 10 * SECOND
+
+
+def test_leases_of_a_clock_that_was_put_back_do_not_block_their_host(provider: FakeProvider) -> None:
+    config = make_config(base=provider.url)
+    for number in range(4):
+        row = Token.create(token_config=config, owner=str(number), look_at=NOW)
+        assert Token.claim(row.id, now=NOW + 24 * HOUR, until=NOW + 24 * HOUR + LEASE)
+    assert circuit_breaker.has_room(config.host, NOW)
+    Token.create(token_config=config, owner="5", leased_until=NOW + LEASE)
+    assert circuit_breaker.has_room(config.host, NOW)
