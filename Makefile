@@ -1,45 +1,45 @@
-# Everyday life with the portal; `make` alone explains itself.
+# Common tasks; run `make` to list the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-#: Tests on real servers tell one story each, in order; the others run in any order.
+#: Tests on real servers run in order; all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
 REAL := -p no:randomly -rs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test check bench clean
 
-help: ## Show what there is
+help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: $(VENV)/installed ## Try it out: the portal with a provider and a mail server of its own
+demo: $(VENV)/installed ## Start a demo: the portal with a test provider and a test mail server
 	@$(BIN)/python -m portal run --sandbox
 
-run: $(VENV)/installed ## Start the portal for real
+run: $(VENV)/installed ## Start the portal
 	@$(BIN)/python -m portal run
 
-test: $(VENV)/tested ## Set up and run all tests
+test: $(VENV)/tested ## Install what the tests need and run all tests
 	@tests/prepare
 	$(PYTEST) $(FAST)
 	@if tests/prepare --has postgresql; then $(PYTEST) $(FAST) --database postgresql; \
 	elif [ -n "$$CI" ]; then echo "not installed: postgresql"; exit 1; \
-	else echo "Skipped: the same tests on PostgreSQL (install postgresql)"; fi
+	else echo "Skipped: tests on PostgreSQL; install postgresql to run them"; fi
 	$(PYTEST) $(REAL) -m "real or browser"
 
-check: $(VENV)/tested ## Look at style and types
+check: $(VENV)/tested ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/tested ## Measure
+bench: $(VENV)/tested ## Run the benchmarks
 	$(BIN)/python -m tests.bench
 
-clean: ## Remove what was installed here; the data stays
+clean: ## Remove installed packages and caches; keep the data
 	rm -rf $(VENV) tests/servers/provider/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/installed: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=/path/to/python")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@

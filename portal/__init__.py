@@ -9,7 +9,7 @@ __version__ = VERSION
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """The web application; the process settings come from the environment unless they are given."""
+    """Create the web application. ``config`` None: read the process settings from the environment."""
     from portal.web import app
 
     return app.create_app(config)

@@ -1,4 +1,4 @@
-// Conveniences only: every page works without this file.
+// Progressive enhancement: every page works without this file.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -12,12 +12,12 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// The template drop-down opens its form at once; without JavaScript its button does.
+// Submits the template form on selection; without JavaScript, its button submits it.
 for (const select of document.querySelectorAll("select[data-go]")) {
   select.addEventListener("change", () => { if (select.value) select.form.requestSubmit(); });
 }
 
-// The field that belongs to the chosen authentication type.
+// Shows only the fields of the selected type.
 for (const choice of document.querySelectorAll("[data-shows]")) {
   const show = () => {
     for (const field of document.querySelectorAll("[data-shown-for]")) {
@@ -28,7 +28,7 @@ for (const choice of document.querySelectorAll("[data-shows]")) {
   show();
 }
 
-// A fetch under way: its progress comes by itself; once it is over, the page does.
+// Polls the progress of a running fetch or call; reloads the page when it has ended.
 const live = document.querySelector("[data-live]");
 if (live) {
   const look = async () => {
@@ -42,7 +42,7 @@ if (live) {
   setTimeout(look, 1000);
 }
 
-// The redirect URI as the settings on the screen would make it.
+// Previews the redirect URI from the values in the settings form.
 const shown = document.querySelector("[data-redirect-preview]");
 if (shown) {
   const value = (name) => document.getElementById(name).value.trim();

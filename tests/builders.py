@@ -1,4 +1,4 @@
-"""Rows with sensible defaults; a test names only what it is about."""
+"""Create rows with default values; a test passes only the values that it checks."""
 
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -41,7 +41,7 @@ PASSWORD = "a long enough password 4711"
 CLIENT_SECRET = "client-secret-Kq7ZxW93hhTTs"
 ACCESS_TOKEN = "access-token-8Hq2mVv0PPbzXQk"
 REFRESH_TOKEN = "refresh-token-5Tz9uKcc1LLwwRd"
-#: Long and odd, so that they are found wherever they leak to and nowhere else.
+#: Long, unusual values, so that a search finds every leak and nothing else.
 SECRETS = [CLIENT_SECRET, ACCESS_TOKEN, REFRESH_TOKEN, PASSWORD]
 _number = count(1)
 
@@ -103,7 +103,7 @@ def make_token(
     signed_in_at: datetime = NOW,
     look_at: datetime | None = None,
 ) -> Token:
-    """A token as a sign-in leaves it."""
+    """Create a signed-in token."""
     token = token_configs.tokens_of(config or make_config())[0]
     token.owner, token.signed_in_at, token.obtained_at = owner, signed_in_at, signed_in_at
     token.access_token = Secret(ACCESS_TOKEN)
@@ -117,7 +117,7 @@ def make_token(
 
 
 def fresh(token: Token) -> Token:
-    """The token as the database has it."""
+    """Read the token again from the database."""
     row: Token = Token.get_by_id(token.id)
     return row
 
@@ -183,7 +183,7 @@ def make_profile(
     connections: int = 1,
     validity: Validity = Validity.VALID,
 ) -> OutboundProfile:
-    """An outbound profile to a server of this machine; it takes all mail unless another is the fallback."""
+    """Create an outbound profile for a server on this host, as the fallback profile by default."""
     entered = outbound_profiles.Fields(
         name=name or f"Outbound {next(_number)}",
         type=type,
@@ -209,7 +209,7 @@ def make_message(
     recipients: tuple[str, ...] = ("bob@example.test",),
     at: datetime = NOW,
 ) -> OutboundMessage:
-    """A message that a program has handed over."""
+    """Create a message that a program has submitted."""
     handed = submit.Handover(BytesIO(content), sender, list(recipients), by="test", profile=profile)
     return submit.submit(handed, now=at)
 

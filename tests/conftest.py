@@ -1,4 +1,4 @@
-"""A fresh database for each test, keys, fakes, and no way out of this machine."""
+"""Fixtures: a new database for each test, keys, fake servers; connections to other hosts are blocked."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def only_loopback() -> Iterator[None]:
-    """A test that reaches for the network fails, and says so."""
+    """Fail every test that connects to another host."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
@@ -58,14 +58,14 @@ def only_loopback() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_passwords() -> None:
-    """Of no use against guessing; a thousand sign-ins in the tests would take minutes otherwise."""
+    """Use fast, insecure password hashing: a thousand sign-ins in the tests would otherwise take minutes."""
     users._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     users._NOBODY = users._hasher.hash("nobody")
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Config]:
-    """A data folder with keys and an upgraded, empty database, made once."""
+    """Create a data folder with keys and an upgraded, empty database, once per test run."""
     folder = tmp_path_factory.mktemp("prepared")
     environment = {"PORTAL_DATA": str(folder)}
     cluster = None
@@ -82,7 +82,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
 
 @pytest.fixture
 def config(prepared: Config, tmp_path: Path) -> Config:
-    """The process settings of one test, with a database of its own."""
+    """Return the process settings of a test with its own database."""
     if prepared.database_url.startswith("sqlite"):
         path = tmp_path / "portal.db"
         shutil.copy(prepared.data_dir / "portal.db", path)
@@ -124,7 +124,7 @@ def queries(db: None) -> Queries:
 
 @pytest.fixture
 def at_work(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis answers, workers are alive, the disks have room: nothing to be said of the machine."""
+    """Redis answers, workers are running and disks have free space: no problem of the host."""
     monkeypatch.setattr(
         job_queue, "workers", lambda now: {job_queue.TOKENS: ["a"], job_queue.MAIL: ["b"], job_queue.OUT: ["c"]}
     )
@@ -133,7 +133,7 @@ def at_work(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def people(db: None) -> None:
-    """Alice is an admin, Bob an operator, Charlie a viewer."""
+    """Create Alice (admin), Bob (operator) and Charlie (viewer)."""
     for name, role in ((ADMIN, Role.ADMIN), (OPERATOR, Role.OPERATOR), (VIEWER, Role.VIEWER)):
         make_user(name, role)
 
@@ -149,7 +149,7 @@ def app(config: Config, db: None) -> Flask:
 
 @pytest.fixture
 def visit(app: Flask) -> Callable[[str | None], PageClient]:
-    """A browser, signed in as the person named."""
+    """Return a function that opens a browser signed in as the given user."""
 
     def as_person(name: str | None) -> PageClient:
         client = PageClient(app.test_client())

@@ -1,4 +1,4 @@
-"""Keys by which programs borrow tokens and send mail: made, shown once, checked at each use."""
+"""API keys with which programs get access tokens and send mail."""
 
 import hashlib
 import ipaddress
@@ -16,25 +16,25 @@ from portal.core.text import split_list
 from portal.models import ApiKey, ApiKeyConfig, TokenConfig, text_problems
 from portal.system import audit
 
-#: By which people, and programs that look for leaked secrets, know one.
+#: Identifies an API key to users and to secret scanners.
 PREFIX = "mtp_"
 _HINT = 10
-#: Wrong keys from one address within fifteen minutes.
+#: Limit of wrong keys from one address within 15 minutes.
 _MOST_WRONG = 50
-_NAME_TAKEN = "An API key with this name exists."
+_NAME_TAKEN = "An API key with this name already exists."
 
 
 class NotAdmitted(PortalError):
-    """The key opens nothing: it is wrong, has ended, or comes from elsewhere."""
+    """The API key is invalid: unknown, expired, or used from a network that is not allowed."""
 
 
 class NotAllowed(PortalError):
-    """The key is good, but not for this."""
+    """The API key is valid, but does not allow this request."""
 
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns."""
+    """The values that an administrator enters, named like the columns."""
 
     name: str
     configs: list[TokenConfig] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Fields:
 
 
 def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
-    """Make a key and return it with its row: nobody can read it again. Invalid names each bad field."""
+    """Create an API key; return its row and the key, which cannot be read again. Raise Invalid for bad values."""
     entered.networks = ", ".join(split_list(entered.networks))
     check(entered, now)
     key = Secret(PREFIX + secrets.token_urlsafe(32))
@@ -69,12 +69,12 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
 def _scope(entered: Fields) -> str:
     names = ", ".join(config.name for config in entered.configs)
     parts = [f"for tokens of {names}" if names else "", "may send mail" if entered.may_send else "",
-             "may ask for health" if entered.may_watch else ""]  # fmt: skip
+             "may read health status" if entered.may_watch else ""]  # fmt: skip
     return "; ".join(part for part in parts if part)
 
 
 def delete(row: ApiKey, *, actor: str, now: datetime) -> None:
-    """From the next request on it opens nothing."""
+    """Delete an API key. The key stops working immediately."""
     with transaction():
         audit.about(row, actor, "deleted", f"{row.hint}…", now)
         row.delete_instance()
@@ -85,20 +85,20 @@ def check(entered: Fields, now: datetime) -> None:
     if not entered.name:
         problems["name"] = "This field is required."
     if not (entered.configs or entered.may_send or entered.may_watch):
-        problems["configs"] = "Choose a token configuration, or let it send mail or ask for health."
+        problems["configs"] = "Choose a token configuration, or allow the key to send mail or read health status."
     if entered.ends_at and entered.ends_at <= now:
-        problems["ends_at"] = "A moment that is still to come."
+        problems["ends_at"] = "Enter a time in the future."
     for one in split_list(entered.networks):
         try:
             ipaddress.ip_network(one)
         except ValueError:
-            problems["networks"] = f"{one} is no network such as 10.1.0.0/16, nor an address."
+            problems["networks"] = f"{one} is not an IP address or a network such as 10.1.0.0/16."
     if problems:
         raise Invalid(problems)
 
 
 def admitted(key: str, address: str, *, now: datetime) -> ApiKey:
-    """The key's row. NotAdmitted when it opens nothing here and now; Throttled after too many wrong ones."""
+    """The row of a valid key. Raise NotAdmitted for an invalid key, Throttled after too many invalid keys."""
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == hashed(key))
     reason = _reason_against(row, address, now)
     if row is not None and not reason:
@@ -108,7 +108,7 @@ def admitted(key: str, address: str, *, now: datetime) -> ApiKey:
 
 
 def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) -> None:
-    """Each is in the audit trail, until there are too many of one address: Throttled."""
+    """Record a refusal in the audit trail. Raise Throttled after too many refusals for one address."""
     guesses = [rate_limit.Subject(f"api key:{address}", _MOST_WRONG)]
     rate_limit.stop_if_throttled(guesses, "API keys", now=now)
     rate_limit.count(guesses, now=now)
@@ -118,36 +118,36 @@ def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) 
 
 def _reason_against(row: ApiKey | None, address: str, now: datetime) -> str:
     if row is None:
-        return "There is no such API key."
+        return "The API key is missing or invalid."
     if row.ends_at and row.ends_at <= now:
-        return "This API key has ended."
-    return "" if is_within(address, row.networks) else "This API key may not be used from here."
+        return "This API key has expired."
+    return "" if is_within(address, row.networks) else "This API key may not be used from this address."
 
 
 def is_within(address: str, networks: str) -> bool:
-    """Whether an address is in one of these networks; empty: in any."""
+    """Whether an address is in one of the networks. Empty ``networks``: always true."""
     wanted = split_list(networks)
     try:
         there = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return not wanted
-    # A dual-stack socket tells IPv4 addresses as ::ffff:10.1.2.3.
+    # A dual-stack socket reports IPv4 addresses as ::ffff:10.1.2.3.
     there = getattr(there, "ipv4_mapped", None) or there
     return not wanted or any(there in ipaddress.ip_network(one) for one in wanted)
 
 
 def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now: datetime) -> None:
-    """NotAllowed unless the key is for this configuration. None: there is none of the name that was asked for."""
+    """Raise NotAllowed unless the key allows the configuration. ``config`` None: the requested name does not exist."""
     allowed = ApiKeyConfig.api_key == row.id
     if config is not None and ApiKeyConfig.select().where(allowed, ApiKeyConfig.token_config == config.id).exists():
         return
-    reason = "This API key is not for such a token, or there is none of that name."
+    reason = "The token does not exist, or this API key does not allow access to it."
     _note_refusal(row, address, reason, now)
     raise NotAllowed(reason)
 
 
 def handed_out(row: ApiKey) -> int:
-    """How many tokens went to it."""
+    """The number of access tokens issued for the key."""
     return sum(hand_out.count for hand_out in row.hand_outs)
 
 
@@ -158,7 +158,7 @@ def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
 
 def require_watching(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_watch:
-        _refuse(row, address, "This API key may not ask for health.", now)
+        _refuse(row, address, "This API key may not read health status.", now)
 
 
 def _refuse(row: ApiKey, address: str, reason: str, now: datetime) -> None:

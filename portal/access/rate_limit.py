@@ -1,4 +1,4 @@
-"""The throttle on guessing: wrong passwords and keys are counted in the database, for all processes alike."""
+"""Rate limit on wrong passwords and API keys, counted in the database for all processes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _WINDOW = timedelta(minutes=15)
 
 
 class Throttled(PortalError):
-    """Too many wrong ones; ``seconds`` until the next may be tried."""
+    """The rate limit is exceeded. ``seconds``: time until the next attempt is allowed."""
 
     def __init__(self, what: str, seconds: int) -> None:
         super().__init__(f"Too many wrong {what}. Try again in {seconds // 60 + 1} minutes.")
@@ -22,19 +22,19 @@ class Throttled(PortalError):
 
 @dataclass(frozen=True)
 class Subject:
-    """What wrong ones are counted for, and how many are borne within fifteen minutes."""
+    """A name or address whose failures are counted, and the limit of failures within 15 minutes."""
 
     name: str
     most: int
 
     @property
     def hashed(self) -> str:
-        """What was typed as a name may be a password: it is not stored."""
+        """The hash of the name. The name is not stored, because a user may have typed a password into its field."""
         return hashlib.sha256(self.name.encode()).hexdigest()
 
 
 def stop_if_throttled(subjects: Iterable[Subject], what: str, *, now: datetime) -> None:
-    """Throttled when one of them has had too many."""
+    """Raise Throttled when a subject has reached its limit."""
     for subject in subjects:
         still = LoginFailures.window_ends_at > now
         row = LoginFailures.get_or_none(LoginFailures.subject == subject.hashed, still)
@@ -43,7 +43,7 @@ def stop_if_throttled(subjects: Iterable[Subject], what: str, *, now: datetime) 
 
 
 def count(subjects: Iterable[Subject], *, now: datetime) -> None:
-    """One more wrong one for each."""
+    """Count one failure for each subject."""
     with transaction():
         LoginFailures.delete().where(LoginFailures.window_ends_at <= now).execute()
         for subject in subjects:

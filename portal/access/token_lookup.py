@@ -1,4 +1,4 @@
-"""An access token that is at hand: one look into the database, where nothing is to be renewed."""
+"""Lookup of a valid access token for an API key, in one database query and without a refresh."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from portal.core.db import database
 from portal.core.encryption import Place, Sealed, Secret, keys
 from portal.models import ApiKey, ApiKeyConfig, Token, TokenConfig, Validity
 
-#: What stands for the two in the query.
+#: Placeholders of the two parameters in the cached query.
 _KEY, _NAME = "<key>", "<name>"
 _COLUMNS = (
     ApiKey.id,
@@ -24,7 +24,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Loan:
-    """``expires_at`` None: no end is known."""
+    """An access token for an API key. ``expires_at`` None: expiry unknown."""
 
     key_id: int
     token_id: int
@@ -34,7 +34,7 @@ class Loan:
 
 
 def at_hand(key: str, address: str, reference: str, min_life: timedelta, *, now: datetime) -> Loan | None:
-    """What this key borrows by this name, good for ``min_life``; None: it takes a closer look, which tells why."""
+    """The access token of this name, if valid for ``min_life``. None: the full check is needed and gives the reason."""
     sql, places = _query(database.obj.param)
     given = {_KEY: api_keys.hashed(key), _NAME: reference}
     found = database.execute_sql(sql, [given.get(place, place) for place in places]).fetchall()
@@ -50,9 +50,9 @@ def at_hand(key: str, address: str, reference: str, min_life: timedelta, *, now:
 
 @cache
 def _query(mark: str) -> tuple[str, list[str]]:
-    """The query and its parameters, of which two are to be put in; made once, for that costs more than asking it.
+    """The query and its parameters, with the placeholders ``_KEY`` and ``_NAME``.
 
-    ``mark``: how the database marks a parameter.
+    Cached, because building the query takes longer than running it. ``mark``: the database's parameter marker.
     """
     full_name = TokenConfig.name.concat("/").concat(Token.owner)
     query = (

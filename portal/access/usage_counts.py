@@ -1,6 +1,6 @@
-"""Counting the access tokens that went to programs: each one is counted, first and unusual ones are in the audit trail.
+"""Usage counts of the access tokens issued to programs. First and unusual uses are in the audit trail.
 
-Counts are gathered for a second and then written: a commit for each would make the borrowers wait for the disk.
+Counts are collected for one second and then written, because a commit per request would delay the programs.
 """
 
 import logging
@@ -17,7 +17,7 @@ from portal.models import ApiKey, HandOut, Token
 from portal.system import audit
 
 _GATHER_SECONDS = 1.0
-#: Who comes back after this is worth a line.
+#: A use after this pause is recorded in the audit trail.
 _LONG_AGO = timedelta(days=30)
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _gathered: "Counter[Borrowing]" = Counter()
 
 @dataclass(frozen=True)
 class Borrowing:
-    """One token, for one key (None: by the portal's own socket), from one place."""
+    """A token, the API key that got it, and the client's address. ``key_id`` None: through the local socket."""
 
     key_id: int | None
     token_id: int
@@ -41,7 +41,7 @@ class Borrowing:
 
 
 def note(borrowing: Borrowing, *, now: datetime) -> None:
-    """Count one; the first of its kind is written at once, with a line in the audit trail."""
+    """Count one use. The first use of its kind is written immediately, with an audit trail entry."""
     with _lock:
         is_known = borrowing in _known
         if is_known:
@@ -67,7 +67,7 @@ def _begin(borrowing: Borrowing, now: datetime) -> None:
     with transaction():
         row = HandOut.get_or_none(HandOut.key == borrowing.key)
         if row is None or now - row.last_at > _LONG_AGO:
-            about = "for the first time" if row is None else f"again, after {(now - row.last_at).days} days"
+            about = "first access" if row is None else f"first access in {(now - row.last_at).days} days"
             _audit(borrowing, about, now)
         _write(borrowing, 1, now)
     with _lock:
@@ -90,22 +90,22 @@ def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
 
 
 def _write_gathered() -> None:
-    """In a thread of its own, whose last frame this is; what a database that is away does not take waits."""
+    """Write the counts in the timer's thread. When the database is unavailable, try again later."""
     try:
         with connected():
             flush(datetime.now(UTC))
     except (DatabaseError, ConfigError):
-        logger.warning("Hand-outs were not counted yet", exc_info=True)
+        logger.warning("Usage counts of access tokens: not written, retrying", exc_info=True)
         with _lock:
             _write_later()
 
 
 def flush(now: datetime) -> None:
-    """Write what is gathered."""
+    """Write the collected counts."""
     with _lock:
         counts = dict(_gathered)
         _gathered.clear()
-        # Whoever comes from here on starts a timer of their own.
+        # Uses counted after this point start a new timer.
         if _timer is not None:
             _timer.finished.set()
     try:
@@ -119,7 +119,7 @@ def flush(now: datetime) -> None:
 
 
 def _write_if_there(borrowing: Borrowing, count: int, now: datetime) -> None:
-    """Not when key or token were deleted since: who has their ids next is nobody that we know."""
+    """Write a count, unless the API key or token has been deleted; its id may be reused by another row."""
     try:
         with transaction():
             _write(borrowing, count, now)
@@ -129,7 +129,7 @@ def _write_if_there(borrowing: Borrowing, count: int, now: datetime) -> None:
 
 
 def forget() -> None:
-    """Know nobody: another database is in use."""
+    """Clear the collected counts and known uses, for a change of database."""
     if _timer is not None:
         _timer.cancel()
         _timer.join()

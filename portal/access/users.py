@@ -1,4 +1,4 @@
-"""People who sign in to the portal: who they are, their sessions, and the throttle on guessing."""
+"""Users of the portal: accounts, sessions, and the rate limit on wrong passwords."""
 
 import hashlib
 import secrets
@@ -20,21 +20,21 @@ ABSOLUTE_LIFE = timedelta(days=7)
 SETUP_LINK_LIFE = timedelta(hours=24)
 MIN_PASSWORD = 10
 
-#: Wrong passwords within fifteen minutes.
+#: Limits of wrong passwords within 15 minutes.
 _MOST_BY_NAME, _MOST_BY_ADDRESS = 10, 50
 _SEEN_STEP = timedelta(minutes=1)
 _WRONG = "Name and password do not match a user who may sign in."
 
 _hasher = PasswordHasher()
-#: Checked when the name is unknown, so that the answer takes as long as for a known one.
+#: Checked when the name is unknown, so that the response takes as long as for a known name.
 _NOBODY = _hasher.hash(secrets.token_hex())
 
 
 def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -> User:
-    """Create a user; Invalid for a taken name or a short password."""
+    """Create a user. Raise Invalid for a name that exists or a password that is too short."""
     name = name.strip()
     if not name or len(name) > 100 or not name.isprintable():
-        raise Invalid({"name": "A name of 1 to 100 characters."})
+        raise Invalid({"name": "Enter a name of 1 to 100 characters."})
     _check_password(password)
     try:
         with transaction():
@@ -42,12 +42,12 @@ def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -
             SetupLink.delete().execute()
             audit.about(user, actor, "added", f"role {role.value}", now)
     except IntegrityError as error:
-        raise Invalid({"name": "A user with this name exists."}) from error
+        raise Invalid({"name": "A user with this name already exists."}) from error
     return user
 
 
 def set_password(user: User, password: Secret, *, actor: str, now: datetime) -> None:
-    """Change the password and end every session of that user."""
+    """Change the password and end all sessions of the user."""
     _check_password(password)
     with transaction():
         User.update(password_hash=_hasher.hash(password.reveal())).where(User.id == user.id).execute()
@@ -56,7 +56,7 @@ def set_password(user: User, password: Secret, *, actor: str, now: datetime) -> 
 
 
 def disable(user: User, *, actor: str, now: datetime) -> None:
-    """End every session of that user; the last admin cannot be disabled."""
+    """Disable a user and end all sessions of the user. Raise PortalError for the last admin."""
     with transaction():
         admins = User.select().where(User.role == Role.ADMIN, User.disabled_at.is_null())
         if [admin.id for admin in locked(admins)] == [user.id]:
@@ -68,17 +68,17 @@ def disable(user: User, *, actor: str, now: datetime) -> None:
 
 def _check_password(password: Secret) -> None:
     if len(password.reveal()) < MIN_PASSWORD:
-        raise Invalid({"password": f"At least {MIN_PASSWORD} characters."})
+        raise Invalid({"password": f"Use at least {MIN_PASSWORD} characters."})
 
 
 # Signing in and out ---------------------------------------------------------------------------------------------------
 
 
 def sign_in(name: str, password: Secret, *, address: str, now: datetime) -> Secret:
-    """Check the password and open a session; the secret is what the browser's cookie carries.
+    """Check the password, open a session and return the key for the browser's cookie.
 
-    Invalid when they do not match, guessing.Throttled when there were too many wrong ones: 10 in 15 minutes for a
-    name, 50 for an address.
+    Raise Invalid when name and password do not match, guessing.Throttled after too many wrong passwords in 15 minutes:
+    10 for a name, 50 for an address.
     """
     by_name = rate_limit.Subject(f"name:{name.casefold()}", _MOST_BY_NAME)
     by_address = rate_limit.Subject(f"address:{address}", _MOST_BY_ADDRESS)
@@ -106,7 +106,7 @@ def open_session(user: User, *, now: datetime) -> Secret:
 
 
 def session_of(key: str, *, now: datetime) -> LoginSession | None:
-    """The living session of a cookie, marked as seen; None when it ended or its user may not sign in."""
+    """The session of a cookie, marked as seen. None: the session has ended or the user is disabled."""
     row: LoginSession | None = LoginSession.get_or_none(LoginSession.key_hash == _hash(key))
     if row is None or row.user.disabled_at or now > min(row.seen_at + IDLE_LIFE, row.created_at + ABSOLUTE_LIFE):
         return None
@@ -133,7 +133,7 @@ def _matches(password_hash: str, password: Secret) -> bool:
 
 
 def new_setup_link(*, now: datetime) -> Secret | None:
-    """A fresh one-time key for making the first admin; None when there are users already."""
+    """Create a one-time key for creating the first admin. None: users exist already."""
     with transaction():
         if User.select().exists():
             return None
@@ -149,11 +149,11 @@ def setup_link_opens(key: str, *, now: datetime) -> bool:
 
 
 def use_setup_link(key: str, name: str, password: Secret, *, now: datetime) -> User:
-    """Make the first admin; the link opens nothing after it."""
+    """Create the first admin and invalidate the link. Raise PortalError for a link that was used or has expired."""
     with transaction():
         if setup_link_opens(key, now=now) and SetupLink.delete().where(SetupLink.key_hash == _hash(key)).execute() == 1:
             return add(name, Role.ADMIN, password, actor="setup link", now=now)
-    raise PortalError("This setup link was used already or is older than a day. Start the portal again for a new one.")
+    raise PortalError("This setup link has been used or has expired. Restart the portal to get a new link.")
 
 
 def _hash(text: str) -> str:

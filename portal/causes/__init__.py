@@ -1,4 +1,4 @@
-"""The catalogue of causes: what can be wrong, how it is recognised, and who mends it how. One entry a cause."""
+"""The catalog of causes: how each cause is recognized, what it means, and who fixes it in which steps."""
 
 from portal.causes.loader import UNKNOWN, Cause, Fault, Where, every, explained, named, recognise
 

@@ -1,4 +1,4 @@
-"""What the course of a token's life says when the provider's answer does not."""
+"""Infer the cause of a refused token from the token's history when the provider's response is not specific."""
 
 from datetime import datetime, timedelta
 
@@ -6,15 +6,15 @@ from portal import causes
 from portal.causes import Cause
 from portal.models import Token
 
-#: Causes that say no more than that it is over; any other knows better than a rule of thumb.
+#: Unspecific causes; any other cause takes precedence over an inferred one.
 _VAGUE = ("google-token-revoked", "refresh-token-refused", "unknown")
 _SEVEN_DAYS = (timedelta(days=6, hours=12), timedelta(days=7, hours=12))
-#: The life of one access token, with the tries behind it.
+#: The lifetime of one access token plus the retries after it.
 _ONE_LIFE = (timedelta(minutes=40), timedelta(minutes=150))
 
 
 def refined(cause: Cause, token: Token) -> Cause:
-    """The cause of a refused token, or the one that its life suggests."""
+    """The recognized cause of a refused token, or a more specific cause inferred from its history."""
     if cause.name not in _VAGUE or token.signed_in_at is None or token.refused_at is None:
         return cause
     lived = _died_at(token) - token.signed_in_at
@@ -26,6 +26,6 @@ def refined(cause: Cause, token: Token) -> Cause:
 
 
 def _died_at(token: Token) -> datetime:
-    """The first refusal, where the facts still tell it."""
+    """The time of the first refusal, if still known; else that of the latest."""
     assert token.refused_at is not None
     return min(token.refused_at, token.failing_since or token.refused_at)

@@ -1,7 +1,7 @@
-"""Reads the files beside this one and finds the cause behind somebody's words.
+"""Load the catalog of causes and recognize the cause of a server response.
 
-What the portal *does* never hangs on this: behaviour follows the field ``error`` and the HTTP status alone. A text that
-a provider changes tomorrow costs an explanation, nothing more.
+The catalog only explains: the portal's behavior depends on the field ``error`` and the HTTP status alone. If a provider
+changes a text, only the explanation is lost.
 """
 
 import re
@@ -21,23 +21,23 @@ UNKNOWN = "unknown"
 
 
 class Where(StrEnum):
-    """Whose words they are."""
+    """The source of a response."""
 
     PROVIDER = "provider"
     IMAP = "imap"
     POP3 = "pop3"
     SMTP = "smtp"
-    #: A web service.
+    #: A response of a web service.
     HTTP = "http"
-    #: The provider, to what came back with the browser.
+    #: The provider's response during a sign-in: the callback and the code exchange.
     SIGN_IN = "sign-in"
     DESTINATION = "destination"
-    #: Found by the portal itself.
+    #: Detected by the portal itself.
     PORTAL = "portal"
 
 
 class Fault(StrEnum):
-    """What is to be mended."""
+    """The component to fix."""
 
     TOKEN = "token"
     CONFIGURATION = "configuration"
@@ -50,18 +50,18 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Sign:
-    """How a cause is recognised; everything that is given must hold. ``where`` empty: anywhere."""
+    """A condition that identifies a cause; all given fields must match. ``where`` empty: any source."""
 
     where: tuple[Where, ...] = ()
-    #: The code at the beginning (RFC 6749 section 5.2).
+    #: The OAuth error code at the start of the response (RFC 6749 section 5.2).
     error: str = ""
-    #: AADSTS numbers, one of which is named.
+    #: AADSTS numbers; the response must contain one of them.
     codes: tuple[int, ...] = ()
-    #: A regular expression that is found.
+    #: A regular expression that the response must contain; case is ignored.
     text: str = ""
 
     def weight(self, words: str, where: Where) -> int:
-        """How much speaks for it; 0: it does not hold. A number says more than a text, a text more than a code."""
+        """The weight of the match; 0: no match. An AADSTS number outweighs a text, a text outweighs an error code."""
         if self.where and not {where, Where.PROVIDER if where is Where.SIGN_IN else where} & set(self.where):
             return 0
         if self.error and not re.match(rf"{re.escape(self.error)}\b", words):
@@ -81,10 +81,10 @@ def _numbers(words: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Cause:
-    """One thing that can be wrong.
+    """One cause of a failure, with its explanation and remedy.
 
-    ``remedy`` is in steps, the first of which is the one next step; a step may hold ``{mailbox}`` and the like, and
-    commands in backticks. ``page`` says where in the portal it is mended: ``own`` is the page of what fails.
+    ``remedy`` lists steps, the next step first; a step may contain placeholders such as ``{mailbox}``, and commands in
+    backticks. ``page`` names the portal page where the cause is fixed; ``own`` is the page of the failing object.
     """
 
     name: str
@@ -96,13 +96,13 @@ class Cause:
     remedy: tuple[str, ...]
     signs: tuple[Sign, ...]
     tone: Tone
-    #: Only of who signs in with a token.
+    #: Applies only to accounts that sign in with a token.
     about_tokens: bool
-    #: It passes by itself: worth a word only when it lasts, and never red.
+    #: A temporary error: reported only if it persists, as a warning by default.
     temporary: bool
 
     def steps(self, facts: Mapping[str, str]) -> list[str]:
-        """The remedy with its places filled in; what is not known stands as ``…``."""
+        """The remedy with its placeholders filled in."""
         return [_filled(step, facts) for step in self.remedy]
 
     def meaning(self, facts: Mapping[str, str]) -> str:
@@ -122,7 +122,7 @@ _PLACES = {
 
 
 def _filled(text: str, facts: Mapping[str, str]) -> str:
-    """A place that is not known is named; in a command, in backticks, it stands as ``<mailbox>``."""
+    """Fill in the placeholders: an unknown one is described in words, within a command it becomes ``<mailbox>``."""
 
     def fill(part: str, unknown: Mapping[str, str]) -> str:
         return re.sub(r"\{(\w+)\}", lambda found: facts.get(found[1]) or unknown[found[1]], part)
@@ -133,12 +133,12 @@ def _filled(text: str, facts: Mapping[str, str]) -> str:
 
 
 def recognise(words: str, where: Where, *, by_password: bool = False) -> Cause:
-    """The cause that most speaks for, the first of equals in the order of the files; ``unknown`` when nothing does."""
+    """The cause with the highest weight (on a tie, the first in file order); ``unknown`` if no sign matches."""
     return _recognise(_without_ids(words), where, by_password)
 
 
 def _without_ids(words: str) -> str:
-    """The ids that stand behind a provider's words differ in each."""
+    """Remove the trailing trace IDs, which differ in each response."""
     return re.sub(r" \[[0-9A-Za-z:. -]*\]$", "", words)
 
 
@@ -153,15 +153,15 @@ def _recognise(words: str, where: Where, by_password: bool) -> Cause:
 
 
 def explained(words: str, where: Where, facts: Mapping[str, str]) -> str:
-    """The cause with its next step, and the words behind it; the words alone when they are not known."""
+    """The cause, its next step and the server response; only the response if its cause is unknown."""
     cause = recognise(words, where)
     if cause.name == UNKNOWN:
         return words
-    return f"{cause.title}. {cause.steps(facts)[0]} They say: {words}".replace("`", "")
+    return f"{cause.title}. {cause.steps(facts)[0]} Server response: {words}".replace("`", "")
 
 
 def named(name: str) -> Cause:
-    """The cause of that name; ``unknown`` for one that an older version knew."""
+    """The cause with this name; ``unknown`` for a name that only older versions had."""
     return _all().get(name) or _all()[UNKNOWN]
 
 
@@ -175,7 +175,7 @@ def _all() -> dict[str, Cause]:
     for path in sorted(_FOLDER.glob("*.yml")):
         entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, entry in entries.items():
-            assert name not in causes, f"{name} is there twice"
+            assert name not in causes, f"duplicate cause {name}"
             causes[name] = _cause(name, entry)
     return causes
 

@@ -1,4 +1,4 @@
-"""Counts what the catalogue does not know."""
+"""Count server responses that match no cause in the catalog."""
 
 import re
 from datetime import datetime
@@ -10,7 +10,7 @@ _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27,}|\b[0-9a-f]{16,}\b|[^\s@]+@[^\s@]+
 
 
 def note(where: Where, words: str, now: datetime) -> None:
-    """One more of its kind: answers that differ in numbers, ids and addresses alone are the same."""
+    """Count a response; responses that differ only in numbers, ids and addresses are counted together."""
     pattern = " ".join(_IDS.sub("#", words).split())[:300]
     again = {UnknownAnswer.count: UnknownAnswer.count + 1, UnknownAnswer.words: words, UnknownAnswer.last_at: now}
     UnknownAnswer.insert(place=where.value, pattern=pattern, words=words, first_at=now, last_at=now).on_conflict(
@@ -19,5 +19,5 @@ def note(where: Where, words: str, now: datetime) -> None:
 
 
 def listed() -> list[UnknownAnswer]:
-    """The most frequent first."""
+    """The 50 most frequent unrecognized responses, most frequent first."""
     return list(UnknownAnswer.select().order_by(UnknownAnswer.count.desc(), UnknownAnswer.last_at.desc()).limit(50))

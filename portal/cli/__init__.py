@@ -1,4 +1,4 @@
-"""The command line: one file a word. Exit 0: done; 1: failed, with one clear line on standard error; 2: usage."""
+"""The command line, one module per command group. Exit codes: 0 success, 1 failure (one line on stderr), 2 usage."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class _Portal(click.Group):
 
 @click.group(cls=_Portal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def portal() -> None:
-    """Mail Token Portal: keeps OAuth 2.0 tokens of mailboxes alive, fetches their mail and sends it."""
+    """Mail Token Portal: refreshes the OAuth 2.0 tokens of mailboxes, fetches mail and sends mail."""
 
 
 for command in (*operation.commands, users.user, settings.settings, token_configs.token_config, tokens.token):

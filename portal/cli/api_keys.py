@@ -1,4 +1,4 @@
-"""``api-key``: keys by which programs borrow tokens and send mail."""
+"""``api-key``: manage the API keys with which programs get access tokens and send mail."""
 
 from datetime import UTC, datetime
 
@@ -11,14 +11,14 @@ from portal.models import ApiKey, TokenConfig
 
 @click.group("api-key")
 def api_key() -> None:
-    """Keys by which programs borrow tokens and send mail."""
+    """API keys with which programs get access tokens and send mail."""
 
 
 @api_key.command("list")
 @as_json
 @with_portal
 def list_keys(in_json: bool) -> None:
-    """List the keys; a key itself is shown once, when it is made."""
+    """List the API keys. The key itself is shown only once, when it is created."""
     shown = []
     for row in ApiKey.select().order_by(ApiKey.name):
         configs = ", ".join(allowed.token_config.name for allowed in row.token_configs)
@@ -31,11 +31,11 @@ def list_keys(in_json: bool) -> None:
 
 @api_key.command()
 @click.argument("name")
-@click.option("--config", "configs", multiple=True, metavar="CONFIG", help="Whose tokens it may borrow; repeatable.")
-@click.option("--may-send", is_flag=True, help="Mail may be sent with it.")
-@click.option("--may-watch", is_flag=True, help="It may ask for health.")
-@click.option("--networks", default="", help="Where it may come from, such as 10.1.0.0/16; default: anywhere.")
-@click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="When it ends (UTC); default: never.")
+@click.option("--config", "configs", multiple=True, metavar="CONFIG", help="Token configuration to allow; repeatable.")
+@click.option("--may-send", is_flag=True, help="The key may send mail.")
+@click.option("--may-watch", is_flag=True, help="The key may read health status.")
+@click.option("--networks", default="", help="Networks that may use the key, such as 10.1.0.0/16. Default: any.")
+@click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Expires at (UTC). Default: never.")
 @click.option("--comment", default="")
 @with_portal
 def add(
@@ -47,7 +47,7 @@ def add(
     ends: datetime | None,
     comment: str,
 ) -> None:
-    """Make a key and print it, once."""
+    """Create an API key and print it. The key cannot be shown again."""
     entered = api_keys.Fields(
         name=name,
         configs=[TokenConfig.named(config) for config in configs],
@@ -65,5 +65,5 @@ def add(
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a key; from the next request on it opens nothing."""
+    """Delete an API key. The key stops working immediately."""
     api_keys.delete(ApiKey.named(name), actor=actor(), now=now())

@@ -1,4 +1,4 @@
-"""What the commands share: the portal made ready, and rows printed for people or programs."""
+"""Helpers for the commands: start the portal, and print rows as text or JSON."""
 
 import getpass
 import json
@@ -23,7 +23,7 @@ as_json = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 
 
 def with_portal(command: Command) -> Command:
-    """Run the command with database, keys and Redis at hand; a new data folder is set up first."""
+    """Run the command with database, keys and Redis ready; initialize a new data folder first."""
 
     @wraps(command)
     def ready(*args: Any, **kwargs: Any) -> Any:
@@ -39,7 +39,7 @@ def with_portal(command: Command) -> Command:
 
 
 def is_at_home(config: Config) -> bool:
-    """Whether this user may read the portal's keys, and so is the portal; others ask it by its socket."""
+    """Whether this user may read the key file and so open the database; other users go through the local socket."""
     return config.local_socket is None or os.access(config.keys_file, os.R_OK)
 
 
@@ -48,12 +48,12 @@ def now() -> datetime:
 
 
 def actor() -> str:
-    """The name under which the command line acts."""
+    """The actor name of command-line actions in the audit trail."""
     return f"command line ({getpass.getuser()})"
 
 
 def secret_from_stdin(what: str) -> Secret:
-    """One line from standard input; asked for without echo where that is a terminal."""
+    """Read one line from standard input; on a terminal, prompt for it without echo."""
     if sys.stdin.isatty():
         return Secret(getpass.getpass(f"{what}: "))
     line = sys.stdin.readline().rstrip("\r\n")
@@ -63,7 +63,7 @@ def secret_from_stdin(what: str) -> Secret:
 
 
 def show(facts: dict[str, Any], in_json: bool) -> None:
-    """One thing: a line a fact, or one JSON object."""
+    """Print one object: one line per field, or one JSON object."""
     if in_json:
         click.echo(json.dumps(facts, default=as_plain, indent=2))
         return
@@ -73,7 +73,7 @@ def show(facts: dict[str, Any], in_json: bool) -> None:
 
 
 def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
-    """Many things of one kind: a table, or one JSON array."""
+    """Print objects of one kind: a table, or one JSON array."""
     if in_json:
         click.echo(json.dumps(rows, default=as_plain, indent=2))
         return

@@ -1,4 +1,4 @@
-"""``destination``: where fetched mail goes."""
+"""``destination``: manage the destinations of fetched mail."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ _COLUMNS = ("name", "type", "goes_to", "addresses", "comment")
 
 @click.group()
 def destination() -> None:
-    """Where fetched mail goes."""
+    """Destinations to which fetched mail is delivered."""
 
 
 @destination.command("list")
@@ -39,14 +39,15 @@ def show_destination(name: str, in_json: bool) -> None:
 
 def _options(command: Any) -> Any:
     for option in reversed((
-        click.option("--path", help="The folder of a Maildir, or the unix socket of a mail store."),
-        click.option("--host", help="Of a mail store (LMTP over TCP)."),
+        click.option("--path", help="Folder of a Maildir, or Unix socket of an LMTP server."),
+        click.option("--host", help="Host of an LMTP server (LMTP over TCP)."),
         click.option("--port", type=click.IntRange(1, 65535)),
-        click.option("--recipient", help="Whom the mail store delivers to, or where mail is sent on to."),
-        click.option("--outbound", metavar="NAME", help="The outbound profile that mail is sent on through."),
-        click.option("--web-service", metavar="NAME", help="What is called with each message."),
-        click.option("--command", help="Program and arguments in one word; only with PORTAL_ALLOW_COMMANDS=1."),
-        click.option("--addresses", help="Mail to these comes here when an account dispatches by address."),
+        click.option("--recipient", help="Recipient at the LMTP server, or address that mail is forwarded to."),
+        click.option("--outbound", metavar="NAME", help="Outbound profile that forwards the mail."),
+        click.option("--web-service", metavar="NAME", help="Web service to call for each message."),
+        click.option("--command", help="Program and arguments as one string. Requires PORTAL_ALLOW_COMMANDS=1."),
+        click.option("--addresses",
+                     help="Recipient addresses that select this destination when an account dispatches by address."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)
@@ -54,7 +55,7 @@ def _options(command: Any) -> Any:
 
 
 def _entered(given: dict[str, Any]) -> dict[str, Any]:
-    """What was named, a path made full."""
+    """The given values, with an absolute path and rows instead of names."""
     if given.get("path"):
         given["path"] = str(Path(given["path"]).absolute())
     profile = given.pop("outbound")
@@ -76,11 +77,11 @@ def add(name: str, kind: str, **given: Any) -> None:
 
 @destination.command()
 @click.argument("current", metavar="NAME")
-@click.option("--name", help="A new name.")
+@click.option("--name", help="New name.")
 @_options
 @with_portal
 def edit(current: str, **given: Any) -> None:
-    """Change a destination; what is not named stays."""
+    """Change a destination. Values not given stay unchanged."""
     row = Destination.named(current)
     values = {name: getattr(row, name) for name in destinations.Fields.__dataclass_fields__}
     destinations.edit(row, destinations.Fields(**{**values, **_entered(given)}), actor=actor(), now=now())
@@ -90,7 +91,7 @@ def edit(current: str, **given: Any) -> None:
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a destination; what was delivered stays."""
+    """Delete a destination. Delivered mail is not deleted."""
     destinations.delete(Destination.named(name), actor=actor(), now=now())
 
 

@@ -1,4 +1,4 @@
-"""``diagnose``, under every word that can be diagnosed."""
+"""The ``diagnose`` command of each command group that has one."""
 
 import json
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from portal.models import Row
 
 
 def add_to(group: click.Group, find: Callable[[str], Row], metavar: str = "NAME") -> None:
-    """Give a group its ``diagnose``; exit 1 when a step is not green."""
+    """Add ``diagnose`` to a command group. Exit code 1 when a check fails."""
 
     @group.command("diagnose")
     @click.argument("name", metavar=metavar)
     @as_json
     @with_portal
     def diagnose(name: str, in_json: bool) -> None:
-        """Go step by step to the server and say where it fails, why, and what to do."""
+        """Check the connection step by step; show which check fails, why, and what to do."""
         found = diagnosis.of(find(name), actor=actor(), clock=now)
         facts: dict[str, Any] = found.as_facts()
         click.echo(json.dumps(facts, default=as_plain, indent=2) if in_json else "\n".join(found.as_lines()))

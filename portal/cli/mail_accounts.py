@@ -1,4 +1,4 @@
-"""``mail-account``: mailboxes to fetch from."""
+"""``mail-account``: manage the mailboxes to fetch from."""
 
 import signal
 import sys
@@ -63,7 +63,7 @@ def _summary(row: MailAccount) -> dict[str, Any]:
 @as_json
 @with_portal
 def show_account(name: str, in_json: bool) -> None:
-    """Show one mail account; its password is not shown."""
+    """Show one mail account without its password."""
     row = MailAccount.named(name)
     facts = {column: getattr(row, column) for column in _SHOWN}
     token = row.token.name if row.token else None
@@ -81,50 +81,50 @@ def show_account(name: str, in_json: bool) -> None:
 
 
 def _after_fetch(context: click.Context, option: click.Parameter, value: str | None) -> tuple[AfterFetch, str] | None:
-    """What becomes of a message, and the folder that it is moved to."""
+    """The action after the fetch, and the folder that messages are moved to."""
     if value is None:
         return None
     name, colon, folder = value.partition(":")
     if name not in [after.value for after in AfterFetch] or bool(colon) != (name == AfterFetch.MOVE.value):
-        raise click.BadParameter("one of delete, keep, seen, move:FOLDER")
+        raise click.BadParameter("Use delete, keep, seen or move:FOLDER.")
     return AfterFetch(name), folder
 
 
 def _large(context: click.Context, option: click.Parameter, value: str | None) -> tuple[LargeMessages, str] | None:
-    """What becomes of a message that is too large, and the folder that it is moved to."""
+    """The action for messages that are too large, and the folder that they are moved to."""
     if value is None:
         return None
     name, colon, folder = value.partition(":")
     if name not in [large.value for large in LargeMessages] or bool(colon) != (name == LargeMessages.MOVE.value):
-        raise click.BadParameter("one of keep, headers, move:FOLDER")
+        raise click.BadParameter("Use keep, headers or move:FOLDER.")
     return LargeMessages(name), folder
 
 
 def _text(file: BinaryIO) -> str:
-    """Whatever it holds; what is no PEM is told later."""
+    """The content of the file; validation reports later what is not PEM."""
     return file.read().decode("utf-8", "replace").replace("\0", "")
 
 
 def _options(command: Any) -> Any:
     for option in reversed((
-        click.option("--host", help="Default: the one of the token's provider."),
-        click.option("--port", type=click.IntRange(0, 65535), help="0: the usual one of the type, as without it."),
+        click.option("--host", help="Default: the provider's host."),
+        click.option("--port", type=click.IntRange(0, 65535), help="Default, or 0: the standard port of the type."),
         click.option("--login"),
         click.option("--token", metavar="CONFIG[/OWNER]"),
-        click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
+        click.option("--password-stdin", is_flag=True, help="Sign in with a password, read from standard input."),
         click.option("--folder", help="Default: INBOX."),
         click.option("--destination", metavar="NAME"),
         click.option("--dispatch-by-address/--dispatch-to-destination", "by_address", default=None,
-                     help="Whether a message's addresses decide, and --destination only when they say nothing."),
+                     help="Choose the destination by recipient address; --destination is used when none matches."),
         click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch),
         click.option("--large-messages", "large", metavar="keep|headers|move:FOLDER", callback=_large,
-                     help="What becomes of those above PostMasterMaxEmailSize."),
-        click.option("--ca", type=click.File("rb"), help="A file of certificates, PEM, to trust for this server."),
-        click.option("--fingerprint", help="SHA-256 of the one certificate to accept; empty: any that verifies."),
-        click.option("--fetch-times", help="Times of day, such as 06:00,18:30, instead of an interval; empty: none."),
-        click.option("--push/--no-push", default=None, help="Whether the server tells of new mail (IMAP IDLE)."),
-        click.option("--trusted/--untrusted", default=None, help="Whether headers that command a ticket system pass."),
-        click.option("--fetch-interval", type=int, help="Seconds; 0: as in the settings."),
+                     help="Action for messages larger than PostMasterMaxEmailSize."),
+        click.option("--ca", type=click.File("rb"), help="PEM file of CA certificates to trust for this server."),
+        click.option("--fingerprint", help="SHA-256 of the only certificate accepted. Empty: normal verification."),
+        click.option("--fetch-times", help="Times of day instead of an interval, such as 06:00,18:30. Empty: none."),
+        click.option("--push/--no-push", default=None, help="Receive new mail immediately (IMAP IDLE)."),
+        click.option("--trusted/--untrusted", default=None, help="Keep X-OTRS-* and X-Znuny-* headers."),
+        click.option("--fetch-interval", type=int, help="Seconds. 0: use the portal-wide setting."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)
@@ -137,11 +137,11 @@ def _options(command: Any) -> Any:
 @_options
 @with_portal
 def add(name: str, kind: str, token: str | None, password_stdin: bool, destination: str | None, **given: Any) -> None:
-    """Add a mail account; it is fetched from then on."""
+    """Add a mail account. Scheduled fetches start immediately."""
     if bool(token) == password_stdin:
-        raise click.UsageError("Either --token or --password-stdin.")
+        raise click.UsageError("Specify --token or --password-stdin.")
     if destination is None or not given["login"] or not (given["host"] or token):
-        raise click.UsageError("--host, --login and --destination are needed.")
+        raise click.UsageError("Specify --login and --destination. Without --token, also specify --host.")
     after_fetch, move_to = given["after_fetch"] or (AfterFetch.KEEP, "")
     large_messages, move_large_to = given["large"] or (LargeMessages.KEEP, "")
     entered = mail_accounts.Fields(
@@ -172,13 +172,13 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
 
 @mail_account.command()
 @click.argument("account")
-@click.option("--name", help="A new name.")
+@click.option("--name", help="New name.")
 @click.option("--type", type=click.Choice([kind.value for kind in AccountType]))
 @click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
 @_options
 @with_portal
 def edit(account: str, token: str | None, password_stdin: bool, destination: str | None, **given: Any) -> None:
-    """Change a mail account; what is not named stays."""
+    """Change a mail account. Values not given stay unchanged."""
     row = MailAccount.named(account)
     values = {name: getattr(row, name) for name in mail_accounts.Fields.__dataclass_fields__}
     given["dispatch_by_address"] = given.pop("by_address")
@@ -203,7 +203,7 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a mail account with its ledger and log; mail on the server and mail delivered stay."""
+    """Delete a mail account with its ledger and log. Mail on the server and delivered mail are not deleted."""
     mail_accounts.delete(MailAccount.named(name), actor=actor(), now=now())
 
 
@@ -211,7 +211,7 @@ def delete(name: str) -> None:
 @click.argument("name")
 @with_portal
 def pause(name: str) -> None:
-    """Fetch it no more until it is resumed."""
+    """Pause fetching from a mail account until it is resumed."""
     mail_accounts.pause(MailAccount.named(name), actor=actor(), now=now())
 
 
@@ -219,19 +219,19 @@ def pause(name: str) -> None:
 @click.argument("name")
 @with_portal
 def resume(name: str) -> None:
-    """Go on with a paused mail account, at once."""
+    """Resume a paused mail account and fetch immediately."""
     mail_accounts.resume(MailAccount.named(name), actor=actor(), now=now())
 
 
 @mail_account.command()
 @click.argument("names", metavar="NAME…", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All valid mail accounts.")
-@click.option("--background", is_flag=True, help="Only ask for it; a worker does it.")
+@click.option("--background", is_flag=True, help="Queue the fetch for a worker and return immediately.")
 @with_portal
 def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
-    """Fetch now, show the progress, and exit 1 if a fetch failed."""
+    """Fetch now and show the progress. Exit code 1 if a fetch fails."""
     if bool(names) == everything:
-        raise click.UsageError("Either names or --all.")
+        raise click.UsageError("Specify account names or --all.")
     rows = [MailAccount.named(name) for name in dict.fromkeys(names)]
     if everything:
         rows = list(MailAccount.select().where(MailAccount.validity == Validity.VALID).order_by(MailAccount.name))
@@ -241,11 +241,11 @@ def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
         return
     failed = [row.name for row in rows if not _fetched(row)]
     if failed:
-        raise PortalError(f"not fetched: {', '.join(failed)}")
+        raise PortalError(f"Fetch failed: {', '.join(failed)}")
 
 
 def _fetched(account: MailAccount) -> bool:
-    """Fetch here and now; whether it went well. Ctrl-C lets it come to its safe end."""
+    """Fetch in this process and return whether it succeeded. Ctrl-C stops after the current batch."""
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     try:

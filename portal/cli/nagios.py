@@ -1,4 +1,7 @@
-"""What ``check`` prints: one line with performance data, then a line for each thing (monitoring-plugins.org)."""
+"""The output of ``check``: a summary line with performance data, then one line per problem and component.
+
+Format: monitoring-plugins.org.
+"""
 
 from portal.core.severity import Tone
 from portal.monitoring.health import Part
@@ -10,7 +13,7 @@ _WORD = {Tone.GOOD: "OK", Tone.WARNING: "WARNING", Tone.BROKEN: "CRITICAL"}
 
 
 def lines(found: CheckUp) -> list[str]:
-    """The first is what a monitoring system shows; a bar in it would begin the performance data."""
+    """The output lines, the summary first. A ``|`` starts the performance data, so texts must not contain one."""
     first = f"PORTAL {_WORD[found.tone]} - {_summary(found)}".replace("|", "/")
     parts = [f"{_WORD.get(part.state.tone, 'OK')}: {_part(part)}" for part in found.parts]
     problems = [_problem(one, found.is_known(one)) for one in found.problems]
@@ -20,15 +23,15 @@ def lines(found: CheckUp) -> list[str]:
 def _summary(found: CheckUp) -> str:
     texts = [one.text.rstrip(".") for one in found.problems if found.counts(one)]
     missing = [name for name in found.silent if not any(name.split()[0] in text for text in texts)]
-    texts += [f"not in good order: {', '.join(missing)}"] if missing else []
+    texts += [f"not working: {', '.join(missing)}"] if missing else []
     if not texts:
-        return f"{found.tokens.good} tokens good, {found.mail_accounts[0]} mail accounts fetched"
+        return f"{found.tokens.good} tokens valid, {found.mail_accounts[0]} mail accounts fetched"
     return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def _problem(one: Banner, known: bool) -> str:
-    word = "known" if known else _WORD[one.tone]
-    still = f" Standing still: {', '.join(one.standing_still)}." if one.standing_still else ""
+    word = "ACKNOWLEDGED" if known else _WORD[one.tone]
+    still = f" Affected: {', '.join(one.standing_still)}." if one.standing_still else ""
     return f"{word}: {one.text}{still} {one.remedy[0]}"
 
 

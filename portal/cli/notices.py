@@ -1,4 +1,4 @@
-"""``notice``: what lasts, what is over, and what somebody knows of."""
+"""``notice``: list and acknowledge notices."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,15 +16,15 @@ _MOST = 1000
 
 @click.group()
 def notice() -> None:
-    """Notices: outages and warnings, from their first sight to their end."""
+    """Notices: outages and warnings, open and resolved."""
 
 
 @notice.command("list")
-@click.option("--over", is_flag=True, help="Those that have ended, the latest first.")
+@click.option("--over", is_flag=True, help="Resolved notices only, latest first.")
 @as_json
 @with_portal
 def list_notices(over: bool, in_json: bool) -> None:
-    """List what lasts, most urgent first."""
+    """List the open notices, most urgent first."""
     moment = now()
     rows = notices.history(1, _MOST) if over else notices.lasting(moment)
     show_all([_of_row(row) if isinstance(row, Notice) else _of_banner(row) for row in rows], in_json)
@@ -61,8 +61,8 @@ def _of_row(row: Notice) -> dict[str, Any]:
 @click.option("--comment", default="")
 @with_portal
 def acknowledge(notice_id: int, hours: int, comment: str) -> None:
-    """Say that it is known: no banner and no reminders for so long."""
+    """Acknowledge a notice: no banner and no reminders for the given number of hours."""
     row: Notice | None = Notice.get_or_none(Notice.id == notice_id)
     if row is None:
-        raise NotFound("There is no such notice.")
+        raise NotFound("There is no notice with this ID.")
     notices.acknowledge(row, now() + timedelta(hours=hours), comment, actor=actor(), now=now())

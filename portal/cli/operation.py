@@ -1,4 +1,4 @@
-"""Starting the portal and its parts, upgrading, checking."""
+"""Commands that start the portal or one of its processes, upgrade it and check it."""
 
 import sys
 from contextlib import ExitStack
@@ -21,11 +21,11 @@ from portal.system.job_queue import MAIL, OUT, TOKENS
 
 
 @click.command()
-@click.option("--bind", metavar="HOST:PORT", help="Instead of PORTAL_BIND.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="How many mailboxes at once.")
-@click.option("--sandbox", is_flag=True, help="With a provider, a mail server and example data to try the portal out.")
+@click.option("--bind", metavar="HOST:PORT", help="Overrides PORTAL_BIND.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Mailboxes fetched at once.")
+@click.option("--sandbox", is_flag=True, help="Include a test provider, a test mail server and example data.")
 def run(bind: str | None, workers: int, sandbox: bool) -> None:
-    """Start everything: embedded Redis, web server, workers, listener, clock."""
+    """Start the whole portal: embedded Redis, web server, workers, listeners and clock."""
     config = from_environment(_with_bind(bind))
     log.set_up(config.log_format)
     startup.make_data_folder(config.data_dir)
@@ -44,7 +44,7 @@ def run(bind: str | None, workers: int, sandbox: bool) -> None:
 
 
 def _prepare(config: Config) -> None:
-    """Everything that can be wrong is found here, before anything is started."""
+    """Check the configuration and upgrade the database, before any process is started."""
     tls.trust(config.ca_file)
     tls.client_context()
     if config.redis_url:
@@ -76,7 +76,7 @@ def _submission(config: Config) -> list[Part]:
 
 
 def _background(workers: int) -> list[Part]:
-    """One worker for tokens alone, one for what goes out: however long the mailboxes take, they do not wait."""
+    """The background processes. Tokens and outgoing mail have their own workers, so slow fetches cannot delay them."""
     mail = [Part(f"worker-{number}", _portal("worker")) for number in range(1, workers + 1)]
     tokens = Part("worker-tokens", _portal("worker", "--queue", TOKENS))
     out = Part("worker-out", _portal("worker", "--queue", OUT))
@@ -96,11 +96,11 @@ def _greet(config: Config, sandbox: bool, environment: dict[str, str]) -> None:
         click.echo(f"  On the command line:  {named} {sys.executable} -m portal …")
     elif part.is_demo(config):
         click.echo(
-            "  This data folder was made by the demo, whose admin has a published password: use another for real."
+            "  Warning: the demo created this data folder, and its admin password is public. Use another in production."
         )
     else:
         _greet_first_admin(config)
-    click.echo("  Ctrl-C stops it.\n")
+    click.echo("  Press Ctrl-C to stop the portal.\n")
 
 
 def _greet_first_admin(config: Config) -> None:
@@ -108,23 +108,23 @@ def _greet_first_admin(config: Config) -> None:
         key = users.new_setup_link(now=now())
     if key:
         click.echo(f"  Create the first admin at  http://{config.address}/setup/{key.reveal()}")
-        click.echo("  (works once, for a day; or use: python -m portal user add NAME --role admin)")
+        click.echo("  (valid once, for 24 hours; or run: python -m portal user add NAME --role admin)")
 
 
 @click.command()
-@click.option("--bind", metavar="HOST:PORT", help="Instead of PORTAL_BIND.")
-@click.option("--handle", "handles", type=int, multiple=True, hidden=True, help="A socket that was handed down.")
+@click.option("--bind", metavar="HOST:PORT", help="Overrides PORTAL_BIND.")
+@click.option("--handle", "handles", type=int, multiple=True, hidden=True, help="Inherited socket (descriptor).")
 def web(bind: str | None, handles: tuple[int, ...]) -> None:
-    """Start the web server alone."""
+    """Start only the web server."""
     from portal.web.server import serve
 
     serve(from_environment(_with_bind(bind)), handles)
 
 
 @click.command()
-@click.option("--queue", "queues", multiple=True, type=click.Choice([TOKENS, MAIL, OUT]), help="Only this queue.")
+@click.option("--queue", "queues", multiple=True, type=click.Choice([TOKENS, MAIL, OUT]), help="Queue to serve.")
 def worker(queues: tuple[str, ...]) -> None:
-    """Start one worker alone."""
+    """Start one worker."""
     from workers import worker as background
 
     background.main(from_environment(), list(queues) or [TOKENS, MAIL, OUT])
@@ -132,7 +132,7 @@ def worker(queues: tuple[str, ...]) -> None:
 
 @click.command()
 def submission() -> None:
-    """Start the submission listener alone (PORTAL_SUBMISSION)."""
+    """Start only the SMTP listener (PORTAL_SUBMISSION)."""
     from workers import smtp_listener as background
 
     background.main(from_environment())
@@ -140,7 +140,7 @@ def submission() -> None:
 
 @click.command()
 def clock() -> None:
-    """Start the clock alone."""
+    """Start only the clock, which enqueues due work."""
     from workers import clock as background
 
     background.main(from_environment())
@@ -148,7 +148,7 @@ def clock() -> None:
 
 @click.command()
 def push() -> None:
-    """Start the listener for accounts with push alone."""
+    """Start only the push listener (IMAP IDLE)."""
     from workers import push as background
 
     background.main(from_environment())
@@ -156,19 +156,19 @@ def push() -> None:
 
 @click.command()
 def upgrade() -> None:
-    """Make database and keys ready for this version."""
+    """Upgrade the database to this version; create the key file if it is missing."""
     applied = startup.upgrade(from_environment(), now=now())
-    click.echo(f"Applied: {', '.join(applied)}." if applied else "Nothing to do.")
+    click.echo(f"Applied: {', '.join(applied)}." if applied else "The database is up to date.")
 
 
 @click.command()
 def check() -> None:
-    """Check everything, as a plugin of Nagios or Icinga: exit 0 good, 1 warning, 2 critical, 3 unknown."""
+    """Check the portal, as a Nagios or Icinga plugin. Exit codes: 0 OK, 1 warning, 2 critical, 3 unknown."""
     try:
         startup.start(from_environment())
         with connected():
             found = health_report.look(now())
-    except Exception as error:  # noqa: BLE001 - the outermost of a plugin: a traceback would read as a warning
+    except Exception as error:  # noqa: BLE001 - the exit code 1 of a traceback would mean "warning"
         click.echo(f"PORTAL UNKNOWN - {' '.join(str(error).split())}")
         raise click.exceptions.Exit(3) from None
     for line in nagios.lines(found):

@@ -1,4 +1,4 @@
-"""``outbound``: servers to send through, and the messages on their way out."""
+"""``outbound``: manage outbound profiles (SMTP servers) and outgoing messages."""
 
 from typing import Any, BinaryIO
 
@@ -21,14 +21,14 @@ _TYPES = click.Choice([one.value for one in OutboundType])
 
 @click.group()
 def outbound() -> None:
-    """Outbound profiles: servers to send through, with a token or a password."""
+    """Outbound profiles (SMTP servers to send through) and outgoing messages."""
 
 
 @outbound.command("list")
 @as_json
 @with_portal
 def list_profiles(in_json: bool) -> None:
-    """List the profiles, their states, and how much waits for them."""
+    """List the outbound profiles with their states and numbers of queued messages."""
     counts = mail_queue.counts()
     shown = []
     for row in OutboundProfile.select().order_by(OutboundProfile.name):
@@ -44,7 +44,7 @@ def list_profiles(in_json: bool) -> None:
 @as_json
 @with_portal
 def show_profile(name: str, in_json: bool) -> None:
-    """Show one profile; its password is not shown."""
+    """Show one outbound profile without its password."""
     row = OutboundProfile.named(name)
     token = row.token.name if row.token else None
     facts = {column: getattr(row, column) for column in _SHOWN}
@@ -53,19 +53,19 @@ def show_profile(name: str, in_json: bool) -> None:
 
 def _options(command: Any) -> Any:
     for option in reversed((
-        click.option("--host", help="Default: the one of the token's provider, with its type and limits."),
-        click.option("--port", type=click.IntRange(0, 65535), help="0: the usual one of the type, as without it."),
-        click.option("--login", help="Who signs in; without it nobody does."),
+        click.option("--host", help="Default: the provider's host, type and limits."),
+        click.option("--port", type=click.IntRange(0, 65535), help="Default, or 0: the standard port of the type."),
+        click.option("--login", help="User name. Default: no sign-in."),
         click.option("--token", metavar="CONFIG[/OWNER]"),
-        click.option("--password-stdin", is_flag=True, help="Sign in by password, read from standard input."),
-        click.option("--senders", help="Addresses and domains (@example.com) whose mail goes through it."),
-        click.option("--fallback/--no-fallback", default=None, help="Takes the mail that no profile serves."),
-        click.option("--sends-as", metavar="ADDRESS", help="Under which address mail of other senders goes out."),
-        click.option("--per-minute", type=int, help="Messages a minute at most; 0: no limit."),
-        click.option("--connections", type=int, help="Connections at once."),
-        click.option("--timeout", type=int, help="Seconds that the server may be silent."),
-        click.option("--ca", type=click.File("rb"), help="A file of certificates, PEM, to trust for this server."),
-        click.option("--fingerprint", help="SHA-256 of the one certificate to accept; empty: any that verifies."),
+        click.option("--password-stdin", is_flag=True, help="Sign in with a password, read from standard input."),
+        click.option("--senders", help="Sender addresses and domains (@example.com) that use this profile."),
+        click.option("--fallback/--no-fallback", default=None, help="Send mail of senders that no profile serves."),
+        click.option("--sends-as", metavar="ADDRESS", help="Sender address for mail from other senders."),
+        click.option("--per-minute", type=int, help="Maximum number of messages per minute. 0: no limit."),
+        click.option("--connections", type=int, help="Maximum number of parallel connections."),
+        click.option("--timeout", type=int, help="Seconds to wait for a server response."),
+        click.option("--ca", type=click.File("rb"), help="PEM file of CA certificates to trust for this server."),
+        click.option("--fingerprint", help="SHA-256 of the only certificate accepted. Empty: normal verification."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)
@@ -73,7 +73,7 @@ def _options(command: Any) -> Any:
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
-    """What was named, by the names of the columns."""
+    """The given options, keyed by column name."""
     values = {name: value for name, value in given.items() if value is not None}
     if "ca" in values:
         file: BinaryIO = values["ca"]
@@ -89,9 +89,9 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
 @_options
 @with_portal
 def add(name: str, kind: str, token: str | None, password_stdin: bool, **given: Any) -> None:
-    """Add a profile."""
+    """Add an outbound profile."""
     if token and password_stdin:
-        raise click.UsageError("Either --token or --password-stdin.")
+        raise click.UsageError("Specify --token or --password-stdin, not both.")
     signs_in_by = token_configs.find(token) if token else None
     values = _values(given)
     if signs_in_by and "login" not in values:
@@ -102,13 +102,13 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, **given: 
 
 @outbound.command()
 @click.argument("profile", metavar="NAME")
-@click.option("--name", help="A new name.")
+@click.option("--name", help="New name.")
 @click.option("--type", type=_TYPES)
 @click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
 @_options
 @with_portal
 def edit(profile: str, token: str | None, password_stdin: bool, **given: Any) -> None:
-    """Change a profile; what is not named stays."""
+    """Change an outbound profile. Values not given stay unchanged."""
     row = OutboundProfile.named(profile)
     values = {name: getattr(row, name) for name in profiles.Fields.__dataclass_fields__}
     values |= _values(given)
@@ -123,7 +123,7 @@ def edit(profile: str, token: str | None, password_stdin: bool, **given: Any) ->
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a profile that nothing depends on."""
+    """Delete an outbound profile that is not in use."""
     profiles.delete(OutboundProfile.named(name), actor=actor(), now=now())
 
 
@@ -132,7 +132,7 @@ def delete(name: str) -> None:
 @click.option("--to", required=True, metavar="ADDRESS")
 @with_portal
 def test(name: str, to: str) -> None:
-    """Send a test message now and show the dialogue, every secret masked."""
+    """Send a test message now and show the SMTP dialogue with secrets masked."""
     tried = test_message.try_out(OutboundProfile.named(name), to, actor=actor(), clock=now)
     for line in tried.dialogue:
         click.echo(line)
@@ -148,7 +148,7 @@ def test(name: str, to: str) -> None:
 @as_json
 @with_portal
 def messages(state: str | None, profile: str | None, limit: int, in_json: bool) -> None:
-    """List messages on their way out, the latest first."""
+    """List outgoing messages, latest first."""
     wanted = Wanted(state or "", OutboundProfile.named(profile).id if profile else None)
     rows = mail_queue.found(wanted, 1, limit)[:limit]
     to = mail_queue.recipients_of(rows)
@@ -165,7 +165,7 @@ def _of_message(row: OutboundMessage, to: list[str]) -> dict[str, Any]:
 @click.argument("message_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 @with_portal
 def try_again(message_id: int) -> None:
-    """Send a message now to whom it has not reached."""
+    """Send a message now to the recipients that have not received it."""
     mail_queue.try_again(_message(message_id), actor=actor(), now=now())
 
 
@@ -173,14 +173,14 @@ def try_again(message_id: int) -> None:
 @click.argument("message_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 @with_portal
 def drop(message_id: int) -> None:
-    """Send a message no more."""
+    """Stop sending a message."""
     mail_queue.drop(_message(message_id), actor=actor(), now=now())
 
 
 def _message(message_id: int) -> OutboundMessage:
     row: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.id == message_id)
     if row is None:
-        raise NotFound("There is no such message.")
+        raise NotFound("There is no message with this ID.")
     return row
 
 

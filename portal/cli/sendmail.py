@@ -1,4 +1,4 @@
-"""``sendmail``: what cron, PHP and monitoring expect at /usr/sbin/sendmail, with its exit codes (sysexits.h)."""
+"""``sendmail``: a replacement for /usr/sbin/sendmail, with the exit codes of sysexits.h."""
 
 import getpass
 import logging
@@ -19,20 +19,20 @@ from portal.protocols import unix_socket
 from portal.protocols.unix_socket import Denied
 
 EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 75, 77, 78
-#: Options of sendmail(8), Postfix and Exim that change nothing here; those in the second set take a value.
+#: Options of sendmail(8), Postfix and Exim. The first set is ignored; options in the second set take a value.
 _IGNORED, _WITH_VALUE = set("cEGImnsUvx"), set("ABbCehLNOopRrVXfF")
-#: These take one only where it sticks to them.
+#: Options whose value, if any, follows without a space.
 _WITH_STUCK_VALUE = set("dq")
 
 logger = logging.getLogger(__name__)
 
 
 class _Usage(Exception):
-    """The command line makes no sense."""
+    """The command line is invalid."""
 
 
 class Asked:
-    """What the command line asks for, read as getopt(3) does: options in bundles, values stuck to them or behind."""
+    """The parsed command line, as getopt(3) parses it: bundled options, values attached or as the next argument."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.sender: str | None = None
@@ -53,7 +53,7 @@ class Asked:
                 return
             if letter in _WITH_VALUE:
                 if not letters and not rest:
-                    raise _Usage(f"-{letter} wants a value")
+                    raise _Usage(f"-{letter} needs a value")
                 self._value(letter, letters or rest.pop(0))
                 return
             self._flag(letter)
@@ -74,11 +74,11 @@ class Asked:
         elif letter == "o" and value == "i":
             self.dot_ends = False
         elif letter == "b" and value != "m":
-            raise _Usage(f"-b{value} is not for this program, which takes a message on standard input")
+            raise _Usage(f"-b{value} is not supported; only a message on standard input is accepted")
 
 
 class _Untouched(click.Command):
-    """Its arguments as they are: click would take "--" for its own."""
+    """A command that gets its arguments unparsed: click would consume "--"."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args == ["--help"]:
@@ -91,10 +91,10 @@ class _Untouched(click.Command):
 @click.command(cls=_Untouched)
 @click.argument("arguments", nargs=-1, metavar="[-ti] [-f SENDER] [-F NAME] [--] [RECIPIENT]…")
 def sendmail(arguments: tuple[str, ...]) -> None:
-    """Send the message on standard input, as sendmail(8) does.
+    """Send the message from standard input, as sendmail(8) does.
 
-    Recipients are those named, and with -t those of To, Cc and Bcc. It is taken on in the portal's database, sent by
-    its workers, and returned to its sender if it cannot be delivered. Exit codes are those of sysexits.h.
+    Recipients are the given addresses and, with -t, those in To, Cc and Bcc. The portal stores the message in its
+    database, a worker sends it, and an undeliverable message is returned to its sender. Exit codes: sysexits.h.
     """
     try:
         _send(Asked(list(arguments)))
@@ -110,9 +110,9 @@ def sendmail(arguments: tuple[str, ...]) -> None:
         _end(EX_CONFIG, str(error))
     except PortalError as error:
         _end(EX_TEMPFAIL, str(error))
-    except Exception as error:  # the outermost frame: whoever calls keeps the message and tries again
-        logger.exception("A message was not taken")
-        _end(EX_TEMPFAIL, f"the portal failed inside: {type(error).__name__}")
+    except Exception as error:  # the caller keeps the message and tries again
+        logger.exception("Message not accepted")
+        _end(EX_TEMPFAIL, f"internal error: {type(error).__name__}")
 
 
 def _end(code: int, text: str) -> None:
@@ -122,9 +122,9 @@ def _end(code: int, text: str) -> None:
 
 def _send(asked: Asked) -> None:
     if not asked.recipients and not asked.from_header:
-        raise _Usage("no recipient; name one, or use -t")
+        raise _Usage("no recipient; specify a recipient or use -t")
     content = _message(asked.dot_ends)
-    # With -t, recipients on the command line are in addition to those of the header, as Postfix has it.
+    # With -t, recipients on the command line are added to those of the header, as in Postfix.
     named = asked.recipients + (_of_header(content) if asked.from_header else [])
     sender = getpass.getuser() if asked.sender is None else asked.sender
     way: Callable[[bytes, str, list[str], str], None] = _here if is_at_home(from_environment()) else _by_socket
@@ -132,7 +132,7 @@ def _send(asked: Asked) -> None:
 
 
 def _message(dot_ends: bool) -> bytes:
-    """Standard input, up to a line with a dot alone unless -i was given."""
+    """Standard input; without -i, up to a line that contains only a dot."""
     if not dot_ends:
         return sys.stdin.buffer.read()
     lines = []
@@ -159,6 +159,6 @@ def _here(content: bytes, sender: str, recipients: list[str], full_name: str) ->
 def _by_socket(content: bytes, sender: str, recipients: list[str], full_name: str) -> None:
     config = from_environment()
     if config.local_socket is None:
-        raise ConfigError("PORTAL_DATA is not yours to read; set PORTAL_LOCAL_SOCKET to the portal's socket")
+        raise ConfigError("PORTAL_DATA is not readable by this user; set PORTAL_LOCAL_SOCKET to the portal's socket")
     query = urlencode({"sender": sender, "recipient": recipients, "full_name": full_name}, doseq=True)
     unix_socket.ask(config.local_socket, "POST", f"/api/v1/messages?{query}", content, "message/rfc822")

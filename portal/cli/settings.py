@@ -1,4 +1,4 @@
-"""``settings``: the portal-wide ones."""
+"""``settings``: list and change the portal-wide settings."""
 
 import click
 
@@ -15,7 +15,7 @@ def settings() -> None:
 @as_json
 @with_portal
 def list_settings(in_json: bool) -> None:
-    """List all settings, and the redirect URI that they make."""
+    """List all settings and the resulting redirect URI."""
     facts = verbs.everything()
     show(facts if in_json else {**facts, "redirect URI": verbs.redirect_uri()}, in_json)
 

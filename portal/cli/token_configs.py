@@ -1,4 +1,4 @@
-"""``token-config``: clients registered at providers."""
+"""``token-config``: manage token configurations (clients registered at providers)."""
 
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -23,7 +23,7 @@ _SHOWN = (
 
 @click.group("token-config")
 def token_config() -> None:
-    """Clients registered at OAuth 2.0 providers."""
+    """Token configurations: clients registered at OAuth 2.0 providers."""
 
 
 @token_config.command()
@@ -50,7 +50,7 @@ def list_configs(in_json: bool) -> None:
 @as_json
 @with_portal
 def show_config(name: str, in_json: bool) -> None:
-    """Show one token configuration; its client secret is not shown, only since when it is set."""
+    """Show one token configuration without its client secret."""
     row = TokenConfig.named(name)
     secret = row.client_secret
     facts = {column: getattr(row, column) for column in _SHOWN}
@@ -70,15 +70,15 @@ def _options(command: Any) -> Any:
         click.option("--client-id"),
         click.option("--client-secret-stdin", is_flag=True, help="Read the client secret from standard input."),
         click.option("--scope"),
-        click.option("--tenant", help="Tenant ID or domain, for templates that have one."),
+        click.option("--tenant", help="Tenant ID or domain, if the template has a tenant."),
         click.option("--authorize-url"),
         click.option("--token-url"),
         click.option("--refresh-url"),
         click.option("--device-url"),
         click.option("--revocation-url"),
         click.option("--client-auth", type=click.Choice([auth.value for auth in ClientAuth])),
-        click.option("--secret-ends-on", type=click.DateTime(["%Y-%m-%d"]), help="When the client secret ends."),
-        click.option("--in-testing/--in-production", default=None, help="Google's consent screen."),
+        click.option("--secret-ends-on", type=click.DateTime(["%Y-%m-%d"]), help="Expiry date of the client secret."),
+        click.option("--in-testing/--in-production", default=None, help="State of Google's consent screen."),
         click.option("--issuer"),
         click.option("--jwks-url"),
         click.option("--userinfo-url"),
@@ -91,8 +91,8 @@ def _options(command: Any) -> Any:
 
 @token_config.command()
 @click.option("--name", required=True)
-@click.option("--template", required=True, help="See: token-config templates.")
-@click.option("--discover", metavar="ISSUER", help="Take the endpoints from an OpenID provider's discovery document.")
+@click.option("--template", required=True, help="Template name; list them with: token-config templates.")
+@click.option("--discover", metavar="ISSUER", help="Read the endpoints from the OpenID Connect discovery document.")
 @_options
 @with_portal
 def add(
@@ -104,7 +104,7 @@ def add(
     tenant: str | None,
     **given: Any,
 ) -> None:
-    """Register a client."""
+    """Add a token configuration."""
     preset = providers.find(template)
     if discover:
         given |= {key: value for key, value in token_configs.discovered(discover).items() if not given.get(key)}
@@ -119,12 +119,12 @@ def add(
 
 @token_config.command()
 @click.argument("config")
-@click.option("--name", help="A new name.")
+@click.option("--name", help="New name.")
 @click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
 @_options
 @with_portal
 def edit(config: str, client_secret_stdin: bool, **given: Any) -> None:
-    """Change a client; what is not named stays, and so does every token."""
+    """Change a token configuration. Values not given stay unchanged; tokens are kept."""
     row = TokenConfig.named(config)
     secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
     if secret.ends_at is None and secret.value is None and row.client_secret:
@@ -145,17 +145,17 @@ def _secret(from_stdin: bool, ends_on: datetime | None) -> NewSecret:
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a client with its tokens; one that is in use stays."""
+    """Delete a token configuration with its tokens, unless it is in use."""
     token_configs.delete(TokenConfig.named(name), actor=actor(), now=now())
 
 
 @token_config.command("export")
 @click.argument("name", required=False)
-@click.option("--with-secrets", is_flag=True, help="Readable client secrets in the file.")
-@click.option("--passphrase-stdin", is_flag=True, help="Client secrets sealed under a passphrase from standard input.")
+@click.option("--with-secrets", is_flag=True, help="Export client secrets in plain text.")
+@click.option("--passphrase-stdin", is_flag=True, help="Export client secrets encrypted with a passphrase from stdin.")
 @with_portal
 def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool) -> None:
-    """Print one token configuration, or all of them, as YAML; client secrets only where asked for."""
+    """Print one or all token configurations as YAML, by default without client secrets."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     names = [name] if name else None
     click.echo(import_export.export(names, secrets=with_secrets, passphrase=passphrase), nl=False)
@@ -163,13 +163,13 @@ def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool)
 
 @token_config.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--overwrite", is_flag=True, help="Change those that exist by the same name.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--passphrase-stdin", is_flag=True, help="For client secrets that are sealed.")
+@click.option("--overwrite", is_flag=True, help="Overwrite configurations with the same name.")
+@click.option("--dry-run", is_flag=True, help="Show the changes without applying them.")
+@click.option("--passphrase-stdin", is_flag=True, help="Passphrase of the encrypted client secrets, read from stdin.")
 @as_json
 @with_portal
 def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_stdin: bool, in_json: bool) -> None:
-    """Import token configurations from YAML, ours or Znuny's; exit 1 if one was refused."""
+    """Import token configurations from a YAML file of the portal or Znuny. Exit code 1 if one is refused."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     steps = import_export.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
     if not dry_run:
@@ -180,7 +180,7 @@ def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_st
     ]
     show_all(rows, in_json)
     if refused := sum(step.verdict is import_export.Verdict.REFUSED for step in steps):
-        raise PortalError(f"{refused} of {len(steps)} refused")
+        raise PortalError(f"{refused} of {len(steps)} token configurations refused")
 
 
 diagnosing.add_to(token_config, TokenConfig.named)

@@ -1,4 +1,4 @@
-"""``token``: sign-ins and what they gave."""
+"""``token``: sign in mailboxes, and list, refresh and revoke tokens."""
 
 import sys
 import time
@@ -22,14 +22,14 @@ from portal.tokens.sign_in import authorization_code, device_code
 
 @click.group()
 def token() -> None:
-    """Tokens: one sign-in each, named CONFIG or CONFIG/OWNER."""
+    """Tokens: one per sign-in, referred to as CONFIG or CONFIG/OWNER."""
 
 
 @token.command("list")
 @as_json
 @with_portal
 def list_tokens(in_json: bool) -> None:
-    """List the tokens and their states; the tokens themselves are not shown."""
+    """List the tokens and their states, without the token values."""
     margin, moment = settings.refresh_margin(), now()
     rows = Token.select(Token, TokenConfig).join(TokenConfig).order_by(TokenConfig.name, Token.id)
     shown = []
@@ -56,7 +56,7 @@ def list_tokens(in_json: bool) -> None:
 @as_json
 @with_portal
 def show_token(reference: str, in_json: bool) -> None:
-    """Show what is known of a token; the token itself is not shown."""
+    """Show the details of a token, without the token value."""
     row, moment = token_configs.find(reference), now()
     facts = token_facts.of(row, settings.refresh_margin())
     access, refresh = token_state.access_token(facts, moment), token_state.refresh_token(facts, moment)
@@ -86,28 +86,28 @@ def show_token(reference: str, in_json: bool) -> None:
 @click.argument("config")
 @with_portal
 def authorize(config: str) -> None:
-    """Print the provider's address, then read the address that the browser was sent back to."""
+    """Print the provider's sign-in URL, then read the URL that the browser was redirected to."""
     row = token_configs.find(config)
     click.echo(authorization_code.begin(row, by=actor(), browser=None, now=now()))
-    click.echo("Open it in a browser, sign in, and paste here the address that you were sent back to:", err=True)
+    click.echo("Open this URL in a browser, sign in, and paste the URL that you were redirected to:", err=True)
     line = sys.stdin.readline().strip()
     if not line:
-        raise PortalError("No address was given.")
+        raise PortalError("No URL was entered.")
     parameters = authorization_code.answer_parameters(line)
     signed_in = authorization_code.complete(parameters, by=actor(), user=None, browser=None, now=now())
     click.echo(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.")
     if not signed_in.has_refresh_token:
-        click.echo("Warning: the provider gave no refresh token; this token ends by itself.", err=True)
+        click.echo("Warning: the provider issued no refresh token; this token cannot be refreshed.", err=True)
 
 
 @token.command()
 @click.argument("reference", metavar="CONFIG[/OWNER]")
 @with_portal
 def refresh(reference: str) -> None:
-    """Renew a token now."""
+    """Refresh a token now."""
     row = token_configs.find(reference)
     if refreshing.refresh(row.id, actor=actor(), now=now()) is None:
-        raise PortalError(f"{row.name!r} has no refresh token that may be used now, or is being renewed.")
+        raise PortalError(f"{row.name!r} has no usable refresh token, or a refresh is already running.")
 
 
 @token.command("get")
@@ -117,12 +117,12 @@ def refresh(reference: str) -> None:
     default=60,
     show_default=True,
     type=click.IntRange(0, 86400),
-    help="How long it must last at least.",
+    help="Minimum remaining lifetime in seconds.",
 )
 def get_token(reference: str, min_seconds: int) -> None:
-    """Print an access token that is good for a while, renewed first if need be.
+    """Print an access token; refresh it first if it expires too soon.
 
-    Users who are not the portal ask it by its socket (PORTAL_LOCAL_SOCKET).
+    Users without access to the portal's data folder get the token through PORTAL_LOCAL_SOCKET.
     """
     config = from_environment()
     if config.local_socket is None or is_at_home(config):
@@ -145,7 +145,7 @@ def _print_token(reference: str, min_seconds: int) -> None:
 @click.argument("reference", metavar="CONFIG[/OWNER]")
 @with_portal
 def forget(reference: str) -> None:
-    """Drop a token here; the provider is not told."""
+    """Remove a token's values from the portal without revoking the token at the provider."""
     revocation.forget(token_configs.find(reference), actor=actor(), now=now())
 
 
@@ -156,16 +156,16 @@ def request(config: str) -> None:
     """Request an app-only token (client credentials) now."""
     row = token_configs.find(config)
     if row.token_config.flow is not Flow.CLIENT_CREDENTIALS:
-        raise PortalError(f"{config!r} needs a sign-in: token authorize, or token device.")
+        raise PortalError(f"{config!r} requires a sign-in; use token authorize or token device.")
     if refreshing.refresh(row.id, actor=actor(), now=now()) is None:
-        raise PortalError(f"{config!r} is set to invalid, or is being requested.")
+        raise PortalError(f"{config!r} is set to invalid, or a token request is already running.")
 
 
 @token.command()
 @click.argument("config")
 @with_portal
 def device(config: str) -> None:
-    """Sign in by a code that is typed in on another device; waits until it is decided."""
+    """Sign in with a code entered on another device, and wait for the result."""
     row = device_code.begin(token_configs.find(config), by=actor(), now=now())
     click.echo(f"Open {row.verification_uri} and enter the code {row.user_code}")
     while row.ended_at is None:
@@ -181,7 +181,7 @@ def device(config: str) -> None:
 @click.argument("reference", metavar="CONFIG[/OWNER]")
 @with_portal
 def revoke(reference: str) -> None:
-    """Have the provider end a sign-in, and forget it here."""
+    """Revoke a token at the provider and remove its values from the portal."""
     revocation.revoke(token_configs.find(reference), actor=actor(), now=now())
 
 
@@ -189,7 +189,7 @@ def revoke(reference: str) -> None:
 @click.argument("config")
 @with_portal
 def add_token(config: str) -> None:
-    """Room for one more mailbox under a token configuration."""
+    """Add an empty token to a token configuration, for another mailbox."""
     token_configs.add_token(TokenConfig.named(config), actor=actor(), now=now())
 
 
@@ -197,7 +197,7 @@ def add_token(config: str) -> None:
 @click.argument("reference", metavar="CONFIG[/OWNER]")
 @with_portal
 def delete_token(reference: str) -> None:
-    """Delete a token; one that is in use stays."""
+    """Delete a token, unless it is in use."""
     token_configs.delete_token(token_configs.find(reference), actor=actor(), now=now())
 
 

@@ -1,4 +1,4 @@
-"""``user``: people who may sign in."""
+"""``user``: manage the users of the portal."""
 
 import click
 
@@ -9,7 +9,7 @@ from portal.models import Role, User
 
 @click.group()
 def user() -> None:
-    """People who may sign in to the portal."""
+    """Users who may sign in to the portal."""
 
 
 @user.command()
@@ -44,5 +44,5 @@ def password(name: str, password_stdin: bool) -> None:
 @click.argument("name")
 @with_portal
 def disable(name: str) -> None:
-    """Let a user sign in no more."""
+    """Disable a user and end all sessions of that user."""
     users.disable(User.named(name), actor=actor(), now=now())

@@ -1,4 +1,4 @@
-"""``web-service``: HTTP requests that carry a token."""
+"""``web-service``: manage and call web services (HTTP requests that carry a token)."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ _SHOWN = ("name", "method", "url", "headers", "body", "authentication", "login",
 
 @click.group("web-service")
 def web_service() -> None:
-    """HTTP requests that carry a token: called by hand, at occasions, and as a destination."""
+    """HTTP requests that carry a token: called manually, on events, and as a destination."""
 
 
 @web_service.command("list")
@@ -41,7 +41,7 @@ def list_services(in_json: bool) -> None:
 @as_json
 @with_portal
 def show_service(name: str, in_json: bool) -> None:
-    """Show one web service; its secret is not shown."""
+    """Show one web service without its secret."""
     row = WebService.named(name)
     token = row.token.name if row.token else None
     facts = {column: getattr(row, column) for column in _SHOWN}
@@ -52,17 +52,17 @@ def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--method", type=click.Choice(services.METHODS)),
         click.option("--header", "headers", multiple=True, metavar="NAME: VALUE",
-                     help=f"With {services.TOKEN_PLACEHOLDER} or {services.SECRET_PLACEHOLDER} where these are to go."),
-        click.option("--body", help="A Jinja template; @FILE reads it from a file."),
+                     help=f"May contain {services.TOKEN_PLACEHOLDER} or {services.SECRET_PLACEHOLDER}; repeatable."),
+        click.option("--body", help="Jinja template; @FILE reads the template from a file."),
         click.option("--authentication", type=click.Choice([one.value for one in ServiceAuth])),
-        click.option("--login", help="User name, for basic."),
-        click.option("--secret-stdin", is_flag=True, help="The password or secret, read from standard input."),
+        click.option("--login", help="User name for Basic authentication."),
+        click.option("--secret-stdin", is_flag=True, help="Read the password or secret from standard input."),
         click.option("--token", metavar="CONFIG[/OWNER]"),
-        click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Certificates, PEM, to trust for it."),
+        click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of CAs to trust."),
         click.option("--timeout", type=int),
-        click.option("--success", help="Statuses that count as success, such as 200-299,404."),
+        click.option("--success", help="HTTP status codes that mean success, such as 200-299,404."),
         click.option("--tries", "most_tries", type=int),
-        click.option("--occasions", help=f"When it is called: {', '.join(triggers.Occasion)}."),
+        click.option("--occasions", help=f"Events that trigger a call: {', '.join(triggers.Occasion)}."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)
@@ -70,7 +70,7 @@ def _options(command: Any) -> Any:
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
-    """What was named, by the names of the columns."""
+    """The given options, keyed by column name."""
     values = {name: value for name, value in given.items() if value not in (None, ())}
     if "headers" in values:
         values["headers"] = "\n".join(values["headers"])
@@ -103,13 +103,13 @@ def add(name: str, url: str, token: str | None, secret_stdin: bool, authenticati
 
 @web_service.command()
 @click.argument("service", metavar="NAME")
-@click.option("--name", help="A new name.")
+@click.option("--name", help="New name.")
 @click.option("--url")
 @click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
 @_options
 @with_portal
 def edit(service: str, token: str | None, secret_stdin: bool, **given: Any) -> None:
-    """Change a web service; what is not named stays."""
+    """Change a web service. Values not given stay unchanged."""
     row = WebService.named(service)
     values = {name: getattr(row, name) for name in services.Fields.__dataclass_fields__} | _values(given)
     values["authentication"], values["validity"] = ServiceAuth(values["authentication"]), Validity(values["validity"])
@@ -123,17 +123,17 @@ def edit(service: str, token: str | None, secret_stdin: bool, **given: Any) -> N
 @click.argument("name")
 @with_portal
 def delete(name: str) -> None:
-    """Delete a web service with its calls."""
+    """Delete a web service and its call log."""
     services.delete(WebService.named(name), actor=actor(), now=now())
 
 
 @web_service.command()
 @click.argument("name")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Known to the body as values.NAME.")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="In the body: values.NAME; repeatable.")
 @as_json
 @with_portal
 def call(name: str, pairs: tuple[str, ...], in_json: bool) -> None:
-    """Call it now; exit 1 unless it succeeded."""
+    """Call a web service now. Exit code 1 if the call fails."""
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise click.UsageError(f"{wrong[0]!r} is not NAME=VALUE.")
     values = dict(pair.split("=", 1) for pair in pairs)
@@ -141,7 +141,7 @@ def call(name: str, pairs: tuple[str, ...], in_json: bool) -> None:
     made = calling.call(asked.id, now) or WebServiceCall.get_by_id(asked.id)
     show(_of_call(made), in_json)
     if made.state is not CallState.DONE:
-        raise PortalError(made.web_service.failure or "It did not succeed.")
+        raise PortalError(made.web_service.failure or "The call failed.")
 
 
 @web_service.command()
@@ -150,7 +150,7 @@ def call(name: str, pairs: tuple[str, ...], in_json: bool) -> None:
 @as_json
 @with_portal
 def calls(name: str, limit: int, in_json: bool) -> None:
-    """List its calls, the latest first."""
+    """List the calls of a web service, latest first."""
     rows = WebService.named(name).calls.order_by(WebServiceCall.id.desc()).limit(limit)
     show_all([_of_call(row) for row in rows], in_json)
 

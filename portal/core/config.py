@@ -1,4 +1,4 @@
-"""Process settings, read once from the environment. A bad value stops the program with one clear line."""
+"""Process settings, read once from the environment. An invalid value stops the program with a one-line error."""
 
 import grp
 import os
@@ -14,9 +14,9 @@ LogFormat = Literal["text", "json"]
 
 @dataclass(frozen=True)
 class Config:
-    """Where this process keeps its data and whom it talks to.
+    """The process settings.
 
-    ``redis_url`` None means the embedded server in ``data_dir``; ``ca_file`` None means only the machine's own CAs.
+    ``redis_url`` None: use the embedded server in ``data_dir``. ``ca_file`` None: trust only the CAs of this host.
     """
 
     data_dir: Path
@@ -29,11 +29,11 @@ class Config:
     trusted_proxies: int
     log_format: LogFormat
     allow_commands: bool
-    #: Where programs on this machine send mail by SMTP, host and port; None: nowhere.
+    #: Host and port of the SMTP listener for programs on this host; None: no listener.
     submission: tuple[str, int] | None = None
-    #: A unix socket by which users of this machine borrow tokens and send mail without a key; None: there is none.
+    #: Unix socket for users of this host to get access tokens and send mail without an API key; None: no socket.
     local_socket: Path | None = None
-    #: The Unix group that may use it; empty: only the portal's own user.
+    #: The Unix group that may use the socket; empty: only the user that runs the portal.
     local_group: str = ""
 
     @property
@@ -43,7 +43,7 @@ class Config:
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Config:
-    """Raise ConfigError that names the variable and the remedy."""
+    """Read the settings. Raise ConfigError, with the variable and the remedy, for an invalid value."""
     data_dir = Path(environ.get("PORTAL_DATA") or "./data").resolve()
     host, port = parse_bind(environ.get("PORTAL_BIND") or "127.0.0.1:8000")
     return Config(
@@ -64,11 +64,11 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Config:
 
 
 def parse_bind(text: str, name: str = "PORTAL_BIND") -> tuple[str, int]:
-    """Split ``host:port``; an IPv6 host stands in brackets. ConfigError begins with ``name``."""
+    """Split ``host:port``, with an IPv6 host in brackets. Raise ConfigError that begins with ``name``."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(f"{name}: {text!r} is not host:port, for example 127.0.0.1:8000")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host asks for all addresses
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - an empty host means all addresses
 
 
 def _loopback(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
@@ -77,7 +77,7 @@ def _loopback(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
         return None
     host, port = parse_bind(text, name)
     if host not in ("127.0.0.1", "::1", "localhost"):
-        raise ConfigError(f"{name}: {host} is not this machine; it speaks without TLS, so only 127.0.0.1 is taken")
+        raise ConfigError(f"{name}: {host} is not a loopback address; without TLS, only 127.0.0.1 is allowed")
     return host, port
 
 
@@ -87,12 +87,12 @@ def _group(environ: Mapping[str, str], name: str) -> str:
         if text:
             grp.getgrnam(text)
     except KeyError as error:
-        raise ConfigError(f"{name}: there is no Unix group {text!r}") from error
+        raise ConfigError(f"{name}: the Unix group {text!r} does not exist") from error
     return text
 
 
 def _secret(environ: Mapping[str, str], name: str) -> str:
-    """The value of NAME, or the content of the file that NAME_FILE names (a secret out of the environment)."""
+    """The value of NAME, or the content of the file named in NAME_FILE, which keeps secrets out of the environment."""
     path = environ.get(f"{name}_FILE")
     if not path:
         return environ.get(name, "")

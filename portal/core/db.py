@@ -1,7 +1,7 @@
-"""The database: SQLite in one file, or PostgreSQL; chosen by URL, bound once per process.
+"""The database connection: SQLite or PostgreSQL, chosen by URL, bound once per process.
 
-Every transaction on SQLite takes the write lock at its start (IMMEDIATE): a transaction that reads first and writes
-later would otherwise fail with "database is locked" as soon as two processes write.
+Every SQLite transaction takes the write lock at its start (IMMEDIATE). Otherwise a transaction that reads first and
+writes later fails with "database is locked" as soon as two processes write.
 """
 
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ database = DatabaseProxy()
 
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
-    # FULL: a committed refresh token outlives a power cut. NORMAL would save half a millisecond and lose it.
+    # FULL: a committed refresh token survives a power failure. NORMAL saves half a millisecond, but can lose it.
     "synchronous": "full",
     "busy_timeout": 15000,
     "foreign_keys": 1,
@@ -26,7 +26,7 @@ _SQLITE_PRAGMAS = {
 
 
 def open_database(url: str) -> Database:
-    """Bind ``database`` to the URL; connections are made later, by ``connected()``."""
+    """Bind ``database`` to the URL. ``connected()`` opens the connections. Raise ConfigError for an unknown scheme."""
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
         opened: Database = SqliteDatabase(parse_url(url)["database"], lock_type="IMMEDIATE", pragmas=_SQLITE_PRAGMAS)
@@ -45,7 +45,7 @@ def open_database(url: str) -> Database:
 
 
 def connected() -> AbstractContextManager[Any]:
-    """A connection for the time of the block; NotNow, one clear line, when there is none to be had."""
+    """A connection for the duration of the block. Raise NotNow when the database cannot be opened."""
     return _Connection()
 
 
@@ -62,10 +62,10 @@ class _Connection:
 
 
 def locked(query: Any) -> Any:
-    """The rows of a query, held until the end of the transaction; on SQLite the transaction holds everything."""
+    """Lock the rows of a query until the transaction ends. On SQLite the transaction locks the whole database."""
     return query.for_update() if isinstance(database.obj, PooledPostgresqlDatabase) else query
 
 
 def transaction() -> AbstractContextManager[Any]:
-    """All or nothing. Never opened around a network call."""
+    """A database transaction. Never open one around a network call."""
     return database.atomic()

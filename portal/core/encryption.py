@@ -1,7 +1,7 @@
-"""Secrets: a type that does not print itself, and AES-GCM sealing bound to the place where the secret is stored.
+"""Encryption of secrets: a type that never prints its value, and AES-GCM bound to table, row and column.
 
-The key file holds one key a line, ``<key id> <base64 of 32 bytes>``. The last line seals; every line opens, so a key
-can be replaced without a moment in which old rows are unreadable.
+The key file holds one key per line, ``<key id> <base64 of 32 bytes>``. The last key encrypts, every key decrypts, so
+old rows stay readable while a key is replaced.
 """
 
 import base64
@@ -23,7 +23,7 @@ _NONCE_BYTES = 12
 
 
 class Secret:
-    """A string that is shown by nothing but ``reveal()``."""
+    """A string whose value only ``reveal()`` returns."""
 
     __slots__ = ("_value",)
 
@@ -31,7 +31,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for the one call that sends it where it belongs."""
+        """The value, for the call that sends or stores it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -50,25 +50,25 @@ class Secret:
             return NotImplemented
         return secrets.compare_digest(self._value.encode(), other._value.encode())
 
-    __hash__ = None  # type: ignore[assignment]  # a secret is no dictionary key
+    __hash__ = None  # type: ignore[assignment]  # a secret must not be a dictionary key
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is never pickled")
+        raise TypeError("a Secret cannot be pickled")
 
 
 class Sealed(str):
-    """The sealed form of a secret, as a column holds it: ``<key id>.<base64 of nonce and ciphertext>``."""
+    """An encrypted secret, as stored in a column: ``<key id>.<base64 of nonce and ciphertext>``."""
 
     __slots__ = ()
 
 
 class SealBroken(PortalError):
-    """A sealed value does not open: wrong key, or it was moved to another row or column."""
+    """Decryption failed: the key is wrong, or the value was moved to another row or column."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sealed value lives; it opens nowhere else."""
+    """Table, row and column of an encrypted value: the associated data of AES-GCM."""
 
     table: str
     row_id: int
@@ -79,7 +79,7 @@ class Place:
 
 
 class KeyRing:
-    """The keys of one portal, oldest first."""
+    """The encryption keys of a portal, oldest first."""
 
     def __init__(self, keys: dict[str, bytes]) -> None:
         self._master = keys
@@ -92,20 +92,20 @@ class KeyRing:
         return Sealed(f"{self._newest}.{base64.b64encode(nonce + box).decode()}")
 
     def open(self, sealed: Sealed, place: Place) -> Secret:
-        """Raise SealBroken when the key is unknown or the value belongs elsewhere."""
+        """Decrypt a value. Raise SealBroken when the key is unknown or the value belongs to another place."""
         key_id, _, text = sealed.partition(".")
         if key_id not in self._ciphers:
-            raise SealBroken(f"The key {key_id!r} that sealed {place.table}.{place.column} is not in the key file.")
+            raise SealBroken(f"The key {key_id!r} that encrypted {place.table}.{place.column} is not in the key file.")
         try:
             box = base64.b64decode(text, validate=True)
             plain = self._ciphers[key_id].decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], bytes(place))
         except (InvalidTag, binascii.Error, ValueError) as error:
             where = f"{place.table}.{place.column} of row {place.row_id}"
-            raise SealBroken(f"{where} does not open with key {key_id!r}.") from error
+            raise SealBroken(f"{where} cannot be decrypted with key {key_id!r}.") from error
         return Secret(plain.decode())
 
     def signing_keys(self) -> list[str]:
-        """Keys for session cookies, newest first: one file of keys to keep, not two."""
+        """Keys that sign session cookies, newest first, derived from the same key file."""
         return [_derive(key, b"session").hex() for key in reversed(self._master.values())]
 
 
@@ -114,7 +114,7 @@ def _derive(key: bytes, purpose: bytes) -> bytes:
 
 
 def create_key_file(path: Path) -> None:
-    """Write a new key file that only its owner may read; an existing one is left alone."""
+    """Write a new key file that only its owner can read. An existing file is not changed."""
     line = f"k{secrets.token_hex(3)} {base64.b64encode(os.urandom(32)).decode()}\n"
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -129,19 +129,19 @@ def create_key_file(path: Path) -> None:
 
 
 def read_key_file(path: Path) -> KeyRing:
-    """Raise ConfigError, one line, when the file is missing, readable by others, or not a key file."""
+    """Read the key file. Raise ConfigError when it is missing, readable by other users, or invalid."""
     try:
         mode = path.stat().st_mode
         lines = path.read_text(encoding="ascii").splitlines()
     except FileNotFoundError as error:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} does not exist; put your key file there") from error
+        raise ConfigError(f"PORTAL_KEYS_FILE: {path} does not exist; restore the key file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"PORTAL_KEYS_FILE: {path} cannot be read as a key file: {error}") from error
     if mode & 0o077:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} is open to other users; run: chmod 600 {path}")
+        raise ConfigError(f"PORTAL_KEYS_FILE: {path} is readable by other users; run: chmod 600 {path}")
     keys = dict(_key(line, path) for line in lines if line.strip())
     if not keys:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} holds no key")
+        raise ConfigError(f"PORTAL_KEYS_FILE: {path} contains no key")
     return KeyRing(keys)
 
 
@@ -160,7 +160,7 @@ _ring: KeyRing | None = None
 
 
 def use_keys(ring: KeyRing) -> None:
-    """Choose the keys that every sealed column of this process uses."""
+    """Set the keys for all encrypted columns of this process."""
     global _ring
     _ring = ring
 

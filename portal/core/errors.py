@@ -1,8 +1,8 @@
-"""What can go wrong, named once.
+"""The exceptions of the portal.
 
-``str()`` of each error is the sentence that a person reads: on the page, on the command line, in the log. Two kinds
-of failure come from outside: *refused* (a person must act) and *unavailable* (try later). Everything else that a job
-raises is a bug.
+``str()`` of each error is the sentence for display on pages, on the command line and in the log. External failures
+are either *refused* (an administrator must act) or *unavailable* (try later). Any other exception that a job raises
+is a bug.
 """
 
 from collections.abc import Iterator
@@ -10,29 +10,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+#: What a user reads when a bug stopped the work; the log has the traceback.
+INTERNAL_ERROR = "Internal error in the portal. The portal's log has the details."
+
 
 class PortalError(Exception):
-    """The root: an error whose text may be shown to the person who asked."""
+    """The base class: an error whose text may be shown to the user."""
 
 
 class ConfigError(PortalError):
-    """A process setting, key file or directory is unusable; the program must not start."""
+    """A process setting, key file or directory is unusable. The program must not start."""
 
 
 class NotNow(ConfigError):
-    """It cannot be used at this moment, and may be soon: the database does not answer."""
+    """A temporary ConfigError, for example when the database does not answer."""
 
 
 class NotFound(PortalError):
-    """No row of that name or id."""
+    """No row has the requested name or ID."""
 
 
 class InUse(PortalError):
-    """The row cannot go: others depend on it."""
+    """The row cannot be deleted, because other rows depend on it."""
 
 
 class Invalid(PortalError):
-    """Input that breaks a rule: ``fields`` maps a field's name to what is wrong with it."""
+    """Invalid input: ``fields`` maps the name of each invalid field to its error message."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {problem}" for name, problem in fields.items()))
@@ -41,10 +44,10 @@ class Invalid(PortalError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the other side said when it failed, in its own words and never with a secret in it.
+    """The error response of a server, provider or destination, without secrets.
 
-    ``error`` is the protocol's code (RFC 6749 section 5.2: ``invalid_grant``), ``codes`` the provider's numbers
-    (``AADSTS70008``), ``trace`` the ids that its support asks for.
+    ``error`` is the protocol's error code (RFC 6749 section 5.2: ``invalid_grant``), ``codes`` the provider's error
+    numbers (``AADSTS70008``), ``trace`` the IDs that the provider's support asks for.
     """
 
     error: str = ""
@@ -58,21 +61,21 @@ class Answer:
 
 
 class Side(StrEnum):
-    """Which other side it was."""
+    """The system that failed."""
 
-    #: Mail server or web server: whoever was spoken to.
+    #: Mail server or web server.
     SERVER = "server"
     PROVIDER = "provider"
     DESTINATION = "destination"
 
 
 class OutsideError(PortalError):
-    """A failure of the other side: provider, mail server or destination."""
+    """A failure of a provider, server or destination."""
 
     side = Side.SERVER
 
     def __init__(self, text: str, answer: Answer | None = None) -> None:
-        # PostgreSQL cannot store a NUL, and these words are kept.
+        # The text is stored, and PostgreSQL cannot store a NUL.
         text = text.replace("\0", "")
         super().__init__(text)
         self.answer = answer or Answer(description=text)
@@ -80,7 +83,7 @@ class OutsideError(PortalError):
 
 @contextmanager
 def on(side: Side) -> Iterator[None]:
-    """Whatever fails outside in here failed on this side."""
+    """Set ``side`` on every OutsideError raised in the block."""
     try:
         yield
     except OutsideError as error:
@@ -89,13 +92,13 @@ def on(side: Side) -> Iterator[None]:
 
 
 class Refused(OutsideError):
-    """The other side said no, and will say it again: a person must act."""
+    """Permanent rejection by the server: an administrator must act."""
 
 
 class Unavailable(OutsideError):
-    """The other side could not answer now: try later, keep everything.
+    """Temporary failure of the server: try later and change nothing.
 
-    ``retry_after`` is the number of seconds it asked us to wait, None when it did not say.
+    ``retry_after`` is the number of seconds that the server asked to wait; None: not given.
     """
 
     def __init__(self, text: str, answer: Answer | None = None, retry_after: int | None = None) -> None:
@@ -104,4 +107,4 @@ class Unavailable(OutsideError):
 
 
 class HostDown(Unavailable):
-    """Unavailable for everybody who asks this host: no connection, no answer in time, or it asks all to slow down."""
+    """The whole host is unavailable: no connection, a timeout, or a rate limit for all clients."""

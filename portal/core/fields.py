@@ -1,4 +1,4 @@
-"""Column types: a moment that is always aware UTC, and a secret that is always sealed."""
+"""Column types: a timezone-aware UTC datetime, and an encrypted secret."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -9,13 +9,13 @@ from portal.core.encryption import Place, Sealed, Secret, keys
 
 
 class _Utc(DateTimeField):
-    """A moment, stored without zone as UTC. Refuses a naive datetime: it means an hour that nobody knows."""
+    """A datetime, stored as UTC without zone. Raise TypeError for a naive datetime, whose time zone is unknown."""
 
     def db_value(self, value: datetime | None) -> Any:
         if value is None:
             return None
         if value.tzinfo is None:
-            raise TypeError(f"{self.name}: a naive datetime")
+            raise TypeError(f"{self.name}: naive datetime; a time zone is required")
         return super().db_value(value.astimezone(UTC).replace(tzinfo=None))  # type: ignore[no-untyped-call]
 
     def python_value(self, value: Any) -> datetime | None:
@@ -24,7 +24,7 @@ class _Utc(DateTimeField):
 
 
 class _SealedAccessor(FieldAccessor):
-    """Seals on assignment, opens on reading: the row in memory holds only the sealed form."""
+    """Encrypts on assignment and decrypts on reading. The row in memory holds only the encrypted value."""
 
     def __get__(self, instance: Any, instance_type: Any = None) -> Any:
         if instance is None:
@@ -36,17 +36,17 @@ class _SealedAccessor(FieldAccessor):
         if isinstance(value, Secret):
             value = keys().seal(value, self._place(instance))
         elif value is not None and not isinstance(value, Sealed):
-            raise TypeError(f"{self.name}: a secret is assigned as Secret, not as {type(value).__name__}")
+            raise TypeError(f"{self.name}: assign a secret as Secret, not as {type(value).__name__}")
         super().__set__(instance, value)
 
     def _place(self, instance: Any) -> Place:
         if instance.id is None:
-            raise TypeError(f"{self.name}: save the row first, its id is part of the seal")
+            raise TypeError(f"{self.name}: save the row first; its id is part of the associated data")
         return Place(instance._meta.table_name, instance.id, self.field.column_name)
 
 
 class _SealedText(TextField):
-    """A secret at rest: AES-GCM, bound to table, row and column. NULL means that there is none."""
+    """A secret, encrypted with AES-GCM and bound to table, row and column. NULL: no secret."""
 
     accessor_class = _SealedAccessor
 
@@ -55,7 +55,7 @@ class _SealedText(TextField):
 
     def db_value(self, value: Any) -> str | None:
         if value is not None and not isinstance(value, Sealed):
-            raise TypeError(f"{self.name}: only the sealed form is stored")
+            raise TypeError(f"{self.name}: only an encrypted value can be stored")
         return None if value is None else str(value)
 
     def python_value(self, value: Any) -> Sealed | None:
@@ -63,7 +63,7 @@ class _SealedText(TextField):
 
 
 if TYPE_CHECKING:
-    # What a row of such a column gives: the field classes themselves cannot be told apart by ``null``.
+    # The types of the values: the field classes cannot express that ``null`` changes the type.
     @overload
     def UtcField(*, null: Literal[True], index: bool = ...) -> DateTimeField[datetime | None]: ...
     @overload

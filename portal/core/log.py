@@ -1,4 +1,4 @@
-"""Log lines on standard error, as text or as one JSON object a line."""
+"""Logging to standard error, as text or as one JSON object per line."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from portal.core.config import LogFormat
 
-#: At DEBUG these write tokens, codes and verifiers.
+#: Loggers that write tokens, codes and verifiers at DEBUG.
 TALKATIVE = ("authlib", "imapclient", "peewee", "requests", "urllib3")
 
 
@@ -31,8 +31,8 @@ def set_up(log_format: LogFormat) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
-    # A line for each job and connection says nothing that the run's own log does not.
-    # And aiosmtpd, at INFO, writes every command of a client: AUTH among them.
+    # Lines for each job and connection repeat the log of the run.
+    # aiosmtpd logs every client command at INFO, including AUTH.
     for name, level in {
         "rq": logging.WARNING, "rq.worker": logging.WARNING, "imapclient": logging.WARNING, "mail.log": logging.ERROR,
     }.items():  # fmt: skip

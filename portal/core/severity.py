@@ -1,4 +1,4 @@
-"""How much a state asks of a person."""
+"""The severity of a state."""
 
 from enum import StrEnum
 

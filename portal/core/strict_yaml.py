@@ -1,4 +1,4 @@
-"""YAML from outside: no aliases, tags, duplicate keys or deep nesting, and never more than a megabyte."""
+"""Load untrusted YAML: no aliases, tags, duplicate keys or deep nesting, at most one megabyte."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _MAX_DEPTH = 20
 
 
 class YamlRefused(PortalError):
-    """The text names what is wrong, and the line."""
+    """The YAML is not accepted; the message names the reason and, if known, the line."""
 
 
 class _Loader(yaml.CSafeLoader):
-    """Text stays text: a client ID of digits is no number, and ``no`` is no False."""
+    """Resolves scalars to text or None only: a client ID of digits stays text, and so does ``no``."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -25,33 +25,33 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def load(raw: bytes) -> Any:
-    """Maps, lists, texts and None. Raise YamlRefused, with the line, for anything else."""
+    """Load maps, lists, texts and None. Raise YamlRefused for anything else."""
     if len(raw) > MAX_BYTES:
         raise YamlRefused(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
     try:
         text = raw.decode("utf-8")
         _scan(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, cut down further
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with fewer types
     except UnicodeDecodeError as error:
         raise YamlRefused("The file is not UTF-8 text.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise YamlRefused(f"Line {line}: {error.problem or 'this is no YAML'}.") from error
+        raise YamlRefused(f"Line {line}: {error.problem or 'this is not valid YAML'}.") from error
     except yaml.YAMLError as error:
-        raise YamlRefused("This is no YAML.") from error
+        raise YamlRefused("The file is not valid YAML.") from error
 
 
 def _scan(text: str) -> None:
-    """One pass over the events, before anything is built."""
+    """Check the parser events before any object is built."""
     stack: list[set[str] | None] = []
     expecting_key: list[bool] = []
     event: Any
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise YamlRefused(f"Line {line}: aliases and anchors are not taken.")
+            raise YamlRefused(f"Line {line}: aliases and anchors are not allowed.")
         if getattr(event, "tag", None) and not getattr(event, "implicit", False):
-            raise YamlRefused(f"Line {line}: the tag {event.tag} is not taken.")
+            raise YamlRefused(f"Line {line}: the tag {event.tag} is not allowed.")
         if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             stack.pop()
             expecting_key.pop()
@@ -61,7 +61,7 @@ def _scan(text: str) -> None:
             stack.append(set() if isinstance(event, yaml.MappingStartEvent) else None)
             expecting_key.append(isinstance(event, yaml.MappingStartEvent))
             if len(stack) > _MAX_DEPTH:
-                raise YamlRefused(f"Line {line}: nested deeper than {_MAX_DEPTH} levels.")
+                raise YamlRefused(f"Line {line}: nesting is deeper than {_MAX_DEPTH} levels.")
         elif isinstance(event, yaml.ScalarEvent):
             _key(event.value, stack, expecting_key, line)
             _passed(expecting_key, stack)
@@ -76,11 +76,11 @@ def _key(value: str, stack: list[set[str] | None], expecting_key: list[bool], li
     keys = stack[-1] if stack else None
     if keys is not None and expecting_key[-1]:
         if value in keys:
-            raise YamlRefused(f"Line {line}: the key {value[:60]!r} is there twice.")
+            raise YamlRefused(f"Line {line}: the key {value[:60]!r} occurs twice.")
         keys.add(value)
 
 
 def _passed(expecting_key: list[bool], stack: list[set[str] | None]) -> None:
-    """A key is followed by a value, a value by a key."""
+    """Alternate between key and value within a map."""
     if stack and stack[-1] is not None:
         expecting_key[-1] = not expecting_key[-1]

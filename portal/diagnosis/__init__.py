@@ -1,4 +1,4 @@
-"""Diagnose: step by step from the name of a server to a command that really works, with the cause at the first red."""
+"""Diagnosis: checks from the host name to a successful command, with the cause of the first failed check."""
 
 from portal.diagnosis.checks import Diagnosis, Step
 from portal.diagnosis.subjects import KINDS, of

@@ -1,4 +1,4 @@
-"""A ladder of steps: each with the time it took, green, or with the catalogue's cause; after a red one it ends."""
+"""Runs diagnosis checks and records result, duration and cause of each; the first failed check ends the diagnosis."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ from typing import Any
 
 from portal import causes
 from portal.causes import Cause, Where, unmatched
-from portal.core.errors import PortalError
+from portal.core.errors import INTERNAL_ERROR, PortalError
 from portal.core.severity import Tone
 from portal.protocols.dialogue import Dialogue
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Step:
-    """``found`` is what a good step has to tell, ``words`` the other side's own when it is not good."""
+    """One check. ``found``: its result if passed; ``words``: the error or server response if failed."""
 
     name: str
     tone: Tone = Tone.GOOD
@@ -32,7 +32,7 @@ class Step:
 
 @dataclass
 class Diagnosis:
-    """What came of it; ``hints`` are worth knowing and no fault."""
+    """The result of all checks; ``hints`` are remarks that are not faults."""
 
     kind: str
     name: str
@@ -43,11 +43,11 @@ class Diagnosis:
 
     @property
     def fault(self) -> Step | None:
-        """The step at which it ended; None: all is well."""
+        """Return the failed check; None: all checks passed."""
         return next((step for step in self.steps if step.tone is not Tone.GOOD), None)
 
     def as_facts(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the diagnosis for JSON."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -60,17 +60,18 @@ class Diagnosis:
         }
 
     def as_lines(self) -> list[str]:
-        """For people, and to be pasted into a ticket."""
+        """Return the diagnosis as text lines, for the command line and tickets."""
         lines = [f"Diagnosis of the {self.kind} {self.name}, {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         for step in self.steps:
             lines.append(
                 f"{step.tone.value:<8} {step.seconds:6.2f} s  {step.name}{f': {step.found}' if step.found else ''}"
             )
             if step.cause:
-                lines += [f"         {step.cause.title}. {step.cause.meaning({})}", f"         They say: {step.words}"]
+                lines.append(f"         {step.cause.title}. {step.cause.meaning({})}")
+                lines.append(f"         Server response: {step.words}")
                 lines += [f"         {number}. {text}" for number, text in enumerate(step.remedy, 1)]
         lines += [f"Hint: {hint}" for hint in self.hints]
-        return [*lines, *(["", "What was said, every secret masked:"] if self.dialogue else []), *self.dialogue]
+        return [*lines, *(["", "Protocol dialogue with secrets masked:"] if self.dialogue else []), *self.dialogue]
 
 
 def _facts(step: Step) -> dict[str, Any]:
@@ -86,26 +87,26 @@ def _facts(step: Step) -> dict[str, Any]:
 
 
 class Fallen(Exception):
-    """A step was red: there is no way further up."""
+    """A check failed: the remaining checks are not run."""
 
 
 @dataclass
 class Ladder:
-    """Climbed step by step; ``facts`` fill the places in remedies."""
+    """One run of checks; ``facts`` fill the placeholders of remedies."""
 
     now: datetime
     facts: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     dialogue: Dialogue = field(default_factory=Dialogue)
     hints: list[str] = field(default_factory=list)
-    #: Whether whoever is diagnosed signs in by password: what is about tokens is not its cause.
+    #: Sign-in by password: causes about tokens do not apply.
     by_password: bool = False
 
     @contextmanager
     def step(self, name: str, where: Where, words: str | None = None) -> Iterator[Step]:
-        """One step up. Whatever fails outside makes it red, with its cause, and ends the climb by Fallen.
+        """Run one check. A PortalError or unexpected error fails it with its cause and raises Fallen.
 
-        ``words``: what is known of the fault already, where the error only repeats it.
+        ``words``: the stored server response, if the error would only quote it.
         """
         step, began = Step(name), time.monotonic()
         self.steps.append(step)
@@ -117,9 +118,9 @@ class Ladder:
         except Fallen:
             raise
         except Exception as error:
-            # The top of what a person asked for: whatever a server can think of, this page opens.
-            logger.exception("Diagnosis failed at %s", name)
-            self._fall(step, "The portal failed inside; its log has the details.", where)
+            # Outermost handler of a user's request: the page must open whatever a server sends.
+            logger.exception("Diagnosis: unexpected error in check %s", name)
+            self._fall(step, INTERNAL_ERROR, where)
             raise Fallen from error
         finally:
             step.seconds = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""The ladders of a destination and a web service."""
+"""Diagnosis checks of destinations and web services."""
 
 import getpass
 import shlex
@@ -18,9 +18,9 @@ Clock = Callable[[], datetime]
 
 
 def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> None:
-    """The step at the top: the destination would take a message."""
+    """Check that the destination would accept a message."""
     ladder.facts |= {"path": row.path, "user": getpass.getuser()}
-    with ladder.step("The destination takes mail", Where.DESTINATION) as step:
+    with ladder.step("Destination accepts mail", Where.DESTINATION) as step:
         step.found = f"{row.name}: {row.goes_to}"
         if row.type is DestinationType.MAILDIR:
             maildir.try_writing(Path(row.path))
@@ -31,25 +31,25 @@ def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> No
         else:
             through = row.outbound_profile or row.web_service
             assert through is not None
-            # A profile that is paused keeps what it is given; a web service that is takes nothing.
+            # A suspended outbound profile queues messages; a suspended web service accepts none.
             if through.validity is Validity.INVALID or not (row.outbound_profile or through.is_valid):
                 raise Refused(f"The {through.kind} {through.name!r} is set to invalid.")
 
 
 def of_service(ladder: Ladder, service: WebService, actor: str, clock: Clock) -> None:
-    """Up to an OPTIONS request, which changes nothing (RFC 9110 section 9.3.7)."""
+    """Check a web service up to an OPTIONS request, which changes nothing (RFC 9110 section 9.3.7)."""
     url = web_services.full_url(service)
     network.to_web_server(ladder, url, Where.HTTP, service.ca)
     token = None
     if service.token:
         token = tokens.fresh(ladder, service.token, min_life=calls.TOKEN_MIN_LIFE, actor=actor, clock=clock)
-    with ladder.step("It answers to an OPTIONS request", Where.HTTP) as step:
+    with ladder.step("Response to OPTIONS request", Where.HTTP) as step:
         wanted = calls.harmless_request(service, token.access_token if token else None)
         answer = probe.web_answer(wanted, ca=service.ca)
-        # Many know no OPTIONS, whatever they say to it: that somebody is there is all that it tells.
+        # Many servers do not support OPTIONS, so any status shows that the server responds.
         step.found = f"HTTP {answer.status}"
         if answer.status in (407, 429):
             raise Refused(f"{service.name} answered {answer.status}.")
     if service.failing_since:
-        with ladder.step("The latest call succeeded", Where.HTTP):
+        with ladder.step("Latest call", Where.HTTP):
             raise Refused(service.failure or "")

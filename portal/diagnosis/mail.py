@@ -1,4 +1,4 @@
-"""The ladders of a mail account and an outbound profile."""
+"""Diagnosis checks of mail accounts and outbound profiles."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from portal.protocols.sasl import Credential
 from portal.protocols.server import Secured, Security, Server
 
 Clock = Callable[[], datetime]
-#: A person waits for it.
+#: Timeout in seconds; short, because a user waits for the page.
 _SILENCE = 20.0
 
 
@@ -33,54 +33,54 @@ def of_account(ladder: Ladder, account: MailAccount, actor: str, clock: Clock) -
 
 
 def _climb_imap(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
-    with ladder.step("It speaks IMAP", Where.IMAP) as step:
+    with ladder.step("IMAP protocol", Where.IMAP) as step:
         client = opened.enter_context(imap_session.opened(at, ladder.dialogue))
         offered = imap_session.mechanisms(client)
         _tell_starttls(ladder, at, client.connection)
         step.found = f"offers {', '.join(offered) or 'no SASL'}"
     credential = _credential(ladder, account, offered, Where.IMAP, actor, clock)
-    with ladder.step("It lets us in", Where.IMAP) as step:
+    with ladder.step("Sign-in", Where.IMAP) as step:
         imap_session.sign_in(client, at, credential)
         step.found = f"as {credential.login}"
-    with ladder.step("A second command works", Where.IMAP) as step:
+    with ladder.step("Command after sign-in", Where.IMAP) as step:
         client.allow()
         with imap_session.told(at.host):
             client.folder_exists(account.folder)
         step.found = "LIST"
-    with ladder.step("The folder exists", Where.IMAP) as step:
+    with ladder.step("IMAP folder", Where.IMAP) as step:
         with imap_session.told(at.host):
             there = len(imap.ImapMailbox(client, account.folder).uids())
         step.found = f"{account.folder}, {there:,} message{'' if there == 1 else 's'}"
 
 
 def _climb_pop3(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
-    with ladder.step("It speaks POP3", Where.POP3) as step:
+    with ladder.step("POP3 protocol", Where.POP3) as step:
         connection = opened.enter_context(pop3.opened(at, ladder.dialogue))
         with imap_session.told(at.host):
             offered = connection.capabilities().get("SASL", [])
         _tell_starttls(ladder, at, connection.socket)
         step.found = f"offers {', '.join(offered) or 'no SASL'}"
     credential = _credential(ladder, account, offered, Where.POP3, actor, clock)
-    with ladder.step("It lets us in", Where.POP3) as step:
+    with ladder.step("Sign-in", Where.POP3) as step:
         pop3.sign_in(connection, at, credential)
         step.found = f"as {credential.login}"
-    with ladder.step("A second command works", Where.POP3) as step, imap_session.told(at.host):
+    with ladder.step("Command after sign-in", Where.POP3) as step, imap_session.told(at.host):
         step.found = f"STAT {connection.command('STAT').decode('ascii', 'replace').removeprefix('+OK').strip()}"
 
 
 def _credential(
     ladder: Ladder, account: MailAccount | OutboundProfile, offered: list[str], where: Where, actor: str, clock: Clock
 ) -> Credential:
-    """What it signs in with; a token must be offered, fresh and fit."""
+    """Return the credential to sign in with. Checks OAuth support of the server, validity and audience of the token."""
     token: Token | None = account.token
     if token is None:
         return Credential(account.login, password=account.password)
-    with ladder.step("It takes tokens", where) as step:
+    with ladder.step("OAuth 2.0 support", where) as step:
         known = [name for name in ("XOAUTH2", "OAUTHBEARER") if name in offered]
         step.found = ", ".join(known)
         if not known and offered:
             raise Unavailable(f"advertises no OAuth 2.0, only {', '.join(offered)}")
-        step.found = step.found or "it does not say what it offers; tried all the same"
+        step.found = step.found or "not advertised by the server; trying anyway"
     life = mailbox_connection.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else outbound_profiles.TOKEN_MIN_LIFE
     usable = tokens.fresh(ladder, token, min_life=life, actor=actor, clock=clock)
     tokens.fits(ladder, usable, where)
@@ -88,14 +88,14 @@ def _credential(
 
 
 def _tell_starttls(ladder: Ladder, at: Server, connection: object) -> None:
-    """TLS from the first byte was told before."""
+    """Record TLS details after STARTTLS; implicit TLS was checked before."""
     if at.security is Security.STARTTLS and isinstance(connection, Secured):
-        with ladder.step("TLS is good", Where.IMAP) as step:
+        with ladder.step("TLS", Where.IMAP) as step:
             network.tell_tls(ladder, step, connection)
 
 
 def _sender_of(profile: OutboundProfile) -> str:
-    """An address that it sends for; a login need not be one."""
+    """Return an address that the profile may send from; its login may not be an address."""
     known = [outbound_profiles.own_address(profile), profile.login]
     domains = [one for one in split_list(profile.senders) if one.startswith("@")]
     known += [f"postmaster{one}" for one in domains]
@@ -109,17 +109,17 @@ def of_profile(ladder: Ladder, profile: OutboundProfile, actor: str, clock: Cloc
     at = replace(outbound_profiles.server(profile), silence=min(float(profile.timeout), _SILENCE))
     network.to_mail_server(ladder, at, Where.SMTP)
     with ExitStack() as opened:
-        with ladder.step("It speaks SMTP", Where.SMTP) as step:
+        with ladder.step("SMTP protocol", Where.SMTP) as step:
             client = opened.enter_context(smtp_session.opened(at, ladder.dialogue.lines.append))
             _tell_starttls(ladder, at, client.connection)
             offered = smtp_session.mechanisms(client)
             step.found = f"offers {', '.join(offered) or 'no sign-in'}"
         if profile.token or profile.login:
             credential = _credential(ladder, profile, offered, Where.SMTP, actor, clock)
-            with ladder.step("It lets us in", Where.SMTP) as step:
+            with ladder.step("Sign-in", Where.SMTP) as step:
                 smtp_session.sign_in(client, at, credential)
                 step.found = f"as {credential.login}"
-        with ladder.step("A second command works", Where.SMTP) as step:
+        with ladder.step("Sender address", Where.SMTP) as step:
             reply = smtp_session.try_sender(client, sender)
             step.found = f"MAIL FROM:<{sender}>"
             if not reply.is_good:

@@ -1,4 +1,4 @@
-"""The way to a server: name, connection, TLS, greeting, and whether the clocks agree."""
+"""Network checks of a server: host name, TCP connection, TLS, greeting, clock difference."""
 
 from contextlib import ExitStack
 from datetime import timedelta
@@ -15,13 +15,13 @@ _SOON = timedelta(days=14)
 
 
 def to_mail_server(ladder: Ladder, at: Server, where: Where) -> None:
-    """Up to the greeting; a server with STARTTLS is secured later, by whoever speaks its protocol."""
+    """Check a mail server up to its greeting; STARTTLS is checked later by the protocol checks."""
     with ExitStack() as opened:
         plain = _to_host(ladder, at, where, opened)
         connection: Plain | Secured = plain
         if at.security is Security.TLS:
             connection = _secured(ladder, at, where, plain, opened)
-        with ladder.step("The server greets", where) as step:
+        with ladder.step("Server greeting", where) as step:
             try:
                 step.found = probe.greeting(connection, at.host)
             except Unavailable:
@@ -31,11 +31,11 @@ def to_mail_server(ladder: Ladder, at: Server, where: Where) -> None:
 
 
 def to_web_server(ladder: Ladder, url: str, where: Where, ca: str = "") -> None:
-    """Up to TLS; behind a proxy the way is the proxy's own."""
+    """Check a web server up to TLS; with a proxy, the proxy is checked instead."""
     proxy = probe.proxy_of(url)
     at = probe.web_server(proxy if proxy and "//" in proxy else f"http://{proxy}" if proxy else url, ca)
     if proxy:
-        ladder.hints.append(f"The way leads through the proxy {at.host}:{at.port}, as the environment says.")
+        ladder.hints.append(f"Connections use the proxy {at.host}:{at.port} set in the environment.")
     with ExitStack() as opened:
         plain = _to_host(ladder, at, where, opened)
         if at.security is Security.TLS:
@@ -44,16 +44,16 @@ def to_web_server(ladder: Ladder, url: str, where: Where, ca: str = "") -> None:
 
 def _to_host(ladder: Ladder, at: Server, where: Where, opened: ExitStack) -> Plain:
     ladder.facts["host"] = at.host
-    with ladder.step("The name resolves", where) as step:
-        step.found = f"{at.host} is {', '.join(probe.addresses(at.host, at.port)[:4])}"
-    with ladder.step("It takes connections", where) as step:
+    with ladder.step("Host name", where) as step:
+        step.found = f"{at.host} resolves to {', '.join(probe.addresses(at.host, at.port)[:4])}"
+    with ladder.step("TCP connection", where) as step:
         plain = opened.enter_context(probe.connection(at))
         step.found = f"port {at.port}"
     return plain
 
 
 def _secured(ladder: Ladder, at: Server, where: Where, plain: Plain, opened: ExitStack) -> Secured:
-    with ladder.step("TLS is good", where) as step:
+    with ladder.step("TLS", where) as step:
         try:
             connection = opened.enter_context(probe.secured(plain, at))
         except Unavailable:
@@ -64,19 +64,19 @@ def _secured(ladder: Ladder, at: Server, where: Where, plain: Plain, opened: Exi
 
 
 def tell_tls(ladder: Ladder, step: Step, connection: Secured) -> None:
-    """Version, issuer, and the days that are left."""
+    """Record the TLS version, the certificate and the days until it expires."""
     shown = probe.certificate(connection)
     left = shown.ends_at - ladder.now
     step.found = f"{connection.secured_by}, {shown}, {left.days} days left"
     if left < _SOON:
-        ladder.hints.append(f"The server’s certificate ends in {left.days} days, on {shown.ends_at:%Y-%m-%d}.")
+        ladder.hints.append(f"The server certificate expires in {left.days} days, on {shown.ends_at:%Y-%m-%d}.")
 
 
 def clocks_agree(ladder: Ladder, url: str) -> None:
-    """By what a provider's web server says of the time; one that does not tell it is not asked again."""
-    with ladder.step("It answers, and the clocks agree", Where.PROVIDER) as step:
+    """Check the system clock against the Date header of the provider's web server; without this header, skip it."""
+    with ladder.step("Provider response", Where.PROVIDER) as step:
         answer = probe.web_answer(Request("GET", url, {"Accept": "application/json"}, b""))
-        step.found = f"HTTP {answer.status}, clocks differ by {abs(answer.ahead or 0)} s"
+        step.found = f"HTTP {answer.status}, clock difference {abs(answer.ahead or 0)} s"
     if answer.ahead is not None and abs(answer.ahead) > MOST_CLOCK_DIFFERENCE.total_seconds():
-        with ladder.step("The clocks agree", Where.PORTAL):
+        with ladder.step("System clock", Where.PORTAL):
             raise Refused(f"clock differs by {answer.ahead} seconds")

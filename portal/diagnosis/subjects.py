@@ -1,4 +1,4 @@
-"""What can be diagnosed, by the kind of the row."""
+"""Entry point of the diagnosis, and the checks for each kind of row."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +23,7 @@ from portal.models import (
 from portal.system import audit
 
 Clock = Callable[[], datetime]
-#: By the word that stands in addresses.
+#: Model of each kind, by its name in URLs.
 KINDS: dict[str, type[Row]] = {
     "token-config": TokenConfig,
     "token": Token,
@@ -35,7 +35,7 @@ KINDS: dict[str, type[Row]] = {
 
 
 def of(row: Row, *, actor: str, clock: Clock) -> Diagnosis:
-    """Climb until the top or the first red step. It may renew a token; else it changes nothing."""
+    """Run the checks of a row until the first failure. May refresh a token; otherwise changes nothing."""
     ladder = Ladder(clock())
     audit.about(row, actor, "diagnosed", "", ladder.now)
     with suppress(Fallen):
@@ -47,22 +47,22 @@ def of(row: Row, *, actor: str, clock: Clock) -> Diagnosis:
 
 
 def _stop_if_switched_off(ladder: Ladder, row: Row) -> None:
-    """What nobody tries is in no other trouble."""
+    """Fail if the row or its configuration is set to invalid: no other check applies then."""
     about = row.token_config if isinstance(row, Token) else row
     validity = getattr(about, "validity", Validity.VALID)
     if validity is not Validity.VALID:
-        with ladder.step("It is switched on", Where.PORTAL):
+        with ladder.step("Validity", Where.PORTAL):
             raise Refused(f"The {about.kind} {about.name!r} is set to {validity.value}.")  # type: ignore[attr-defined]
 
 
 def _of_account(ladder: Ladder, row: MailAccount, actor: str, clock: Clock) -> None:
-    """To the mailbox, and on to where its mail goes."""
+    """Check the mailbox, then its destination."""
     mail.of_account(ladder, row, actor, clock)
     _of_destination(ladder, row.destination, actor, clock)
 
 
 def _of_destination(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> None:
-    """One that sends on or calls is as good as what it does that with."""
+    """Check a destination, then the outbound profile or web service that it uses."""
     destinations.takes_mail(ladder, row, actor, clock)
     if row.type is DestinationType.SMTP and row.outbound_profile:
         mail.of_profile(ladder, row.outbound_profile, actor, clock)

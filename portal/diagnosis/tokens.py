@@ -1,4 +1,4 @@
-"""Steps about a token: fresh, and fit for what it is to open; and the ladders of a token and its configuration."""
+"""Diagnosis checks of tokens and token configurations: validity, audience and refresh."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,9 +19,9 @@ _GMAIL = "https://mail.google.com/"
 
 
 def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, clock: Clock) -> Token:
-    """A usable access token, renewed if need be."""
+    """Check for a valid access token, refreshed if necessary, and return the token."""
     ladder.facts |= {name: value for name, value in facts_of(token).items() if name not in ("host", "mailbox")}
-    with ladder.step("The token is fresh", Where.PROVIDER, _known_fault(token)) as step:
+    with ladder.step("Access token", Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
             step.cause = inferred.refined(causes.recognise(token.failure or "", Where.PROVIDER), token)
         usable = access_tokens.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
@@ -31,7 +31,7 @@ def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, cloc
 
 
 def _known_fault(token: Token) -> str | None:
-    """The provider's own words, where the row has them and an error would only quote them."""
+    """Return the provider's stored response to the last rejected refresh; None: the last refresh was not rejected."""
     if not token.token_config.is_valid:
         return None
     if token.token_config.credentials_refused_at:
@@ -40,17 +40,17 @@ def _known_fault(token: Token) -> str | None:
 
 
 def _life(token: Token) -> str:
-    end = f"until {token.expires_at:%H:%M:%S} UTC" if token.expires_at else "no end known"
-    return f"{token.name}, {end}, given {token.obtained_at:%Y-%m-%d %H:%M:%S} UTC"
+    end = f"valid until {token.expires_at:%H:%M:%S} UTC" if token.expires_at else "expiry unknown"
+    return f"{token.name}, {end}, issued {token.obtained_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def fits(ladder: Ladder, token: Token, where: Where) -> None:
-    """Its audience, scopes, user and tenant, where they can be read."""
+    """Check audience, scopes, user and tenant of the access token, if it is readable."""
     assert token.access_token is not None
     config, claims = token.token_config, token_claims.read(token.access_token)
-    with ladder.step("The token is for this", Where.PORTAL) as step:
+    with ladder.step("Token audience and scope", Where.PORTAL) as step:
         granted = token.granted_scope or ""
-        step.found = str(claims) if claims else f"opaque; granted: {granted}"
+        step.found = str(claims) if claims else f"opaque token; granted scope: {granted}"
         objection = ""
         if claims:
             objection = token_claims.objection(claims, where, is_microsoft=config.template.startswith("microsoft"))
@@ -61,7 +61,7 @@ def fits(ladder: Ladder, token: Token, where: Where) -> None:
 
 
 def of_token(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
-    """To the provider, and one renewal."""
+    """Check the connection to the provider, then refresh the token once."""
     ladder.facts |= facts_of(token)
     _to_provider(ladder, token.token_config)
     _renews(ladder, token, actor, clock)
@@ -69,14 +69,14 @@ def of_token(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
 
 
 def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> None:
-    """To the provider's endpoints, and one renewal with this client."""
+    """Check the connection to the provider, then refresh one token of this configuration."""
     ladder.facts |= {"client_id": config.client_id, "host": config.host, "redirect_uri": settings.redirect_uri()}
     ladder.hints += settings.redirect_uri_warnings(None) if config.authorize_url else []
     _to_provider(ladder, config)
     if config.credentials_refused_at:
-        with ladder.step("The provider knows the client", Where.PROVIDER):
+        with ladder.step("Client authentication", Where.PROVIDER):
             raise Refused(config.credentials_answer or "")
-    # The one that is most likely to work: a dead one says nothing of the client.
+    # Choose the token most likely to work: a failed token proves nothing about the client.
     troubles = (
         Token.refused_at.is_null(False),
         Token.refresh_token.is_null(),
@@ -86,7 +86,7 @@ def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> 
     token = used.order_by(*troubles, Token.id).first()
     token = token or (token_configs.tokens_of(config)[0] if config.flow is Flow.CLIENT_CREDENTIALS else None)
     if token is None:
-        ladder.hints.append("Whether the provider knows the client is seen once somebody has signed in.")
+        ladder.hints.append("The client credentials can be checked only after the first sign-in.")
     else:
         ladder.facts |= facts_of(token)
         _renews(ladder, token, actor, clock)
@@ -98,8 +98,8 @@ def _to_provider(ladder: Ladder, config: TokenConfig) -> None:
 
 
 def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
-    """A real renewal, unless only a person could bring it about."""
-    with ladder.step("The provider renews it", Where.PROVIDER, _known_fault(token)) as step:
+    """Refresh the token at the provider, unless a new sign-in is required."""
+    with ladder.step("Token refresh", Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
             step.cause = inferred.refined(causes.recognise(token.failure or "", Where.PROVIDER), token)
         access_tokens.stop_if_person_needed(token)
@@ -116,7 +116,7 @@ def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
 
 
 def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | None:
-    """A first refusal is not believed here either."""
+    """Refresh the token; an unconfirmed rejection sets its own cause."""
     try:
         return refresh.refresh(token.id, actor=actor, now=now)
     except Unavailable:
@@ -127,6 +127,6 @@ def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | N
 
 def _tell_end(ladder: Ladder, token: Token, now: datetime) -> None:
     if token.token_config.in_testing:
-        ladder.hints.append("The Google app is in Testing: every sign-in ends after seven days.")
+        ladder.hints.append("The Google app is in Testing: its refresh tokens expire seven days after the sign-in.")
     if not token.has_refresh_token and token.token_config.flow is not Flow.CLIENT_CREDENTIALS:
-        ladder.hints.append("There is no refresh token: access ends with the access token.")
+        ladder.hints.append("There is no refresh token: access ends when the access token expires.")

@@ -1,4 +1,4 @@
-"""A batch of messages from a mailbox to where they belong, each in the ledger before and after."""
+"""Delivers batches of fetched messages; each message is recorded in the ledger before and after its delivery."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ Incoming = tuple[Seen, BinaryIO]
 
 @dataclass
 class _Begun:
-    """Messages that are being written to a destination, and what is open until they are."""
+    """A delivery in progress, and the files that stay open until it is complete."""
 
     done: Future[None]
     rows: list[Message]
@@ -37,15 +37,15 @@ class _Begun:
 
 @dataclass
 class Deliveries:
-    """Delivers for one run of one account."""
+    """Delivers the messages of one run."""
 
     keep: RunKeeping
     rows: Ledger
-    #: What was on the server when the run began.
+    #: The uids on the server when the run started.
     listed: set[str]
-    #: Delivered, and not yet treated on the server as the account says.
+    #: Delivered messages whose after-fetch action is pending.
     to_treat: list[Message] = field(default_factory=list)
-    #: Too large, and not yet moved on the server.
+    #: Messages above the size limit that are still to be moved on the server.
     to_move: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class Deliveries:
             self._by_address = routing.by_address((row, row.addresses) for row in Destination.select())
 
     def look_at(self, batch: list[Arrival]) -> list[Incoming]:
-        """Those that are to be delivered; the rest is noted for what it is."""
+        """Record a batch in the ledger and return the messages to deliver, without refused and too large ones."""
         seen = self.rows.see({arrival.uid: arrival.about for arrival in batch}, self.keep.clock())
         wanted: list[Incoming] = []
         for arrival in batch:
@@ -75,17 +75,17 @@ class Deliveries:
         return self._without_twins(wanted) if wanted else []
 
     def _without_twins(self, wanted: list[Incoming]) -> list[Incoming]:
-        """Leave out what was delivered, byte for byte, under an identity that is no more: that counts."""
+        """Leave out messages that were delivered with identical content under a uid that no longer exists."""
         twins = self.rows.twins([seen.row for seen, _ in wanted], self.listed)
         for seen, _ in wanted:
             if twin := twins.get(seen.row.id):
                 ledger.delivered([seen.row], twin.destination, self.run, self.keep.clock())
                 self.to_treat.append(seen.row)
-                self.keep.say(f"Message {seen.row.uid} was delivered before, as {twin.uid}: the very same bytes.")
+                self.keep.say(f"Message {seen.row.uid} was delivered before as {twin.uid} (same content).")
         return [(seen, content) for seen, content in wanted if seen.row.id not in twins]
 
     def deliver(self, wanted: list[Incoming]) -> None:
-        """Deliver them, or begin to; ``finish`` tells. Unavailable: a destination takes nothing now."""
+        """Deliver messages or start their delivery; ``finish`` completes it. Unavailable: a destination is down."""
         grouped: dict[int, list[Incoming]] = {}
         found: dict[int, Destination] = {}
         for seen, content in wanted:
@@ -95,7 +95,7 @@ class Deliveries:
         for key, some in grouped.items():
             self._deliver_to(found[key], some)
         if any(not isinstance(content, BytesIO) for _, content in wanted):
-            # What is on the disk is let go of with its batch.
+            # Temporary files are closed with their batch.
             self.finish()
 
     def _destination_of(self, content: BinaryIO) -> Destination:
@@ -124,7 +124,7 @@ class Deliveries:
                 self._deliver_singly(destination, parcels)
 
     def finish(self) -> None:
-        """Note what was begun once it is on the disk; the disk writes one batch while the next one is looked at."""
+        """Wait for the delivery in progress and record it; one batch is written to disk while the next is checked."""
         if begun := self._begun:
             self._begun = None
             with begun.opened, errors.on(Side.DESTINATION):
@@ -135,7 +135,7 @@ class Deliveries:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Leave no thread behind; what it has written and nobody noted is found there by the next run."""
+        """Stop the thread; the next run finds messages that are written but not recorded at their destination."""
         self._disk.shutdown()
         if self._begun:
             self._begun.opened.close()
@@ -163,7 +163,7 @@ class Deliveries:
         self.to_treat += rows
 
     def _tell(self, rows: list[Message], destination: Destination) -> None:
-        """Web services that want to hear of mail are called; nobody is asked for each message who they are."""
+        """Trigger the web services for delivered mail; the list of services is read once per run."""
         for row in rows if self._listening else []:
             facts = {
                 "account": self.account.name,
@@ -178,7 +178,8 @@ class Deliveries:
     def _quarantine(self, row: Message, error: Refused) -> None:
         ledger.failed(row, str(error), self.run, self.keep.clock())
         self.run.failed += 1
-        self.keep.say(f"Message {row.uid} ({row.message_id or 'no Message-ID'}) stays on the server: {error}", "error")
+        name = f"Message {row.uid} ({row.message_id or 'no Message-ID'})"
+        self.keep.say(f"{name} was not delivered and stays on the server: {error}", "error")
 
     def _too_large(self, row: Message, arrival: Arrival) -> None:
         assert self.limits.largest is not None
@@ -187,14 +188,14 @@ class Deliveries:
         if self.account.large_messages is LargeMessages.MOVE:
             self.to_move.append(row)
         ledger.too_large(row)
-        limit = f"{self.limits.largest // 1024:,} KB (PostMasterMaxEmailSize)"
-        self.keep.say(f"Message {row.uid} has {row.size // 1024:,} KB, more than {limit}; {self._fate()}.", "warning")
+        limit = f"the limit of {self.limits.largest // 1024:,} KB (PostMasterMaxEmailSize)"
+        self.keep.say(f"Message {row.uid} ({row.size // 1024:,} KB) exceeds {limit}; {self._fate()}.", "warning")
 
     def _fate(self) -> str:
         return {
-            LargeMessages.KEEP: "it stays there",
-            LargeMessages.MOVE: f"it is to be moved to {self.account.move_large_to}",
-            LargeMessages.HEADERS: "it stays there, its headers are delivered",
+            LargeMessages.KEEP: "it stays on the server",
+            LargeMessages.MOVE: f"it will be moved to {self.account.move_large_to}",
+            LargeMessages.HEADERS: "it stays on the server and its headers are delivered",
         }[self.account.large_messages]
 
     def _announce(self, row: Message, header: BinaryIO, limit: int) -> None:
@@ -202,7 +203,7 @@ class Deliveries:
         text = large_messages.announcement(header, size=row.size, limit=limit, login=self.account.login, folder=folder)
         destination = self._destination_of(header)
         self.keep.hold_for_long()
-        # A name of its own: the message itself may be delivered one day.
+        # A separate delivery key: the message itself may be delivered later.
         named = Message(
             mail_account=self.account, uid=row.uid, seen_at=row.seen_at, delivery_key=f"{row.delivery_key}h",
             message_id=row.message_id, sender=row.sender, subject=row.subject, size=row.size,
@@ -215,6 +216,6 @@ class Deliveries:
                     else:
                         destinations.deliver(destination, (named, passed), self.keep.clock)
             except Refused as error:
-                self.keep.say(f"The headers of message {row.uid} were not taken: {error}", "warning")
+                self.keep.say(f"The headers of message {row.uid} were not delivered: {error}", "warning")
             else:
                 ledger.announced(row, destination, self.run, self.keep.clock())

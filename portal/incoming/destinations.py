@@ -1,4 +1,4 @@
-"""Where fetched mail goes: add, change, deliver."""
+"""Destinations of fetched mail: add, edit, delete and check them, and deliver to them."""
 
 import re
 import shlex
@@ -34,7 +34,7 @@ _NAME_TAKEN = "A destination with this name exists."
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns. Each type has use for some of them."""
+    """Form input for a destination; field names are column names. Each type uses some of them."""
 
     name: str
     type: DestinationType
@@ -54,7 +54,7 @@ def _columns(entered: Fields) -> dict[str, object]:
 
 
 def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
-    """Create a destination, if mail can be delivered there; Invalid names each bad field."""
+    """Create a destination after checking that it accepts mail. Invalid names each bad field."""
     _check(entered)
     try:
         with transaction():
@@ -66,7 +66,7 @@ def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
 
 
 def edit(row: Destination, entered: Fields, *, actor: str, now: datetime) -> None:
-    """Change a destination; its type stays."""
+    """Change a destination; its type cannot be changed."""
     entered.type = row.type
     _check(entered)
     changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
@@ -82,12 +82,12 @@ def edit(row: Destination, entered: Fields, *, actor: str, now: datetime) -> Non
 
 
 def delete(row: Destination, *, actor: str, now: datetime) -> None:
-    """Delete the destination; what was delivered stays. InUse names the mail accounts that deliver to it."""
+    """Delete the destination; delivered mail is kept. InUse names the mail accounts that deliver to it."""
     with transaction():
         names = ", ".join(account.name for account in row.mail_accounts)
         if names:
             raise InUse(f"{row.name!r} is in use and cannot be deleted. Mail accounts that deliver to it: {names}.")
-        audit.about(row, actor, "deleted", f"what is in {row.goes_to} stays", now)
+        audit.about(row, actor, "deleted", f"mail in {row.goes_to} is kept", now)
         row.delete_instance()
 
 
@@ -96,7 +96,7 @@ def _check(entered: Fields) -> None:
     if not entered.name:
         problems["name"] = "This field is required."
     if strange := [address for address in split_list(entered.addresses) if "@" not in address]:
-        problems["addresses"] = f"{strange[0]} is not an address."
+        problems["addresses"] = f"{strange[0]} is not an email address."
     problems |= _type_problems(entered)
     if problems:
         raise Invalid(problems)
@@ -104,11 +104,9 @@ def _check(entered: Fields) -> None:
 
 
 def _type_problems(entered: Fields) -> dict[str, str]:
-    """What the chosen type needs and did not get."""
+    """Errors in the fields of the destination type."""
     if entered.type is DestinationType.MAILDIR:
-        return (
-            {} if Path(entered.path).is_absolute() else {"path": "The full path of a folder, beginning with a slash."}
-        )
+        return {} if Path(entered.path).is_absolute() else {"path": "Enter a full folder path, beginning with a slash."}
     if entered.type is DestinationType.COMMAND:
         return _command_problems(entered.command)
     if entered.type is DestinationType.WEB_SERVICE:
@@ -117,16 +115,16 @@ def _type_problems(entered: Fields) -> dict[str, str]:
         return _forward_problems(entered)
     problems = {}
     if not (entered.recipient.isascii() and re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", entered.recipient)):
-        problems["recipient"] = "The address that the mail store knows the mailbox by, in ASCII."
+        problems["recipient"] = "Enter the address of the mailbox in the mail store, in ASCII."
     if bool(entered.path) == bool(entered.host):
-        problems["path"] = "Either the path of a unix socket, or host and port."
+        problems["path"] = "Enter either the path of a Unix socket, or host and port."
     elif entered.path:
         entered.port = None
-        problems |= {} if Path(entered.path).is_absolute() else {"path": "The full path, beginning with a slash."}
+        problems |= {} if Path(entered.path).is_absolute() else {"path": "Enter the full path, beginning with a slash."}
     elif not re.fullmatch(HOST, entered.host):
-        problems["host"] = "A host name alone."
+        problems["host"] = "Enter only a host name."
     elif not 0 < (entered.port or 0) < 65536:
-        problems["port"] = "A port from 1 to 65535."
+        problems["port"] = "Enter a port from 1 to 65535."
     return problems
 
 
@@ -137,14 +135,14 @@ def _service_problems(service: WebService | None) -> dict[str, str]:
     try:
         body_templates.render(service.body, example)
     except Refused as error:
-        return {"web_service": f"{service.name} is not made for messages. {error}"}
+        return {"web_service": f"{service.name} cannot be used for messages. {error}"}
     return {}
 
 
 def _forward_problems(entered: Fields) -> dict[str, str]:
     problems = {} if entered.outbound_profile else {"outbound_profile": "Choose an outbound profile."}
     if not re.fullmatch(outbound_profiles.ADDRESS, entered.recipient):
-        problems["recipient"] = "The address that mail is sent on to."
+        problems["recipient"] = "Enter the address to forward mail to."
     return problems
 
 
@@ -154,11 +152,11 @@ def _command_problems(command: str) -> dict[str, str]:
     except ValueError:
         return {"command": "A quotation mark is not closed."}
     if not arguments or not Path(arguments[0]).is_absolute():
-        return {"command": "The full path of a program, beginning with a slash, and its arguments."}
+        return {"command": "Enter the full path of a program, beginning with a slash, and its arguments."}
     return {}
 
 
-#: The field at which it is told that nothing can be delivered there.
+#: The form field at which an unavailable destination is reported.
 _FAULT_AT = {
     DestinationType.MAILDIR: "path",
     DestinationType.LMTP: "host",
@@ -169,7 +167,7 @@ _FAULT_AT = {
 
 
 def _check_now(entered: Fields) -> None:
-    """A path that cannot be written or a store that does not answer is told now, not at the first message."""
+    """Check the destination before it is saved, so that errors do not first appear with the first message."""
     try:
         prepare(Destination(**_columns(entered)))
     except Unavailable as error:
@@ -177,7 +175,7 @@ def _check_now(entered: Fields) -> None:
 
 
 def prepare(row: Destination) -> None:
-    """Unavailable, with the reason, when nothing can be delivered there now."""
+    """Check that the destination can accept mail. Unavailable: the reason why it cannot."""
     if row.type is DestinationType.MAILDIR:
         maildir.prepare(Path(row.path))
     elif row.type is DestinationType.LMTP:
@@ -189,25 +187,25 @@ def prepare(row: Destination) -> None:
 
 
 def _require_valid(through: OutboundProfile | WebService | None) -> None:
-    """A profile that is paused keeps what it is given; one that is invalid for good may not be given anything."""
+    """Unavailable if the profile or web service is set to invalid; a suspended profile still queues messages."""
     assert through is not None
     if through.validity is Validity.INVALID:
         raise Unavailable(f"The {through.kind} {through.name!r} is set to invalid.")
 
 
-#: A message on its way, its content at its beginning.
+#: A message and its content, positioned at the start.
 Parcel = tuple[Message, BinaryIO]
 
 
 def takes_many(row: Destination) -> bool:
-    """Whether messages are delivered together, and again without harm; else one by one, each noted at once."""
+    """True: messages are delivered in batches, and redelivery is harmless. False: one by one, each recorded at once."""
     return row.type is DestinationType.MAILDIR
 
 
 def settle(row: Destination, messages: list[Message]) -> set[int]:
-    """The ids of those that an earlier try, cut off before it could say so, has delivered; only a Maildir can tell.
+    """The ids of messages that an interrupted attempt has already delivered; only a Maildir can be searched for them.
 
-    What is sent on, and web services, know a message by its delivery key and take it once.
+    SMTP and web service destinations recognize a message by its delivery key and accept it once.
     """
     if row.type is not DestinationType.MAILDIR or not messages:
         return set()
@@ -216,12 +214,12 @@ def settle(row: Destination, messages: list[Message]) -> set[int]:
 
 
 def deliver_together(row: Destination, parcels: list[Parcel]) -> None:
-    """Deliver durably where many are taken; doing so again changes nothing. Unavailable: none of them counts."""
+    """Deliver a batch durably; repeating it changes nothing. Unavailable: no message counts as delivered."""
     maildir.deliver(Path(row.path), [(_file_name(message), content) for message, content in parcels])
 
 
 def deliver(row: Destination, parcel: Parcel, clock: Callable[[], datetime]) -> None:
-    """Deliver one message durably where they are taken one by one, or raise Refused or Unavailable."""
+    """Deliver one message durably, for types without batches. Raises Refused or Unavailable."""
     message, content = parcel
     if row.type is DestinationType.LMTP:
         lmtp.deliver(_store(row), row.recipient, content)
@@ -238,5 +236,5 @@ def _store(row: Destination) -> tuple[str, int]:
 
 
 def _file_name(message: Message) -> str:
-    """The same at every try, and unique: the Maildir standard's <time>.<unique>.<host>."""
+    """A unique name, the same at every attempt, in the Maildir format <time>.<unique>.<host>."""
     return f"{int(message.seen_at.timestamp())}.{message.delivery_key}.mail-token-portal"

@@ -1,8 +1,8 @@
-"""Fetching a mail account: every message delivered once, none lost, whenever the worker is cut off.
+"""Fetches a mail account: every message is delivered exactly once, even if the worker stops at any point.
 
-The order of writes, message by message: seen in the ledger → delivered durably → delivered in the ledger → removed on
-the server. A worker that dies between two of them leaves a row from which the next one goes on: a message that was
-seen but not marked is looked for at its destination before it is delivered again.
+Order of writes per message: recorded as seen in the ledger → delivered durably → recorded as delivered in the ledger →
+removed on the server. If a worker stops in between, the next run continues from the ledger: a message that is recorded
+as seen, but not as delivered, is looked up at its destination before it is delivered again.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from portal.core import errors
 from portal.core.db import transaction
-from portal.core.errors import OutsideError, Refused, Side, Unavailable
+from portal.core.errors import INTERNAL_ERROR, OutsideError, Refused, Side, Unavailable
 from portal.incoming import destinations, ledger, mailbox_connection, prefetch
 from portal.incoming.delivery import Deliveries
 from portal.incoming.fetch_session import LEASE, LeaseLost, RunKeeping, Watch
@@ -33,8 +33,8 @@ _IN_MEMORY_BYTES = 4 * 1024 * 1024
 def fetch(account_id: int, watch: Watch) -> Run | None:
     """Fetch one account and return the finished run.
 
-    None when nothing was tried: another worker is at it, the account is set to invalid, or it waits for a token that
-    only a person can get going.
+    None if no fetch was attempted: another worker holds the lease, the account is not valid, or its token needs an
+    action by an administrator.
     """
     now = watch.clock()
     account = MailAccount.get_or_none(MailAccount.id == account_id)
@@ -49,7 +49,7 @@ def fetch(account_id: int, watch: Watch) -> Run | None:
 
 
 def _can_start(account: MailAccount, now: datetime) -> bool:
-    """Whether there is anything to try; if not, it is looked at again later, or when a person has changed something."""
+    """Whether a fetch can start. If not, set the next due time; NULL: not due until the account is changed."""
     again: datetime | None = None
     try:
         if account.is_valid and account.token:
@@ -59,20 +59,20 @@ def _can_start(account: MailAccount, now: datetime) -> bool:
     else:
         if account.is_valid:
             return True
-    # A sign-in that woke the account since it was read is not put off.
+    # Keep a due time that a new sign-in has set since the row was read.
     as_read = (MailAccount.id == account.id) & (MailAccount.look_at == account.look_at)
     MailAccount.update(look_at=again).where(as_read).execute()
     return False
 
 
 def _close_abandoned(account_id: int, now: datetime) -> None:
-    """Runs that nobody ended: their worker died."""
+    """Mark unfinished runs of the account as stopped: their worker died."""
     left = (Run.mail_account == account_id) & Run.ended_at.is_null()
     Run.update(ended_at=now, outcome=RunOutcome.STOPPED).where(left).execute()
 
 
 def release(account_id: int, *, now: datetime) -> None:
-    """The worker that held this account is known to be dead: another may go on at once."""
+    """Release the lease of a worker that is known to be dead, so that another worker can continue at once."""
     freed = {"leased_until": None, "look_at": now, "version": MailAccount.version + 1}
     held = (MailAccount.id == account_id) & MailAccount.leased_until.is_null(False)
     with transaction():
@@ -81,7 +81,7 @@ def release(account_id: int, *, now: datetime) -> None:
 
 
 class _Fetch:
-    """One run: what is done with the mailbox."""
+    """One run: list the mailbox, prefetch and deliver its messages, apply the after-fetch action."""
 
     def __init__(self, keep: RunKeeping) -> None:
         self.keep = keep
@@ -96,10 +96,10 @@ class _Fetch:
             self.keep.fail(error)
         except Exception:
             if not self.account.is_still_held():
-                # Rows that point at an account which somebody deleted, for one.
+                # For example, the account was deleted while rows were written that refer to it.
                 self.keep.leave()
                 return self.log
-            self.keep.fail(Unavailable("The portal failed inside; its log has the details."))
+            self.keep.fail(Unavailable(INTERNAL_ERROR))
             raise
         else:
             self.keep.succeed()
@@ -133,7 +133,7 @@ class _Fetch:
             self._treat(mailbox, work)
 
     def _end_removals(self, mailbox: Mailbox, rows: Ledger, uids: list[str]) -> None:
-        """Take off for good what a run that was cut off had only marked as deleted."""
+        """Expunge messages that an interrupted run marked as deleted but did not expunge."""
         takes_off = self.account.after_fetch in (AfterFetch.DELETE, AfterFetch.MOVE)
         if not (takes_off and isinstance(mailbox, ImapMailbox)):
             return
@@ -142,13 +142,13 @@ class _Fetch:
             self._treated([row for row in unlisted if row.uid in marked], mailbox.remove)
 
     def _found(self, there: int, waiting: int) -> None:
-        self.keep.say(f"{there:,} message{'' if there == 1 else 's'} there, {waiting:,} to fetch.")
+        self.keep.say(f"{there:,} message{'' if there == 1 else 's'} on the server, {waiting:,} to fetch.")
         self.log.found = waiting
         if waiting:
             self.keep.write()
 
     def _left_over(self, mailbox: Mailbox, rows: Ledger, uids: list[str]) -> list[Message]:
-        """Delivered by an earlier run; as many of them as can be looked at in a part of the time."""
+        """Messages that an earlier run delivered but did not remove, as many as can be verified in five minutes."""
         until = self.keep.clock() + _LOOKING_BACK
         same = []
         for row in rows.left_over(uids):
@@ -159,7 +159,7 @@ class _Fetch:
         return same
 
     def _is_the_same(self, mailbox: Mailbox, rows: Ledger, row: Message) -> bool:
-        """Whether what is there under this uid is still what was delivered: a UIDL may have been used again."""
+        """Whether the message with this uid is still the delivered one: a POP3 server may reuse a UIDL."""
         if not mailbox.removes_at_end:
             return True
         self.keep.hold()
@@ -167,7 +167,7 @@ class _Fetch:
             try:
                 mailbox.download(row.uid, row.size, content)
             except Refused as error:
-                self.keep.warn(f"Message {row.uid} cannot be looked at again, so it is not deleted: {error}")
+                self.keep.warn(f"Message {row.uid} could not be verified and was not deleted: {error}")
                 return False
             if message_info.digest(content) == row.digest:
                 return True
@@ -187,14 +187,14 @@ class _Fetch:
             self._finish(mailbox, work)
 
     def _finish(self, mailbox: Mailbox, work: Deliveries) -> None:
-        """Bring the batch before to its end, on the server as well, and show it."""
+        """Complete the previous batch, including the after-fetch action on the server, and save the progress."""
         work.finish()
         if not mailbox.removes_at_end:
             self._treat(mailbox, work)
         self.keep.write()
 
     def _treat(self, mailbox: Mailbox, work: Deliveries) -> None:
-        """Do on the server what the account says of delivered messages, and note it once it is done."""
+        """Apply the after-fetch action to delivered messages on the server, then record it in the ledger."""
         if self.account.large_messages is LargeMessages.MOVE and isinstance(mailbox, ImapMailbox):
             self._move_large(mailbox, work)
         rows, work.to_treat = work.to_treat, []
@@ -204,7 +204,7 @@ class _Fetch:
             self._treat_some(mailbox, some)
 
     def _move_large(self, mailbox: ImapMailbox, work: Deliveries) -> None:
-        """A folder that takes them not is no reason to stop; the next run tries again."""
+        """Move messages above the size limit. If that fails, the run continues and the next run retries."""
         rows, work.to_move = work.to_move, []
         try:
             self._treated(rows, lambda uids: mailbox.move(uids, self.account.move_large_to))
@@ -222,7 +222,7 @@ class _Fetch:
             self._treated(rows, mailbox.remove)
 
     def _treated(self, rows: list[Message], act: Callable[[list[str]], None]) -> None:
-        """Take them off the place where they were, and note it."""
+        """Remove or move messages on the server with ``act``, then record them as removed."""
         if not rows:
             return
         self.keep.hold()

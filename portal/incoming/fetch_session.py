@@ -1,4 +1,4 @@
-"""A run of an account, kept: its lease, its log, and what becomes of both in the end."""
+"""Fetch session: lease, log and result of one run of a mail account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from portal.core.errors import OutsideError, Unavailable
 from portal.models import MailAccount, Run, RunLine, RunOutcome, Tally, tuples
 from portal.system import settings
 
-#: Held while a run makes progress, renewed with each batch: a dead worker is followed by another after it.
+#: Duration of a lease, extended with each batch; after a worker dies, another can start when it expires.
 LEASE = timedelta(minutes=3)
-#: A run goes no longer than this; what is left is due again at once.
+#: Maximum duration of a run; if messages remain, the account is due again at once.
 RUN_LIMIT = timedelta(minutes=20)
 _LONGEST_DELIVERY = timedelta(minutes=20)
 
 
 @dataclass(frozen=True)
 class Watch:
-    """How a run tells the time, hears that it must stop, and shows how far it is."""
+    """A run's clock, stop signal and progress callback."""
 
     clock: Callable[[], datetime]
     keep_going: Callable[[], bool] = lambda: True
@@ -28,11 +28,11 @@ class Watch:
 
 
 class LeaseLost(Exception):
-    """Another worker has taken the account over; this one must not touch it any more."""
+    """The lease is lost: the account was changed, deleted or claimed by another worker, and must not be written."""
 
 
 class RunKeeping:
-    """What a run lends to whoever works for it, from the claim to the give-back."""
+    """Lease, log and result of a run, from claiming the account to releasing it."""
 
     def __init__(self, account: MailAccount, log: Run, watch: Watch) -> None:
         self.account = account
@@ -40,14 +40,14 @@ class RunKeeping:
         self._watch = watch
         self._ends_at = watch.clock() + RUN_LIMIT
         self._was_due_at = account.look_at
-        #: Written with the next change of the run: a commit for each line would cost more than its message.
+        #: Log lines that are saved with the next change of the run; one commit per line would be too slow.
         self._lines: list[dict[str, Any]] = []
 
     def clock(self) -> datetime:
         return self._watch.clock()
 
     def hold(self) -> None:
-        """Before each act that another could undo: is the account still ours, as it was when we began?"""
+        """Check or extend the lease; call before each step that changes the server or the ledger. Raises LeaseLost."""
         now = self.clock()
         held_until = self.account.leased_until
         lasts = held_until is not None and held_until - now > LEASE / 2
@@ -55,7 +55,7 @@ class RunKeeping:
             raise LeaseLost
 
     def hold_for_long(self) -> None:
-        """``hold``, for a mail store or a program that takes its time and cannot tell that it has a message already."""
+        """Extend the lease for one slow delivery to a destination that cannot detect duplicates. Raises LeaseLost."""
         if not self.account.extend(until=self.clock() + _LONGEST_DELIVERY):
             raise LeaseLost
 
@@ -63,7 +63,7 @@ class RunKeeping:
         return self._watch.keep_going() and self.clock() < self._ends_at and not self._is_cancelled()
 
     def _is_cancelled(self) -> bool:
-        """Asked of the database; a run that found nothing is over before anybody could."""
+        """Whether a user has cancelled the run, as read from the database; not checked for a run without messages."""
         if self.log.found and not self.log.cancelled_by:
             row = Run.select(Run.cancelled_by).where(Run.id == self.log.id).first()
             self.log.__data__["cancelled_by"] = row.cancelled_by if row else None
@@ -76,7 +76,7 @@ class RunKeeping:
         self.say(text, "warning")
 
     def write(self) -> None:
-        """Bring the log up to date, for all to see."""
+        """Save the run with its log lines and report the progress."""
         with transaction():
             self._save()
         self._watch.progress(self.log)
@@ -98,11 +98,12 @@ class RunKeeping:
         account.look_at = now if goes_on_at_once else self._next(now)
         text = "Finished."
         if stopped:
-            text = f"Cancelled by {self.log.cancelled_by}." if self.log.cancelled_by else "Stopped; goes on later."
+            by = self.log.cancelled_by
+            text = f"Cancelled by {by}." if by else "Stopped; the next run continues."
         self._end(RunOutcome.STOPPED if stopped else RunOutcome.DONE, text)
 
     def _was_asked_for(self) -> bool:
-        """Whether somebody asked for a fetch while this one went on, which may have looked before."""
+        """Whether a fetch was requested during this run, possibly after it listed the mailbox."""
         ((look_at,),) = tuples(MailAccount.select(MailAccount.look_at).where(MailAccount.id == self.account.id)) or [
             (None,)
         ]
@@ -116,21 +117,21 @@ class RunKeeping:
         return now + (timedelta(seconds=own) if own else settings.fetch_interval())
 
     def leave(self) -> None:
-        """Taken over, changed or deleted: the row is no longer ours, and may be gone with its log."""
+        """Mark the run as stopped after the lease was lost; the account and the run may be deleted."""
         self.log.outcome, self.log.ended_at = RunOutcome.STOPPED, self.clock()
         self.log.save()
 
     def fail(self, error: OutsideError) -> None:
         now, account = self.clock(), self.account
         if account.failing_side is not error.side:
-            # Another failure than the one before it.
+            # The previous failure was on a different side.
             account.failing_since, account.tries = now, 0
         account.tries += 1
         account.failure, account.failed_at, account.failing_side = str(error), now, error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.look_at = backoff.retry_at(now, account.tries, asked)
         self.say(str(error), "error")
-        self._end(RunOutcome.FAILED, f"Failed; next try at {account.look_at:%H:%M:%S} UTC.")
+        self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.look_at:%H:%M:%S} UTC.")
 
     def _count(self) -> None:
         log = self.log
@@ -140,7 +141,7 @@ class RunKeeping:
                 Tally.add("message", outcome, count)
 
     def _end(self, outcome: RunOutcome, text: str) -> None:
-        """Give the account back, and close the log; all of it or, when the account is no longer ours, nothing."""
+        """Release the account and close the log in one transaction; if the lease was lost, only stop the run."""
         log = self.log
         with transaction():
             if not self.account.give_back():

@@ -1,4 +1,4 @@
-"""Fetched mail that goes on from here: through an outbound profile, or into a web service; each message once."""
+"""Forwards fetched mail through an outbound profile or to a web service, each message once."""
 
 import base64
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from portal.web_services import calls
 
 
 def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datetime) -> None:
-    """Take it on to be sent, as it is, with the fields of a redirection above (RFC 5322 section 3.6.6)."""
+    """Queue the unchanged message for sending, with Resent-* fields on top (RFC 5322 section 3.6.6)."""
     profile = row.outbound_profile
     assert profile is not None
     if _came_from_us(row, content):
-        raise Refused(f"It was sent on to {row.recipient} before, and came back: it goes round in circles.")
+        raise Refused(f"Mail loop: the message was already forwarded to {row.recipient} and came back.")
     sender = outbound_profiles.own_address(profile)
     on_top = {
         "Resent-From": sender or row.recipient,
@@ -29,7 +29,7 @@ def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datet
         "Resent-Date": format_datetime(now),
         "Resent-Message-ID": f"<{message.delivery_key}@{(sender or row.recipient).rpartition('@')[2]}>",
     }
-    # A bounce of a bounce would come back here, and be sent on again.
+    # Automatic messages get an empty sender: their bounces would be fetched and forwarded again.
     answers_itself = _is_automatic(content)
     handed = Handover(
         content, "" if answers_itself else sender, [row.recipient], by=f"mail account {message.mail_account.name}",
@@ -39,21 +39,21 @@ def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datet
 
 
 def _came_from_us(row: Destination, content: BinaryIO) -> bool:
-    """Whether this portal has sent it on to the same address: the address leads back to a mailbox that is fetched."""
+    """Whether this portal already forwarded the message to this address, which leads back to a fetched mailbox."""
     head = Head.read(content)
     ours = any(f"by {settings.host()} (Mail Token Portal)" in trace for trace in head.texts("Received"))
     return ours and row.recipient.lower() in (address.lower() for address in head.addresses("Resent-To"))
 
 
 def _is_automatic(content: BinaryIO) -> bool:
-    """Whether nobody is to hear that it did not arrive (RFC 3834 section 2, RFC 3464)."""
+    """Whether the message is automatic, so that no bounce may be sent for it (RFC 3834 section 2, RFC 3464)."""
     head = Head.read(content)
     is_reply = head.text("Auto-Submitted").lower() not in ("", "no")
     return is_reply or head.text("Return-Path") == "<>" or head.text("Content-Type").startswith("multipart/report")
 
 
 def call_with(row: Destination, message: Message, content: BinaryIO, clock: Callable[[], datetime]) -> None:
-    """Call the web service with its body made of the message; without a template with the message itself."""
+    """Call the web service with a body rendered from the message; without a template, with the raw message."""
     service = row.web_service
     assert service is not None
     content.seek(0)
@@ -63,7 +63,7 @@ def call_with(row: Destination, message: Message, content: BinaryIO, clock: Call
         given = triggers.variables("destination", _facts(message, raw), message.seen_at)
         body = body_templates.render(service.body, given).encode()
     cause = f"message {message.message_id or message.uid} of {message.mail_account.name}"
-    # The same at every try, and another one for another service.
+    # The key is the same at every attempt and differs between services.
     calls.deliver(service, body, cause, key=f"{message.delivery_key}-{service.id}", clock=clock)
 
 

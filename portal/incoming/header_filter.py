@@ -1,4 +1,4 @@
-"""What is done to the header block of a message on its way: fields that only a trusted sender may set are taken off."""
+"""Header filter: removes fields that only a trusted sender may set."""
 
 import re
 import shutil
@@ -15,9 +15,9 @@ _PART = 65536
 
 @contextmanager
 def without(content: BinaryIO, patterns: Sequence[str]) -> Iterator[BinaryIO]:
-    """The message without the fields whose names match (``x-otrs-*``, in lower case), all else byte for byte.
+    """The message without the fields whose names match (``x-otrs-*``, lowercase); all other bytes stay unchanged.
 
-    It is ``content`` itself, at its beginning, when it has none of them.
+    If no field matches, this is ``content`` itself, at its start.
     """
     if _is_free_of(content, tuple(patterns)):
         content.seek(0)
@@ -33,7 +33,7 @@ def without(content: BinaryIO, patterns: Sequence[str]) -> Iterator[BinaryIO]:
 
 
 def _is_free_of(content: BinaryIO, patterns: tuple[str, ...]) -> bool:
-    """At one glance, for most mail: no line of it begins like one of them. False when it takes a closer look."""
+    """Quick check, enough for most mail: True if no header line starts like a pattern. False: undecided."""
     content.seek(0)
     start = content.read(_PART)
     ends = [at for mark in (b"\n\r\n", b"\n\n") if (at := start.find(mark)) >= 0]
@@ -49,7 +49,7 @@ def _beginnings(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 def _copy_header(content: BinaryIO, kept: BinaryIO, patterns: Sequence[str]) -> int:
-    """Copy up to and with the empty line; how many fields were left out. A field may go on over several lines."""
+    """Copy the header with its empty line; return the number of removed fields. Fields may span several lines."""
     dropped, dropping, begins = 0, False, True
     while part := content.readline(_PART):
         if begins and part in (b"\r\n", b"\n"):

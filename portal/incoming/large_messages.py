@@ -1,21 +1,21 @@
-"""What is delivered in place of a message that is too large: its header block, and a note that says so."""
+"""The replacement for a message that is too large: its header block and an explanatory text."""
 
 import re
 from io import BytesIO
 from typing import BinaryIO
 
 _NOTE = """\
-This message of {size:,} KB is larger than the portal takes ({limit:,} KB).
+This message ({size:,} KB) exceeds the size limit of {limit:,} KB and was not delivered.
 
-It stays in the mailbox {login}{folder}; open it there.
-An admin of the portal can take larger ones: Settings, PostMasterMaxEmailSize.
+The complete message is in the mailbox {login}{folder}. Open it there.
+An administrator of the portal can raise the limit: Settings, PostMasterMaxEmailSize.
 """
-#: They describe a body that is not there.
+#: Fields that describe the body, which is replaced.
 _ABOUT_THE_BODY = (b"content-", b"mime-version:")
 
 
 def announcement(header: BinaryIO, *, size: int, limit: int, login: str, folder: str) -> BinaryIO:
-    """A message of text alone under the headers of the large one."""
+    """A plain text message with the headers of the large message."""
     header.seek(0)
     end = b"\r\n" if b"\r\n" in (block := header.read()) else b"\n"
     kept = _without_body_fields(block.rstrip(b"\r\n"))
@@ -26,7 +26,7 @@ def announcement(header: BinaryIO, *, size: int, limit: int, login: str, folder:
 
 
 def _without_body_fields(block: bytes) -> bytes:
-    """Field by field, each with its continuation lines."""
+    """The header block without the fields that describe the body."""
     fields = re.split(rb"\r?\n(?![ \t])", block)
     end = b"\r\n" if b"\r\n" in block else b"\n"
     return end.join(field for field in fields if not field.lower().startswith(_ABOUT_THE_BODY))

@@ -1,4 +1,4 @@
-"""The ledger of one mailbox: which of its messages were seen, delivered, removed."""
+"""The ledger of a mailbox: which messages were seen, delivered and removed."""
 
 import hashlib
 import secrets
@@ -13,12 +13,12 @@ from portal.core.db import database, transaction
 from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, tuples
 from portal.protocols.message_info import Description
 
-#: A statement takes only so many values.
+#: Maximum number of values in one SQL statement.
 _SLICE = 500
 
 
 def mailbox_key(account: MailAccount, generation: str) -> str:
-    """Names a mailbox for ever: another host, login or folder is another mailbox, and so is a new UIDVALIDITY."""
+    """Permanent key of a mailbox; a new host, login, folder or UIDVALIDITY makes a different mailbox."""
     # RFC 3501 section 5.1: INBOX is the same in any case.
     is_inbox = account.type.is_pop3 or account.folder.upper() == "INBOX"
     folder = "INBOX" if is_inbox else account.folder
@@ -28,7 +28,7 @@ def mailbox_key(account: MailAccount, generation: str) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """A message to deliver; ``is_new`` is False when an earlier run may have delivered it without saying so."""
+    """A message to deliver; ``is_new`` False: an earlier run may have delivered it without recording it."""
 
     row: Message
     is_new: bool
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Noted:
-    """What is known of a message that is still on its server."""
+    """The ledger's facts about a message that is still on the server."""
 
     id: int
     state: MessageState
@@ -56,7 +56,7 @@ class Ledger:
         self._noted = {uid: _Noted(*facts) for uid, *facts in tuples(there)}
 
     def unlisted(self, uids: list[str]) -> list[Message]:
-        """Delivered and, as far as we know, on the server, which does not list them."""
+        """Delivered messages that are not recorded as removed, but are not listed by the server."""
         listed = set(uids)
         ids = [
             noted.id
@@ -66,16 +66,16 @@ class Ledger:
         return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
 
     def note_gone(self, uids: list[str], now: datetime) -> None:
-        """Messages that are no longer on the server, whoever took them off: their uids may come to mean others."""
+        """Record as removed what is no longer on the server: a uid may later identify another message."""
         listed = set(uids)
         _note([noted.id for uid, noted in self._noted.items() if uid not in listed], removed_at=now)
-        # What failed in a mailbox that this account does not fetch any more cannot be tried again.
+        # Failed messages in a mailbox that the account no longer fetches cannot be retried.
         elsewhere = (Message.mail_account == self._account.id) & (Message.mailbox != self._mailbox)
         failed = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
         Message.update(removed_at=now).where(elsewhere, failed).execute()
 
     def still_too_large(self, uids: list[str], largest: int | None) -> list[Message]:
-        """Named as too large by an earlier run, and there still."""
+        """Messages that an earlier run recorded as too large and that are still on the server."""
         ids = [
             self._noted[uid].id
             for uid in uids
@@ -86,16 +86,16 @@ class Ledger:
         return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
 
     def waiting(self, uids: list[str], largest: int | None, now: datetime) -> list[str]:
-        """Those of ``uids`` to be delivered now; what failed before comes last, so that it blocks nothing.
+        """The ``uids`` to deliver now; previously failed messages come last, so that they do not block others.
 
-        ``largest``: bytes up to which a message is taken, None: any size.
+        ``largest``: maximum message size in bytes, None: no limit.
         """
         new = [uid for uid in uids if uid not in self._noted or self._noted[uid].state is MessageState.SEEN]
         again = [uid for uid in uids if uid in self._noted and _is_to_be_tried_again(self._noted[uid], largest, now)]
         return new + again
 
     def see(self, found: Mapping[str, Description], now: datetime) -> dict[str, Seen]:
-        """The row of each message; new ones are written in one transaction."""
+        """Return the row of each message; rows of new messages are inserted in one transaction."""
         with transaction():
             noted = self._rows(list(found))
             others = [row for row in noted if row.removed_at or self._is_another(row, found[row.uid])]
@@ -109,7 +109,7 @@ class Ledger:
         return {uid: Seen(rows[uid], is_new=uid in new) for uid in found}
 
     def _is_another(self, row: Message, about: Description) -> bool:
-        """Whether a UIDL means another message by now. (IMAP never uses a UID again, whatever bytes it renders.)"""
+        """Whether a UIDL was reused for another message. (IMAP never reuses a UID, even if the content differs.)"""
         return self._mailbox.endswith(";pop3") and None not in (row.digest, about.digest) and row.digest != about.digest
 
     def _rows(self, uids: list[str]) -> list[Message]:
@@ -127,15 +127,15 @@ class Ledger:
         return row
 
     def _insert(self, rows: list[Message]) -> None:
-        """Each row knows its id afterwards.
+        """Insert rows and set their ids.
 
-        One statement that is made once: to make it anew for each of thousands costs as much as all the rest.
+        The SQL statement is built once; building it for each row would double the run time.
         """
         if not rows:
             return
         statement, _ = Message.insert_many([[None] * len(_NEW)], fields=_NEW).sql()
         first = rows[0].__data__
-        # Alike in all rows, and not stored as they are.
+        # The same in all rows, and converted for the database once.
         alike = {column.name: column.db_value(first[column.name]) for column in (Message.seen_at, Message.state)}
         names = [column.name for column in _NEW]
         values = [[alike.get(name, row.__data__[name]) for name in names] for row in rows]
@@ -147,17 +147,17 @@ class Ledger:
             row._dirty.clear()
 
     def retire(self, rows: list[Message]) -> None:
-        """POP3 servers use a UIDL again once its message has gone: what comes under it now is another message."""
+        """Rename the uids of messages that are no longer on the server: POP3 servers may reuse a UIDL."""
         for row in rows:
             self._noted.pop(row.uid, None)
             gone_at = row.removed_at or row.delivered_at
             Message.update(uid=f"{row.uid[:80]}#{row.id}", removed_at=gone_at).where(Message.id == row.id).execute()
 
     def twins(self, rows: Iterable[Message], listed: set[str]) -> dict[int, Message]:
-        """By row, an earlier delivery of the very same bytes whose place on the server is no more.
+        """Map row ids to earlier deliveries of identical content that is no longer on the server.
 
-        After a new UIDVALIDITY, a restored backup or a re-upload it is the same message; two that lie side by side in
-        one mailbox are two.
+        After a new UIDVALIDITY, a restored backup or a re-upload, identical content is the same message. Two identical
+        messages that are in a mailbox at the same time are two messages.
         """
         by_digest = {row.digest: row for row in rows}
         same = (Message.mail_account == self._account.id) & Message.digest.in_(list(by_digest))
@@ -170,7 +170,7 @@ class Ledger:
         return {row.id: found[row.digest] for row in rows if row.digest in found and found[row.digest].id != row.id}
 
     def left_over(self, uids: list[str]) -> list[Message]:
-        """Delivered, and not yet treated on the server as the account says: a run was cut off before it could."""
+        """Delivered messages whose after-fetch action is pending because a run was interrupted."""
         untreated = Message.removed_at.is_null()
         if self._account.after_fetch is AfterFetch.SEEN:
             untreated &= Message.marked_at.is_null()
@@ -179,7 +179,7 @@ class Ledger:
         return [row for row in delivered if row.uid in there]
 
 
-#: What a new row has; the other columns are NULL.
+#: The columns that are set in a new row; all others are NULL.
 _NEW: list[Field] = [
     Message.mail_account, Message.mailbox, Message.uid, Message.delivery_key, Message.seen_at, Message.state,
     Message.tries, Message.size, Message.digest, Message.message_id, Message.sender, Message.subject,
@@ -203,7 +203,7 @@ def _is_to_be_tried_again(noted: _Noted, largest: int | None, now: datetime) -> 
 
 
 def delivered(rows: list[Message], destination: Destination | None, run: Run, now: datetime) -> None:
-    """Written after the destination has them for good, and before the server is told to remove them."""
+    """Record messages as delivered: after the destination stored them, before they are removed on the server."""
     _note(
         [row.id for row in rows],
         state=MessageState.DELIVERED,
@@ -216,7 +216,7 @@ def delivered(rows: list[Message], destination: Destination | None, run: Run, no
 
 
 def failed(row: Message, reason: str, run: Run, now: datetime) -> None:
-    """Into quarantine; tried again by itself, ever less often."""
+    """Quarantine a message; it is retried automatically at increasing intervals."""
     row.tries += 1
     row.state, row.failure, row.try_at = MessageState.FAILED, reason, backoff.retry_at(now, row.tries)
     row.run = run
@@ -224,13 +224,13 @@ def failed(row: Message, reason: str, run: Run, now: datetime) -> None:
 
 
 def too_large(row: Message) -> None:
-    """It is not fetched again unless the limit is raised."""
+    """Record a message as too large; it is not fetched unless the limit is raised."""
     row.state = MessageState.TOO_LARGE
     row.save()
 
 
 def announced(row: Message, destination: Destination, run: Run, now: datetime) -> None:
-    """The headers of a message that is too large were delivered in its place."""
+    """Record that the headers of a message that is too large were delivered."""
     row.delivered_at, row.destination, row.run = now, destination, run
     row.save()
 

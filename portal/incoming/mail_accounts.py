@@ -1,4 +1,4 @@
-"""Mailboxes to fetch from: add, change, ask for a fetch."""
+"""Mail accounts: add, edit, delete, pause and resume; request and cancel fetches."""
 
 import re
 from collections.abc import Callable
@@ -37,9 +37,9 @@ _NAME_TAKEN = "A mail account with this name exists."
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns. ``token`` None: signs in by password.
+    """Form input for an account; field names are column names. ``token`` None: password authentication.
 
-    An empty ``host`` becomes the one of the token's provider, port 0 the usual one of the type.
+    An empty ``host`` means the provider's host, port 0 the default port of the type.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Fields:
     comment: str = ""
 
 
-#: Who gets to see the password; with another of them it is asked for again.
+#: Fields that determine which server receives the password; after a change it must be entered again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 
 
 def complete(entered: Fields) -> None:
-    """Fill in what was left to the presets, and bring the rest to the form in which it is stored."""
+    """Fill in defaults for empty fields, and normalize the other values for storage."""
     if not entered.host and entered.token:
         entered.host = providers.of(entered.token.token_config.template).host_for(pop3=entered.type.is_pop3)
     entered.port = entered.port or mailbox_connection.DEFAULT_PORTS[entered.type]
@@ -101,7 +101,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
-    """Change an account and fetch it at once. ``password`` None keeps the one there is; a token takes its place."""
+    """Change an account and fetch it at once. ``password`` None keeps the stored one; a token replaces it."""
     if entered.type is not account.type and entered.port == mailbox_connection.DEFAULT_PORTS[account.type]:
         entered.port = 0
     complete(entered)
@@ -122,14 +122,14 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
 
 
 def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
-    """Delete the account with its ledger and log. Its token, its mail on the server and what was delivered stay."""
+    """Delete the account with its ledger and log. Its token, mail on the server and delivered mail are kept."""
     with transaction():
         audit.about(account, actor, "deleted", f"{account.login} at {account.host}", now)
         account.delete_instance()
 
 
 def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
-    """Make the account due, its pauses starting over; a worker takes it at once, or the clock if Redis is away."""
+    """Make the account due and reset its backoff. The job is enqueued at once, or by the clock if Redis is down."""
     with transaction():
         MailAccount.update(look_at=now, tries=0).where(MailAccount.id == account.id).execute()
         audit.about(account, actor, "fetch-requested", "", now)
@@ -137,12 +137,12 @@ def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
 
 
 def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
-    """Fetch it no more until somebody resumes it; a run under way comes to its safe end."""
+    """Pause fetching until the account is resumed; a run in progress stops without losing mail."""
     _set_validity(account, Validity.VALID, Validity.INVALID_TEMPORARILY, "paused", actor, now)
 
 
 def resume(account: MailAccount, *, actor: str, now: datetime) -> None:
-    """Fetch it at once, and go on with it."""
+    """Resume fetching; the first fetch starts at once."""
     _set_validity(account, Validity.INVALID_TEMPORARILY, Validity.VALID, "resumed", actor, now)
     job_queue.fetch_mail_account(account.id)
 
@@ -150,7 +150,7 @@ def resume(account: MailAccount, *, actor: str, now: datetime) -> None:
 def _set_validity(
     account: MailAccount, before: Validity, validity: Validity, act: str, actor: str, now: datetime
 ) -> None:
-    """What an admin has set to invalid stays so: Invalid."""
+    """Change the validity. Invalid: the current validity is not ``before``, e.g. set to invalid."""
     if account.validity is not before:
         raise Invalid({"validity": f"{account.name} is {account.validity.value}; it cannot be {act}."})
     with transaction():
@@ -160,7 +160,7 @@ def _set_validity(
 
 
 def cancel(run: Run, *, actor: str, now: datetime) -> bool:
-    """Let a run come to its safe end; the account is fetched again when it is due next. False: it has ended already."""
+    """Stop a run without losing mail; the next fetch starts when it is due. False: the run has already ended."""
     with transaction():
         going = (Run.id == run.id) & (Run.outcome == RunOutcome.RUNNING) & Run.cancelled_by.is_null()
         asked = bool(Run.update(cancelled_by=actor).where(going).execute())
@@ -170,13 +170,13 @@ def cancel(run: Run, *, actor: str, now: datetime) -> bool:
 
 
 def going(account: MailAccount) -> Run | None:
-    """The run that is under way."""
+    """The run in progress, None if there is none."""
     run: Run | None = Run.get_or_none(Run.mail_account == account.id, Run.outcome == RunOutcome.RUNNING)
     return run
 
 
 def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Callable[[], datetime]) -> list[str]:
-    """The folders that the server has for this account as it is entered. OutsideError with the reason."""
+    """List the server's folders for the entered account. OutsideError: the listing failed, with the reason."""
     complete(entered)
     check(entered, has_password=bool(password))
     if entered.type.is_pop3:
@@ -191,7 +191,7 @@ def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Call
 
 
 def stored_password(account: MailAccount, entered: Fields) -> Secret | None:
-    """The account's own, where it may be used with what was entered: never shown is also never sent elsewhere."""
+    """The stored password, None if the server changes: a stored password is never sent to another server."""
     if any(getattr(account, name) != getattr(entered, name) for name in _SIGNS_IN_AT):
         return None
     return account.password
@@ -199,18 +199,18 @@ def stored_password(account: MailAccount, entered: Fields) -> Secret | None:
 
 def _check_password(password: Secret | None) -> None:
     if password and not password.reveal().isprintable():
-        raise Invalid({"password": "It has a line break or a control character in it."})
+        raise Invalid({"password": "The password contains a line break or a control character."})
 
 
 def check(entered: Fields, *, has_password: bool) -> None:
     problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
-        problems["host"] = "A host name alone, for example outlook.office365.com."
+        problems["host"] = "Enter only a host name, for example outlook.office365.com."
     problems |= text_problems(MailAccount, {**_columns(entered), "ca": ""})
     if not 0 < entered.port < 65536:
-        problems["port"] = "A port from 1 to 65535."
+        problems["port"] = "Enter a port from 1 to 65535."
     if entered.token is None and not has_password:
-        problems["password"] = "A password, or choose a token. (For another server it is asked for again.)"
+        problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
     problems |= (
         _protocol_problems(entered) | tls_options.problems(entered.ca, entered.fingerprint) | _time_problems(entered)
     )
@@ -222,41 +222,41 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def _protocol_problems(entered: Fields) -> dict[str, str]:
-    """What the chosen type cannot do, or must not."""
+    """Errors for options that the account type does not support or that are not secure."""
     problems = {}
     if entered.type.is_in_the_clear and entered.host not in _LOOPBACK:
         problems["type"] = (
-            f"{entered.type.value} sends {'the token' if entered.token else 'the password'} in the clear; "
-            f"choose {entered.type.value}S or {entered.type.value}TLS. (In the clear is for this machine itself alone.)"
+            f"{entered.type.value} sends {'the token' if entered.token else 'the password'} without TLS; "
+            f"choose {entered.type.value}S or {entered.type.value}TLS. (Without TLS, only this host is allowed.)"
         )
     if entered.type.is_pop3 and entered.after_fetch in (AfterFetch.SEEN, AfterFetch.MOVE):
-        problems["after_fetch"] = "POP3 has neither marks nor folders: keep or delete."
+        problems["after_fetch"] = "POP3 has neither read marks nor folders; choose keep or delete."
     if entered.after_fetch is AfterFetch.MOVE and entered.move_to.casefold() in ("", entered.folder.casefold()):
-        problems["move_to"] = "Another folder than the one that is fetched."
+        problems["move_to"] = "Enter a folder other than the fetched folder."
     if entered.type.is_pop3 and entered.large_messages is LargeMessages.MOVE:
-        problems["large_messages"] = "POP3 has no folders: leave them, or deliver their headers."
+        problems["large_messages"] = "POP3 has no folders; leave large messages on the server or deliver their headers."
     moves_large = entered.large_messages is LargeMessages.MOVE
     if moves_large and entered.move_large_to.casefold() in ("", entered.folder.casefold()):
-        problems["move_large_to"] = "Another folder than the one that is fetched."
+        problems["move_large_to"] = "Enter a folder other than the fetched folder."
     if entered.type.is_pop3 and entered.push:
-        problems["push"] = "POP3 tells nothing by itself; choose an IMAP type, or do without."
+        problems["push"] = "POP3 does not report new mail; choose an IMAP type or turn off this option."
     return problems
 
 
 def _time_problems(entered: Fields) -> dict[str, str]:
     problems = {}
     if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
-        problems["fetch_interval"] = "From 5 seconds to a day (86400); empty: as in the settings."
+        problems["fetch_interval"] = "Enter 5 to 86400 seconds (1 day), or leave empty to use the setting."
     try:
         if entered.fetch_times and not backoff.times_text(entered.fetch_times):
             raise ValueError
     except ValueError:
-        problems["fetch_times"] = "Times of day separated by commas, such as 06:00, 18:30."
+        problems["fetch_times"] = "Enter times of day separated by commas, such as 06:00, 18:30."
     return problems
 
 
 def state(account: MailAccount, now: datetime) -> token_state.State:
-    """The account's state at this moment, its token's included."""
+    """The current state of the account, including the state of its token."""
     token = account.token
     facts = work_state.AccountFacts(
         valid=account.is_valid,

@@ -1,4 +1,4 @@
-"""The mailbox of a mail account, opened: which protocol, how it is secured, and who signs in."""
+"""Opens the mailbox of a mail account: protocol, connection security and credential."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -14,22 +14,22 @@ from portal.system import settings
 from portal.tokens import retry_with_new_token
 from portal.tokens.retry_with_new_token import Clock
 
-#: A token must outlive the beginning of a session; most servers let a session outlive its token.
+#: Minimum remaining lifetime of a token at sign-in; most servers keep a session open after its token expires.
 TOKEN_MIN_LIFE = timedelta(seconds=30)
 
 
 class Mailbox(Protocol):
-    """What a fetch needs of IMAP and POP3 alike; the adapters say what each does."""
+    """The interface of IMAP and POP3 mailboxes for a fetch; the adapters document the methods."""
 
-    #: Within one generation a uid names one message. Another generation is another mailbox.
+    #: Within one generation a uid identifies one message. A different generation is a different mailbox.
     @property
     def generation(self) -> str: ...
 
-    #: Removing ends the session, so it comes last.
+    #: Whether removing messages ends the session, and so must be the last step.
     @property
     def removes_at_end(self) -> bool: ...
 
-    #: The version of TLS, or that there is none.
+    #: The TLS version, or ``without TLS``.
     @property
     def secured_by(self) -> str: ...
 
@@ -61,9 +61,9 @@ DEFAULT_PORTS = {
 
 
 def open_with_token(account: MailAccount, stack: ExitStack, *, clock: Clock, note: Callable[[str], None]) -> Mailbox:
-    """The account's mailbox, to be closed by ``stack``.
+    """Open the account's mailbox; ``stack`` closes it.
 
-    A token in use that the server does not take is renewed, once an outage, and tried again; ``note`` hears of it.
+    If the server rejects a token, the token is refreshed once per outage and tried again; ``note`` logs this.
     """
     if account.token is None:
         return stack.enter_context(opened(account, None))
@@ -78,7 +78,7 @@ def open_with_token(account: MailAccount, stack: ExitStack, *, clock: Clock, not
 
 
 def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[Mailbox]:
-    """The account's mailbox, signed in with the token, or with its password. Refused: the server takes neither."""
+    """Sign in to the account's mailbox with the token or the password. Refused: the server rejected the sign-in."""
     if account.type.is_pop3:
         return pop3.mailbox(server(account), credential(account, token))
     return imap.mailbox(server(account), credential(account, token), account.folder)

@@ -1,4 +1,4 @@
-"""Messages on their way in: batch after batch from a mailbox, the next one fetched while the last one is delivered."""
+"""Prefetch: reads messages from a mailbox in batches and fetches the next batch while one is delivered."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,19 +15,19 @@ from portal.protocols import message_info
 from portal.protocols.imap import WHOLE_UP_TO_BYTES
 from portal.protocols.message_info import Description
 
-#: A batch holds so many messages, or so many bytes; a larger message is one by itself.
+#: Maximum messages and bytes per batch; a larger message forms a batch by itself.
 BATCH, BATCH_BYTES = 200, 2 * 1024 * 1024
-#: Sizes are asked for so many at a time: command lines stay short (RFC 7162 section 4: 8,192 octets).
+#: UIDs per size request, which keeps command lines short (RFC 7162 section 4: 8,192 octets).
 _SIZES = 500
-#: An empty answer is not believed: what it stands for would be deleted.
-NOTHING = "The server announces it and gives nothing."
-#: While a batch is waited for, the account is held on to this often.
+#: Error for an empty response: delivering it would delete the real message on the server.
+NOTHING = "The server lists the message but returned no content."
+#: Interval at which the lease is extended while waiting for a batch.
 _PULSE_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Limits:
-    """``largest``: bytes up to which a message is taken, None: any size. ``headers``: of larger ones those are."""
+    """``largest``: maximum message size in bytes, None: no limit. ``headers``: fetch headers of larger messages."""
 
     largest: int | None
     headers: bool
@@ -38,9 +38,9 @@ class Limits:
 
 @dataclass
 class Arrival:
-    """A message of the server. ``content`` None: it was not fetched, because it is too large, or ``refused`` says why.
+    """A message from the server. ``content`` None: not fetched, because it is too large, or ``refused``.
 
-    What is too large and has a content has its header block there.
+    If a message is too large, its ``content`` is the header block or None.
     """
 
     uid: str
@@ -51,7 +51,7 @@ class Arrival:
 
 
 def batches(mailbox: Mailbox, uids: list[str], limits: Limits) -> Iterator[list[Arrival]]:
-    """All of ``uids`` in their order; what has gone in the meantime is missing."""
+    """Fetch ``uids`` in their order; messages that are no longer on the server are left out."""
     for start in range(0, len(uids), _SIZES):
         some = uids[start : start + _SIZES]
         sizes = mailbox.sizes(some)
@@ -94,7 +94,7 @@ def _small(uid: str, size: int, found: bytes | Refused) -> Arrival:
 
 
 def _large(mailbox: Mailbox, uid: str, size: int) -> list[Arrival]:
-    """Straight to the disk; memory holds a part of it at a time."""
+    """Download a large message to a temporary file, part by part."""
     with ExitStack() as opened:
         content = cast(BinaryIO, opened.enter_context(TemporaryFile()))
         try:
@@ -112,14 +112,14 @@ def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> Arrival
     content = BytesIO()
     with suppress(Refused):
         if limits.headers and mailbox.header(uid, content):
-            # Of the header alone: what it is as a whole is not known.
+            # Only the header is known: use the real size, and no digest.
             about = replace(message_info.describe(content), size=size, digest=None)
             return Arrival(uid, about, content, is_too_large=True)
     return Arrival(uid, Description(size), is_too_large=True)
 
 
 class Ahead:
-    """Fetches one batch ahead, in a thread of its own; between ``take`` and ``ask`` the mailbox is the caller's."""
+    """Fetches one batch ahead in a thread; only between ``take`` and ``ask`` may the caller use the mailbox."""
 
     def __init__(self, mailbox: Mailbox, found: Iterator[list[Arrival]]) -> None:
         self._mailbox = mailbox
@@ -135,7 +135,7 @@ class Ahead:
         self._next = self._thread.submit(next, self._batches, None)
 
     def take(self, pulse: Callable[[], None]) -> list[Arrival] | None:
-        """The batch that was asked for, None after the last one; ``pulse`` is called now and then while it comes."""
+        """Wait for the requested batch, None after the last one; ``pulse`` is called every 30 seconds while waiting."""
         assert self._next is not None
         while not wait([self._next], _PULSE_SECONDS).done:
             pulse()
@@ -143,10 +143,10 @@ class Ahead:
         return taken
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Leave no thread behind, and no file open, whatever happened."""
+        """Stop the thread and close open files, also after an error."""
         if self._next is not None:
             self._mailbox.break_off()
-            # What went wrong there is of no interest any more; what came is let go of.
+            # Ignore an error of the unused batch; close its files if it arrived.
             if self._next.exception() is None:
                 with closing(self._next.result() or []):
                     pass
@@ -155,7 +155,7 @@ class Ahead:
 
 @contextmanager
 def closing(batch: list[Arrival]) -> Iterator[None]:
-    """Let go of what is on the disk in the end; what is in memory goes by itself."""
+    """Close the temporary files of a batch at the end."""
     with ExitStack() as opened:
         for arrival in batch:
             if arrival.content is not None and not isinstance(arrival.content, BytesIO):

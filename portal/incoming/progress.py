@@ -1,4 +1,4 @@
-"""How far a run is: a pure function of its row and the moment."""
+"""Progress of a run: a pure function of its row and the current time."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from portal.models import Run
 
 @dataclass(frozen=True)
 class Progress:
-    """``of`` None: not known yet. ``rate``: messages a second so far. ``left`` None: cannot be told."""
+    """Message counts. ``of`` None: not known yet. ``rate``: messages per second so far. ``left`` None: unknown."""
 
     done: int
     of: int | None
@@ -25,7 +25,7 @@ class Progress:
 
 
 def of(run: Run, now: datetime) -> Progress:
-    """As the run's row has it; what it failed to deliver counts as done."""
+    """The progress of a run; failed messages count as done."""
     done, seconds = run.delivered + run.failed, (now - run.started_at).total_seconds()
     rate = done / seconds if seconds > 0 else 0.0
     waiting = max((run.found or 0) - done, 0)

@@ -1,6 +1,6 @@
-"""Push: one process listens to the mailboxes of many accounts (IMAP IDLE, RFC 2177) and has them fetched at once.
+"""Push listener: one process watches the mailboxes of many accounts (IMAP IDLE, RFC 2177) and requests fetches.
 
-Fetching by the interval goes on beside it: what a server forgets to tell is late, never lost.
+Scheduled fetches continue: if a server does not report a message, the message is late but not lost.
 """
 
 import logging
@@ -13,24 +13,24 @@ from datetime import UTC, datetime, timedelta
 
 from portal.core import backoff
 from portal.core.db import connected
-from portal.core.errors import NotFound, OutsideError
+from portal.core.errors import INTERNAL_ERROR, NotFound, OutsideError
 from portal.incoming import mailbox_connection
 from portal.models import MailAccount, Token, Validity
 from portal.protocols import imap
 from portal.system import audit, job_queue
 from portal.tokens import access_tokens
 
-#: RFC 2177: a server may hang up after 30 minutes of IDLE.
+#: Duration of one IDLE command. RFC 2177: a server may close the connection after 30 minutes.
 IDLE_LIFE = timedelta(minutes=25)
-#: A token is changed for a fresh one so long before its end.
+#: A connection is reopened with a new token this long before the token expires.
 _TOKEN_MARGIN = timedelta(minutes=2)
-#: A mailbox that was signed in again is not to wait for longer.
+#: Maximum backoff, so that a mailbox is watched again soon after a new sign-in.
 _LONGEST_PAUSE = timedelta(minutes=10)
-#: How often the accounts are read again.
+#: Interval at which the accounts are read from the database.
 _LOOK_EVERY = timedelta(seconds=5)
-#: Connections that are being made at once: a server that hangs holds up no other's.
+#: Threads for opening and for keeping up connections, so that a hanging server does not delay the others.
 _OPENING, _RENEWING = 16, 4
-#: When there is no better token to be had.
+#: Minimum delay if no token with a later expiry is available.
 _SOON = timedelta(minutes=1)
 
 logger = logging.getLogger(__name__)
@@ -38,38 +38,38 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Ear:
-    """What is listened to for one account; ``open`` None: not now."""
+    """The push connection of one account; ``open`` None: not connected."""
 
     changed_at: datetime
     open: "imap.Listening | None" = None
     closing: ExitStack = field(default_factory=ExitStack)
-    #: Opening or renewing, in a thread.
+    #: Result of the thread that opens the connection or restarts IDLE; None: no thread is running.
     under_way: "Future[None] | None" = None
-    #: When it is opened, renewed or tried again.
+    #: Time of the next action: open, restart IDLE or retry.
     act_at: datetime | None = None
-    #: The token's end. None: a password, or no end known.
+    #: Expiry of the token. None: a password, or expiry unknown.
     good_until: datetime | None = None
     tries: int = 0
-    #: Something came that has not been asked to be fetched yet.
+    #: New mail was reported, and no fetch has been requested yet.
     has_news: bool = False
 
 
 class Push:
-    """Listens until it is closed; ``step`` does what is due and waits for news for at most a moment."""
+    """The push listener; ``step`` performs due actions and waits up to ``seconds`` for new mail."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._ears: dict[int, _Ear] = {}
         self._selector = selectors.DefaultSelector()
         self._opening = ThreadPoolExecutor(_OPENING)
-        # Of their own: mailboxes that cannot be opened are not to make the others deaf.
+        # A separate pool, so that failing sign-ins do not delay connections that are open.
         self._renewing = ThreadPoolExecutor(_RENEWING)
         self._looked_at: datetime | None = None
         MailAccount.update(listening_since=None).where(MailAccount.listening_since.is_null(False)).execute()
 
     @property
     def listening(self) -> int:
-        """To how many mailboxes."""
+        """The number of mailboxes that are being watched."""
         return sum(ear.open is not None and ear.under_way is None for ear in self._ears.values())
 
     def step(self, seconds: float = 0.5) -> None:
@@ -83,7 +83,7 @@ class Push:
         self._pass_on(self._clock())
 
     def _look(self, now: datetime) -> None:
-        """Which accounts are to be listened to; one that was changed is begun anew."""
+        """Read which accounts use push; reopen the connection of an account that was changed."""
         self._looked_at = now
         rows = MailAccount.select(MailAccount.id, MailAccount.changed_at)
         wanted = {row.id: row for row in rows.where(MailAccount.push, MailAccount.validity == Validity.VALID)}
@@ -116,29 +116,29 @@ class Push:
         return ear.good_until is None or ear.good_until > now + _TOKEN_MARGIN
 
     def _open(self, account_id: int, ear: _Ear) -> None:
-        """In a thread: sign in, with a fresh token, and begin to listen."""
+        """In a thread: sign in with a valid token and start IDLE."""
         ear.closing.close()
         ear.open = None
         with connected():
             account = MailAccount.get_or_none(MailAccount.id == account_id)
             if account is None:
-                raise NotFound("There is no such mail account any more.")
+                raise NotFound("This mail account no longer exists.")
             token = _token(account, self._clock)
             at, credential = mailbox_connection.server(account), mailbox_connection.credential(account, token)
             ear.good_until = token.expires_at if token else None
         ear.open = ear.closing.enter_context(imap.listening(at, credential, account.folder))
-        # What came while nobody listened was told to nobody.
+        # The server did not report mail that arrived while there was no connection.
         ear.has_news = True
 
     def _renew(self, ear: _Ear) -> None:
-        """In a thread: before the server takes us for dead."""
+        """In a thread: restart IDLE before the server closes the connection as inactive."""
         assert ear.open is not None
         ear.open.renew()
-        # What came between the end of one IDLE and the begin of the next may not be told again.
+        # The server may not report mail that arrived between two IDLE commands.
         ear.has_news = True
 
     def _settle(self, account_id: int, ear: _Ear, now: datetime) -> None:
-        """Note how opening or renewing went."""
+        """Record the result of opening the connection or restarting IDLE."""
         assert ear.under_way is not None
         error, ear.under_way = ear.under_way.exception(), None
         if error is None:
@@ -152,19 +152,19 @@ class Push:
         elif isinstance(error, OutsideError | NotFound):
             self._fail(account_id, ear, str(error), now, getattr(error, "retry_after", None))
         else:
-            logger.error("Listening to account %s failed inside", account_id, exc_info=error)
-            self._fail(account_id, ear, "The portal failed inside; its log has the details.", now)
+            logger.error("Mail account %s: push failed with an internal error", account_id, exc_info=error)
+            self._fail(account_id, ear, INTERNAL_ERROR, now)
 
     @staticmethod
     def _next_act(ear: _Ear, now: datetime) -> datetime:
         renewal = now + IDLE_LIFE
         if ear.good_until is None:
             return renewal
-        # A token that is near its end already is the best there is now.
+        # No token with a later expiry is available now.
         return max(min(renewal, ear.good_until - _TOKEN_MARGIN), now + _SOON)
 
     def _fail(self, account_id: int, ear: _Ear, why: str, now: datetime, asked: int | None = None) -> None:
-        logger.warning("Account %s is not listened to: %s", account_id, why)
+        logger.warning("Mail account %s: push failed: %s", account_id, why)
         self._close(ear)
         ear.tries += 1
         ear.act_at = max(
@@ -188,7 +188,7 @@ class Push:
             self._fail(account_id, ear, str(error), self._clock())
 
     def _pass_on(self, now: datetime) -> None:
-        """Have them fetched; not while a run that may have looked before goes on, nor in the pause after a failure."""
+        """Request fetches for accounts with new mail, but not during a run or during the backoff after a failure."""
         ids = [account_id for account_id, ear in self._ears.items() if ear.has_news and ear.under_way is None]
         if not ids:
             return
@@ -200,7 +200,7 @@ class Push:
             job_queue.fetch_mail_account(account_id)
 
     def close(self) -> None:
-        """Without waiting for servers: another may begin to listen at once."""
+        """Close all connections without waiting for servers, so that another listener can start at once."""
         for pool in (self._opening, self._renewing):
             pool.shutdown(wait=False, cancel_futures=True)
         for ear in self._ears.values():

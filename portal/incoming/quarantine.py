@@ -1,4 +1,4 @@
-"""Messages that could not be fetched or delivered: they stay on their server, tried again ever less often."""
+"""Quarantine: undelivered messages stay on the server and are retried at increasing intervals."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ def _waits() -> Expression:
 
 
 def messages() -> list[Message]:
-    """All of them, the longest waiting first, each with its account."""
+    """All quarantined messages with their accounts, oldest first."""
     failed = Message.select(Message, MailAccount).join(MailAccount).where(_waits())
     return list(failed.order_by(Message.id))
 
@@ -28,12 +28,12 @@ def count() -> int:
 def find(message_id: int) -> Message:
     row = Message.get_or_none(Message.id == message_id, _waits())
     if row is None:
-        raise NotFound("There is no such message in quarantine; somebody may have been quicker.")
+        raise NotFound("This message is not in quarantine. It may have been delivered or skipped in the meantime.")
     return row
 
 
 def try_again(row: Message, *, actor: str, now: datetime) -> None:
-    """Deliver it with the next fetch, which is due at once."""
+    """Retry the message with the next fetch, which is due at once."""
     with transaction():
         row.try_at = now
         row.save()
@@ -42,7 +42,7 @@ def try_again(row: Message, *, actor: str, now: datetime) -> None:
 
 
 def skip(row: Message, *, actor: str, now: datetime) -> None:
-    """Leave it on the server for good, undelivered."""
+    """Leave the message on the server and do not deliver it again."""
     with transaction():
         row.state, row.try_at = MessageState.SKIPPED, None
         row.save()

@@ -1,4 +1,4 @@
-"""Which destination a message belongs to, by the addresses that it was sent to."""
+"""Routing: selects the destination of a message by its recipient addresses."""
 
 from collections.abc import Iterable, Mapping
 from email.errors import MessageError
@@ -10,12 +10,12 @@ from portal.core.text import split_list
 
 Chosen = TypeVar("Chosen")
 
-#: In this order: who a message was delivered to says more than whom its sender wrote to.
+#: By precedence: the address a message was delivered to is more reliable than the To and Cc fields.
 FIELDS = ("Resent-To", "Envelope-To", "Delivered-To", "X-Original-To", "To", "Cc")
 
 
 def addresses(header: bytes) -> list[str]:
-    """The addresses of a header block, in lower case, the most telling ones first. Never fails on hostile mail."""
+    """The recipient addresses of a header block, lowercase, by precedence. Malformed mail raises no error."""
     try:
         parsed = BytesHeaderParser().parsebytes(header)
         values = [str(value) for field in FIELDS for value in parsed.get_all(field, [])]
@@ -25,12 +25,12 @@ def addresses(header: bytes) -> list[str]:
 
 
 def choose(header: bytes, known: Mapping[str, Chosen], otherwise: Chosen) -> Chosen:
-    """The destination of the first address that is known, else the default one."""
+    """The destination of the first known address, otherwise the default destination."""
     return next((known[address] for address in addresses(header) if address in known), otherwise)
 
 
 def by_address(destinations: Iterable[tuple[Chosen, str]]) -> dict[str, Chosen]:
-    """Each address with its destination; the first one to name it has it."""
+    """Map each address to the first destination that lists it."""
     known: dict[str, Chosen] = {}
     for destination, text in destinations:
         for address in split_list(text):

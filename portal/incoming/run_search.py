@@ -1,4 +1,4 @@
-"""The communication log as people ask for it: what went well where, since when, and the runs behind it."""
+"""Communication log: search for runs, activity of accounts and statistics over a period."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from portal.models import MailAccount, Message, Run, RunLine, RunOutcome, Validi
 
 
 class Activity(StrEnum):
-    """How an account fared over a time."""
+    """The results of an account's runs in a period."""
 
-    #: Its latest run failed.
+    #: The latest run failed.
     FAILING = "failing"
-    #: The latest went well; an earlier one, or a message, failed.
+    #: The latest run succeeded; an earlier run or a message failed.
     TROUBLED = "troubled"
     GOOD = "good"
     NONE = "no activity"
@@ -25,7 +25,7 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which runs are asked for; ``outcome`` and ``words`` empty and ``account_id`` None mean all."""
+    """A filter for runs; empty ``outcome`` and ``words`` and ``account_id`` None match all runs."""
 
     since: datetime
     account_id: int | None = None
@@ -41,7 +41,7 @@ class Wanted:
 
 
 def runs(wanted: Wanted) -> "ModelSelect[Run]":
-    """The runs, the latest first, each with its account."""
+    """The matching runs with their accounts, latest first."""
     query = Run.select(Run, MailAccount).join(MailAccount).where(wanted.condition).order_by(Run.id.desc())
     if wanted.outcome in set(RunOutcome):
         query = query.where(Run.outcome == wanted.outcome)
@@ -49,17 +49,17 @@ def runs(wanted: Wanted) -> "ModelSelect[Run]":
 
 
 def _say(words: str) -> Expression:
-    """Whether a line, a message or the account of a run has these words in it."""
+    """Condition: a log line, a message or the account name of the run contains the search text."""
     lines = RunLine.select(SQL("1")).where(RunLine.run == Run.id, RunLine.text.contains(words))
     about = Message.subject.contains(words) | Message.sender.contains(words) | Message.message_id.contains(words)
     messages = Message.select(SQL("1")).where(Message.run == Run.id, about)
-    # Run by run, so that a page is full after the first fifty.
+    # EXISTS is evaluated per run, so that the query can stop after one page of runs.
     return MailAccount.name.contains(words) | fn.EXISTS(lines) | fn.EXISTS(messages)
 
 
 @dataclass(frozen=True)
 class Overview:
-    """``accounts``: how many fared how. The averages are those of runs that ended; None: there was none."""
+    """``accounts``: number per activity. ``seconds``, ``messages``: averages of ended runs; None: no run ended."""
 
     accounts: dict[Activity, int]
     runs: int
@@ -106,7 +106,7 @@ def _activity(is_failing: bool, trouble: int) -> Activity:
 
 @dataclass(frozen=True)
 class Bar:
-    """One hour or one day; ``seconds`` None: no run ended in it."""
+    """One hour or day of the chart; ``seconds``: average duration of a run, None: no run ended."""
 
     at: datetime
     delivered: int
@@ -114,7 +114,7 @@ class Bar:
 
 
 def bars(wanted: Wanted, now: datetime) -> Sequence[Bar]:
-    """Messages delivered, and how long a fetch took on average: by the hour, or by the day beyond two of them."""
+    """Delivered messages and average run duration: per hour for up to two days, otherwise per day."""
     step, name = (timedelta(hours=1), "hour") if now - wanted.since <= timedelta(days=2) else (timedelta(days=1), "day")
     part = Run.started_at.truncate(name)  # type: ignore[no-untyped-call]
     query = Run.select(part, fn.SUM(Run.delivered), fn.AVG(Run.seconds)).where(wanted.condition).group_by(SQL("1"))
@@ -125,7 +125,7 @@ def bars(wanted: Wanted, now: datetime) -> Sequence[Bar]:
 
 
 def _moment(value: Any) -> datetime:
-    """SQLite gives text."""
+    """Convert a truncated timestamp to UTC; SQLite returns it as text."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""Whether the parts of the portal are alive."""
+"""The state of the portal's parts: database, clock, push listener, providers, Redis, workers."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,8 +11,10 @@ from portal.system import job_queue
 from portal.tokens import circuit_breaker
 
 CLOCK, PUSH = "clock", "push"
-LISTENER = "Listener"
-#: Both give a sign of life every few seconds; after this it is silent.
+LISTENER = "Push listener"
+#: Name of the worker part of each queue.
+WORKERS = {job_queue.TOKENS: "Token workers", job_queue.MAIL: "Mail workers", job_queue.OUT: "Outbound workers"}
+#: Clock and push listener send a heartbeat every few seconds; without one for this long they count as stopped.
 _SILENT = timedelta(seconds=60)
 
 
@@ -24,23 +26,23 @@ class Part:
 
 
 def parts(now: datetime) -> list[Part]:
-    """Clock, Redis and workers, each with its state; the database answered, or this could not be told."""
+    """Return all parts with their state. The database always answers here: the query itself needs it."""
     found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now), *_listener(now), *_providers()]
     workers = job_queue.workers(now)
     if workers is None:
         gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
-        return [*found, Part("Redis", gone, "Nothing is lost: the clock enqueues again what is due.")]
+        return [*found, Part("Redis", gone, "No data is lost: the clock enqueues due work again.")]
     found.append(Part("Redis", State("good", Tone.GOOD, "answers")))
     return [*found, *(_workers(queue, names) for queue, names in workers.items())]
 
 
 def silent(now: datetime) -> list[str]:
-    """The parts that nothing goes without; a provider's outage, or one of push, is no reason to take the portal out."""
+    """Return the required parts that are down. Providers and the push listener are not required for readiness."""
     return [part.name for part in parts(now) if part.state.tone is Tone.BROKEN and part.name != LISTENER]
 
 
 def _providers() -> list[Part]:
-    """Only those that do not answer: the others have no row."""
+    """Return the providers that do not answer; the others have no row."""
     return [
         Part(f"Provider {host.name}", token_state.provider_host(host.failing_since, host.failure, host.not_before))
         for host in circuit_breaker.outages()
@@ -52,7 +54,7 @@ def clock(now: datetime) -> Part:
 
 
 def _listener(now: datetime) -> list[Part]:
-    """Only when somebody wants it."""
+    """Return the push listener, if a mail account uses push."""
     wanted = MailAccount.select().where(MailAccount.push).exists()
     if not wanted:
         return []
@@ -60,29 +62,30 @@ def _listener(now: datetime) -> list[Part]:
     asked = MailAccount.push & (MailAccount.validity == Validity.VALID)
     listening = MailAccount.select().where(asked, MailAccount.listening_since.is_null(False)).count()
     return [
-        replace(part, detail=f"listens to {listening} of {MailAccount.select().where(asked).count()} mail accounts")
+        replace(part, detail=f"connected to {listening} of {MailAccount.select().where(asked).count()} mail accounts")
     ]
 
 
 def _beating(title: str, name: str, command: str, now: datetime) -> Part:
     beat = Heartbeat.get_or_none(Heartbeat.name == name)
-    remedy = f"Start it: python -m portal {command}"
+    remedy = f"Start the {title.lower()}: python -m portal {command}"
     if beat is None:
-        return Part(title, State("broken", Tone.BROKEN, "has given no sign of life", remedy=remedy))
+        return Part(title, State("broken", Tone.BROKEN, "no heartbeat yet", remedy=remedy))
     if now - beat.at > _SILENT:
-        return Part(title, State("broken", Tone.BROKEN, "silent since", beat.at, remedy=remedy))
-    return Part(title, State("good", Tone.GOOD, "last sign of life", beat.at), beat.holder)
+        return Part(title, State("broken", Tone.BROKEN, "no heartbeat since", beat.at, remedy=remedy))
+    return Part(title, State("good", Tone.GOOD, "last heartbeat", beat.at), beat.holder)
 
 
 def _workers(queue: str, names: list[str]) -> Part:
-    title = f"Workers for {queue}"
+    title = WORKERS.get(queue, f"Workers for {queue}")
     if not names:
-        return Part(title, State("broken", Tone.BROKEN, "none is alive", remedy="Start one: python -m portal worker"))
-    return Part(title, State("good", Tone.GOOD, f"{len(names)} alive"), ", ".join(sorted(names)))
+        remedy = "Start a worker: python -m portal worker"
+        return Part(title, State("broken", Tone.BROKEN, "none running", remedy=remedy))
+    return Part(title, State("good", Tone.GOOD, f"{len(names)} running"), ", ".join(sorted(names)))
 
 
 def backlog(now: datetime) -> dict[str, int]:
-    """How many rows are due and not yet taken."""
+    """Return the number of due rows that no worker has claimed, by kind of work."""
     return {
         "tokens to renew": Token.select().where(Token.look_at <= now).count(),
         "mail accounts to fetch": MailAccount.select().where(MailAccount.look_at <= now).count(),

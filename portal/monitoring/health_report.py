@@ -1,4 +1,4 @@
-"""How it stands with everything, for monitoring: what is broken, why, and in numbers."""
+"""Health report for monitoring: open problems with their causes, state of the parts, figures."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,25 +13,25 @@ from portal.monitoring.notices import Banner
 
 @dataclass(frozen=True)
 class CheckUp:
-    """``problems`` are most urgent first; what somebody has acknowledged is last, and does not count."""
+    """Health of the whole portal. ``problems``: most urgent first; acknowledged ones are last and do not count."""
 
     at: datetime
     problems: list[Banner]
     parts: list[Part]
     tokens: Tokens
-    #: How many are fetched, and how many of these do not fail.
+    #: Number of valid mail accounts, and how many of these do not fail.
     mail_accounts: tuple[int, int]
     due: dict[str, int]
 
     @property
     def tone(self) -> Tone:
-        """The worst that counts."""
+        """Return the highest severity of the problems that count and of the parts."""
         tones = {one.tone for one in self.problems if self.counts(one)}
         tones |= {Tone.BROKEN} if self.silent else set()
         return next((tone for tone in (Tone.BROKEN, Tone.WARNING) if tone in tones), Tone.GOOD)
 
     def counts(self, problem: Banner) -> bool:
-        """What is only to be seen in the portal, or somebody knows of, is no reason for an alarm."""
+        """Whether a problem raises an alarm: not if it is acknowledged or shown in the portal only."""
         return problem.announced and not self.is_known(problem)
 
     def is_known(self, problem: Banner) -> bool:
@@ -45,7 +45,7 @@ class CheckUp:
         return sum(one.tone is tone and self.counts(one) for one in self.problems)
 
     def as_facts(self) -> dict[str, Any]:
-        """For programs; the schema ``Health`` of the API's description."""
+        """Return the report for JSON, as schema ``Health`` in the OpenAPI description."""
         accounts, well = self.mail_accounts
         return {
             "status": self.tone.value,
@@ -80,7 +80,7 @@ def _problem(one: Banner, known: bool) -> dict[str, Any]:
 
 
 def look(now: datetime) -> CheckUp:
-    """Everything, the machine included, as it is at this moment."""
+    """Return the current health report, with the host checked now."""
     return CheckUp(
         now,
         notices.looked_at(now),

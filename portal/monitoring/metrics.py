@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: counts and ages, and no name of a mailbox, a person or a configuration."""
+"""Metrics for Prometheus: counts and ages, without names of mailboxes, users or configurations."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -29,13 +29,13 @@ from portal.monitoring.detection import machine
 from portal.system import disks, job_queue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-#: What a tally is called here, and what it counts.
+#: Metric name and help text of each tally.
 _COUNTED = {
-    "refresh": ("portal_token_refreshes", "Renewals of tokens"),
-    "fetch": ("portal_fetches", "Fetches of mail accounts"),
+    "refresh": ("portal_token_refreshes", "Token refreshes"),
+    "fetch": ("portal_fetches", "Mail account fetches"),
     "message": ("portal_messages", "Messages fetched"),
-    "send": ("portal_sent", "Messages handed to an outbound server for the last time"),
-    "call": ("portal_web_service_calls", "Calls of web services"),
+    "send": ("portal_sent", "Messages with a final result from an outbound server"),
+    "call": ("portal_web_service_calls", "Web service calls"),
     "notice": ("portal_notices_opened", "Notices opened"),
 }
 _TIMED = {"refresh": "portal_token_refresh_seconds", "fetch": "portal_fetch_seconds",
@@ -43,7 +43,7 @@ _TIMED = {"refresh": "portal_token_refresh_seconds", "fetch": "portal_fetch_seco
 
 
 def exposition(now: datetime) -> bytes:
-    """All of it in Prometheus' text format."""
+    """Return all metrics in the Prometheus text format."""
     registry = CollectorRegistry()
     registry.register(_Portal(now))
     return generate_latest(registry)
@@ -55,22 +55,22 @@ class _Portal(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._now
-        yield _gauge("portal_info", "The version that runs", "version", {VERSION: 1})
-        yield _gauge("portal_tokens", "Signed-in tokens by condition", "state", _tokens(now))
-        yield _gauge("portal_mail_accounts", "Mail accounts by condition", "state", _mail_accounts())
-        yield _gauge("portal_notices", "Notices that last and nobody has acknowledged", "level", _notices(now))
-        yield _gauge("portal_due", "Rows that are due and not yet taken", "what", health.backlog(now))
-        yield _gauge("portal_outbound_queued", "Messages that wait to be sent", "", {"": _queued()})
+        yield _gauge("portal_info", "Version of the portal", "version", {VERSION: 1})
+        yield _gauge("portal_tokens", "Signed-in tokens by state", "state", _tokens(now))
+        yield _gauge("portal_mail_accounts", "Mail accounts by state", "state", _mail_accounts())
+        yield _gauge("portal_notices", "Open notices that are not acknowledged", "level", _notices(now))
+        yield _gauge("portal_due", "Due rows that no worker has claimed", "what", health.backlog(now))
+        yield _gauge("portal_outbound_queued", "Outgoing messages in the queue", "", {"": _queued()})
         yield _gauge("portal_quarantined", "Messages in quarantine", "", {"": _quarantined()})
-        yield _gauge("portal_beat_age_seconds", "Seconds since the last sign of life", "part", _beats(now))
+        yield _gauge("portal_beat_age_seconds", "Seconds since the last heartbeat", "part", _beats(now))
         yield from _redis(now)
-        yield _gauge("portal_next_end_days", "Days until the next known end of a secret or sign-in", "", _next_end(now))
-        yield _gauge("portal_disk_free_ratio", "Room on the fullest disk", "", _fullest())
+        yield _gauge("portal_next_end_days", "Days until the next known expiry", "", _next_end(now))
+        yield _gauge("portal_disk_free_ratio", "Free space of the fullest disk as a ratio", "", _fullest())
         yield from _tallies()
 
 
 def _gauge(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
-    """``label`` empty: there is but one value. No value: it is not known."""
+    """Return a gauge. ``label`` empty: a single value without labels. ``values`` empty: unknown."""
     metric = GaugeMetricFamily(name, help_text, labels=[label] if label else None)
     for key, value in values.items():
         metric.add_metric([key] if label else [], value)
@@ -110,12 +110,12 @@ def _beats(now: datetime) -> dict[str, float]:
 
 
 def _redis(now: datetime) -> Iterator[Metric]:
-    """Nothing but that it is away, when Redis is."""
+    """Yield the Redis metrics; without Redis only ``portal_redis_up`` 0 has a value."""
     workers = job_queue.workers(now)
-    yield _gauge("portal_redis_up", "Whether Redis answers", "", {"": float(workers is not None)})
+    yield _gauge("portal_redis_up", "1 if Redis answers, otherwise 0", "", {"": float(workers is not None)})
     alive = {queue: float(len(names)) for queue, names in (workers or {}).items()}
-    yield _gauge("portal_workers", "Living workers by the queue that they serve", "queue", alive)
-    yield _gauge("portal_queue_jobs", "Jobs that wait in Redis", "queue", dict(job_queue.depths() or {}))
+    yield _gauge("portal_workers", "Running workers by queue", "queue", alive)
+    yield _gauge("portal_queue_jobs", "Jobs waiting in Redis by queue", "queue", dict(job_queue.depths() or {}))
 
 
 def _next_end(now: datetime) -> dict[str, float]:
@@ -138,4 +138,4 @@ def _tallies() -> Iterator[Metric]:
         yield counter
         if name in _TIMED:
             took, count = sum(row.seconds for row in mine), sum(row.count for row in mine)
-            yield SummaryMetricFamily(_TIMED[name], f"{help_text}: how long they took", count, took)
+            yield SummaryMetricFamily(_TIMED[name], f"{help_text}: duration in seconds", count, took)

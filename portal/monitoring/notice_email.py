@@ -1,4 +1,4 @@
-"""What is mailed about notices: text and HTML, from the templates in ``templates/mail``. Facts in, a message out."""
+"""Composes notification email as text and HTML from the templates in ``templates/mail``."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,14 +20,14 @@ _MOST = 50
 
 class Kind(StrEnum):
     OPENED = "opened"
-    #: Once a day while they last.
+    #: Once a day while the notices are open.
     REMINDER = "reminder"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """From whom to whom, and where the portal is. ``message_id`` in angle brackets."""
+    """Sender, recipients, portal URL and message ID (with angle brackets) of a notification."""
 
     sender: str
     recipients: list[str]
@@ -36,7 +36,7 @@ class Frame:
 
 
 def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> EmailMessage:
-    """One message about all of them; beyond the first ones, the most urgent, they are counted."""
+    """Return one message about all notices: the first, most urgent ones in full, the rest as a number."""
     shown = rows[:_MOST]
     given = {
         "kind": kind.value,
@@ -63,17 +63,17 @@ def _subject(kind: Kind, rows: list[Notice]) -> str:
     if len(rows) == 1:
         word = {
             Kind.OPENED: rows[0].tone.value.capitalize(),
-            Kind.REMINDER: "Still",
-            Kind.CLOSED: "Well again; it was",
+            Kind.REMINDER: "Reminder",
+            Kind.CLOSED: "Resolved",
         }[kind]
         return f"{word}: {rows[0].text}"
     if kind is Kind.CLOSED:
-        return f"{len(rows)} notices are over"
+        return f"{len(rows)} notices resolved"
     broken = sum(row.tone is Tone.BROKEN for row in rows)
-    levels = ", ".join(
-        f"{count} {word}" for count, word in ((broken, "broken"), (len(rows) - broken, "warning")) if count
-    )
-    return f"{'Still ' if kind is Kind.REMINDER else ''}{len(rows)} notices: {levels}"
+    warnings = len(rows) - broken
+    counts = (broken, "broken"), (warnings, "warning" if warnings == 1 else "warnings")
+    levels = ", ".join(f"{count} {word}" for count, word in counts if count)
+    return f"{'Reminder about ' if kind is Kind.REMINDER else ''}{len(rows)} notices: {levels}"
 
 
 def _moment(value: datetime) -> str:
@@ -81,7 +81,7 @@ def _moment(value: datetime) -> str:
 
 
 def _shortened(names: str) -> str:
-    """There may be five hundred."""
+    """Return the first 20 names and the number of the others."""
     listed = names.splitlines()
     return ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
 

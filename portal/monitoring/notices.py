@@ -1,7 +1,7 @@
-"""Notices: what is said of outages and warnings, from their first sight to their end.
+"""Notices: one row per problem or warning, from its detection to its resolution.
 
-What the rows tell is computed at each look, so that a banner goes when its cause is mended; what needs a look at the
-machine is as the last turn found it. Each turn opens a notice for what is new and closes those that are over.
+Problems in database rows are detected at each page view, so that a banner disappears when its cause is fixed; problems
+of the host are as of the last detection run. Each run opens notices for new problems and closes the resolved ones.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ _LONGEST_KNOWN = timedelta(days=90)
 
 @dataclass(frozen=True)
 class Banner:
-    """What people see of something that lasts.
+    """An open problem for display.
 
-    ``about_kind`` and ``about_id`` name the row that it is about, None: no single one. ``notice`` None: it is not yet
-    kept, or told to nobody.
+    ``about_kind`` and ``about_id`` identify the affected row, None: no single row. ``notice`` None: not stored yet, or
+    shown without a notice.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Banner:
 
 
 def lasting(now: datetime) -> list[Banner]:
-    """All that is out at this moment, most urgent first; what somebody knows of comes last."""
+    """Return the open problems, most urgent first, acknowledged ones last."""
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     seen = [_of_outage(outage, kept.get(outage.key)) for outage in detection.of_rows(now)]
     found = [_of_notice(row) for row in kept.values() if row.of_machine]
@@ -57,7 +57,7 @@ def lasting(now: datetime) -> list[Banner]:
 
 
 def looked_at(now: datetime) -> list[Banner]:
-    """``lasting`` with the machine looked at now: for monitoring, which may be the only one that still runs."""
+    """Return ``lasting`` with the host checked now, for monitoring: the detection process itself may be down."""
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     found = [_of_outage(outage, kept.get(outage.key)) for outage in _everything(now)]
     return sorted(found, key=lambda one: (_is_known(one, now), one.tone is not Tone.BROKEN))
@@ -68,7 +68,7 @@ def _is_known(banner: Banner, now: datetime) -> bool:
 
 
 def banners(now: datetime) -> list[Banner]:
-    """Those that are announced below the top menu."""
+    """Return the problems shown as banners below the top menu."""
     return [one for one in lasting(now) if one.announced and not _is_known(one, now)]
 
 
@@ -89,11 +89,11 @@ def _of_notice(row: Notice) -> Banner:
     )  # fmt: skip
 
 
-# Kept -----------------------------------------------------------------------------------------------------------------
+# Stored ---------------------------------------------------------------------------------------------------------------
 
 
 def keep(now: datetime) -> None:
-    """Twice a minute, open a notice for what is new and close those that are over; who listens is told."""
+    """Open notices for new problems, close resolved ones and fire the triggers; at most twice a minute."""
     if not leader_election.is_turn("notices", _EVERY, now):
         return
     detection.note_alive(now)
@@ -111,7 +111,7 @@ def keep(now: datetime) -> None:
 
 
 def _everything(now: datetime) -> list[Outage]:
-    """With what is seen by looking at the machine. Nobody at work explains what is not done."""
+    """Return all problems, of the host and of the rows, without overdue work while no worker is running."""
     machine = detection.of_machine(now)
     idle = any(outage.cause.name in ("workers-silent", "redis-silent") for outage in machine)
     rows = [one for one in detection.of_rows(now) if not (idle and one.key in detection.FOLLOWING)]
@@ -119,7 +119,7 @@ def _everything(now: datetime) -> list[Outage]:
 
 
 def _named_as_before(found: list[Outage], open_ones: dict[str, Notice]) -> list[Outage]:
-    """One that is told already goes on under its key: a server in trouble says now this, now that."""
+    """Reuse the key of an open notice about the same row: a failing server may change its response."""
     for outage in found:
         alone = outage.about is not None and len(outage.standing_still) == 1 and outage.key not in open_ones
         if not alone or outage.about is None:
@@ -136,7 +136,7 @@ def _named_as_before(found: list[Outage], open_ones: dict[str, Notice]) -> list[
 def _open(outage: Outage, now: datetime) -> None:
     with transaction():
         if Notice.select().where(Notice.key == outage.key, Notice.closed_at.is_null()).exists():
-            # Whoever had the turn before has taken its time.
+            # A slower, earlier detection run has opened the notice meanwhile.
             return
         row = Notice(key=outage.key, opened_at=now, of_machine=outage.of_machine)
         _write(row, outage)
@@ -158,7 +158,7 @@ def _write(row: Notice, outage: Outage) -> None:
 
 
 def _go_on(row: Notice, outage: Outage) -> None:
-    """As it is now; what was a warning and is broken by now is told once more, whoever knew of it."""
+    """Update an open notice; when a warning becomes a failure, notify again, even if it was acknowledged."""
     before = row.tone, row.text, row.words, row.standing_still, row.cause
     _write(row, outage)
     if before == (row.tone, row.text, row.words, row.standing_still, row.cause):
@@ -169,7 +169,7 @@ def _go_on(row: Notice, outage: Outage) -> None:
 
 
 def _close(row: Notice, now: datetime) -> None:
-    """Over. What only followed from something else is not told as well again."""
+    """Close a notice. No resolution is sent for problems that were only a consequence."""
     row.closed_at = now
     if row.key in detection.FOLLOWING:
         row.end_told_at = now
@@ -183,7 +183,7 @@ def _close(row: Notice, now: datetime) -> None:
 
 
 def _hides(outage: Outage, row: Notice) -> bool:
-    """Whether what a notice is about stands still for a greater reason: whether it is over is seen after that."""
+    """Whether a larger problem covers the notice: the notice stays open until that problem is resolved."""
     if row.of_machine or {row.key, outage.key} & set(detection.FOLLOWING) or outage.tone is not Tone.BROKEN:
         return False
     still = set(row.standing_still.splitlines())
@@ -202,23 +202,23 @@ def _facts(row: Notice) -> dict[str, object]:
     }
 
 
-# By people ------------------------------------------------------------------------------------------------------------
+# Acknowledgment -------------------------------------------------------------------------------------------------------
 
 
 def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: datetime) -> None:
-    """Say that it is known until then: no banner and no reminders before. Its end is told all the same."""
+    """Acknowledge a notice: no banner and no reminders before ``until``. Its resolution is still notified."""
     if row.closed_at:
-        raise Invalid({"until": "It is over already."})
+        raise Invalid({"until": "This notice is already resolved."})
     if not now < until <= now + _LONGEST_KNOWN:
-        raise Invalid({"until": "A moment within the next 90 days."})
+        raise Invalid({"until": "Enter a time within the next 90 days."})
     with transaction():
         row.known_until, row.known_by, row.known_comment = until, actor[:100], comment[:250]
         row.save()
-        audit.about(row, actor, "acknowledged", f"{row.text} until {until:%Y-%m-%d %H:%M} UTC", now)
+        audit.about(row, actor, "acknowledged", f"{row.text} Until {until:%Y-%m-%d %H:%M} UTC.", now)
 
 
 def announce_again(row: Notice, *, actor: str, now: datetime) -> None:
-    """Take the acknowledgement back."""
+    """Withdraw the acknowledgment."""
     with transaction():
         row.known_until = None
         row.save()
@@ -226,6 +226,6 @@ def announce_again(row: Notice, *, actor: str, now: datetime) -> None:
 
 
 def history(page: int, size: int) -> list[Notice]:
-    """Those that are over, the latest first; one more than a page has shows that there are more."""
+    """Return one page of resolved notices, the latest first, plus one more row if there is another page."""
     over = Notice.select().where(Notice.closed_at.is_null(False)).order_by(Notice.closed_at.desc(), Notice.id.desc())
     return list(over.offset((page - 1) * size).limit(size + 1))

@@ -1,4 +1,4 @@
-"""Tells people of notices by mail: on opening, once a day while they last, and in the end."""
+"""Notifies recipients of notices by email: when a notice opens, daily while it is open, and when it is resolved."""
 
 import logging
 import secrets
@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from portal.core.db import database
-from portal.core.errors import PortalError, Unavailable
+from portal.core.errors import INTERNAL_ERROR, PortalError, Unavailable
 from portal.models import Notice
 from portal.monitoring import notice_email
 from portal.monitoring.notice_email import Frame, Kind
@@ -18,14 +18,14 @@ from portal.protocols.server import Security, Server
 from portal.system import leader_election, settings
 
 logger = logging.getLogger(__name__)
-#: A plain server on the way of a notice is given no longer.
+#: Timeout in seconds of the plain SMTP server for notifications.
 _SILENCE = 15.0
-#: Between two tries of what could not be sent.
+#: Pause before a failed notification is sent again.
 _PAUSE = timedelta(minutes=5)
 
 
 def tell(now: datetime) -> None:
-    """What is to be said at this moment; what could not be said is tried again after a pause."""
+    """Send the notifications that are due; failed ones are retried after a pause."""
     recipients = settings.notice_recipients()
     due = {kind: rows for kind, rows in _due(now).items() if rows} if recipients else {}
     failed = any(row.telling_failure for rows in due.values() for row in rows)
@@ -43,14 +43,14 @@ def _due(now: datetime) -> dict[Kind, list[Notice]]:
     queries = {
         Kind.OPENED: lasting & unknown & Notice.told_at.is_null(),
         Kind.REMINDER: lasting & unknown & (Notice.told_at <= last_time),
-        # Who never heard of it needs no all-clear.
+        # No resolution is sent for a notice that was never sent.
         Kind.CLOSED: ~lasting & Notice.told_at.is_null(False) & Notice.end_told_at.is_null(),
     }
-    # By the alphabet, broken comes before warning.
+    # Alphabetically, ``broken`` sorts before ``warning``.
     by_urgency = (Notice.tone, Notice.opened_at, Notice.id)
     found = {kind: list(Notice.select().where(which).order_by(*by_urgency)) for kind, which in queries.items()}
     if found[Kind.REMINDER]:
-        # One reminder a day for all that lasts, not one for each.
+        # One daily reminder for all open notices, not one for each.
         found[Kind.REMINDER] = list(
             Notice.select().where(lasting & unknown & Notice.told_at.is_null(False)).order_by(*by_urgency)
         )
@@ -62,7 +62,7 @@ def _column(kind: Kind) -> Any:
 
 
 def _claim(kind: Kind, row: Notice, now: datetime) -> bool:
-    """Whether nobody else is telling it: the moment is written first, and taken back when it came to nothing."""
+    """Claim a notification; False: another process sends it. The time is stored first and restored if sending fails."""
     column = _column(kind)
     before = getattr(row, column.name)
     unchanged = column.is_null() if before is None else column == before
@@ -70,16 +70,16 @@ def _claim(kind: Kind, row: Notice, now: datetime) -> bool:
 
 
 def _send(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:
-    failure: str | None = "The portal failed inside; its log has the details."
+    failure: str | None = INTERNAL_ERROR
     try:
         _hand_over(kind, rows, recipients, now)
         failure = None
     except PortalError as error:
         failure = str(error)
-        logger.warning("A notice could not be mailed: %s", error)
+        logger.warning("Notification email failed, will be retried: %s", error)
         leader_election.is_turn("telling again", _PAUSE, now)
     finally:
-        # Whatever happened: what nobody has sent is not told.
+        # Also after an unexpected error: an unsent notification stays due.
         for row in rows if failure else []:
             Notice.update({_column(kind): getattr(row, _column(kind).name)}).where(Notice.id == row.id).execute()
         Notice.update(telling_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
@@ -101,7 +101,7 @@ def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datet
 
 
 def _by_plain_server(server: tuple[str, int], envelope: smtp.Envelope, content: bytes) -> None:
-    """Unavailable when not a single recipient is taken."""
+    """Send without TLS and sign-in; raise Unavailable if the server accepts no recipient."""
     with smtp.session(Server(*server, Security.NONE, silence=_SILENCE), None) as session:
         answers = session.send(envelope, [content])
     if not any(reply.is_good for reply in answers.values()):

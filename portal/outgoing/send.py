@@ -19,7 +19,7 @@ from peewee import InterfaceError, ModelSelect, OperationalError
 
 from portal.core import backoff, errors
 from portal.core.db import database, locked, transaction
-from portal.core.errors import OutsideError, Refused, Side, Unavailable
+from portal.core.errors import INTERNAL_ERROR, OutsideError, Refused, Side, Unavailable
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Tally, Token, tuples
 from portal.outgoing import outbound_profiles, queue_reader, send_results
 from portal.outgoing.queue_reader import Letter
@@ -242,8 +242,8 @@ class _Run:
             row.state, row.try_at, row.answer = OutboundState.QUEUED, now, str(error)
             row.save()
         except Exception:  # of another thread, whose last frame this is
-            logger.exception("Message %s failed inside", row.id)
-            send_results.put_off(row, "The portal failed inside; its log has the details.", now=now)
+            logger.exception("Outbound message %s: internal error", row.id)
+            send_results.put_off(row, INTERNAL_ERROR, now=now)
         else:
             send_results.write_answers(row, answers, now=now)
             self._server_works(now, took=any(reply.is_good for reply in answers.values()))

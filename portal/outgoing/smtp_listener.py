@@ -11,7 +11,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from portal.access import api_keys, rate_limit
 from portal.core.db import connected
-from portal.core.errors import PortalError, Refused
+from portal.core.errors import INTERNAL_ERROR, PortalError, Refused
 from portal.outgoing import submit
 from portal.outgoing.submit import Handover
 
@@ -52,7 +52,7 @@ def _take(key_name: str, envelope: Envelope) -> str:
         return f"550 5.7.1 {_ascii(str(error))}"
     except Exception:  # the outermost frame of this message: the program keeps it
         logger.exception("A message was not taken")
-        return "451 4.3.0 The portal failed inside; its log has the details"
+        return f"451 4.3.0 {INTERNAL_ERROR}"
     return f"250 2.0.0 Queued as {row.key}"
 
 

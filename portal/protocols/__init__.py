@@ -1,1 +1,1 @@
-"""Each speaks one protocol and knows no row. What the other side did is told as Refused or Unavailable."""
+"""Protocol clients, one per module, without database access. Server errors are raised as Refused or Unavailable."""

@@ -1,4 +1,4 @@
-"""What was said on a connection, for people: line by line, with every secret masked."""
+"""Protocol dialogue of a connection for display, line by line, with secrets masked."""
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
@@ -10,19 +10,19 @@ from portal.core.errors import Answer, OutsideError
 
 MASK = "…"
 _LONGEST = 1000
-#: Lines: a server that talks without end fills no page.
+#: Maximum number of lines.
 _MOST = 500
 
 
 @dataclass
 class Dialogue:
-    """``lines`` may be pasted into a ticket: what was to be hidden is in none of them, whoever said it."""
+    """The recorded dialogue; ``lines`` contain no hidden secret and can be pasted into a ticket."""
 
     lines: list[str] = field(default_factory=list)
     _secrets: set[bytes] = field(default_factory=set, repr=False)
 
     def hide(self, secret: bytes) -> None:
-        """Mask it from now on, as it is and in Base64."""
+        """Mask a secret from now on, in plain text and in Base64."""
         self._secrets |= {secret, b64encode(secret)} if secret else set()
 
     def client(self, said: bytes) -> None:
@@ -32,7 +32,7 @@ class Dialogue:
         self._add("S", b"+ " + MASK.encode() if self._is_a_telling_challenge(said) else said)
 
     def _is_a_telling_challenge(self, said: bytes) -> bool:
-        """One that repeats a secret inside its Base64, where it looks like nothing."""
+        """Whether a challenge repeats a secret inside its Base64 data."""
         try:
             inside = b64decode(said.removeprefix(b"+").strip(), validate=True)
         except (Base64Error, ValueError):
@@ -40,11 +40,11 @@ class Dialogue:
         return self.masked(inside) != inside
 
     def words(self, text: str) -> str:
-        """Somebody's words without what was hidden."""
+        """The text with secrets masked."""
         return self.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
     def masked(self, said: bytes) -> bytes:
-        # The longest first: one may be a part of another.
+        # Longest first: one secret may be part of another.
         for secret in sorted(self._secrets, key=len, reverse=True):
             said = said.replace(secret, MASK.encode())
         return said
@@ -59,7 +59,7 @@ class Dialogue:
 
 @contextmanager
 def masking(dialogue: Dialogue) -> Iterator[None]:
-    """A server that quotes what it was told does so in no error of ours."""
+    """Mask secrets in errors, because a server may quote what the client sent."""
     try:
         yield
     except OutsideError as error:

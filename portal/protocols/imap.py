@@ -11,17 +11,17 @@ from portal.protocols.imap_session import Client, one_line, signed_in, told
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Server, suggested_pause
 
-#: Larger messages come in parts of this size, straight to the file: one literal would be held in memory three times.
+#: Larger messages are read in parts of this size into a file: imaplib holds a literal in memory three times.
 PART_BYTES = 2 * 1024 * 1024
 WHOLE_UP_TO_BYTES = 4 * 1024 * 1024
-#: What a list of folders or of a hundred thousand messages may take.
+#: Size limit in bytes for a list of folders or of 100,000 messages.
 _LISTING_BYTES = 1024 * 1024
-#: A header block beyond this is cut.
+#: Maximum bytes of a header block; the rest is cut off.
 _HEADER_BYTES = 4 * 1024 * 1024
 
 
 class ImapMailbox:
-    """A selected folder. Within its UIDVALIDITY a UID names one message for ever (RFC 3501 section 2.3.1.1)."""
+    """A selected folder. Within a UIDVALIDITY a UID identifies one message forever (RFC 3501 section 2.3.1.1)."""
 
     removes_at_end = False
 
@@ -36,29 +36,29 @@ class ImapMailbox:
         return self._client.connection.secured_by
 
     def break_off(self) -> None:
-        """End whatever another thread is waiting for on this connection."""
+        """Shut down the connection, which ends a read that blocks in another thread."""
         self._client.connection.break_off()
 
     def uids(self) -> list[str]:
-        """All messages, read or unread, oldest first; those already marked as deleted are somebody else's affair."""
+        """All messages, read or unread, oldest first; without those marked as deleted."""
         with self._exchange(_LISTING_BYTES):
             return [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
 
     def marked_as_deleted(self) -> list[str]:
-        """Those that ``uids`` leaves out."""
+        """The messages that are marked as deleted, which ``uids`` leaves out."""
         with self._exchange(_LISTING_BYTES):
             return [str(uid) for uid in self._client.search(["DELETED"])]
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
-        """Bytes by UID; a message that has gone in the meantime is missing from it."""
+        """Sizes in bytes by UID, without messages that are no longer on the server."""
         with self._exchange():
             answers = self._client.fetch(_numbers(uids), ["RFC822.SIZE"])
         return {str(uid): int(data[b"RFC822.SIZE"]) for uid, data in answers.items() if b"RFC822.SIZE" in data}
 
     def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
-        """Small messages, all in one exchange; what has gone in the meantime is missing.
+        """Fetch small messages in one exchange, without messages that are no longer on the server.
 
-        When the server refuses them together, each is asked for by itself: one that it cannot hand out spoils no other.
+        If the server rejects the command, each message is fetched separately, so that one bad message blocks no other.
         """
         try:
             with self._exchange(sum(sizes.values())):
@@ -84,14 +84,14 @@ class ImapMailbox:
         return found
 
     def header(self, uid: str, file: BinaryIO) -> bool:
-        """Write the header block, as far as it is of a bearable size; False when the message has gone."""
+        """Write the header block, up to 4 MiB, to ``file``; False: the message is no longer on the server."""
         asked, key = f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>"
         return self._part(uid, asked, key, file, _HEADER_BYTES) is not None
 
     def download(self, uid: str, size: int, file: BinaryIO) -> bool:
-        """Write the message, byte for byte, to ``file``; False when it has gone in the meantime.
+        """Write the message, byte for byte, to ``file``; False: it is no longer on the server.
 
-        Refused: the server will not hand out this one message.
+        Refused: the server does not return this message.
         """
         if size <= WHOLE_UP_TO_BYTES:
             return self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None
@@ -105,14 +105,14 @@ class ImapMailbox:
             if not got or (got < PART_BYTES and offset >= size):
                 return True
             if offset > 2 * size + _LISTING_BYTES:
-                raise Unavailable(f"{self._host} talks without end.")
+                raise Unavailable(f"The response from {self._host} exceeded the size limit.")
 
     def _nothing(self) -> Refused:
-        return Refused(f"{self._host} lists it and gives nothing.")
+        return Refused(f"{self._host} lists the message but returned no content.")
 
     @contextmanager
     def _exchange(self, size: int = 0) -> Iterator[None]:
-        """A command whose answer is about so many bytes long."""
+        """Run one command with a response of about ``size`` bytes."""
         self._client.allow(size)
         with told(self._host):
             yield
@@ -126,7 +126,7 @@ class ImapMailbox:
             except IMAP4.error as error:
                 if _is_about_all(words := one_line(error)):
                     raise
-                raise Refused(f"{self._host} does not hand it out: {words}") from error
+                raise Refused(f"{self._host} did not return the message: {words}") from error
         if answer is None:
             return None
         data = answer.get(key)
@@ -136,7 +136,7 @@ class ImapMailbox:
         return len(data)
 
     def remove(self, uids: list[str]) -> None:
-        """Take exactly these off the server, for good."""
+        """Permanently remove exactly these messages from the server."""
         with self._exchange(_LISTING_BYTES):
             self._remove(_numbers(uids))
 
@@ -152,7 +152,7 @@ class ImapMailbox:
             self._client.add_flags(_numbers(uids), [b"\\Seen"], silent=True)
 
     def move(self, uids: list[str], folder: str) -> None:
-        """Move exactly these to a folder, which is made if it is missing; by MOVE (RFC 6851) if the server has it."""
+        """Move exactly these messages to a folder, created if missing; with MOVE (RFC 6851) if supported."""
         numbers = _numbers(uids)
         with self._exchange():
             if not self._client.folder_exists(folder):
@@ -165,7 +165,7 @@ class ImapMailbox:
 
 
 def _is_about_all(words: str) -> bool:
-    """Whether a refusal means everybody and not this one message (Microsoft's words)."""
+    """Whether an error concerns the whole session, not one message (by Microsoft's error texts)."""
     return suggested_pause(words) is not None or "not connected" in words.lower()
 
 
@@ -175,7 +175,7 @@ def _numbers(uids: list[str]) -> list[int]:
 
 @contextmanager
 def mailbox(at: Server, credential: Credential, folder: str) -> Iterator[ImapMailbox]:
-    """Connect, sign in, select; log out in the end, whatever happens."""
+    """Connect, sign in, select the folder; always log out at the end."""
     with signed_in(at, credential) as client:
         with told(at.host):
             opened = ImapMailbox(client, folder)
@@ -183,11 +183,11 @@ def mailbox(at: Server, credential: Credential, folder: str) -> Iterator[ImapMai
 
 
 class Listening:
-    """A folder whose server tells of changes by itself (RFC 2177). Usable with ``select``."""
+    """A folder whose changes the server reports (IDLE, RFC 2177). Usable with ``select``."""
 
     def __init__(self, client: Client, folder: str) -> None:
         if not client.has_capability("IDLE"):
-            raise Refused(f"{client.host} does not tell of new mail: it has no IDLE.")
+            raise Refused(f"{client.host} does not report new mail: it has no IDLE.")
         self._client = client
         client.select_folder(folder, readonly=True)
         client.idle()
@@ -196,29 +196,29 @@ class Listening:
         return self._client.connection.fileno()
 
     def news(self) -> bool:
-        """Read what has come, without waiting; whether a message is among it. Unavailable: the server has hung up."""
+        """Read without waiting what arrived; True: new mail. Unavailable: the server closed the connection."""
         self._client.allow(_LISTING_BYTES)
         with told(self._client.host):
             heard = self._client.idle_check(timeout=0)
             if not heard and self._client.connection.has_hung_up():
-                raise Unavailable(f"{self._client.host} hung up.")
+                raise Unavailable(f"{self._client.host} closed the connection.")
         return any(len(one) > 1 and one[1] == b"EXISTS" for one in heard)
 
     def renew(self) -> None:
-        """End the command and begin it again."""
+        """End the IDLE command and start it again."""
         self._client.allow(_LISTING_BYTES)
         with told(self._client.host):
             self._client.idle_done()
             self._client.idle()
 
     def drop(self) -> None:
-        """Leave without a word: a server that has gone is not waited for."""
+        """Shut down without LOGOUT, so that an unreachable server is not waited for."""
         self._client.connection.break_off()
 
 
 @contextmanager
 def listening(at: Server, credential: Credential, folder: str) -> Iterator[Listening]:
-    """Connect, sign in, select, begin to listen."""
+    """Connect, sign in, select the folder, start IDLE."""
     with signed_in(at, credential) as client:
         client.allow()
         with told(at.host):
@@ -227,7 +227,7 @@ def listening(at: Server, credential: Credential, folder: str) -> Iterator[Liste
 
 
 def folders(at: Server, credential: Credential) -> list[str]:
-    """The names of the folders that can be selected, as people write them."""
+    """The decoded names of the folders that can be selected."""
     with signed_in(at, credential) as client, told(at.host):
         client.allow(_LISTING_BYTES)
         listed = client.list_folders()

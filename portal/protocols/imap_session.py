@@ -1,4 +1,4 @@
-"""An IMAP connection: connected, secured, signed in; its faults told in one sentence."""
+"""IMAP session: connect, start TLS, sign in; each error becomes one sentence."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from portal.protocols.dialogue import Dialogue, masking
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Plain, Secured, Security, Server, has_more, suggested_pause
 
-#: Good manners, and no more: the work is done, or the server is past listening.
+#: Maximum seconds for LOGOUT; at that point the work is done or the connection has failed.
 LOGOUT_SECONDS = 5
 
 
@@ -29,7 +29,7 @@ def signed_in(at: Server, credential: Credential) -> "Iterator[Client]":
 
 @contextmanager
 def opened(at: Server, dialogue: Dialogue | None = None) -> "Iterator[Client]":
-    """Connected and secured; ``dialogue`` hears what is said."""
+    """Connect, with TLS if configured; ``dialogue`` records the exchange."""
     with told(at.host):
         client = Client(at, dialogue)
     try:
@@ -42,7 +42,7 @@ def opened(at: Server, dialogue: Dialogue | None = None) -> "Iterator[Client]":
 
 
 class _Imap4(IMAP4):
-    """imaplib over a connection of ours, which believes no size that nobody asked for."""
+    """imaplib over the portal's own connection; rejects literals above the size limit."""
 
     def __init__(self, at: Server, dialogue: Dialogue | None) -> None:
         self._at, self._dialogue = at, dialogue
@@ -57,7 +57,7 @@ class _Imap4(IMAP4):
         return server.connect(self._at)
 
     def readline(self) -> bytes:
-        """Of any length that the connection bears: a SEARCH names every message in one line."""
+        """A line of any length up to the connection's limit: a SEARCH response lists all messages in one line."""
         # Python 3.14 renamed the reader.
         line = cast(bytes, (self._file if hasattr(self, "_file") else self.file).readline())
         if self._dialogue:
@@ -72,13 +72,13 @@ class _Imap4(IMAP4):
 
 
 class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
-    """IMAPClient over a connection of ours."""
+    """IMAPClient over the portal's own connection."""
 
     def __init__(self, at: Server, dialogue: Dialogue | None = None) -> None:
         self._at, self.dialogue = at, dialogue
         timeout = SocketTimeout(server.CONNECT_SECONDS, server.READ_SECONDS)
         super().__init__(at.host, at.port, ssl=at.security is Security.TLS, timeout=timeout)
-        # IMAPClient turns on a log that formats every message and every token, even when nobody listens.
+        # IMAPClient turns on debug output, which formats every message and token even if it is not logged.
         self._imap.debug = 0
 
     def _create_IMAP4(self) -> IMAP4:  # noqa: N802 - its name there
@@ -91,12 +91,12 @@ class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
         return connection
 
     def allow(self, size: int = 0) -> None:
-        """The next answer is about ``size`` bytes long."""
+        """Set the limits for the next response, of about ``size`` bytes."""
         self.connection.allow(size)
 
 
 class _Careful:
-    """Wraps the socket like the context it stands for, but not when something came in the clear before TLS."""
+    """Replaces the SSL context of ``starttls``; refuses TLS if data arrived before the handshake."""
 
     def __init__(self, client: Client, at: Server) -> None:
         self._client, self._at = client, at
@@ -106,12 +106,12 @@ class _Careful:
         # Python 3.14 renamed the reader.
         reader = inner._file if hasattr(inner, "_file") else inner.file
         if has_more(reader, plain):
-            raise Unavailable(f"{self._at.host} or somebody between sent data before TLS had begun.")
+            raise Unavailable(f"{self._at.host} or an attacker on the network sent data before TLS had begun.")
         return server.secure(plain, self._at)
 
 
 def mechanisms(client: Client) -> list[str]:
-    """What the server offers for a sign-in (RFC 3501 section 6.2.2)."""
+    """The SASL mechanisms that the server offers (RFC 3501 section 6.2.2)."""
     with told(client.host):
         return [
             name.decode().upper().removeprefix("AUTH=") for name in client.capabilities() if name.startswith(b"AUTH=")
@@ -119,10 +119,10 @@ def mechanisms(client: Client) -> list[str]:
 
 
 def sign_in(client: Client, at: Server, credential: Credential) -> None:
-    """Refused: the server does not take it."""
+    """Sign in. Refused: the server rejected the sign-in."""
     hidden = client.dialogue or Dialogue()
     sasl.hide(credential, hidden, at.host, at.port)
-    # A token may have been renewed since the server was last heard.
+    # A token refresh may have taken time since the last response, so the time limit starts again.
     client.allow()
     with masking(hidden), told(at.host):
         _sign_in(client, at, credential)
@@ -145,14 +145,14 @@ def _sign_in(client: Client, at: Server, credential: Credential) -> None:
 
 
 def _log_in(client: Client, credential: Credential) -> None:
-    """LOGIN can carry neither blanks nor umlauts unharmed; where the server has PLAIN, that is taken instead."""
+    """Sign in with LOGIN; used only if the server lacks PLAIN, because LOGIN is limited to ASCII."""
     assert credential.password is not None
     quoted = credential.login.replace("\\", "\\\\").replace('"', '\\"')
     client.login(f'"{quoted}"', credential.password.reveal())
 
 
 def _responses(chosen: str, credential: Credential, at: Server, challenges: list[bytes]) -> Callable[[bytes], bytes]:
-    """The secret once; to each challenge after it, which holds the reason of a refusal, what ends the exchange."""
+    """The first response is the credential. Later challenges carry an error and get the response that ends SASL."""
     first = sasl.first_response(chosen, credential, at.host, at.port)
 
     def respond(challenge: bytes) -> bytes:
@@ -173,13 +173,14 @@ def _log_out(client: Client) -> None:
 
 @contextmanager
 def told(host: str) -> Iterator[None]:
-    """Turn whatever happens on the wire into one sentence."""
+    """Convert IMAP errors to Unavailable with one sentence."""
     with server.told(host):
         try:
             yield
         except IMAP4.abort as error:
             words = one_line(error)
-            raise Unavailable(f"{host} broke off: {words}", retry_after=suggested_pause(words)) from error
+            failure = f"The connection to {host} failed: {words}"
+            raise Unavailable(failure, retry_after=suggested_pause(words)) from error
         except IMAP4.error as error:
             words = one_line(error)
             raise Unavailable(f"{host} answered: {words}", retry_after=suggested_pause(words)) from error
@@ -188,5 +189,5 @@ def told(host: str) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """One line, without the command that failed: an AUTHENTICATE would carry the token."""
+    """The error as one line, without the failed command, because AUTHENTICATE contains the token."""
     return " ".join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""LMTP (RFC 2033) into a mail store: delivered means that the store has said so for the one recipient."""
+"""LMTP delivery (RFC 2033): a message is delivered when the mail store accepts it for the recipient."""
 
 import smtplib
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import BinaryIO
 from portal.core.errors import Refused, Unavailable
 
 SECONDS = 60
-#: RFC 5321 section 4.5.3.2.6: who hangs up earlier may have a message delivered twice.
+#: RFC 5321 section 4.5.3.2.6: a shorter timeout may lead to duplicate deliveries.
 LAST_SECONDS = 600
 _LINE = 65536
 
 
 def deliver(address: tuple[str, int], recipient: str, content: BinaryIO) -> None:
-    """Hand the message over, line by line; ``address`` is host and port, or the path of a unix socket and 0.
+    """Deliver a message; ``address`` is host and port, or the path of a Unix socket and 0.
 
-    Unavailable: the store takes nothing now. Refused: it did not take this one message, for now or for ever.
+    Unavailable: the mail store accepts no mail now. Refused: it rejected this message, temporarily or permanently.
     """
     with _session(address) as client:
         _expect(250, client.mail("<>"))
@@ -28,8 +28,8 @@ def deliver(address: tuple[str, int], recipient: str, content: BinaryIO) -> None
         except Unavailable as error:
             raise Refused(str(error)) from error
         except (smtplib.SMTPServerDisconnected, OSError) as error:
-            # Of this one message perhaps; a store that is down is told by the next one's connection.
-            raise Refused(f"The mail store hung up in mid-message: {error}") from error
+            # Possibly because of this message; if the mail store is down, the next connection reports it.
+            raise Refused(f"The mail store closed the connection during the message: {error}") from error
 
 
 def _send(client: smtplib.LMTP, content: BinaryIO) -> None:
@@ -40,7 +40,7 @@ def _send(client: smtplib.LMTP, content: BinaryIO) -> None:
 
 
 def try_recipient(address: tuple[str, int], recipient: str) -> None:
-    """Whether it would take mail for the recipient; nothing is sent. Refused or Unavailable: it would not."""
+    """Check that the mail store accepts the recipient; no message is sent. Refused or Unavailable: it does not."""
     with _session(address) as client:
         _expect(250, client.mail("<>"))
         _expect(250, client.rcpt(recipient))
@@ -48,7 +48,7 @@ def try_recipient(address: tuple[str, int], recipient: str) -> None:
 
 
 def check(address: tuple[str, int]) -> None:
-    """Unavailable, with the reason, when nobody answers there."""
+    """Check that the mail store answers. Unavailable: the reason why it does not."""
     with _session(address):
         pass
 
@@ -65,7 +65,7 @@ def _session(address: tuple[str, int]) -> Iterator[smtplib.LMTP]:
         finally:
             client.close()
     except (smtplib.SMTPException, EOFError, ValueError) as error:
-        raise Unavailable(f"The mail store at {where} broke off: {error}") from error
+        raise Unavailable(f"The connection to the mail store at {where} failed: {error}") from error
     except OSError as error:
         raise Unavailable(f"No connection to the mail store at {where}: {error.strerror or error}") from error
 
@@ -79,7 +79,7 @@ def _expect(code: int, reply: tuple[int, bytes]) -> None:
 
 
 def _stuffed(content: BinaryIO) -> Iterator[bytes]:
-    """The lines as RFC 5321 section 4.5.2 sends them, with the end of the message behind them."""
+    """The lines with dot-stuffing (RFC 5321 section 4.5.2), followed by the end-of-data line."""
     begins = True
     while line := content.readline(_LINE):
         yield b"." + line if begins and line.startswith(b".") else line

@@ -1,4 +1,4 @@
-"""Maildir (https://cr.yp.to/proto/maildir.html): delivered means that content and name are on the disk."""
+"""Maildir (https://cr.yp.to/proto/maildir.html): a message is delivered when content and name are on disk."""
 
 import errno
 import os
@@ -12,12 +12,12 @@ from portal.core.errors import Unavailable
 
 _FOLDERS = ("tmp", "new", "cur")
 _PART = 1024 * 1024
-#: More than a message without an attachment has.
+#: Size of the test file: larger than most messages without attachments.
 _TRIAL_BYTES = 64 * 1024
 
 
 def prepare(folder: Path) -> None:
-    """Make the three folders; Unavailable, with the reason, when they cannot be written."""
+    """Create the three folders. Unavailable: they cannot be written, with the reason."""
     try:
         for name in _FOLDERS:
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -30,14 +30,14 @@ def prepare(folder: Path) -> None:
 
 
 def try_writing(folder: Path) -> None:
-    """Write a file where a delivery does, and take it away. Unavailable, with the reason, when that does not work.
+    """Write a test file to ``tmp`` and delete it. Unavailable: this failed, with the reason.
 
-    Nothing that is there is touched, and no folder is made.
+    Existing files are not changed, and no folder is created.
     """
     path = folder / "tmp" / f"diagnosis.{secrets.token_hex(8)}"
     try:
         for name in _FOLDERS:
-            os.stat(folder / name)  # noqa: PTH116 - told with its errno
+            os.stat(folder / name)  # noqa: PTH116 - for the errno
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -46,16 +46,16 @@ def try_writing(folder: Path) -> None:
         finally:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise Unavailable(f"The Maildir {folder} did not take the message: {error.strerror}") from error
+        raise Unavailable(f"The Maildir {folder} cannot be written: {error.strerror}") from error
 
 
 def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
-    """Store each content as it is under its name; a name that is there already was delivered before.
+    """Store each content unchanged under its name; a name that exists was delivered before.
 
-    tmp → fsync → link → fsync of the folder: after the return neither a crash nor a power cut loses one of them.
-    Together they cost little more than one: the disk writes all of them while the first one is waited for.
+    tmp → fsync → link → fsync of the folder: after the return, neither a crash nor a power cut loses a message.
+    A batch takes little more time than one message: the disk writes all files during the first fsync.
     """
-    # Nobody else writes to these: a worker that was given up may still be at the same messages.
+    # Unique file names: a worker that lost its lease may still be writing the same messages.
     drafts_in, mark = folder / "tmp", secrets.token_hex(4)
     drafts = [(f"{name}.{mark}", content) for name, content in messages]
     try:
@@ -67,18 +67,18 @@ def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
                     os.link(f"{drafts_in}/{draft}", f"{folder}/new/{name}")
             _sync_folder(folder / "new")
     except OSError as error:
-        raise Unavailable(f"The Maildir {folder} did not take the message: {error.strerror}") from error
+        raise Unavailable(f"The Maildir {folder} cannot be written: {error.strerror}") from error
 
 
 def _write(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
-    """By handles, not by file objects: each of their further calls would be one more for each of thousands."""
+    """Write the files by descriptor, because file objects need more system calls per message."""
     handles: list[int] = []
     try:
         for name, content in messages:
             handles.append(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             _copy(content, handles[-1])
         for handle in handles:
-            # The disk begins to write now, not at the fsync of each.
+            # Start writing all files now, not at the fsync of each.
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         for handle in handles:
             os.fsync(handle)
@@ -95,16 +95,16 @@ def _copy(content: BinaryIO, handle: int) -> None:
 
 
 def _clear(folder: Path, names: Sequence[str]) -> None:
-    """A full disk is not to stay full of halves."""
+    """Delete partial files, so that they do not fill the disk."""
     for name in names:
         with suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{name}")  # noqa: PTH108 - a Path for each of thousands costs as much as the call
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108 - creating a Path costs as much as the call
 
 
 def settle(folder: Path, names: Collection[str]) -> set[str]:
-    """Which of these an earlier try has delivered, read by now (``cur``, with flags behind a colon) or unread.
+    """The names that an earlier attempt has delivered: unread (``new``) or read (``cur``, flags after a colon).
 
-    What it left half-written is cleared; if it lives after all, it fails to link that and tries again.
+    Its partial files are deleted; if its worker is still running, linking them fails and the delivery is retried.
     """
     found = set()
     try:

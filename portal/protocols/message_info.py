@@ -1,4 +1,4 @@
-"""What a message is by itself, whatever its server says of it. Nothing here fails on hostile mail."""
+"""Message information: size, digest and header fields. Malformed mail raises no error."""
 
 import hashlib
 import re
@@ -7,16 +7,16 @@ from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import BinaryIO
 
-#: Headers are looked for in so much of a message.
+#: Bytes at the start of a message that are searched for header fields.
 HEADER_BYTES = 256 * 1024
 _SHOWN_CHARACTERS = 200
-#: So much of a field is decoded: a From of 100 kB is nobody's name.
+#: Maximum bytes of a header field that are decoded.
 _DECODED_BYTES = 2000
 
 
 @dataclass(frozen=True)
 class Description:
-    """``message_id`` None: it has none. ``sender`` and ``subject``: one line each, as far as they can be shown."""
+    """``message_id`` None: no Message-ID. ``sender``, ``subject``: one line of printable characters each."""
 
     size: int
     #: SHA-256 in hexadecimal; None: only the headers are known.
@@ -27,7 +27,7 @@ class Description:
 
 
 def describe(content: BinaryIO) -> Description:
-    """Read it from its beginning to its end, and go back to its beginning."""
+    """Read the message from start to end; the position is then back at the start."""
     found = digest(content)
     size = content.tell()
     content.seek(0)
@@ -37,13 +37,13 @@ def describe(content: BinaryIO) -> Description:
 
 
 def _block(start: bytes) -> bytes:
-    """The header block: up to the first empty line, whatever its line ends are."""
+    """The header block: up to the first empty line, with CRLF or LF."""
     ends = [at for mark in (b"\r\n\r\n", b"\n\n") if (at := start.find(mark)) >= 0]
     return start[: min(ends)] if ends else start
 
 
 def message_id(header: bytes) -> str | None:
-    """The Message-ID of a header block as it stands there; None when there is none."""
+    """The Message-ID of a header block, unchanged; None if there is none."""
     found = _field(header, b"message-id").split(maxsplit=1)
     return found[0].decode("ascii", "replace").replace("\x00", "")[:998] if found else None
 
@@ -55,7 +55,7 @@ def _field(header: bytes, name: bytes) -> bytes:
 
 
 def shown(header: bytes, name: bytes) -> str:
-    """The first field of that name in a header block, as one line for people."""
+    """The first field of that name in a header block, as one line for display."""
     value = _field(header, name)[:_DECODED_BYTES].decode("utf-8", "replace")
     if "=?" in value:
         value = _decoded(value)
@@ -63,7 +63,7 @@ def shown(header: bytes, name: bytes) -> str:
 
 
 def _decoded(value: str) -> str:
-    """With its encoded words (RFC 2047) read; as it stands when they are broken."""
+    """Decode encoded words (RFC 2047); if they are malformed, return the value unchanged."""
     try:
         return str(make_header(decode_header(value)))
     except (MessageError, ValueError, LookupError):
@@ -71,7 +71,7 @@ def _decoded(value: str) -> str:
 
 
 def digest(content: BinaryIO) -> str:
-    """SHA-256 of all of it, in hexadecimal; the position is then at its end."""
+    """SHA-256 of the content in hexadecimal; the position is then at the end."""
     content.seek(0)
     found = hashlib.sha256()
     while part := content.read(1024 * 1024):

@@ -1,6 +1,6 @@
-"""POP3 (RFC 1939) with CAPA, STLS and AUTH, over TLS or on this machine. One mailbox, opened, read and closed.
+"""POP3 (RFC 1939) with CAPA, STLS and AUTH, over TLS or to this host. One mailbox per session.
 
-Not poplib: that one refuses a line above 2,048 bytes and keeps a whole message in memory ten times over.
+poplib is not used: it rejects lines above 2,048 bytes and needs ten times the message size in memory.
 """
 
 import base64
@@ -17,19 +17,19 @@ from portal.protocols.dialogue import Dialogue, masking
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Plain, Secured, Security, Server, has_more, told
 
-#: A status line is short (RFC 1939: 512 octets); Google's and Microsoft's challenges are longer.
+#: Maximum bytes of a status line. RFC 1939 allows 512 octets; challenges from Google and Microsoft are longer.
 _LONGEST_LINE = 8192
-#: RFC 5034 section 4: a command of more than 255 octets may be refused; the token then goes into a second line.
+#: RFC 5034 section 4: a command of more than 255 octets may be rejected; the token is then sent in a second line.
 _LONGEST_COMMAND = 255
 _CHUNK = 65536
-#: What a list of a hundred thousand messages may take.
+#: Size limit in bytes for a list of 100,000 messages.
 _LISTING_BYTES = 1024 * 1024
 
 
 class Pop3Mailbox:
-    """A signed-in session. POP3 deletes when the session ends well, so everything is removed at once, at the end."""
+    """A signed-in session. POP3 deletes messages at QUIT, so all are removed together at the end."""
 
-    #: UIDLs are the mailbox's own (RFC 1939 section 7); nothing tells of a mailbox that was made anew.
+    #: Constant: POP3 does not report that a mailbox was re-created. UIDLs are unique in it (RFC 1939 section 7).
     generation = "pop3"
     removes_at_end = True
 
@@ -43,7 +43,7 @@ class Pop3Mailbox:
         return self._connection.socket.secured_by
 
     def break_off(self) -> None:
-        """End whatever another thread is waiting for on this connection."""
+        """Shut down the connection, which ends a read that blocks in another thread."""
         self._connection.socket.break_off()
 
     def uids(self) -> list[str]:
@@ -52,38 +52,38 @@ class Pop3Mailbox:
         return list(self._numbers)
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
-        """Bytes by UIDL."""
+        """Sizes in bytes by UIDL."""
         with told(self._connection.host):
-            # Once: within a session it does not change.
+            # LIST is sent once; sizes do not change within a session.
             by_number = self._sizes = self._sizes or {
                 number: int(size) for number, size in self._connection.table("LIST")
             }
         return {uid: by_number[self._numbers[uid]] for uid in uids if self._numbers.get(uid) in by_number}
 
     def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
-        """Small messages, asked for all at once where the server has PIPELINING (RFC 2449 section 6.6)."""
+        """Fetch small messages, pipelined if the server supports it (RFC 2449 section 6.6)."""
         commands = [f"RETR {self._numbers[uid]}" for uid in sizes]
         with told(self._connection.host):
             self._connection.socket.allow(sum(sizes.values()))
             return dict(zip(sizes, self._connection.bodies(commands), strict=True))
 
     def header(self, uid: str, file: BinaryIO) -> bool:
-        """Write the header block, which TOP gives without a line of the rest."""
+        """Write the header block, read by TOP with no body lines."""
         with told(self._connection.host):
             self._connection.retrieve(f"TOP {self._numbers[uid]} 0", file, 0)
         return True
 
     def download(self, uid: str, size: int, file: BinaryIO) -> bool:
-        """Write the message, byte for byte, to ``file``; False when it has gone.
+        """Write the message, byte for byte, to ``file``; always True.
 
-        Refused: the server will not hand out this one message.
+        Refused: the server does not return this message.
         """
         with told(self._connection.host):
             self._connection.retrieve(f"RETR {self._numbers[uid]}", file, size)
         return True
 
     def remove(self, uids: list[str]) -> None:
-        """Take exactly these off the server, for good; the session ends with it."""
+        """Permanently remove exactly these messages from the server; this ends the session."""
         with told(self._connection.host):
             for uid in uids:
                 self._connection.command(f"DELE {self._numbers[uid]}")
@@ -91,7 +91,7 @@ class Pop3Mailbox:
 
 
 def _name(uidl: str) -> str:
-    """A UIDL as it is (RFC 1939: up to 70 printable characters); what is none by its digest."""
+    """A valid UIDL unchanged (RFC 1939: up to 70 printable characters), any other by its digest."""
     if len(uidl) <= 70 and uidl.isprintable():
         return uidl
     return f"sha256-{hashlib.sha256(uidl.encode()).hexdigest()}"
@@ -99,18 +99,18 @@ def _name(uidl: str) -> str:
 
 @contextmanager
 def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
-    """Connect, sign in; hang up in the end, whatever happens. What was not removed by ``remove`` stays."""
+    """Connect and sign in; always close the connection at the end. Only ``remove`` deletes messages."""
     with opened(server) as connection:
         sign_in(connection, server, credential)
         with told(server.host):
-            # Microsoft takes a token that opens no mailbox, and says so at the next command only.
+            # Microsoft accepts a token without access to the mailbox and reports the error at the next command.
             connection.command("STAT")
         yield Pop3Mailbox(connection)
 
 
 @contextmanager
 def opened(server: Server, dialogue: Dialogue | None = None) -> "Iterator[Connection]":
-    """Connected and secured; ``dialogue`` hears what is said."""
+    """Connect, with TLS if configured; ``dialogue`` records the exchange."""
     with told(server.host):
         connection = Connection(server, dialogue)
     try:
@@ -120,7 +120,7 @@ def opened(server: Server, dialogue: Dialogue | None = None) -> "Iterator[Connec
 
 
 def sign_in(connection: "Connection", server: Server, credential: Credential) -> None:
-    """Refused: the server does not take it."""
+    """Sign in. Refused: the server rejected the sign-in."""
     hidden = connection.dialogue or Dialogue()
     sasl.hide(credential, hidden, server.host, server.port)
     with masking(hidden), told(server.host):
@@ -152,17 +152,17 @@ def _authenticate(connection: "Connection", server: Server, credential: Credenti
     status = connection.exchange(in_one)
     if status.startswith(b"+OK"):
         return
-    # A challenge now is the reason of a refusal; the exchange has to be ended before the server says so.
+    # This challenge carries the error; the client must end the exchange before the server sends -ERR.
     reason = sasl.reason(status.removeprefix(b"+").strip())
     try:
         connection.command(base64.b64encode(sasl.answer_to_refusal(chosen)).decode())
     except Refused as error:
         raise Refused(str(error), Answer(error=reason, description=error.answer.description)) from None
-    raise Refused(f"{server.host} went on after a refusal.")
+    raise Refused(f"{server.host} reported a sign-in error, then success.")
 
 
 class Connection:
-    """Commands and answers, line by line."""
+    """A POP3 connection: sends commands and reads responses line by line."""
 
     def __init__(self, server: Server, dialogue: Dialogue | None) -> None:
         self.host, self.dialogue = server.host, dialogue
@@ -178,19 +178,19 @@ class Connection:
             raise
 
     def _start_tls(self, server: Server) -> None:
-        """STLS (RFC 2595). Whatever came in the clear behind the answer was put there by somebody else."""
+        """Start TLS with STLS (RFC 2595). Data received before the handshake may be injected and is an error."""
         try:
             self.command("STLS")
         except Refused as error:
             raise Unavailable(f"{server.host} does not start TLS: {error.answer.description}") from error
         if has_more(self._file, self.socket):
-            raise Unavailable(f"{server.host} or somebody between sent data before TLS had begun.")
+            raise Unavailable(f"{server.host} or an attacker on the network sent data before TLS had begun.")
         self._file.close()
         self.socket = servers.secure(self.socket, server)
         self._file = cast(BufferedReader, self.socket.makefile("rb", _CHUNK))
 
     def capabilities(self) -> dict[str, list[str]]:
-        """What CAPA says, in upper case; empty for a server that does not know the command."""
+        """The capabilities from CAPA, in uppercase; empty if the server does not support CAPA."""
         try:
             self.command("CAPA")
         except Refused:
@@ -199,7 +199,7 @@ class Connection:
         return {line[0]: line[1:] for line in words if line}
 
     def command(self, line: str) -> bytes:
-        """Send a command and return the text behind +OK; Refused with the server's words when it says -ERR."""
+        """Send a command and return the +OK line. Refused: the server answered -ERR, with its message."""
         status = self.exchange(line)
         if not status.startswith(b"+OK"):
             raise Unavailable(f"{self.host} answered something that is not POP3.")
@@ -217,14 +217,14 @@ class Connection:
         self.socket.sendall(data)
 
     def retrieve(self, command: str, file: BinaryIO, size: int) -> None:
-        """Write a message of about ``size`` bytes to the file; Refused when the server keeps it back."""
+        """Write a message of about ``size`` bytes to the file; Refused: the server does not return it."""
         self.socket.allow(size)
         self._send([command])
         self._status()
         file.writelines(self.body())
 
     def bodies(self, commands: list[str]) -> Iterator[bytes | Refused]:
-        """What the server gives for each command, in their order."""
+        """The response to each command, in order; Refused for a command that got -ERR."""
         if self.is_pipelining:
             self._send(commands)
         for command in commands:
@@ -244,7 +244,9 @@ class Connection:
         if self.dialogue:
             self.dialogue.server(line)
         if not line.endswith(b"\n"):
-            raise Unavailable(f"{self.host} broke off." if len(line) < _LONGEST_LINE else f"{self.host} talks on.")
+            if len(line) < _LONGEST_LINE:
+                raise Unavailable(f"{self.host} closed the connection.")
+            raise Unavailable(f"The response from {self.host} exceeded the size limit.")
         if line.startswith(b"-ERR"):
             words = " ".join(line[4:].decode("utf-8", "replace").split())[:300]
             raise Refused(f"{self.host} answered: {words}", Answer(description=words or "-ERR"))
@@ -253,19 +255,19 @@ class Connection:
         return line
 
     def body(self) -> Iterator[bytes]:
-        """The lines of a multi-line answer as they were before they were stuffed (RFC 1939 section 3)."""
+        """The lines of a multi-line response without byte-stuffing (RFC 1939 section 3)."""
         begins = True
         while True:
             part = self._file.readline(_CHUNK)
             if not part:
-                raise Unavailable(f"{self.host} broke off in the middle of an answer.")
+                raise Unavailable(f"{self.host} closed the connection in the middle of a response.")
             if begins and part == b".\r\n":
                 return
             yield part[1:] if begins and part.startswith(b".") else part
             begins = part.endswith(b"\n")
 
     def table(self, command: str) -> list[tuple[int, str]]:
-        """An answer whose lines have a number and a word."""
+        """A multi-line response as pairs of message number and value."""
         with told(self.host):
             self.command(command)
             self.socket.allow(_LISTING_BYTES)

@@ -1,4 +1,4 @@
-"""The way to a server, step by step, without a secret: name, connection, TLS, greeting."""
+"""Network checks of a server, without credentials: DNS, connection, TLS, greeting."""
 
 import socket
 import ssl
@@ -16,24 +16,24 @@ from portal.core.errors import Unavailable
 from portal.protocols import http, server
 from portal.protocols.server import Plain, Secured, Security, Server, told
 
-#: A person waits for it; a name may have eight addresses that do not answer.
+#: Short, because a user waits for the result and a name may have eight addresses that do not answer.
 _PATIENCE, _CONNECT_SECONDS = 15.0, 4.0
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a server showed; ``names`` are those that it is for."""
+    """A server's certificate; ``names``: the names that it is valid for."""
 
     issuer: str
     names: list[str]
     ends_at: datetime
 
     def __str__(self) -> str:
-        return f"certificate for {', '.join(self.names)}, by {self.issuer}, ends {self.ends_at:%Y-%m-%d}"
+        return f"certificate for {', '.join(self.names)}, issued by {self.issuer}, expires {self.ends_at:%Y-%m-%d}"
 
 
 def addresses(host: str, port: int) -> list[str]:
-    """Where the name leads to. Unavailable: nowhere."""
+    """Resolve the host name to IP addresses. Unavailable: it cannot be resolved."""
     with told(host):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -41,7 +41,7 @@ def addresses(host: str, port: int) -> list[str]:
 
 @contextmanager
 def connection(at: Server) -> Iterator[Plain]:
-    """A connection, in the clear so far. Unavailable: there is none."""
+    """Open a connection, TLS not started. Unavailable: the connection failed."""
     with told(at.host):
         opened = socket.create_connection((at.host, at.port), _CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
@@ -55,7 +55,7 @@ def connection(at: Server) -> Iterator[Plain]:
 
 
 def secured(plain: Plain, at: Server) -> Secured:
-    """TLS on it. Unavailable: the words say why."""
+    """Start TLS on the connection. Unavailable: TLS failed, with the reason."""
     with told(at.host):
         connection = server.secure(plain, at)
         connection.allow(seconds=_PATIENCE)
@@ -63,12 +63,12 @@ def secured(plain: Plain, at: Server) -> Secured:
 
 
 def certificate(secure: Secured) -> Certificate:
-    """The one that the other side showed."""
+    """The server's certificate."""
     return _read(secure.getpeercert(binary_form=True) or b"")
 
 
 def shown_certificate(at: Server) -> Certificate | None:
-    """What a server shows that is not believed, for people to see; nothing is sent to it. None: nothing readable."""
+    """The unverified certificate of a server, for display; no data is sent. None: not readable."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -96,27 +96,27 @@ def _read(der: bytes) -> Certificate:
 
 
 def greeting(connection: Plain | Secured, host: str) -> str:
-    """The first line that a mail server says. Unavailable: it says nothing."""
+    """The greeting of a mail server. Unavailable: no greeting."""
     with told(host), connection.makefile("rb") as file:
         line = file.readline(1000)
     if not line:
-        raise Unavailable(f"{host} hung up without a greeting.")
+        raise Unavailable(f"{host} closed the connection without a greeting.")
     return "".join(one for one in line.decode("utf-8", "replace").strip() if one.isprintable())
 
 
 def web_server(url: str, ca: str = "") -> Server:
-    """The server of a web address. Unavailable: it is none."""
+    """The server in a URL. Unavailable: the URL is not valid."""
     try:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
     except ValueError as error:
-        raise Unavailable(f"This is no web address: {error}.") from error
+        raise Unavailable(f"The URL is not valid: {error}.") from error
     return Server(parts.hostname or "", port, Security.TLS if secure else Security.NONE, ca=ca)
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that the environment sets before this address; None: it is reached directly."""
+    """The proxy that the environment sets for this URL; None: direct connection."""
     if urlsplit(url).hostname in http.LOOPBACK:
         return None
     proxies = requests.utils.get_environ_proxies(url)
@@ -125,13 +125,13 @@ def proxy_of(url: str) -> str | None:
 
 @dataclass(frozen=True)
 class WebAnswer:
-    """``ahead``: by how many seconds the server's clock is ahead of this machine's; None: it does not tell the time."""
+    """``ahead``: seconds by which the server's clock is ahead of this host's; None: the server sends no time."""
 
     status: int
     ahead: int | None
 
 
 def web_answer(wanted: http.Request, *, ca: str = "") -> WebAnswer:
-    """What a web server says to a request, whatever it is. Unavailable: nothing."""
+    """Send a request and return the response, whatever its status. Unavailable: no response."""
     response = http.exchange(wanted, seconds=_PATIENCE, ca=ca)
     return WebAnswer(response.status_code, http.clock_ahead(response))

@@ -1,4 +1,4 @@
-"""A program that takes a message on its standard input: no shell, no secrets around it, an end in time."""
+"""Delivers a message to a program's standard input: no shell, no secrets in the environment, a time limit."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from portal.core.errors import Refused, Unavailable
 
 SECONDS = 120
-#: Those of sysexits.h that mean: not now, whatever the message (EX_UNAVAILABLE, EX_OSERR, EX_IOERR, EX_TEMPFAIL).
+#: Codes of sysexits.h for temporary errors (EX_UNAVAILABLE, EX_OSERR, EX_IOERR, EX_TEMPFAIL).
 _LATER = (69, 71, 74, 75)
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 _WORDS = 4096
@@ -21,23 +21,23 @@ _is_allowed = False
 
 
 def allow(yes: bool) -> None:
-    """Whether this process may start programs at all; PORTAL_ALLOW_COMMANDS says so."""
+    """Set whether this process may start programs (PORTAL_ALLOW_COMMANDS)."""
     global _is_allowed
     _is_allowed = yes
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Unavailable, with the reason, when it cannot be started."""
+    """Check that the program can be started. Unavailable: the reason why it cannot."""
     if not _is_allowed:
-        raise Unavailable("Commands are switched off; set PORTAL_ALLOW_COMMANDS=1 where the portal is started.")
+        raise Unavailable("Commands are switched off. Set PORTAL_ALLOW_COMMANDS=1 in the portal's environment.")
     if not (Path(arguments[0]).is_file() and os.access(arguments[0], os.X_OK)):
-        raise Unavailable(f"{arguments[0]} is not there, or cannot be run.")
+        raise Unavailable(f"{arguments[0]} does not exist or is not executable.")
 
 
 def deliver(arguments: Sequence[str], content: BinaryIO) -> None:
-    """Run it; exit code 0 means that it has the message. Refused or Unavailable tell by its code, with its words."""
+    """Run the program; exit status 0: delivered. Otherwise Refused or Unavailable, with its error output."""
     check(arguments)
-    # Files, not pipes: a child that it leaves behind would hold a pipe open.
+    # Files instead of pipes: a child process that keeps running would hold a pipe open.
     with TemporaryFile() as message, TemporaryFile() as errors:
         shutil.copyfileobj(content, message)
         message.seek(0)
@@ -46,7 +46,7 @@ def deliver(arguments: Sequence[str], content: BinaryIO) -> None:
         words = " ".join(errors.read(_WORDS).decode("utf-8", "replace").split())[:300]
     if code:
         kind = Unavailable if code in _LATER else Refused
-        raise kind(f"{arguments[0]} ended with {code}. {words}".strip())
+        raise kind(f"{arguments[0]} exited with status {code}. {words}".strip())
 
 
 def _run(arguments: Sequence[str], message: BinaryIO, errors: BinaryIO) -> int:
@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str], message: BinaryIO, errors: BinaryIO) -> int:
             arguments, stdin=message, stdout=subprocess.DEVNULL, stderr=errors, env=environment, start_new_session=True
         )
     except OSError as error:
-        raise Unavailable(f"{arguments[0]} could not be run: {error.strerror}") from error
+        raise Unavailable(f"{arguments[0]} could not be started: {error.strerror}") from error
     try:
         return process.wait(SECONDS)
     except subprocess.TimeoutExpired as error:

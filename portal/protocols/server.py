@@ -1,4 +1,4 @@
-"""A mail server: how it is connected to, how long it is waited for, and how its faults are told in one sentence."""
+"""Mail server connections: TLS, time and size limits; each error becomes one sentence."""
 
 import re
 import socket
@@ -15,22 +15,22 @@ from portal.core.errors import Unavailable
 from portal.protocols import tls
 
 CONNECT_SECONDS = 10
-#: Silence that is borne.
+#: Maximum seconds without data from the server.
 READ_SECONDS = 60
-#: One exchange takes no longer, however steadily it drips …
+#: Maximum seconds for one exchange …
 EXCHANGE_SECONDS = 60
-#: … but for what is known to be large: the rate, in bytes a second, below which a server is given up.
+#: … plus the time for a large response at this minimum rate, in bytes per second.
 SLOWEST = 20_000
-#: More than this beside what was asked for is no answer.
+#: Maximum bytes beyond twice the expected size.
 _CHATTER_BYTES = 16 * 1024 * 1024
 
 
 class Security(StrEnum):
     #: TLS from the first byte (RFC 8314).
     TLS = "TLS"
-    #: In the clear up to STARTTLS or STLS; a server that does not go on with TLS is left.
+    #: Without TLS until STARTTLS or STLS; if TLS does not start, the connection is closed.
     STARTTLS = "STARTTLS"
-    #: In the clear to the end.
+    #: Without TLS.
     NONE = "none"
 
 
@@ -39,13 +39,13 @@ class Server:
     host: str
     port: int
     security: Security = Security.TLS
-    #: POP3: method and token go in two lines, as Microsoft wants it.
+    #: POP3: method and token are sent in two lines, as Microsoft requires.
     splits_token: bool = False
-    #: Certificates in PEM form, trusted beside the usual ones: a private CA.
+    #: PEM certificates of a private CA, trusted in addition to the default CAs.
     ca: str = ""
-    #: SHA-256 of the one certificate that is accepted, whoever signed it; empty: any that verifies.
+    #: SHA-256 of the only certificate that is accepted; empty: normal verification.
     fingerprint: str = ""
-    #: Seconds of silence that are borne. None: the usual ones.
+    #: Maximum seconds without data. None: READ_SECONDS.
     silence: float | None = None
 
 
@@ -56,29 +56,29 @@ else:
 
 
 class _Patient(_Socket):
-    """A connection that is read until an exchange's time is up, and no more than it can hold."""
+    """A socket with a time limit and a size limit for each exchange."""
 
-    #: Seconds of silence that are borne.
+    #: Maximum seconds without data.
     silence: float = READ_SECONDS
     ends_at = float("inf")
     bytes_left = float("inf")
 
     def allow(self, size: int = 0, seconds: float | None = None) -> None:
-        """A new exchange begins, whose answer is about ``size`` bytes long; ``seconds`` None: the usual ones."""
+        """Start an exchange with a response of about ``size`` bytes; ``seconds`` None: EXCHANGE_SECONDS."""
         usual = EXCHANGE_SECONDS if seconds is None else seconds
         self.ends_at = time.monotonic() + usual + size / SLOWEST
         self.bytes_left = 2 * size + _CHATTER_BYTES
 
     def break_off(self) -> None:
-        """End whatever another thread is waiting for on this connection."""
+        """Shut down the connection, which ends a read that blocks in another thread."""
         with suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
 
     def has_hung_up(self) -> bool:
-        """Whether nothing will come any more; asked when something was to be read and there was nothing."""
+        """Whether the server closed the connection; to be called when a readable socket returned no data."""
         self.settimeout(0)
         try:
-            # Of the connection itself, below TLS.
+            # Read from the TCP connection, below TLS.
             return socket.socket.recv(self, 1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
@@ -101,9 +101,9 @@ class _Patient(_Socket):
 
 
 class Plain(_Patient, socket.socket):
-    """A connection in the clear."""
+    """A connection without TLS."""
 
-    secured_by = "in the clear"
+    secured_by = "without TLS"
 
 
 class Secured(_Patient, ssl.SSLSocket):
@@ -115,7 +115,7 @@ class Secured(_Patient, ssl.SSLSocket):
 
 
 def connect(at: Server) -> "Plain | Secured":
-    """A connection, secured at once if that is how the server is to be spoken to."""
+    """Connect to the server, with TLS from the first byte if configured."""
     opened = socket.create_connection((at.host, at.port), CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
     _keep_alive(plain)
@@ -131,9 +131,9 @@ def connect(at: Server) -> "Plain | Secured":
 
 
 def _keep_alive(plain: socket.socket) -> None:
-    """A router that forgets a silent connection tells neither end."""
+    """Turn on TCP keepalive: a router may drop an idle connection without notice to either end."""
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # A command would wait for the answer to the one before it: 40 ms a message.
+    # Otherwise a command may wait for the acknowledgment of the previous one: 40 ms per message.
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
@@ -141,7 +141,7 @@ def _keep_alive(plain: socket.socket) -> None:
 
 
 def secure(plain: socket.socket, at: Server) -> Secured:
-    """TLS from here on; Unavailable when the certificate is not the one that the account wants."""
+    """Start TLS. Unavailable: the certificate is not the pinned one."""
     context = tls.client_context(at.ca, pinned=bool(at.fingerprint), sockets=Secured)
     secured = context.wrap_socket(plain, server_hostname=at.host)
     assert isinstance(secured, Secured)
@@ -155,7 +155,7 @@ def secure(plain: socket.socket, at: Server) -> Secured:
 
 
 def has_more(file: BufferedReader, connection: socket.socket) -> bool:
-    """Whether bytes are there already, without waiting for any."""
+    """Whether data can be read without waiting."""
     timeout = connection.gettimeout()
     connection.setblocking(False)
     try:
@@ -167,7 +167,7 @@ def has_more(file: BufferedReader, connection: socket.socket) -> bool:
 
 
 def suggested_pause(words: str) -> int | None:
-    """The seconds that a server wants us to stay away, out of its own words; None when it does not say.
+    """The backoff in seconds that a server requests in its message; None if it requests none.
 
     Microsoft: "Request is throttled. Suggested Backoff Time: 9000 milliseconds".
     """
@@ -177,7 +177,7 @@ def suggested_pause(words: str) -> int | None:
 
 @contextmanager
 def told(host: str) -> Iterator[None]:
-    """Turn whatever happens on the wire into Unavailable with one sentence."""
+    """Convert network and protocol errors to Unavailable with one sentence."""
     try:
         yield
     except ssl.SSLError as error:
@@ -185,7 +185,7 @@ def told(host: str) -> Iterator[None]:
     except TimeoutError as error:
         raise Unavailable(f"{host} did not answer in time.") from error
     except OverflowError as error:
-        raise Unavailable(f"{host} talks without end.") from error
+        raise Unavailable(f"The response from {host} exceeded the size limit.") from error
     except OSError as error:
         raise Unavailable(f"No connection to {host}: {error.strerror or error}") from error
     except (ValueError, KeyError, IndexError) as error:

@@ -1,4 +1,4 @@
-"""Whom this process trusts: the machine's CAs and the one file that PORTAL_CA_FILE names, for every protocol alike."""
+"""TLS contexts for all protocols: trusted are the host's CAs and the file that PORTAL_CA_FILE names."""
 
 import hashlib
 import ssl
@@ -13,7 +13,7 @@ _extra_ca_file: Path | None = None
 
 
 def trust(ca_file: Path | None) -> None:
-    """Add a file of CAs. It counts beside the machine's own, whatever SSL_CERT_FILE or REQUESTS_CA_BUNDLE say."""
+    """Trust a CA file in addition to the host's CAs, whatever SSL_CERT_FILE or REQUESTS_CA_BUNDLE say."""
     global _extra_ca_file
     _extra_ca_file = ca_file
     client_context.cache_clear()
@@ -25,9 +25,8 @@ def client_context(
 ) -> ssl.SSLContext:
     """A context that verifies certificate and host name, TLS 1.2 or newer.
 
-    ``ca``: certificates in PEM form that are trusted as well. ``pinned``: whoever uses it compares the certificate
-    itself, by ``fingerprint``, before anything is sent; neither its issuer nor its name counts then. ``sockets``: what
-    the context makes.
+    ``ca``: additional trusted certificates in PEM format. ``pinned``: issuer and host name are not verified; the caller
+    must compare the certificate's ``fingerprint`` before sending data. ``sockets``: the socket class of the context.
     """
     context = ssl.create_default_context()
     context.sslsocket_class = sockets
@@ -37,7 +36,7 @@ def client_context(
         try:
             context.load_verify_locations(_extra_ca_file)
         except ssl.SSLError as error:
-            raise ConfigError(f"PORTAL_CA_FILE: {_extra_ca_file} holds no certificate in PEM form") from error
+            raise ConfigError(f"PORTAL_CA_FILE: {_extra_ca_file} contains no certificate in PEM format") from error
     if ca:
         context.load_verify_locations(cadata=ca)
     if pinned:
@@ -47,7 +46,7 @@ def client_context(
 
 
 def is_pem(text: str) -> bool:
-    """Whether the text holds certificates in PEM form."""
+    """Whether the text contains certificates in PEM format."""
     try:
         ssl.create_default_context().load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError, TypeError):
@@ -56,12 +55,12 @@ def is_pem(text: str) -> bool:
 
 
 def fingerprint(connection: ssl.SSLSocket) -> str:
-    """SHA-256 of the certificate that the other side has shown, in hexadecimal."""
+    """SHA-256 of the server's certificate, in hexadecimal."""
     return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
 
 
 def explain(error: ssl.SSLError) -> str:
-    """One sentence for a failed handshake."""
+    """A failed TLS handshake in one sentence."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"Its certificate was not accepted: {error.verify_message}"
-    return f"TLS failed: {error.reason or error}"
+        return f"The server's certificate was not accepted: {error.verify_message}"
+    return f"The TLS handshake failed: {error.reason or error}"

@@ -1,4 +1,4 @@
-"""HTTP over the portal's unix socket: how users of this machine ask a portal that is not theirs."""
+"""HTTP over the portal's Unix socket, for users of this host other than the portal's own user."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Denied(PortalError):
-    """The portal has answered that it will not; ``status`` is HTTP's."""
+    """The portal rejected the request; ``status``: HTTP status code."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -31,7 +31,7 @@ class Denied(PortalError):
 
 
 def ask(path: Path, method: str, target: str, body: bytes = b"", content_type: str = "") -> dict[str, Any]:
-    """The portal's answer. Denied, or Unavailable when nobody answers."""
+    """Send a request and return the response. Denied: request rejected. Unavailable: no response or server error."""
     connection = _Connection(path)
     try:
         connection.request(method, target, body, {"Content-Type": content_type} if content_type else {})

@@ -1,4 +1,4 @@
-"""The templates: what is known of each provider, one YAML file each."""
+"""Provider templates: one YAML file for each provider preset."""
 
 from portal.providers.loader import Template, TemplateError, broken, find, of, offered
 

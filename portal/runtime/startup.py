@@ -1,4 +1,4 @@
-"""What every process does first, and the upgrade that one of them does for all."""
+"""Start of a process, and the database upgrade, which one process runs for all."""
 
 import fcntl
 import time
@@ -26,9 +26,9 @@ from portal.runtime import embedded_redis
 from portal.system import disks, job_queue
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-#: Any number: the same in every process that upgrades the same PostgreSQL database.
+#: An arbitrary lock id, the same in every process that upgrades the same PostgreSQL database.
 _ADVISORY_LOCK = 0x6D746F6B
-#: Of whoever hands something over, or draws a page.
+#: Redis timeout for requests and for processes that enqueue jobs.
 _REDIS_PATIENCE_SECONDS = 3.0
 _REDIS_TRIES, _REDIS_PAUSE_SECONDS = 50, 0.2
 _CANARY = "KeyCanary"
@@ -36,7 +36,7 @@ _CANARY_PLACE = Place("setting", 0, "canary")
 
 
 def start(config: Config) -> None:
-    """Bind this process to log, CAs, database, keys and Redis. ConfigError, one line, when one is unusable."""
+    """Set up log, CAs, database, keys and Redis for this process. Raise ConfigError when one is unusable."""
     log.set_up(config.log_format)
     tls.trust(config.ca_file)
     program.allow(config.allow_commands)
@@ -50,10 +50,10 @@ def start(config: Config) -> None:
 
 
 def redis(config: Config, seconds: float | None = None) -> Redis:
-    """A client of its own for each use: rq changes the time-outs of the one it is given.
+    """A new Redis client. Each use needs its own, because rq changes the timeouts of its client.
 
-    It fails at once when Redis is away, or after so many seconds when it is silent: whoever asks has the database to
-    go on with. ``seconds`` None: it waits.
+    The client fails immediately when Redis is unreachable, and after ``seconds`` without a response: callers continue
+    with the database. ``seconds`` None: no timeout.
     """
     url = embedded_redis.redis_url(config)
     at_once = Retry(NoBackoff(), 0)
@@ -64,7 +64,7 @@ def redis(config: Config, seconds: float | None = None) -> Redis:
 
 
 def wait_for_redis(connection: Redis) -> None:
-    """Return once Redis answers; ConfigError when it has not within ten seconds."""
+    """Wait until Redis answers. Raise ConfigError after ten seconds."""
     for _ in range(_REDIS_TRIES):
         try:
             connection.ping()
@@ -76,9 +76,9 @@ def wait_for_redis(connection: Redis) -> None:
 
 
 def upgrade(config: Config, *, now: datetime) -> list[str]:
-    """Make data folder, database and keys ready and return the migrations that ran.
+    """Create or upgrade data folder, database and key file, and return the applied migrations.
 
-    Under a lock: any number of processes may start at once.
+    A lock lets any number of processes start at the same time.
     """
     make_data_folder(config.data_dir)
     open_database(config.database_url)
@@ -94,7 +94,7 @@ def pending_migrations() -> list[str]:
 
 
 def check_canary() -> None:
-    """Raise ConfigError unless the keys in use are those that this database was sealed with."""
+    """Raise ConfigError unless the keys in use decrypt the canary of this database."""
     if pending_migrations():
         raise ConfigError("The database is not up to date; run: python -m portal upgrade")
     row = Setting.get_or_none(Setting.name == _CANARY)
@@ -103,11 +103,11 @@ def check_canary() -> None:
     try:
         encryption.keys().open(Sealed(row.value), _CANARY_PLACE)
     except SealBroken as error:
-        raise ConfigError("PORTAL_KEYS_FILE: these are not the keys that this database was sealed with") from error
+        raise ConfigError("PORTAL_KEYS_FILE: the keys do not match this database; restore its key file") from error
 
 
 def make_data_folder(folder: Path) -> None:
-    """ConfigError, one line, when it cannot be made or written."""
+    """Create the data folder. Raise ConfigError when it cannot be created or written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -118,7 +118,7 @@ def make_data_folder(folder: Path) -> None:
 
 
 def _make_keys(path: Path, now: datetime) -> None:
-    """New keys for a new database only: an old one needs the keys it was sealed with."""
+    """Create keys for a new database. An existing database needs the keys that encrypted it."""
     if Setting.get_or_none(Setting.name == _CANARY):
         encryption.use_keys(encryption.read_key_file(path))
         check_canary()
@@ -131,7 +131,7 @@ def _make_keys(path: Path, now: datetime) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One upgrade at a time: over this folder by a file lock, over a PostgreSQL database by its own."""
+    """Allow one upgrade at a time: a file lock per data folder, an advisory lock per PostgreSQL database."""
     with open(folder / "upgrade.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if not isinstance(database.obj, PostgresqlDatabase):

@@ -1,4 +1,4 @@
-"""One process that starts all parts, starts again what dies, and stops everything in time."""
+"""Supervisor: starts the processes of the portal, restarts those that exit, and stops all of them."""
 
 import ctypes
 import fcntl
@@ -18,10 +18,10 @@ from types import FrameType
 
 from portal.core.errors import ConfigError
 
-#: Everything is down this long after Ctrl-C.
+#: All processes have stopped this long after Ctrl-C.
 STOP_SECONDS = 4.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
-#: Who ran this long was healthy: the pause starts over.
+#: A process that ran this long was healthy: its restart pause is reset.
 _HEALTHY_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
@@ -31,7 +31,7 @@ logger = logging.getLogger("portal.runtime.supervisor")
 
 @dataclass
 class Part:
-    """A process of the portal. ``handles``: file descriptors that it inherits."""
+    """A process of the portal. ``handles``: the file descriptors that the process inherits."""
 
     name: str
     command: list[str]
@@ -44,9 +44,9 @@ class Part:
 
 @contextmanager
 def listen(host: str, port: int, what: str = "PORTAL_BIND") -> Iterator[socket.socket]:
-    """A listening socket, held here so that a restart of the web server loses no caller.
+    """A listening socket, kept open here so that a restart of the web server drops no connection.
 
-    ConfigError, beginning with ``what``, when the address is taken or not ours.
+    Raise ConfigError, beginning with ``what``, when the address is in use or not on this host.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as opened:
@@ -61,14 +61,14 @@ def listen(host: str, port: int, what: str = "PORTAL_BIND") -> Iterator[socket.s
 
 @contextmanager
 def listen_locally(path: Path, group: str) -> Iterator[socket.socket]:
-    """A unix socket that the members of a Unix group may use; empty: the portal's own user alone.
+    """A Unix socket for the members of a Unix group. Empty ``group``: only for the user that runs the portal.
 
-    ConfigError when it cannot be made there, or not be given to that group.
+    Raise ConfigError when the socket cannot be created or its group cannot be set.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
         try:
             if path.is_socket():
-                # Left behind by a portal that was killed; anything else of that name is not ours.
+                # Left by a killed portal. A file of another type is not removed.
                 path.unlink()
             before = os.umask(0o177)
             try:
@@ -86,7 +86,7 @@ def listen_locally(path: Path, group: str) -> Iterator[socket.socket]:
 
 
 def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[], None]) -> int:
-    """Run all parts until SIGINT or SIGTERM; return the exit code."""
+    """Run all processes until SIGINT or SIGTERM; return the exit code."""
     asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -108,12 +108,12 @@ def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[]
 
 @contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
-    """Held while a portal runs on this folder; ConfigError when another does."""
+    """Lock the data folder while the portal runs. Raise ConfigError when another portal holds the lock."""
     with open(data_dir / "run.lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"PORTAL_DATA: another portal is running on {data_dir}") from error
+            raise ConfigError(f"PORTAL_DATA: another portal is running with {data_dir}") from error
         yield
 
 
@@ -124,13 +124,13 @@ def _start(part: Part, environment: dict[str, str]) -> None:
         env={**os.environ, **environment},
         pass_fds=part.handles,
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches us alone, and we stop the parts in order
-        preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - we have one thread
+        start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the parts in order
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - single-threaded
     )
 
 
 def die_with_parent() -> None:
-    """Even when the supervisor is killed, nothing of it stays behind."""
+    """Have the kernel stop this process when the supervisor dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -147,13 +147,13 @@ def _plan_restart(part: Part, now: float) -> None:
     assert part.process is not None
     if now - part.started > _HEALTHY_SECONDS:
         part.pause = _FIRST_PAUSE
-    logger.error("%s ended with %s; started again in %.0f s", part.name, part.process.returncode, part.pause)
+    logger.error("%s: exited with status %s, restart in %.0f s", part.name, part.process.returncode, part.pause)
     part.process, part.start_at = None, now + part.pause
     part.pause = min(part.pause * 2, _LONGEST_PAUSE)
 
 
 def _stop(parts: list[Part]) -> None:
-    """Everyone is asked at once, Redis a moment later than those that use it; who does not go is killed."""
+    """Stop all processes in parallel, Redis last. Kill those that do not stop before the deadline."""
     deadline = time.monotonic() + STOP_SECONDS
     last = [part for part in parts if part.name == "redis"]
     for group in ([part for part in parts if part not in last], last):
@@ -173,7 +173,7 @@ def _signal(part: Part, number: int) -> None:
     if part.process is None or part.process.poll() is not None:
         return
     if number == signal.SIGKILL:
-        logger.warning("%s did not stop in time and is killed", part.name)
+        logger.warning("%s: did not stop in time, sending SIGKILL", part.name)
         os.killpg(part.process.pid, number)
     else:
         part.process.send_signal(number)

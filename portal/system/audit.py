@@ -1,23 +1,23 @@
-"""The audit trail: one line for every change, in the transaction that makes the change."""
+"""Audit trail: one event per change, written in the transaction of the change."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
 from portal.models import Event, Row
 
-#: The name under which background work acts.
+#: Actor name of background work.
 WORKER = "worker"
 COMMAND_LINE = "command line"
 
 
 def about(row: Row, actor: str, act: str, details: str, now: datetime) -> None:
-    """Record ``<kind>:<act>`` on a row."""
+    """Record the event ``<kind>:<act>`` for a row."""
     name = str(getattr(row, "name", row.id))
     record(actor, f"{row.kind.replace(' ', '-')}:{act}", row.kind, row.id, name, details, now)
 
 
 def record(actor: str, action: str, kind: str, row_id: int | None, name: str, details: str, now: datetime) -> None:
-    """``details`` is one line for people and never holds the value of a secret."""
+    """Record an event. ``details`` is one line for display and never contains a secret."""
     Event.create(
         at=now,
         actor=actor[:100],
@@ -30,6 +30,6 @@ def record(actor: str, action: str, kind: str, row_id: int | None, name: str, de
 
 
 def changed(names: Iterable[str]) -> str:
-    """The details of an edit: which fields, never their values."""
+    """Details of an edit: the names of the changed fields, never their values."""
     listed = ", ".join(sorted(names))
     return f"changed: {listed}" if listed else "nothing changed"

@@ -1,4 +1,4 @@
-"""The disks that the portal writes to, and how much room they have."""
+"""Free space of the disks that the portal writes to."""
 
 import shutil
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ _data_folder: Path | None = None
 
 
 def watch_folder(folder: Path) -> None:
-    """Where this process keeps its data."""
+    """Set the data folder of this process."""
     global _data_folder
     _data_folder = folder
 
 
 @dataclass(frozen=True)
 class Disk:
-    """Named by a folder on it; in bytes."""
+    """A disk, identified by a folder on it; ``free`` and ``total`` in bytes."""
 
     path: Path
     free: int
@@ -24,7 +24,7 @@ class Disk:
 
 
 def of(folders: Iterable[Path]) -> list[Disk]:
-    """The disks of the data folder and of these, each once; one that cannot be looked at is left out."""
+    """The disks of the data folder and of ``folders``, each once; unreadable disks are left out."""
     found: dict[int, Disk] = {}
     for path in (*([_data_folder] if _data_folder else []), *map(_existing, folders)):
         try:
@@ -36,5 +36,5 @@ def of(folders: Iterable[Path]) -> list[Disk]:
 
 
 def _existing(path: Path) -> Path:
-    """The folder, or the one above it that is there."""
+    """The folder, or its nearest existing parent."""
     return next((one for one in (path, *path.parents) if one.exists()), path)

@@ -1,6 +1,6 @@
-"""Hands ids of due rows to the workers. The only file of the portal that imports rq.
+"""Enqueue ids of due rows for the workers. The only module of the portal that imports rq.
 
-Redis may be down or wiped: every row says by itself when it needs attention, and the clock enqueues it again.
+Redis may be down or wiped: each row stores when it is due, and the clock enqueues it again.
 """
 
 import hashlib
@@ -12,10 +12,10 @@ from rq import Queue, Worker
 from rq.exceptions import DuplicateJobError
 from rq.job import JobStatus
 
-#: Renewals have a queue, and a worker, of their own: a mailbox that takes an hour holds up no token.
-#: So has what goes out: a mailbox that takes an hour holds up no message.
+#: Token refresh, fetching and sending have separate queues and workers: a fetch that takes an hour delays neither
+#: tokens nor outgoing messages.
 TOKENS, MAIL, OUT = "tokens", "mail", "out"
-#: What a worker may run; anything else in Redis is refused (JSON alone would still run ``os.system``).
+#: Functions that a worker may run, by queue; others are refused (JSON alone would still allow ``os.system``).
 ALLOWED = {
     "workers.tokens.renew": TOKENS,
     "workers.tokens.poll_device_sign_in": TOKENS,
@@ -24,23 +24,23 @@ ALLOWED = {
     "workers.web_services.call": OUT,
 }
 _TIME_LIMIT = {TOKENS: 400, MAIL: 1800, OUT: 1800}
-#: How long a crash can be looked at in Redis; the log has it for good.
+#: How long a crashed job stays in Redis for inspection; the log keeps the crash.
 _KEEP_CRASHED_SECONDS = 24 * 3600
 
-#: How often at least a worker gives a sign of life.
+#: Maximum seconds between two heartbeats of a worker.
 WORKER_SECONDS = 30
 
 _redis: Redis | None = None
 
 
 def use_redis(connection: Redis) -> None:
-    """Choose the Redis that this process enqueues to."""
+    """Set the Redis connection that this process enqueues to."""
     global _redis
     _redis = connection
 
 
 def renew_tokens(host: str, remainder: int, of: int) -> bool:
-    """One job for a share of a provider host's tokens; it reads from the database which of them are due."""
+    """Enqueue one job for a share of a provider host's tokens; the job reads the due ones from the database."""
     name = hashlib.sha256(host.encode()).hexdigest()[:12]
     return _enqueue("workers.tokens.renew", f"renew-{name}-{remainder}", host, remainder, of)
 
@@ -62,7 +62,7 @@ def call(call_id: int) -> bool:
 
 
 def _enqueue(function: str, job_id: str, *arguments: int | str) -> bool:
-    """False when the row is queued already, or Redis is away: then the clock does it later."""
+    """False if the job is already queued, or if Redis is unavailable; then the clock enqueues it later."""
     if _redis is None:
         return False
     name = ALLOWED[function]
@@ -85,14 +85,14 @@ def _enqueue(function: str, job_id: str, *arguments: int | str) -> bool:
 
 
 def _forget_crashed(queue: Queue, job_id: str) -> None:
-    """A job that crashed would keep its row from being enqueued; the row's own lease says when it is due again."""
+    """Delete a crashed job, which would block its row from being enqueued; the row's lease says when it is due."""
     job = queue.fetch_job(job_id)
     if job is not None and job.get_status(refresh=False) == JobStatus.FAILED:
         job.delete()
 
 
 def depths() -> dict[str, int] | None:
-    """How many jobs wait in each queue; None when Redis does not answer."""
+    """Number of waiting jobs per queue; None if Redis does not respond."""
     if _redis is None:
         return None
     try:
@@ -102,7 +102,7 @@ def depths() -> dict[str, int] | None:
 
 
 def workers(now: datetime) -> dict[str, list[str]] | None:
-    """The names of the living workers, by the queue that they serve; None when Redis does not answer."""
+    """Names of the running workers per queue; None if Redis does not respond."""
     if _redis is None:
         return None
     serving: dict[str, list[str]] = {TOKENS: [], MAIL: [], OUT: []}

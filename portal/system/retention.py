@@ -1,4 +1,4 @@
-"""What the log and the ledger forget, and when."""
+"""Deletion of old rows: runs, messages, calls and notices."""
 
 from datetime import datetime, timedelta
 
@@ -7,17 +7,17 @@ from portal.system import leader_election, settings
 
 _NAME = "retention"
 _EVERY = timedelta(hours=1)
-#: A fetch that found nothing is of no interest after this: they are nearly all of them.
+#: Runs that found no message are deleted after this time: they are nearly all runs.
 _QUIET = timedelta(days=2)
-#: As many rows of a kind at a time: nobody is to wait for a purge.
+#: Maximum number of rows deleted per table and purge, to keep transactions short.
 _AT_ONCE = 2000
 
 
 def purge(now: datetime) -> int:
-    """Once an hour, forget what is older than Retention; how many rows.
+    """Delete rows older than the setting Retention, once an hour; return the number of deleted rows.
 
-    Runs, messages that are off their server, mail that was sent, calls that were made, notices that are over.
-    Messages still on the server stay in the ledger however old they are: without their row they would come again.
+    Covers runs, messages removed from their server, settled outbound messages, ended calls and resolved notices.
+    Messages still on the server stay in the ledger at any age: without their row they would be delivered again.
     """
     if not leader_election.is_turn(_NAME, _EVERY, now):
         return 0

@@ -1,4 +1,4 @@
-"""Portal-wide settings, under Znuny's names where Znuny has them. Kept in the database, read at each use."""
+"""Portal-wide settings, with Znuny's names where Znuny has them. Stored in the database, read at each use."""
 
 import re
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from portal.system.setting_definitions import KNOWN, POP3_SPLIT_HOSTS, Known
 
 
 def get(name: str) -> str:
-    """The value that is in force; NotFound for a name that is not a setting."""
+    """The current value of a setting; raises NotFound for an unknown name."""
     known = _known(name)
     row = Setting.get_or_none(Setting.name == name)
     return row.value if row else known.default
@@ -25,7 +25,7 @@ def everything() -> dict[str, str]:
 
 
 def change(values: dict[str, str], *, actor: str, now: datetime) -> None:
-    """Store all values or none; Invalid names each bad one."""
+    """Store all values or none; Invalid maps each invalid setting to the reason."""
     checked, problems = {}, {}
     for name, text in values.items():
         try:
@@ -41,18 +41,18 @@ def change(values: dict[str, str], *, actor: str, now: datetime) -> None:
 
 
 def remember_address(address: str, *, now: datetime) -> None:
-    """At first start: browsers reach the portal where it listens, until an admin says otherwise."""
+    """At the first start, set FQDN to the listening address, until an admin changes it."""
     if Setting.get_or_none(Setting.name == "FQDN") is None and address != KNOWN["FQDN"].default:
         change({"FQDN": address}, actor="first start", now=now)
 
 
 def host() -> str:
-    """The portal's name without its port."""
+    """The host name of FQDN, without the port."""
     return re.sub(r":\d+$", "", get("FQDN")).strip("[]")
 
 
 def portal_url() -> str:
-    """Where browsers find the portal, with a slash at its end."""
+    """The portal's base URL, ending in a slash."""
     return f"{get('HttpType')}://{get('FQDN')}/"
 
 
@@ -63,14 +63,14 @@ def redirect_uri() -> str:
 
 
 def redirect_uri_warnings(browser_origin: str | None) -> list[str]:
-    """What an admin should know about the redirect URI; ``browser_origin`` is None away from a browser."""
+    """Warnings about the redirect URI; ``browser_origin`` is None outside a browser."""
     parts = urlsplit(redirect_uri())
     warnings = []
     if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        warnings.append("It is not https: Microsoft and Google will refuse it. Set HttpType to https.")
+        warnings.append("The redirect URI is not https: Microsoft and Google will reject it. Set HttpType to https.")
     if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
         warnings.append(
-            f"Your browser is at {browser_origin}: a sign-in begun here cannot come back. "
+            f"Your browser is at {browser_origin}, not at the redirect URI: a sign-in started here will fail. "
             f"Correct FQDN and HttpType, or open the portal at {parts.scheme}://{parts.netloc}."
         )
     return warnings
@@ -89,12 +89,12 @@ def pop3_split_hosts() -> list[str]:
 
 
 def largest_message() -> int | None:
-    """In bytes; None: no limit."""
+    """Maximum message size in bytes; None: no limit."""
     return int(get("PostMasterMaxEmailSize")) * 1024 or None
 
 
 def untrusted_headers() -> list[str]:
-    """Patterns in lower case."""
+    """Patterns of header field names, in lower case."""
     return [name for name in get("UntrustedHeaders").lower().split(", ") if name]
 
 
@@ -119,7 +119,7 @@ def notice_sender() -> str:
 
 
 def notice_server() -> tuple[str, int] | None:
-    """None: notices go through an outbound profile."""
+    """Host and port; None: notices are sent through an outbound profile."""
     name, _, port = get("NoticeServer").rpartition(":")
     return (name, int(port)) if name else None
 
@@ -137,7 +137,7 @@ def not_fetched_times() -> int:
 
 
 def disk_warning() -> int:
-    """In percent."""
+    """Minimum free disk space in percent."""
     return int(get("DiskWarning"))
 
 
@@ -155,7 +155,7 @@ def provider_requests() -> int:
 
 def _known(name: str) -> Known:
     if name not in KNOWN:
-        raise NotFound(f"There is no setting named {name!r}; there are {', '.join(KNOWN)}.")
+        raise NotFound(f"Unknown setting {name!r}. Known settings: {', '.join(KNOWN)}.")
     return KNOWN[name]
 
 

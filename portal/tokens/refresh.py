@@ -10,7 +10,7 @@ from peewee import DatabaseError
 from portal import providers
 from portal.core import backoff
 from portal.core.encryption import Secret
-from portal.core.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.core.errors import INTERNAL_ERROR, HostDown, OutsideError, Refused, Unavailable
 from portal.models import Flow, ProviderHost, Tally, Token
 from portal.protocols import oauth2
 from portal.protocols.oauth2 import Client, TokenAnswer
@@ -121,9 +121,7 @@ def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
         circuit_breaker.answered(host, now=now)
         raise refresh_results.write_refused(token, error, attempt) from error
     except Exception:
-        refresh_results.write_unavailable(
-            token, Unavailable("The portal failed inside; its log has the details."), attempt
-        )
+        refresh_results.write_unavailable(token, Unavailable(INTERNAL_ERROR), attempt)
         raise
     return refresh_results.write_success(token, host, answer, now)
 

@@ -1,4 +1,4 @@
-"""The web application: a table of contents."""
+"""The Flask application factory."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def create_app(config: Config | None = None) -> Flask:
     csrf.init_app(app)
     filters.init_app(app)
     views.init_app(app)
-    # A request with an API key carries no cookie that another site could make a browser send.
+    # API requests do not authenticate by cookie, so cross-site request forgery does not apply.
     csrf.exempt(views.api.bp)
     _context(app)
     _errors(app)
@@ -79,7 +79,7 @@ def _connect(app: Flask) -> None:
 
     @app.teardown_request
     def close_connection(error: BaseException | None) -> None:
-        # To open one for each costs programs that borrow a token as much as the answer.
+        # Token requests keep the connection: opening one costs as much as answering the request.
         if request.endpoint != "api.token" and not database.is_closed():
             database.close()
 
@@ -87,7 +87,7 @@ def _connect(app: Flask) -> None:
 def _context(app: Flask) -> None:
     @app.template_global()
     def banners() -> list[notices.Banner]:
-        """Asked for by the signed-in layout only: the page of an inner error must not ask the database again."""
+        """Called by the signed-in layout only: the page for internal errors must not query the database again."""
         return notices.banners(g.now) if current_user.may(Role.OPERATOR) else []
 
     app.add_template_global(fix_links.mended_at, "mended_at")
@@ -103,8 +103,8 @@ def _errors(app: Flask) -> None:
     @app.errorhandler(OverflowError)
     @app.errorhandler(DataError)
     def number_too_large(error: Exception) -> tuple[str, int]:
-        """An id or a page in the address that no database can count to."""
-        return render_template("error.html", title="Not found", text="There is no such row."), 404
+        """An id or page number in the URL that exceeds the database's integer range."""
+        return render_template("error.html", title="Not found", text="The page was not found."), 404
 
     @app.errorhandler(CSRFError)
     def stale_form(error: CSRFError) -> tuple[str, int]:
@@ -121,9 +121,9 @@ def _errors(app: Flask) -> None:
             return views.api.http_problem(error)
         texts = {
             403: "Your role does not allow this. Ask an admin of the portal.",
-            404: "There is no such page. The menu above leads to all there are.",
-            405: "This address takes no such request. Use the buttons of its page.",
-            413: "What was sent is too large.",
+            404: "Page not found. Check the address, or use the menu above.",
+            405: "This address does not support this request. Use the buttons on the page.",
+            413: "The request is too large.",
         }
         code = error.code or 500
         text = texts.get(code, error.description or "")

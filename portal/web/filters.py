@@ -1,4 +1,4 @@
-"""How values look on a page."""
+"""Template filters: format times, sizes, numbers and texts for display."""
 
 import re
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ _STEPS = [
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """``in 5 minutes``, ``3 days ago``; counted down, so that nothing is promised too early."""
+    """Format a time relative to ``now``, rounded down: ``in 5 minutes``, ``3 days ago``."""
     distance = abs(moment - now)
     if distance < timedelta(seconds=2):
         return "just now"
@@ -28,12 +28,12 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """Relative time, with the exact one on hover and for machines."""
+    """Format a time as relative text in a ``<time>`` element that carries the exact time."""
     return _time(value, relative(value, g.now)) if value else ""
 
 
 def point(value: datetime | None) -> str:
-    """A moment behind "until" or "since": ``valid until 14:05 UTC (in 5 minutes)``."""
+    """Format a time for use after "until" or "since": ``14:05 UTC (in 5 minutes)``."""
     if value is None:
         return ""
     clock = "%H:%M UTC" if abs(value - g.now) < timedelta(hours=12) else "%Y-%m-%d %H:%M UTC"
@@ -46,7 +46,7 @@ def _time(value: datetime, words: str) -> str:
 
 
 def kilobytes(size: int) -> str:
-    """With a blank that does not break."""
+    """Format a size in bytes as bytes, kB or MB, with a non-breaking space before the unit."""
     if size < 1000:
         return f"{size}\N{NO-BREAK SPACE}bytes"
     value, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
@@ -54,14 +54,14 @@ def kilobytes(size: int) -> str:
 
 
 def amount(value: float | None) -> str:
-    """A number as people write it: whole from ten on, else with one decimal."""
+    """Format a number: without decimals from 10 on, otherwise with one decimal unless it is whole. None: ``0``."""
     if value is None:
         return "0"
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}"
 
 
 def with_code(text: str) -> Markup:
-    """A sentence with what stands in backticks as code: a command is copied, not read."""
+    """Convert a text to HTML, with the parts in backticks as ``<code>`` elements."""
     parts = text.split("`")
     shown = [
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
@@ -70,13 +70,13 @@ def with_code(text: str) -> Markup:
 
 
 def error_page(words: str) -> str | None:
-    """Microsoft's page on the first of its numbers in somebody's words."""
+    """Return the URL of Microsoft's page for the first AADSTS code in a response; None without a code."""
     found = re.search(r"AADSTS(\d{4,9})", words)
     return f"https://login.microsoftonline.com/error?code={found[1]}" if found else None
 
 
 def duration(value: timedelta) -> str:
-    """``12 minutes``, counted down."""
+    """Format a duration in its largest unit, rounded down: ``12 minutes``."""
     unit, name = next((unit, name) for below, unit, name in _STEPS if value < below)
     count = value // unit
     return f"{count} {name}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The description of the HTTP API (OpenAPI 3.1), kept as YAML beside this file and served as JSON."""
+"""The OpenAPI 3.1 description of the HTTP API: stored as YAML in this folder, served as JSON."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who may do what. Closed by default: a view without a mark needs a login, a change needs the role it names."""
+"""Permissions. Closed by default: an unmarked view requires a login, a change requires the role that it names."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ _KEY = "_user_id"
 
 
 class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
-    """A person in one browser; the cookie carries the key of the session, not the person's id."""
+    """A signed-in user in one browser; the cookie contains the session's key, not the user's id."""
 
     def __init__(self, session_row: LoginSession, key: str) -> None:
         self.session = session_row
@@ -37,13 +37,13 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
 
 
 def public(view: View) -> View:
-    """Anyone may see it."""
+    """Mark a view as accessible without login."""
     view.needs = None  # type: ignore[attr-defined]
     return view
 
 
 def needs(role: Role) -> Callable[[View], View]:
-    """Only this role, and those above it."""
+    """Mark a view as restricted to this role and higher roles."""
 
     def mark(view: View) -> View:
         view.needs = role  # type: ignore[attr-defined]
@@ -53,17 +53,17 @@ def needs(role: Role) -> Callable[[View], View]:
 
 
 def actor() -> str:
-    """The name under which the person of this request acts."""
+    """The name of the current user, for the audit trail."""
     return str(current_user.name)
 
 
 def me() -> SignedIn:
-    """The person of this request; only in views that need a login."""
+    """The current user; only in views that require a login."""
     return current_user  # type: ignore[no-any-return]
 
 
 def sign_in(name: str, password: Secret) -> None:
-    """Check name and password and sign this browser in, under a new session."""
+    """Check name and password, and sign this browser in with a new session."""
     key = users.sign_in(name, password, address=request.remote_addr or "", now=g.now)
     _use(key)
 
@@ -87,7 +87,7 @@ def sign_out() -> None:
 
 def init_app(app: Flask) -> None:
     login_manager.init_app(app)
-    login_manager.session_protection = None  # the session lives in the database and ends there
+    login_manager.session_protection = None  # sessions are stored in the database and end there
     login_manager.user_loader(_load)
     app.before_request(_guard)
 
@@ -98,10 +98,10 @@ def _load(key: str) -> SignedIn | None:
 
 
 def _guard() -> Response | None:
-    # Once a request: every rule of it sees the same moment.
+    # Set once per request, so that all rules see the same time.
     g.now = datetime.now(UTC)
     if "\0" in "".join(_given()):
-        abort(400, "A NUL character is in no value that the portal takes.")
+        abort(400, "The request contains a NUL character, which the portal does not accept.")
     view = current_app.view_functions.get(request.endpoint or "")
     if view is None or request.endpoint == "static":
         return None
@@ -110,7 +110,7 @@ def _guard() -> Response | None:
         return None
     if not current_user.is_authenticated:
         flash("Please sign in first.", "info")
-        # A change is not repeated after the sign-in, and an OAuth answer is bound to the session that is gone.
+        # A POST is not repeated after the sign-in, and an OAuth response is bound to the previous session.
         after = request.full_path.rstrip("?") if request.method == "GET" and not request.args.get("state") else None
         return redirect(url_for("sessions.login", next=after), 303)
     if not current_user.may(role):
@@ -119,7 +119,7 @@ def _guard() -> Response | None:
 
 
 def _given() -> Iterator[str]:
-    """What came with the request, but for a body that is no form: that may be a message of many megabytes."""
+    """Path, query and form values of the request. Other bodies are skipped: they may be messages of many megabytes."""
     yield request.path
     yield from (value for _, value in request.args.items(multi=True))
     if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
@@ -127,7 +127,7 @@ def _given() -> Iterator[str]:
 
 
 def local_path(target: str | None) -> str | None:
-    """``target`` if it is a path of this portal, None if it would lead anywhere else."""
+    """``target`` if it is a path on this portal, otherwise None (prevents open redirects)."""
     if target and target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable():
         return target
     return None

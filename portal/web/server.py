@@ -35,7 +35,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    """Leaves sockets that were handed down as they are: the next of us gets them, a unix socket with its path."""
+    """Leaves inherited sockets open, and keeps the path of a unix socket, for the next web server."""
 
     def stop(self, graceful: bool = True) -> None:
         self.systemd = True
@@ -43,18 +43,18 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _count_hand_outs(server: Any, worker: Any) -> None:
-    """What was gathered of the last second."""
+    """Write the usage counts of the last second when a worker process exits."""
     with connected():
         usage_counts.flush(datetime.now(UTC))
 
 
 def _look_after_notices(worker: Any) -> None:
-    """The clock does as well; should it be silent, somebody has to say so."""
+    """Detect notices in the web server too: a clock that has stopped cannot report itself."""
     notice_thread.start()
 
 
 def serve(config: Config, handles: Sequence[int]) -> None:
-    """Serve until told to stop; ``handles`` are listening sockets from the supervisor, none of them to open our own."""
+    """Serve until stopped; ``handles`` are listening sockets from the supervisor, empty to open ``config.address``."""
     startup.start(config)
     settings = {
         "bind": [f"fd://{handle}" for handle in handles] or [config.address],
@@ -63,12 +63,12 @@ def serve(config: Config, handles: Sequence[int]) -> None:
         "worker_class": "gthread",
         "graceful_timeout": 3,
         "timeout": 90,
-        # sendmail's recipients are in the address; a proxy in front has limits of its own.
+        # sendmail passes recipients in the URL; a proxy in front has its own limits.
         "limit_request_line": 0,
         "worker_exit": _count_hand_outs,
         "post_worker_init": _look_after_notices,
         "loglevel": "warning",
-        # Request lines are no log of ours: a callback's carries the authorization code.
+        # No access log: the request line of a callback contains the authorization code.
         "accesslog": None,
         "control_socket_disable": True,
     }

@@ -11,7 +11,7 @@ import requests
 from portal.core import backoff
 from portal.core.db import transaction
 from portal.core.encryption import Secret
-from portal.core.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.core.errors import INTERNAL_ERROR, HostDown, OutsideError, Refused, Unavailable
 from portal.models import CallState, ServiceAuth, Tally, Token, WebService, WebServiceCall
 from portal.protocols import http, oauth2
 from portal.protocols.http import Request
@@ -67,7 +67,7 @@ def _try_and_plan(row: WebServiceCall, clock: Clock) -> None:
         _put_off(row, error, clock())
     except Exception:
         # A bug is tried no more often than a server that is away.
-        _put_off(row, Unavailable("The portal failed inside; its log has the details."), clock())
+        _put_off(row, Unavailable(INTERNAL_ERROR), clock())
         raise
 
 

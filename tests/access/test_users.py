@@ -122,7 +122,7 @@ def test_the_setup_link_makes_one_admin() -> None:
     user = users.use_setup_link(key.reveal(), ADMIN, Secret(PASSWORD), now=NOW)
     assert user.role is Role.ADMIN
     assert SetupLink.select().count() == 0
-    with pytest.raises(PortalError, match="used already"):
+    with pytest.raises(PortalError, match="has been used"):
         users.use_setup_link(key.reveal(), "Mallory", Secret(PASSWORD), now=NOW)
     assert users.new_setup_link(now=NOW) is None
 

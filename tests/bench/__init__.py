@@ -1,1 +1,1 @@
-"""Measurements: each beside the bare loop that does the same work without us. Ratios, never a test."""
+"""Benchmarks: each compares the portal with a minimal loop that does the same work. Not tests."""

@@ -1,4 +1,4 @@
-"""``make bench``: each bench prints its figures and their ratio; ``make bench ONLY=renewals`` runs one."""
+"""``make bench``: each benchmark prints its figures and their ratio; ``make bench ONLY=renewals`` runs one."""
 
 import sys
 

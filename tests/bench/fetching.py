@@ -1,4 +1,4 @@
-"""Fetching, side by side with mbsync, fetchmail and getmail: the same Dovecot, the same mailbox, the same disk."""
+"""Benchmark: fetching compared with mbsync, fetchmail and getmail on the same Dovecot, mailbox and disk."""
 
 import os
 import subprocess
@@ -40,11 +40,11 @@ def main() -> None:
 
 
 def best(act: Callable[[], float]) -> float:
-    """The quickest of a few: the machine's other work slows a try down, and nothing speeds it up."""
+    """Return the fastest of several runs: other load on the host can only slow a run down."""
     return min(act() for _ in range(TRIES))
 
 
-# Side by side -----------------------------------------------------------------------------------------------------
+# Comparison -------------------------------------------------------------------------------------------------------
 
 
 def against_others(made: Stage) -> None:
@@ -97,7 +97,7 @@ def portal(made: Stage, kind: AccountType) -> float:
 
 
 def bare_loop(made: Stage) -> None:
-    """What no program can do without: the same FETCH, one file after the other, on the disk for good."""
+    """The minimal work of any fetching program: the same FETCH, and each message written and synced to disk."""
     folder = made.fresh()
     for name in ("tmp", "new"):
         (folder / name).mkdir()

@@ -1,4 +1,4 @@
-"""Tokens handed out over HTTP, beside a bare Flask "hello" on the same server in the same run."""
+"""Benchmark: access tokens over the HTTP API compared with a bare Flask "hello" on the same server."""
 
 import http.client
 import multiprocessing
@@ -50,7 +50,7 @@ def served(application: str, environment: dict[str, str]) -> Iterator[int]:
 
 
 def _ask(port: int, path: str, headers: dict[str, str], seconds: float) -> list[float]:
-    """How long each answer took, over one connection that is kept open."""
+    """Return the duration of each response over one persistent connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     took, ends_at = [], time.perf_counter() + seconds
     while (began := time.perf_counter()) < ends_at:

@@ -1,4 +1,4 @@
-"""A bare Flask application, beside which the portal is measured."""
+"""A bare Flask application as the baseline of the API benchmark."""
 
 from flask import Flask
 

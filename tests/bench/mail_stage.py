@@ -1,4 +1,4 @@
-"""A Dovecot with a mailbox like one in life, and folders that nobody has deleted files from."""
+"""A Dovecot with a realistic mailbox, and new folders for each benchmark run."""
 
 import math
 import random
@@ -24,7 +24,7 @@ class Stage:
     number: int = 0
 
     def fresh(self) -> Path:
-        """A new folder. The old ones stay till the end: ext4 is slow where files have just been deleted."""
+        """Create a new folder. Old folders are kept until the end: ext4 is slow where files were just deleted."""
         self.number += 1
         made = self.folder / str(self.number)
         made.mkdir()
@@ -45,7 +45,7 @@ def stage() -> Iterator[Stage]:
 
 
 def mail() -> list[bytes]:
-    """Sizes as in life: a few large ones, a median of 6 kB."""
+    """Create messages of realistic sizes: a few large ones, a median of 6 kB."""
     dice = random.Random(5)
     lines = [int(math.exp(dice.gauss(math.log(MEDIAN), 1))) // 78 for _ in range(MESSAGES)]
     return [

@@ -1,4 +1,4 @@
-"""Fetch one account in a process of its own, and print what it holds before, and at its peak, in kB."""
+"""Fetch one account in a separate process and print its memory before the fetch and its peak, in kB."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from portal.incoming import fetch
 from portal.incoming.fetch_session import Watch
 from portal.models import RunOutcome
 from portal.runtime import startup
-from workers import worker  # noqa: F401 - as much is imported as in a worker
+from workers import worker  # noqa: F401 - the same imports as in a worker
 
 
 def memory(name: str) -> str:

@@ -1,4 +1,4 @@
-"""mbsync, getmail and fetchmail on the same mailbox, with their durable defaults."""
+"""mbsync, getmail and fetchmail on the same mailbox, with their default settings for durable writes."""
 
 import os
 import pwd
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.bench.mail_stage import MESSAGES, USER, Stage, seconds
 from tests.servers.dovecot import MAIL_PASSWORD
 
-#: Programs beside which we are measured, and the Debian packages that they are in.
+#: Programs for comparison and their Debian packages.
 PACKAGES = {"mbsync": "isync", "getmail": "getmail6", "fetchmail": "fetchmail and maildrop"}
 MISSING = {
     name: package
@@ -89,7 +89,7 @@ def fetchmail(made: Stage, protocol: str, port: int) -> float:
 
 
 def maildir(folder: Path) -> None:
-    """Of the one who delivers: getmail does not as root."""
+    """Create a Maildir writable for getmail, which does not deliver as root."""
     folder.parent.chmod(0o755)
     nobody = pwd.getpwnam("nobody")
     for path in (folder, folder / "tmp", folder / "new", folder / "cur"):

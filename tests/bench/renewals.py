@@ -1,4 +1,4 @@
-"""Renewals: tokens a second beside a bare loop, web pages meanwhile, one request for fifty, the cost of a tick."""
+"""Benchmark of refreshes: tokens per second, web pages under load, one request for 50 consumers, clock tick."""
 
 import json
 import multiprocessing
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def bare_loop() -> float:
-    """The same requests, each on a connection of its own as ours are, by as many processes. Tokens a second."""
+    """Send the same requests, each on a new connection, with as many processes; return tokens per second."""
     with endpoint() as url:
         each = TOKENS // WORKERS
         processes = [multiprocessing.Process(target=post, args=(url, n, each)) for n in range(WORKERS)]
@@ -95,7 +95,7 @@ def renew_all(bare: float) -> None:
     config = from_environment({"PORTAL_DATA": str(folder / "data")})
     with endpoint() as url:
         prepare(config, url)
-        # The tokens' own worker and the others, which serve the same queue: four in all.
+        # One worker is reserved for tokens; the others also serve the token queue: four in all.
         portal.start("--workers", str(WORKERS - 1))
         try:
             browser = signed_in(portal.url)
@@ -154,15 +154,15 @@ def signed_in(url: str) -> requests.Session:
 
 
 def page(browser: requests.Session, url: str) -> float:
-    """How long the overview of ten thousand tokens takes, in seconds."""
+    """Return the seconds that the overview page of ten thousand tokens takes."""
     time.sleep(0.05)
     began = time.perf_counter()
     answer = browser.get(f"{url}/tokens", timeout=60)
-    assert "sign-ins under token configurations" in answer.text
+    assert " tokens</caption>" in answer.text
     return time.perf_counter() - began
 
 
-# Fifty at once, and a tick ----------------------------------------------------------------------------------------
+# Fifty consumers, clock tick --------------------------------------------------------------------------------------
 
 
 def fifty_consumers() -> None:

@@ -1,7 +1,7 @@
-"""A world of mailboxes in which things go wrong, with the portal at work in it.
+"""Simulation of mailboxes with outages, with the portal running against them.
 
-The wire is simulated, at the adapters; everything above it is the portal's own: renewals, fetches, retries, notices.
-Mailboxes that nothing is wrong with are moved on in bulk, as good runs would have left them.
+The network is simulated at the adapters; refreshes, fetches, retries and notices are the portal's real code.
+Rows of mailboxes without a fault are updated in bulk, as successful runs would leave them.
 """
 
 import random
@@ -26,11 +26,11 @@ from portal.tokens import refresh_results
 from tests.builders import NOW, make_account, make_config, make_destination
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-#: Kinds of trouble that pass by themselves, and what they strike.
+#: Temporary outages, and what each affects.
 PASSING = {"provider down": "host", "provider 500": "token", "mail server down": "mail host", "refused for a moment": "account",
            "not connected": "account", "store down": "destination", "workers restart": "all", "redis restart": "all",
            "clock restart": "all", "token refused once": "token"}  # fmt: skip
-#: Deaths that only a person mends.
+#: Permanent failures that an administrator must fix, and what each affects.
 DEATHS = {"token revoked": "token", "secret expired": "config", "mailbox closed": "account", "disk full": "destination"}
 
 
@@ -55,7 +55,7 @@ class Trouble:
 
 @dataclass
 class World:
-    """What is true; the portal finds out."""
+    """The simulated servers and outages that the portal has to detect."""
 
     folder: Path
     random: random.Random
@@ -67,7 +67,7 @@ class World:
     def on(self, kind: str, struck: Any) -> bool:
         return any(one.kind == kind and one.struck == struck and one.is_on(self.now) for one in self.troubles)
 
-    # The wire ---------------------------------------------------------------------------------------------------------
+    # The network ------------------------------------------------------------------------------------------------------
 
     def refresh(self, client: Any, url: str, *, refresh_token: Secret, scope: Any, now: datetime) -> TokenAnswer:
         host, number = urlsplit(url).netloc, int(refresh_token.reveal().split("-")[1])
@@ -95,7 +95,7 @@ class World:
 
     def prepare(self, folder: Path) -> None:
         if self.on("disk full", folder.name):
-            raise Unavailable(f"The Maildir {folder} did not take the message: No space left on device")
+            raise Unavailable(f"The Maildir {folder} cannot be written: No space left on device")
         if self.on("store down", folder.name):
             raise Unavailable("No connection to the mail store at store.test:24: Connection refused")
 
@@ -112,7 +112,7 @@ class World:
     # The portal -------------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """One minute of clock and workers."""
+        """Run one minute of clock and workers."""
         if not self.on("clock restart", "all"):
             Heartbeat.beat("clock", self.now)
         if not self.is_idle:
@@ -134,7 +134,7 @@ class World:
                     refreshing.renew_if_due(token_id, now=self.now)
 
     def _quiet_tokens(self) -> set[int]:
-        """Those whose renewal would go well, and that nothing hangs on."""
+        """Return the numbers of tokens without an outage or failure: their refresh would succeed."""
         struck = {(one.kind, one.struck) for one in self.troubles if one.is_on(self.now)}
         failing = {row_id - 1 for (row_id,) in tuples(Token.select(Token.id).where(Token.failing_since.is_null(False)))}
         return {
@@ -169,7 +169,7 @@ class World:
         ]  # fmt: skip
 
     def mend(self, one: Trouble) -> None:
-        """What a person does in the end."""
+        """Fix a permanent failure as an administrator would."""
         if one.kind == "token revoked":
             token = Token.get_by_id(one.struck + 1)
             token.refused_at = token.failing_since = token.failure = token.doubted_at = None
@@ -193,7 +193,7 @@ def _refused(error: str, words: str) -> Refused:
 
 
 def populate(world: World, mailboxes: int) -> None:
-    """A number names token, grant and account alike."""
+    """Create the rows; the same number identifies token, grant and account."""
     settings.change({"NoticeRecipients": "admins@sim.test"}, actor="test", now=NOW)
     configs = [make_config(f"Client {n}", base=f"https://login{n % 3}.test") for n in range(max(mailboxes // 25, 2))]
     inboxes = [make_destination(world.folder / f"store{n}", f"Store {n}") for n in range(4)]

@@ -1,4 +1,4 @@
-"""An SMTP server that takes everything and keeps nothing, quick enough not to be what is measured. Prints its port."""
+"""An SMTP server that accepts and discards all mail, fast enough not to limit the benchmark. Prints its port."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Thirty simulated days: which notices there are when hundreds of mailboxes meet outages of every kind, and deaths."""
+"""Simulation of thirty days: which notices open for hundreds of mailboxes with temporary and permanent failures."""
 
 import random
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from portal.system import disks, job_queue
 from tests.bench.simulated_world import DAY, DEATHS, MINUTE, PASSING, Trouble, World, populate
 from tests.builders import NOW
 
-#: By which key a notice about the machine speaks of its part.
+#: Notice key of each outage of a portal part.
 _PARTS = {"workers restart": "workers", "redis restart": "redis", "clock restart": "clock"}
 
 
@@ -31,7 +31,7 @@ class Report:
     deaths: int = 0
     missed: list[str] = field(default_factory=list)
     false_alarms: list[str] = field(default_factory=list)
-    #: From a death to its notice.
+    #: Delay between a permanent failure and its notice.
     waits: list[timedelta] = field(default_factory=list)
     opened: int = 0
     mails: int = 0
@@ -49,7 +49,7 @@ class Report:
 
 
 def simulate(folder: Path, *, days: float, mailboxes: int, density: float = 1.0, seed: int = 1) -> Report:
-    """``folder`` takes the destinations; the database is bound and empty. ``density``: of troubles, beside the usual."""
+    """Run the simulation with a bound, empty database. ``folder``: for destinations; ``density``: outage rate factor."""
     world = World(folder, random.Random(seed))
     populate(world, mailboxes)
     _plan(world, days, density)
@@ -83,7 +83,7 @@ def _simulated(world: World, report: Report) -> Iterator[None]:
 
 
 def _plan(world: World, days: float, density: float) -> None:
-    """So many troubles a day: short ones, long ones, and deaths; those of one thing do not overlap."""
+    """Plan short, long and permanent outages per day; outages of the same mailbox do not overlap."""
     dice, end = world.random, NOW + days * DAY
     wanted = [("death", 1.5), ("long", 1.5), ("short", 12)]
     for what, per_day in wanted:
@@ -93,7 +93,7 @@ def _plan(world: World, days: float, density: float) -> None:
             if what == "death":
                 lasts = dice.uniform(180, 900)
             if kind == "token refused once":
-                # A refusal that is there a minute later is believed: that is the portal's rule.
+                # The portal confirms a rejection after one minute, so a longer one is permanent.
                 lasts = 1.0
             begins = NOW + timedelta(minutes=dice.uniform(30, max(days * 1440 - lasts - 90, 31)))
             begins = begins.replace(second=0, microsecond=0)
@@ -116,14 +116,14 @@ def _struck(world: World, kind: str) -> Any:
 
 
 def _near(world: World, one: Trouble, other: Trouble) -> bool:
-    """One after the other that strike the same mailbox would be one longer trouble."""
+    """Whether two outages affect the same mailbox so close together that they would count as one."""
     apart = 90 * MINUTE
     together = one.begins < other.ends + apart and other.begins < one.ends + apart
     return together and bool(_mailboxes(world, one) & _mailboxes(world, other))
 
 
 def _mailboxes(world: World, one: Trouble) -> set[int]:
-    """Those that a trouble strikes."""
+    """Return the numbers of the mailboxes that an outage affects."""
     of, everyone = (PASSING | DEATHS)[one.kind], range(len(world.tokens))
     return {
         "token": {one.struck}, "account": {one.struck}, "all": set(everyone),
@@ -150,8 +150,8 @@ def _judge(world: World, report: Report) -> None:
 
 
 def _is_about(world: World, row: Notice, one: Trouble) -> bool:
-    """Whether a notice was opened while the trouble was there, and names what it struck."""
-    # A moment may pass until the portal sees that it is over.
+    """Whether a notice was opened during the outage and names the affected row."""
+    # The portal may detect the end of an outage later.
     if not one.begins <= row.opened_at <= one.ends + 30 * MINUTE:
         return False
     of = (PASSING | DEATHS)[one.kind]
@@ -168,17 +168,17 @@ def _is_about(world: World, row: Notice, one: Trouble) -> bool:
 
 
 def _has_reason(world: World, row: Notice) -> bool:
-    """Red only for a death; amber for what was not short. A short one is no reason for either."""
+    """Whether a notice is justified: ``broken`` by a permanent failure, ``warning`` by an outage that is not short."""
     reasons = [one for one in world.troubles if _is_about(world, row, one) and not one.is_short]
     if row.tone is Tone.BROKEN:
-        # A machine's part that is silent for so long is broken, and so may a refusal be that lasts for an hour.
+        # A portal part that is down this long is broken, and so may be a rejection that lasts for an hour.
         lasting = ("workers restart", "redis restart", "clock restart", "refused for a moment", "not connected")
         return any(one.is_death or one.kind in lasting for one in reasons)
     return bool(reasons)
 
 
 def main() -> None:
-    """As part of the benches: thirty days, two hundred mailboxes."""
+    """Run thirty days with two hundred mailboxes, as part of the benchmarks."""
     import tempfile
 
     from portal.core.config import from_environment

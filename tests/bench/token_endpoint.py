@@ -1,4 +1,4 @@
-"""A token endpoint that answers everything after 20 ms, and counts. ``GET`` gives the counts; a process of its own."""
+"""A token endpoint in a separate process that answers every request after 20 ms; ``GET`` returns the request counts."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ class Endpoint:
         return json.dumps(body).encode()
 
     def counts(self) -> bytes:
-        """Since the last time; the seconds are those from the first request to the last answer."""
+        """Return the counts since the last call; ``seconds`` runs from the first request to the last response."""
         seconds = max(self.times) - min(self.times) if self.times else 0
         counts = {"requests": sum(self.used.values()), "tokens": len(self.used), "seconds": seconds}
         return json.dumps(counts).encode()

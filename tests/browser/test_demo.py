@@ -59,7 +59,7 @@ def test_mail_flows_without_a_click(demo: Portal) -> None:
 
 def test_the_whole_way_is_clicked_through(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
-    assert "“Sandbox invoices” waits for its first sign-in." in page.inner_text("main")
+    assert "No token has been requested for “Sandbox invoices” yet." in page.inner_text("main")
     page.get_by_role("link", name="Tokens", exact=True).click()
     page.get_by_role("link", name="Sandbox invoices").click()
     page.get_by_role("button", name="Request new token").click()
@@ -135,10 +135,10 @@ def test_everything_works_without_javascript(demo: Portal, browser: Browser) -> 
     page.get_by_label("Name", exact=False).first.fill("Google")
     page.get_by_label("Client ID").fill("client-1")
     page.get_by_role("button", name="Save", exact=True).click()
-    assert "Google is added" in page.inner_text("main")
+    assert "Google was added" in page.inner_text("main")
     page.get_by_text("Delete", exact=True).click()
     page.get_by_role("button", name="Yes, delete").click()
-    assert "Google is deleted" in page.inner_text("main")
+    assert "Google was deleted" in page.inner_text("main")
 
 
 def test_a_refusing_provider_brings_the_banner_and_a_sign_in_takes_it_away(demo: Portal, browser: Browser) -> None:
@@ -160,7 +160,7 @@ def test_a_refusing_provider_brings_the_banner_and_a_sign_in_takes_it_away(demo:
         page.set_viewport_size({"width": 1280, "height": 900})
     _switch(browser, demo, "normal")
     page.goto(demo.url)
-    page.get_by_role("link", name="Mend it").first.click()
+    page.get_by_role("link", name="Fix").first.click()
     page.get_by_role("button", name="Request new token").click()
     page.get_by_role("button", name="Allow").click()
     assert "Signed in as helpdesk@sandbox.test" in page.inner_text("main")
@@ -182,10 +182,10 @@ def test_it_stops_in_time_and_has_kept_everything_when_it_is_started_again(demo:
     assert demo.stop(number) < 5
     assert demo.process is not None
     assert demo.process.returncode == 0
-    assert "is killed" not in demo.log()
+    assert "SIGKILL" not in demo.log()
     log = demo.log_file.stat().st_size
     demo.start("--sandbox")
-    wait_for(lambda: "Ctrl-C stops it" in demo.log()[log - 200 :], 30, demo.log)
+    wait_for(lambda: "Press Ctrl-C" in demo.log()[log - 200 :], 30, demo.log)
     assert len(demo.rows("mail-account", "list")) == accounts
     kept = demo.rows("token", "list")
     assert [(row["config"], row["owner"]) for row in kept] == owners
@@ -197,7 +197,7 @@ def test_it_stops_in_time_and_has_kept_everything_when_it_is_started_again(demo:
 def test_a_part_that_dies_is_started_again(demo: Portal) -> None:
     clock = next(pid for pid, title in demo.pids().items() if "portal clock" in title)
     os.kill(clock, signal.SIGKILL)
-    wait_for(lambda: "clock ended with -9; started again in 1 s" in demo.log(), 5, demo.log)
+    wait_for(lambda: "clock: exited with status -9, restart in 1 s" in demo.log(), 5, demo.log)
     wait_for(lambda: any("portal clock" in title for pid, title in demo.pids().items() if pid != clock), 10, demo.log)
 
 

@@ -45,7 +45,7 @@ def test_users_are_added_listed_and_disabled(run: Run) -> None:
 
 def test_a_failure_is_one_line_and_exit_code_1(run: Run) -> None:
     assert run("user", "password", "nobody", stdin="x\n", code=1).stderr == "Error: There is no user named 'nobody'.\n"
-    assert "At least 10" in run("user", "add", "x", "--role", "admin", stdin="short\n", code=1).stderr
+    assert "at least 10" in run("user", "add", "x", "--role", "admin", stdin="short\n", code=1).stderr
     assert "standard input is empty" in run("user", "add", "x", "--role", "admin", code=1).stderr
 
 
@@ -69,7 +69,7 @@ def test_settings_are_read_and_set(run: Run) -> None:
     assert run("settings", "get", "HttpType").stdout == "https\n"
     assert listed(run("settings", "list", "--json"))["FQDN"] == "help.example.test"
     assert "https://help.example.test/get-oauth2-token" in run("settings", "list").stdout
-    assert "Either http or https" in run("settings", "set", "HttpType", "ftp", code=1).stderr
+    assert "Enter http or https" in run("settings", "set", "HttpType", "ftp", code=1).stderr
 
 
 def test_a_token_configuration_from_the_command_line(run: Run) -> None:
@@ -114,7 +114,7 @@ def test_authorize_prints_the_address_and_takes_the_answer(
 
 def test_authorize_without_an_answer_fails(run: Run, provider: FakeProvider) -> None:
     make_config("Mail", base=provider.url)
-    assert "No address was given" in run("token", "authorize", "Mail", code=1).stderr
+    assert "No URL was entered" in run("token", "authorize", "Mail", code=1).stderr
     wrong = run("token", "authorize", "Mail", stdin="http://x/?state=wrong&code=1\n", code=1)
     assert "belongs to no sign-in" in wrong.stderr
 
@@ -135,7 +135,7 @@ def test_refresh_tells_the_providers_refusal(run: Run, provider: FakeProvider) -
     run("token", "refresh", "Mail")
     provider.refuses("invalid_grant", "AADSTS70008: too old")
     assert "AADSTS70008" in run("token", "refresh", "Mail", code=1).stderr
-    assert "no refresh token that may be used" in run("token", "refresh", _never(), code=1).stderr
+    assert "no usable refresh token" in run("token", "refresh", _never(), code=1).stderr
 
 
 def _never() -> str:
@@ -162,7 +162,7 @@ def test_a_mail_account_from_the_command_line_to_the_maildir(
     assert MailAccount.named("Support").after_fetch is AfterFetch.KEEP
     failed = run("mail-account", "fetch", "--all", code=1)
     assert "No such folder" in failed.stderr
-    assert "not fetched: Support" in failed.stderr
+    assert "Fetch failed: Support" in failed.stderr
     assert "in use" in run("destination", "delete", "Inbox", code=1).stderr
     run("mail-account", "delete", "Support")
     run("destination", "delete", "Inbox")
@@ -191,4 +191,4 @@ def test_destinations_are_listed_shown_and_changed(run: Run, tmp_path: Path) -> 
 
 def test_check_names_what_is_silent(run: Run) -> None:
     result = run("check", code=2)
-    assert result.stdout.startswith("PORTAL CRITICAL - not in good order: Clock, Redis | tokens_good=0")
+    assert result.stdout.startswith("PORTAL CRITICAL - not working: Clock, Redis | tokens_good=0")

@@ -35,7 +35,7 @@ def test_messages_are_listed_dropped_and_tried_again(run: Run) -> None:
     run("outbound", "drop", str(message.id))
     run("outbound", "try-again", str(message.id))
     assert OutboundMessage.get().state is OutboundState.QUEUED
-    assert "no such message" in run("outbound", "drop", "99", code=1).stderr
+    assert "no message with this ID" in run("outbound", "drop", "99", code=1).stderr
 
 
 def test_a_web_service_from_the_command_line_to_a_call(run: Run, tmp_path: Path) -> None:

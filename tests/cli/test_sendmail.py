@@ -97,7 +97,7 @@ def test_a_database_that_is_away_is_a_reason_to_try_later(sendmail: Sendmail, mo
 
     make_profile()
     monkeypatch.setattr("portal.outgoing.submit.store", gone)
-    assert "failed inside" in sendmail("a@x.test", code=75).stderr
+    assert "internal error" in sendmail("a@x.test", code=75).stderr
 
 
 def test_a_line_with_a_dot_ends_the_message_unless_told_otherwise(sendmail: Sendmail) -> None:
@@ -141,9 +141,9 @@ def test_mail_to_root_goes_where_the_settings_say(sendmail: Sendmail) -> None:
     ("arguments", "code", "words"),
     [
         ((), 64, "no recipient"),
-        (("-bp",), 64, "-bp is not for this program"),
+        (("-bp",), 64, "-bp is not supported"),
         (("-Z", "x@x.test"), 64, "unknown option -Z"),
-        (("-f",), 64, "-f wants a value"),
+        (("-f",), 64, "-f needs a value"),
         (("not an address@x.test",), 69, "no address"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_plain_string_is_refused_by_a_sealed_column(db: None) -> None:
     token = make_token()
     with pytest.raises(TypeError, match="as Secret"):
         token.access_token = "plain"  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="sealed form"):
+    with pytest.raises(TypeError, match="encrypted value"):
         Token.update(access_token="plain").execute()
 
 

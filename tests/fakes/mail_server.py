@@ -1,4 +1,4 @@
-"""The sandbox's IMAP server for tests, and one that says whatever a script tells it to."""
+"""The sandbox's IMAP server for tests, and a server with scripted responses."""
 
 import socket
 import ssl
@@ -15,7 +15,7 @@ USER = "helpdesk@sandbox.test"
 
 
 class FakeMailServer:
-    """A real conversation over TLS; the test puts mail in and looks at what is left."""
+    """A real IMAP server over TLS; the test adds messages and inspects what remains."""
 
     def __init__(self, folder: Path, certificates_in: Path) -> None:
         store.open_store(folder / "mail.db")
@@ -46,9 +46,9 @@ class FakeMailServer:
 
 @contextmanager
 def talking(lines: list[bytes], certificates_in: Path | None, *, keep_open: bool = False) -> Iterator[int]:
-    """A server that greets with the first line, answers each line it hears with the next, and then hangs up.
+    """Run a server that greets with the first line, answers each client line with the next, then closes the connection.
 
-    ``certificates_in`` None: it does not speak TLS at all. The port is given.
+    ``certificates_in`` None: a server without TLS. Yields the port.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()

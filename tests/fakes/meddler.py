@@ -1,4 +1,4 @@
-"""Stands between the portal and a mail server in the clear, and spoils the conversation as a test wants it."""
+"""A proxy between the portal and a mail server without TLS that manipulates the traffic for a test."""
 
 import socket
 import socketserver
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-#: Given how many bytes went by before and what comes now: what is passed on; None ends the connection.
+#: From the number of bytes forwarded so far and the next bytes to the bytes to forward; None: close the connection.
 Spoil = Callable[[int, bytes], bytes | None]
 
 
@@ -17,7 +17,7 @@ def nothing(before: int, part: bytes) -> bytes | None:
 
 
 def cut_after(count: int) -> Spoil:
-    """So many bytes go by, then the line is dead."""
+    """Forward ``count`` bytes, then close the connection."""
 
     def spoil(before: int, part: bytes) -> bytes | None:
         return part[: count - before] if before < count else None
@@ -26,7 +26,7 @@ def cut_after(count: int) -> Spoil:
 
 
 def drip(seconds: float) -> Spoil:
-    """A byte at a time."""
+    """Forward one byte at a time."""
 
     def spoil(before: int, part: bytes) -> bytes | None:
         time.sleep(seconds * len(part))
@@ -36,7 +36,7 @@ def drip(seconds: float) -> Spoil:
 
 
 class PlainServer(socketserver.ThreadingTCPServer):
-    """One of the sandbox's servers, without TLS."""
+    """A server of the sandbox without TLS."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class PlainServer(socketserver.ThreadingTCPServer):
         self.port = int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that goes away in mid-sentence is nothing to report."""
+        """Ignore clients that disconnect during a command."""
 
 
 @contextmanager
@@ -59,16 +59,16 @@ def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
 
 @dataclass
 class Meddler:
-    """Listens at ``port`` and passes on to ``to``; ``said`` and ``heard`` count the bytes of the server and the client."""
+    """A proxy from ``port`` to port ``to``; ``said`` and ``heard`` count the bytes of the server and the client."""
 
     to: int
     server_says: Spoil = nothing
     client_says: Spoil = nothing
-    #: What it stands before, for tests that know both protocols.
+    #: Protocol of the server, for tests that cover both protocols.
     kind: str = ""
     said: int = 0
     heard: int = 0
-    #: How many answers went by, the greeting first.
+    #: Number of server responses so far, including the greeting.
     answers: int = 0
     port: int = 0
     _tag: bytes = b"*"
@@ -98,10 +98,10 @@ class Meddler:
                 threading.Thread(target=_pass_on, args=(source, target, act), daemon=True).start()
 
     def refuse(self, step: int, word: bytes) -> None:
-        """In place of the answer to this step the server says ``word``, and behind a BYE nothing more."""
+        """Replace the server's response to this step by ``word``; a BYE is sent untagged."""
 
         def spoil(before: int, part: bytes) -> bytes | None:
-            # What is neither an answer nor the begin of one would be a false message, not a refusal.
+            # Only replace the start of a response: other data would be a corrupt message, not a rejection.
             if self.answers != step or (self.kind == "POP3" and not part.startswith(b"+")):
                 return part
             tag = b"" if word.startswith(b"-") else b"* " if word.startswith(b"BYE") or not step else self._tag + b" "

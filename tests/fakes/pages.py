@@ -1,4 +1,4 @@
-"""A browser without a screen that checks every page it fetches: what a view test forgets, it does not."""
+"""A test client that checks the HTML of every page it fetches."""
 
 import re
 from html.parser import HTMLParser
@@ -13,7 +13,7 @@ _VOID = {"meta", "link", "input", "br", "hr", "img", "use", "path"}
 
 
 class Page(HTMLParser):
-    """What a page consists of, as far as the checks ask."""
+    """A parsed HTML page with the elements that the checks need."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Page(HTMLParser):
         return " ".join(plain.split())
 
     def field(self, name: str) -> str:
-        """The value that a form field starts with."""
+        """Return the initial value of a form field."""
         for attributes in self.all("input"):
             if attributes.get("name") == name:
                 return attributes.get("value") or ""
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def check(page: Page) -> None:
-    """One h1, a title, a label for every field, no id twice, no inline script or style, no secret."""
+    """Check a page: one h1, a title, a label for every field, unique IDs, no inline script or style, no secret."""
     assert not page.open, f"never closed: {page.open}"
     assert len(page.all("h1")) == 1
     assert re.search(r"<title>\s*\S", page.html)
@@ -80,7 +80,7 @@ class PageClient:
         return self._page(self.client.get(path, **options), status)
 
     def post(self, path: str, data: dict[str, Any] | None = None, status: int = 303) -> TestResponse:
-        """Send a change as a form of this session would, with its token."""
+        """Send a POST request with the CSRF token of the session."""
         response = self.client.post(path, data={"csrf_token": self.token(), **(data or {})})
         assert response.status_code == status, response.text
         if response.mimetype == "text/html" and status != 303:
@@ -88,7 +88,7 @@ class PageClient:
         return response
 
     def submit(self, path: str, data: dict[str, Any]) -> Page:
-        """Send a form and follow to the page that answers."""
+        """Submit a form and follow the redirect."""
         response = self.client.post(path, data={"csrf_token": self.token(), **data}, follow_redirects=True)
         return self._page(response, response.status_code)
 

@@ -1,4 +1,4 @@
-"""A token endpoint that answers what the test tells it to, and remembers what it was asked."""
+"""A token endpoint with configurable responses that records the requests."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ class Reply:
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    #: Held until the test sets it; None: at once.
+    #: The response is held until the test sets this event; None: no delay.
     gate: threading.Event | None = None
 
 
@@ -27,7 +27,7 @@ class FakeProvider:
         self.requests: list[dict[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.replies: dict[str, Reply] = {}
-        #: What it says of the time. None: the machine's own.
+        #: Date header of the responses. None: the system clock.
         self.date: str | None = None
         self.only: tuple[str, str] | None = None
         self.unknown = (401, b'{"error": "invalid_client"}')
@@ -41,7 +41,7 @@ class FakeProvider:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def grants(self, **changes: Any) -> None:
-        """Answer well; a value of None leaves the field out."""
+        """Respond with tokens; a value of None omits the field."""
         body = {
             "access_token": NEW_ACCESS_TOKEN,
             "refresh_token": NEW_REFRESH_TOKEN,
@@ -54,11 +54,11 @@ class FakeProvider:
         self.says({"error": error, "error_description": description, **more}, status)
 
     def accepts_only(self, field: str, value: str) -> None:
-        """Refuse every client whose field has another value."""
+        """Reject every client whose form field has another value."""
         self.only = (field, value)
 
     def knows_only(self, field: str, value: str) -> None:
-        """Take every other value of the field for an ended grant."""
+        """Respond invalid_grant to every other value of the form field."""
         self.only, self.unknown = (field, value), (400, b'{"error": "invalid_grant"}')
 
     def says(self, body: Any, status: int = 200, path: str = "/token", **headers: str) -> None:

@@ -1,4 +1,4 @@
-"""IMAP and POP3 servers that keep to the protocol, but for the answers that a script gives them."""
+"""Protocol-conforming IMAP and POP3 servers with some responses replaced by a script."""
 
 import base64
 import socketserver
@@ -12,9 +12,9 @@ from portal.sandbox import certificates
 from portal.sandbox.mail_servers import TlsServer
 from tests.fakes.meddler import PlainServer
 
-#: Google's and Microsoft's way to say why: a challenge before the refusal.
+#: Google and Microsoft send the reason as a challenge before the rejection.
 CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer mac","scope":"https://mail.google.com/"}').decode()
-#: The script's answers, by command; ``greeting`` comes first. None: it hangs up instead.
+#: Scripted responses by command; ``greeting`` is the first response. None: close the connection instead.
 Script = dict[str, str | None]
 
 
@@ -78,7 +78,7 @@ class Pop3(_Lines):
 
 @contextmanager
 def scripted(handler: type[_Lines], script: Script, folder: Path | None) -> Iterator[int]:
-    """A server for the time of the block, over TLS with the certificates of ``folder``; None: in the clear."""
+    """Run a server during the block, over TLS with the certificates in ``folder``; None: without TLS."""
     kind = type("Scripted", (handler,), {"script": script})
     server: socketserver.ThreadingTCPServer
     if folder:

@@ -1,4 +1,4 @@
-"""An SMTP server that speaks the protocol and does what the test says."""
+"""An SMTP server with configurable behavior."""
 
 import asyncio
 import base64
@@ -30,20 +30,20 @@ class Taken:
 
 @dataclass
 class Behaviour:
-    """What it does; a test changes it between two acts."""
+    """Behavior of the server; a test may change it at any time."""
 
-    #: Access tokens, and passwords, that open it. None: nobody signs in.
+    #: Accepted access tokens and passwords. None: no authentication.
     opens: set[str] | None = None
     mechanisms: tuple[str, ...] = ("XOAUTH2", "PLAIN")
-    #: What it answers to a recipient, or a message, other than 250.
+    #: Responses to RCPT by recipient, to MAIL and to DATA.
     recipients: dict[str, str] = field(default_factory=dict)
     mail: str = "250 OK"
     data: str = "250 2.0.0 Taken"
-    #: So many messages, then it closes the connection; 0: any number.
+    #: Number of messages after which the server closes the connection; 0: unlimited.
     closes_after: int = 0
-    #: It takes the message and hangs up before it says so; so many times.
+    #: Number of messages that the server accepts and then disconnects before its response.
     hangs_up_after_data: int = 0
-    #: Seconds that it takes its time over each message.
+    #: Delay per message in seconds.
     seconds: float = 0.0
 
 
@@ -78,7 +78,7 @@ class _Smtp(SMTP):
 
 @dataclass
 class FakeSmtpServer:
-    """``does`` says how it behaves, ``took`` what it has."""
+    """``does``: the behavior; ``took``: the accepted messages."""
 
     port: int = 0
     does: Behaviour = field(default_factory=Behaviour)
@@ -88,12 +88,12 @@ class FakeSmtpServer:
     _controller: Controller | None = None
 
     def start(self, folder: Path | None = None) -> "FakeSmtpServer":
-        """``folder``: certificates, for TLS from the first byte or STARTTLS; None: in the clear."""
+        """Start the server. ``folder``: certificates for implicit TLS or STARTTLS; None: without TLS."""
         self.port = self.port or free_port()
         fake, context = self, certificates.server_context(folder) if folder else None
         self._controller = _controller(fake, context)
         self._controller.start()
-        self.connections = 0  # the controller has tried it out
+        self.connections = 0  # do not count the controller's own test connection
         return self
 
     def stop(self) -> None:
@@ -157,9 +157,9 @@ def _controller(fake: FakeSmtpServer, context: ssl.SSLContext | None) -> Control
 
 @contextmanager
 def scripted(answers: dict[str, str | None]) -> Iterator[int]:
-    """A server that gives these answers to commands beginning so, and good ones to all others; None: it hangs up.
+    """Run a server with responses by the start of a command, and success for all others; None: close the connection.
 
-    ``{line}`` in an answer stands for the command; ``.`` for the end of a message.
+    ``{line}`` in a response is replaced by the command; the key ``.`` is the end of a message.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=_accept, args=(listening, answers), daemon=True)

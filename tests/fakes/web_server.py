@@ -1,4 +1,4 @@
-"""An HTTP server that answers what the test tells it to, one answer after the other, and remembers what it was asked."""
+"""An HTTP server with a list of responses that records the requests."""
 
 import threading
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class Asked:
 
 @dataclass
 class FakeWebServer:
-    """``answers``: status and body of each answer to come; 200 after them."""
+    """``answers``: status and body of the next responses; 200 when the list is empty."""
 
     answers: list[tuple[int, str]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)

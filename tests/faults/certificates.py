@@ -1,4 +1,4 @@
-"""Server certificates that are not good, each for a reason of its own."""
+"""Invalid server certificates, one per reason."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY = timedelta(days=1)
-#: When they begin and end, in days from now.
+#: Start and end of validity in days from now.
 _LIVES = {"expired": (-30, -1), "future": (1, 30)}
 
 
 def make_odd(folder: Path, odd: str) -> Path:
-    """``expired``, ``future``, ``other-name`` or ``self-signed``: with a CA of its own that an account may trust."""
+    """Create an ``expired``, ``future``, ``other-name`` or ``self-signed`` certificate, with its own CA."""
     folder.mkdir(parents=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name, name = _name("An odd CA"), _name("localhost")

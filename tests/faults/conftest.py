@@ -1,4 +1,4 @@
-"""What every fault is made with."""
+"""Fixtures for the fault tests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Access tokens that can be read, as Microsoft's for work accounts."""
+"""Access tokens as readable JWTs, like those of Microsoft work accounts."""
 
 import json
 from base64 import urlsafe_b64encode

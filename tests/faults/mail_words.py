@@ -1,4 +1,4 @@
-"""What mail servers answer, word for word as far as it is on record, and the cause that is behind it."""
+"""Responses of mail servers, verbatim where documented, and the cause of each."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How faults are made, where more than one test makes them so."""
+"""Shared helpers that cause faults."""
 
 import socket
 
@@ -24,7 +24,7 @@ _asked = socket.getaddrinfo
 
 
 def no_such_name(host: str, *arguments: object, **options: object) -> object:
-    """The tests reach no name server; this is what one says of a name under .invalid (RFC 6761)."""
+    """Resolve names under .invalid as not found (RFC 6761): the tests have no name server."""
     if host.endswith(".invalid"):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return _asked(host, *arguments, **options)  # type: ignore[arg-type]

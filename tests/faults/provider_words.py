@@ -1,4 +1,4 @@
-"""What Microsoft and Google answer, word for word as far as they are on record, and the cause that is behind it."""
+"""Responses of Microsoft and Google, verbatim where documented, and the cause of each."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Said(NamedTuple):
     cause: str
     error: str
-    #: AADSTS number, or 0.
+    #: AADSTS error number; 0: none.
     number: int
     words: str
     status: int = 400
@@ -69,7 +69,7 @@ GOOGLE = [
     Said("request-invalid", "invalid_request", 0, "Could not determine client ID from request."),
 ]
 
-#: What comes back with the browser.
+#: Error responses of the authorization endpoint, in the redirect.
 SIGN_IN = [
     Said("consent-declined", "access_denied", 65004, "The user has denied access to the scope requested by the client application."),
     Said("admin-consent-needed", "access_denied", 90094, "The grant requires administrator permission."),
@@ -79,7 +79,7 @@ SIGN_IN = [
     Said("redirect-uri-unknown", "invalid_request", 50011, "The redirect URI 'http://x' specified in the request does not match the redirect URIs configured for the application '1111'."),
 ]  # fmt: skip
 
-#: What the token endpoint answers to the code that came back.
+#: Error responses of the token endpoint to the authorization code.
 EXCHANGE = [
     Said("code-used-twice", "invalid_grant", 54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."),
     Said("pkce-differs", "invalid_grant", 501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request."),

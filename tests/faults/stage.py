@@ -1,4 +1,4 @@
-"""A fault is made for real, the portal works as it always does, and then it has to say what is wrong."""
+"""Environment of the fault tests: cause a real fault, run the portal's work, check the reported cause."""
 
 import json
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from tests.fakes.pages import PageClient
 from tests.support.commands import Run
 
 MINUTE = timedelta(minutes=1)
-#: How each kind is called in addresses and on the command line.
+#: Name of each kind in URLs and on the command line.
 _WORDS = {"token": "token", "token configuration": "token-config", "mail account": "mail-account",
           "outbound profile": "outbound", "web service": "web-service", "destination": "destination"}  # fmt: skip
 
 
 @dataclass
 class Stage:
-    """``began`` is the moment at which the fault is there; the portal works for a quarter of an hour after it."""
+    """``began``: start of the fault; the portal's work is run at 0, 6 and 12 minutes after it."""
 
     run: Run
     alice: PageClient
@@ -42,7 +42,7 @@ class Stage:
         return make_token(config, **{"signed_in_at": self.began - 50 * MINUTE, "life": timedelta(days=1), **facts})
 
     def renew(self, token: Token) -> None:
-        """As the clock would, at the beginning, when a refusal is confirmed, and once more."""
+        """Refresh the token like the clock: at the start, when a rejection is confirmed, and once more."""
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
             Token.update(look_at=now).where(Token.id == token.id, Token.refused_at.is_null()).execute()
@@ -64,7 +64,7 @@ class Stage:
                 sending.send(profile.id, Pace(clock=lambda now=now: now))  # type: ignore[misc]
 
     def is_named(self, row: Row, cause: str, *, in_notice: str | None = None, reference: str = "") -> None:
-        """By the notice, on the page and on the command line: cause, level and remedy."""
+        """Check cause, severity and remedy in the notice, on the page and on the command line."""
         expected = causes.named(cause)
         assert expected.name == cause, f"the catalogue has no {cause}"
         self.is_noticed(in_notice or cause)
@@ -79,7 +79,7 @@ class Stage:
         assert fault["words"]
 
     def is_noticed(self, cause: str) -> None:
-        """One notice, at the cause's level, with its remedy."""
+        """Check that there is exactly one notice, with the cause's severity and remedy."""
         expected = causes.named(cause)
         for minutes in range(0, 25, 2):
             detection.note_alive(self.began + minutes * MINUTE)
@@ -92,7 +92,7 @@ class Stage:
 
 
 def _beginning(step: str) -> str:
-    """Up to the first place that is filled in, or the first command."""
+    """Return the text up to the first placeholder or command."""
     return step.partition("{")[0].partition("`")[0].strip()
 
 
@@ -100,5 +100,5 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-#: Makes the fault, and works.
+#: Causes the fault and runs the portal's work; returns the affected row.
 Arrange = Callable[[Stage], Row]

@@ -64,7 +64,7 @@ def test_a_mail_store_that_does_not_know_the_recipient_is_explained(
     facts = {"type": DestinationType.LMTP, "path": "", "host": "127.0.0.1", "port": port, "recipient": "a@b.test"}
     Destination.update(facts).execute()
     page = stage.alice.submit(f"/diagnosis/destination/{destination.id}", {}).text
-    assert "The mail store refuses." in page
+    assert "The mail store rejects the mail." in page
     stage.run("destination", "diagnose", "Inbox", code=1)
 
 

@@ -94,5 +94,5 @@ def test_messages_that_could_not_be_delivered_are_told(stage: Stage, provider: F
     row = account(stage, provider, 9)
     MailAccount.update(fetched_at=stage.began, look_at=stage.began + DAY).execute()
     facts = {"mailbox": "x", "uid": "1", "delivery_key": "k", "size": 1, "seen_at": stage.began}
-    Message.create(mail_account=row, state=MessageState.FAILED, failure="/bin/x ended with 1. no", **facts)
+    Message.create(mail_account=row, state=MessageState.FAILED, failure="/bin/x exited with status 1. no", **facts)
     stage.is_noticed("messages-in-quarantine")

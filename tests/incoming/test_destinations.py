@@ -145,7 +145,7 @@ def test_a_command_gets_the_message_and_nothing_else(script: Path, monkeypatch: 
     ("code", "kind"), [(75, Unavailable), (71, Unavailable), (1, Refused), (255, Refused), (67, Refused)]
 )
 def test_the_exit_code_decides_as_sysexits_has_it(script: Path, code: int, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match=f"ended with {code}. told so"):
+    with pytest.raises(kind, match=f"exited with status {code}. told so"):
         program.deliver([str(script), "x", str(code)], BytesIO(b""))
 
 

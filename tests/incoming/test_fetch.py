@@ -118,7 +118,7 @@ def test_an_unwritable_maildir_stops_the_run_before_anything_is_fetched(
     mail_server.receives(*TEN[:2])
 
     def full(*_: object) -> None:
-        raise Unavailable("The Maildir did not take the message: No space left on device")
+        raise Unavailable("The Maildir cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(maildir, "deliver", full)

@@ -49,7 +49,7 @@ def test_it_stays_is_named_once_and_blocks_no_other(
     finished(account, NOW + MINUTE)
     assert delivered(inbox) == [SMALL]
     assert mail_server.holds() == [LARGE]
-    assert [("48 KB" in text, "stays there" in text) for text in warnings(account)] == [(True, True)]
+    assert [("48 KB" in text, "stays on the server" in text) for text in warnings(account)] == [(True, True)]
 
 
 def test_it_comes_whole_once_the_limit_is_raised(

@@ -56,7 +56,7 @@ def test_an_account_that_fails_inside_takes_no_other_with_it(
 
     monkeypatch.setattr("portal.incoming.mailbox_connection.server", fail)
     account = with_push(inbox, 1)
-    assert "failed inside" in (settled(push, account).push_failure or "")
+    assert "Internal error" in (settled(push, account).push_failure or "")
     push.step(0.01)
 
 

@@ -104,12 +104,12 @@ def test_metrics_count_and_name_nobody(client: FlaskClient, tmp_path: Path) -> N
 def test_check_is_a_plugin_of_nagios(run: Run, at_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leader_election.lead("clock", "test", now())
     first = run("check").stdout.splitlines()[0]
-    assert re.fullmatch(r"PORTAL OK - 0 tokens good, 0 mail accounts fetched \| (\w+=\d+ ?)+", first)
+    assert re.fullmatch(r"PORTAL OK - 0 tokens valid, 0 mail accounts fetched \| (\w+=\d+ ?)+", first)
     broken(tmp_path)
     lines = run("check", code=2).stdout.splitlines()
     assert lines[0].startswith("PORTAL CRITICAL - The provider rejects the client ID or secret of “Microsoft” | ")
     assert "tokens_broken=1" in lines[0]
-    assert any("Standing still: Help desk." in line for line in lines[1:])
+    assert any("Affected: Help desk." in line for line in lines[1:])
     TokenConfig.update(credentials_refused_at=None).execute()
     Token.update(failing_since=now() - timedelta(hours=1), failure="x did not answer in time.").execute()
     assert run("check", code=1).stdout.startswith("PORTAL WARNING - ")
@@ -123,8 +123,8 @@ def test_notices_are_listed_and_acknowledged_on_the_command_line(run: Run, at_wo
     assert (row["cause"], row["standing_still"], row["known_until"]) == ("client-secret-expired", "Help desk", None)
     run("notice", "acknowledge", str(row["id"]), "--hours", "2", "--comment", "on it")
     assert Notice.get().known_comment == "on it"
-    assert "There is no such notice" in run("notice", "acknowledge", "99", code=1).stderr
+    assert "There is no notice with this ID" in run("notice", "acknowledge", "99", code=1).stderr
     TokenConfig.update(credentials_refused_at=None).execute()
     Notice.update(closed_at=now()).execute()
     assert json.loads(run("notice", "list", "--over", "--json").stdout)[0]["level"] == "broken"
-    assert "over already" in run("notice", "acknowledge", str(row["id"]), code=1).stderr
+    assert "already resolved" in run("notice", "acknowledge", str(row["id"]), code=1).stderr

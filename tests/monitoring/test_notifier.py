@@ -66,7 +66,7 @@ def test_an_outage_is_mailed_once_when_it_opens_daily_while_it_lasts_and_once_in
         turn(minutes)
     what = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
     assert subjects(server) == [
-        f"[Mail Token Portal] {word}: {what}" for word in ("Broken", "Still", "Still", "Well again; it was")
+        f"[Mail Token Portal] {word}: {what}" for word in ("Broken", "Reminder", "Reminder", "Resolved")
     ]
     assert {tuple(taken.recipients) for taken in server.took} == {("admins@intranet.test", "boss@intranet.test")}
     assert {taken.sender for taken in server.took} == {"portal@intranet.test"}
@@ -110,7 +110,7 @@ def test_who_knows_of_it_hears_no_more_until_then_but_its_end(server: FakeSmtpSe
     assert len(server.took) == 2
     Token.update(refused_at=None).execute()
     turn(3 * 24 * 60 + 2)
-    assert subjects(server)[2].startswith("[Mail Token Portal] Well again; it was:")
+    assert subjects(server)[2].startswith("[Mail Token Portal] Resolved:")
 
 
 def test_a_warning_that_turns_red_is_told_again_whoever_knew_of_it(server: FakeSmtpServer) -> None:

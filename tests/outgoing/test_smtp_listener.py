@@ -63,7 +63,7 @@ def test_a_bounce_of_a_program_has_no_sender(port: int) -> None:
 def test_a_wrong_key_hands_over_nothing(port: int, password: str) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client, pytest.raises(smtplib.SMTPAuthenticationError) as told:
         client.login("printer", password)
-    assert (told.value.smtp_code, told.value.smtp_error) == (535, b"5.7.8 There is no such API key.")
+    assert (told.value.smtp_code, told.value.smtp_error) == (535, b"5.7.8 The API key is missing or invalid.")
     assert Event.select().where(Event.action == "API-key:refused").count() > 0
 
 
@@ -108,6 +108,6 @@ def test_no_log_holds_what_a_program_signs_in_with(port: int, caplog: pytest.Log
 
 
 def test_it_listens_to_this_machine_alone() -> None:
-    with pytest.raises(ConfigError, match=r"PORTAL_SUBMISSION: 0\.0\.0\.0 is not this machine"):
+    with pytest.raises(ConfigError, match=r"PORTAL_SUBMISSION: 0\.0\.0\.0 is not a loopback address"):
         from_environment({"PORTAL_SUBMISSION": "0.0.0.0:2525"})
     assert from_environment({"PORTAL_SUBMISSION": "127.0.0.1:2525"}).submission == ("127.0.0.1", 2525)

@@ -72,8 +72,8 @@ def account(stage: Stage, servers: Servers, **facts: object) -> MailAccount:
 def test_all_is_well_to_begin_with(stage: Stage, servers: Servers) -> None:
     row = account(stage, servers)
     said = stage.run("mail-account", "diagnose", "Help desk").stdout
-    assert "The folder exists: INBOX" in said
-    assert "The destination takes mail" in said
+    assert "IMAP folder: INBOX" in said
+    assert "Destination accepts mail" in said
     stage.fetch(row)
     assert MailAccount.get().failing_since is None
     stage.run("token", "diagnose", "Office")
@@ -116,7 +116,7 @@ def test_a_ca_that_nobody_trusts_is_named_for_both(stage: Stage, servers: Server
     stage.fetch(row)
     stage.is_noticed("certificate-untrusted")
     page = stage.alice.submit(f"/diagnosis/mail-account/{row.id}", {}).text
-    assert "The certificate is of an authority that is not trusted." in page
+    assert "The certificate authority is not trusted." in page
     assert "by Mail Token Portal sandbox CA" in page, "people see whose it is"
 
 
@@ -188,4 +188,4 @@ def test_servers_that_are_gone_are_named(stage: Stage, servers: Servers) -> None
     servers.provider.stop()
     stage.renew(token)
     page = stage.alice.submit(f"/diagnosis/token/{token.id}", {}).text
-    assert "Nobody listens at this port." in page
+    assert "The connection was refused." in page

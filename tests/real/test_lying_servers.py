@@ -102,7 +102,7 @@ def test_a_literal_larger_than_was_asked_for_is_not_believed(
 ) -> None:
     meddler.server_says = lambda before, part: part.replace(b"BODY[] {", b"BODY[] {99999999")
     began = time.monotonic()
-    assert "talks without end" in why(finished(account))
+    assert "exceeded the size limit" in why(finished(account))
     assert time.monotonic() - began < 5
     recovers(account, meddler, inbox)
 
@@ -139,7 +139,7 @@ def test_chatter_that_nobody_asked_for_is_borne_in_measure_and_no_further(
     meddler.server_says = lambda before, part: (
         (b"* OK " + b"x" * 900 + b"\r\n") * 22_000 + part if before > 300 else part
     )
-    assert "talks without end" in why(finished(account, NOW + LEASE))
+    assert "exceeded the size limit" in why(finished(account, NOW + LEASE))
 
 
 def test_a_server_that_drips_is_left_when_its_time_is_up(

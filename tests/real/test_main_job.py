@@ -79,7 +79,7 @@ def banner_comes_and_goes(stage: World, page: object, sent: list[bytes]) -> None
     page.goto(stage.portal.url)
     alert = page.get_by_role("alert")
     assert "was refused" in alert.inner_text()
-    assert "Standing still: Help desk" in alert.inner_text()
+    assert "Affected: Help desk" in alert.inner_text()
     assert "invalid_grant" in alert.inner_text()
     assert time.monotonic() - began < 2, "a banner is there as soon as the refusal is"
     more = messages(1, "while-refused-")

@@ -105,7 +105,7 @@ def test_a_member_of_the_group_borrows_a_token_and_sends_mail_without_a_key(stag
                             capture_output=True, text=True, check=False)  # fmt: skip
     assert denied.returncode == 7, denied
     events = [row.details for row in _events(stage, "token:handed-out")]
-    assert events == ["for the first time"]
+    assert events == ["first access"]
 
 
 def _events(stage: Stage, action: str) -> list[Event]:
@@ -165,7 +165,7 @@ def test_kills_lose_nothing_and_what_may_have_arrived_twice_is_named(stage: Stag
         time.sleep(dice.uniform(0, 0.1))
         acts[disturb(stage, dice)] += 1
         with stage.portal.opened():
-            # A person presses Try again, where the portal would wait for a minute after a failure.
+            # A user presses Retry, where the portal would wait for a minute after a failure.
             OutboundProfile.update(look_at=None).execute()
     wait_for(lambda: done(stage) >= MANY and not stage.messages("queued"), 120, stage.told)
     arrived = {subject: count for subject, count in subjects(stage).items() if subject.startswith("many-")}

@@ -47,9 +47,9 @@ def test_other_keys_than_the_databases_stop_the_start(new: Config, tmp_path: Pat
     unbind()
     other = tmp_path / "other"
     encryption.create_key_file(other)
-    with pytest.raises(ConfigError, match="not the keys that this database was sealed with"):
+    with pytest.raises(ConfigError, match="the keys do not match this database"):
         startup.start(replace(new, keys_file=other))
-    with pytest.raises(ConfigError, match="not the keys"):
+    with pytest.raises(ConfigError, match="do not match"):
         startup.upgrade(replace(new, keys_file=other), now=NOW)
     unbind()
 

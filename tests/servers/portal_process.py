@@ -46,7 +46,7 @@ class Portal:
             self.process = subprocess.Popen(
                 command, env=self.variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        wait_for(lambda: "Ctrl-C stops it" in self.log(), 30, self.log)
+        wait_for(lambda: "Press Ctrl-C" in self.log(), 30, self.log)
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Stop it and return how many seconds it took."""

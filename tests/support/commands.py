@@ -11,5 +11,5 @@ def listed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-#: A command line of the portal.
+#: Runs a command of the portal.
 Run = Callable[..., Result]

@@ -8,11 +8,11 @@ from portal.core.db import database
 
 
 def unbind() -> None:
-    """Leave no connection behind: an open one is a warning, and a warning is an error."""
+    """Close the connection: an open one causes a warning, and warnings are errors."""
     database.close()
     if isinstance(database.obj, PooledDatabase):
         database.obj.close_all()
 
 
-#: How many queries an act makes.
+#: Counts the database queries of a call.
 Queries = Callable[[Callable[[], object]], int]

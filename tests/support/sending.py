@@ -1,4 +1,4 @@
-"""What a test asks of mail on its way out."""
+"""Helpers for tests of outgoing mail."""
 
 from datetime import datetime
 from email.message import EmailMessage
@@ -32,5 +32,5 @@ def parts_of(message: EmailMessage) -> list[EmailMessage]:
 
 
 def content_of(message: OutboundMessage) -> bytes:
-    """What will go out."""
+    """Return the content of a queued message."""
     return b"".join(bytes(part.content) for part in message.parts.order_by(OutboundPart.number))

@@ -100,9 +100,9 @@ def test_all_is_applied_or_nothing() -> None:
     [
         ("- &a {name: x}\n- *a\n", "Line 1: aliases"),
         ("a: !!python/object/apply:os.system [id]\n", "Line 1: the tag"),
-        ("name: x\nname: y\n", "Line 2: the key 'name' is there twice."),
-        ("- {a: {b: 1, b: 2}}\n", "Line 1: the key 'b' is there twice."),
-        ("[" * 30, "Line 1: nested deeper than 20"),
+        ("name: x\nname: y\n", "Line 2: the key 'name' occurs twice."),
+        ("- {a: {b: 1, b: 2}}\n", "Line 1: the key 'b' occurs twice."),
+        ("[" * 30, "Line 1: nesting is deeper than 20"),
         ("? [a]\n: b\n", "a key must be a text"),
         ("a: [\n", "Line 2"),
         ("\t", "Line 1"),

@@ -232,7 +232,7 @@ def test_a_fault_inside_is_written_down_and_tried_again(
     with pytest.raises(RuntimeError):
         refresh(token)
     assert fresh(token).look_at == NOW + HOUR + MINUTE
-    assert "failed inside" in (fresh(token).failure or "")
+    assert "Internal error" in (fresh(token).failure or "")
 
 
 def test_an_invalid_configuration_renews_nothing(provider: FakeProvider) -> None:

@@ -127,8 +127,8 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(people: None, app: Flas
 
 
 def test_a_page_that_is_not_there_says_so(alice: PageClient) -> None:
-    assert "no such page" in alice.get("/nowhere", 404).text
-    assert "no such token configuration" in alice.get("/tokens/99", 404).text
+    assert "Page not found" in alice.get("/nowhere", 404).text
+    assert "token configuration was not found" in alice.get("/tokens/99", 404).text
 
 
 def test_a_bug_shows_a_page_without_details(app: Flask, alice: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:

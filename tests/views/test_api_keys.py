@@ -11,7 +11,7 @@ def test_a_key_is_shown_once_and_never_again(alice: PageClient) -> None:
     config = make_config("Office")
     page = alice.submit("/api-keys/new", {"name": "Backup", "configs": str(config.id), "networks": "10.0.0.0/8"})
     (key,) = re.findall(r"mtp_[\w-]{43}", page.html)
-    assert "the only one that ever shows it" in page.text
+    assert "will not show the key again" in page.text
     listed = alice.get("/api-keys")
     assert key not in listed.html
     assert key[:10] in listed.text
@@ -22,9 +22,9 @@ def test_a_key_is_shown_once_and_never_again(alice: PageClient) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "Choose a token configuration, or let it send mail"),
-        ({"may_send": "y", "networks": "10.0.0.0/99"}, "is no network"),
-        ({"may_send": "y", "ends_at": "2020-01-01"}, "still to come"),
+        ({}, "Choose a token configuration, or allow the key to send mail"),
+        ({"may_send": "y", "networks": "10.0.0.0/99"}, "is not an IP address or a network"),
+        ({"may_send": "y", "ends_at": "2020-01-01"}, "in the future"),
         ({"may_send": "y", "name": ""}, "This field is required"),
     ],
 )

@@ -28,7 +28,7 @@ def form(**changes: object) -> dict[str, object]:
 
 def test_it_asks_for_a_destination_first(alice: PageClient) -> None:
     page = alice.get("/mail-accounts")
-    assert "there is none yet" in page.text
+    assert "No destination yet" in page.text
     assert 'href="/destinations/new"' in page.html
 
 
@@ -64,7 +64,7 @@ def test_a_stored_password_is_sent_to_no_other_server(
     alice.post("/mail-accounts/new", form(authentication="password", password=PASSWORD, destination=inbox.id))
     path = f"/mail-accounts/{MailAccount.get().id}/edit"
     entered = form(authentication="password", destination=inbox.id, **elsewhere, **button)
-    assert "For another server it is asked for again" in alice.post(path, entered, status=200).text
+    assert "If the server changed, enter the password again" in alice.post(path, entered, status=200).text
     assert MailAccount.get().host == "imap.example.test"
 
 
@@ -79,9 +79,9 @@ def test_a_token_takes_the_place_of_a_password(alice: PageClient, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"host": "https://imap.example.test"}, "A host name alone"),
+        ({"host": "https://imap.example.test"}, "Enter only a host name"),
         ({"host": ""}, "This field is required."),
-        ({"port": "0"}, "A port from 1 to 65535."),
+        ({"port": "0"}, "Enter a port from 1 to 65535."),
         ({"port": "x"}, "Not a valid integer value."),
         ({"login": "a\x01b"}, "control character"),
         ({"token": ""}, "Choose a token."),
@@ -126,7 +126,7 @@ def test_it_shows_runs_and_messages_however_odd_they_are(charlie: PageClient, tm
     assert "12.3 MB" in page.text
     assert "<b>" not in charlie.get(f"/runs/{run.id}").html
     assert "failed" in charlie.get("/runs?outcome=failed").text
-    assert "No fetch to show" in charlie.get("/runs?outcome=done").text
+    assert "No fetches to show" in charlie.get("/runs?outcome=done").text
 
 
 def test_an_account_can_be_deleted_and_what_it_used_stays(alice: PageClient, tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> No
     account = make_account(make_destination(tmp_path), token, name="Support")
     now = datetime.now(UTC)
     MailAccount.update(fetched_at=now, look_at=now).execute()
-    assert "every mailbox is fetched, and nothing ends soon" in alice.get("/").text
+    assert "All tokens are valid and all mailboxes are fetched" in alice.get("/").text
     said = {"failure": "AUTHENTICATE failed.", "tries": 2}
     MailAccount.update(failing_since=now - timedelta(minutes=9), **said).execute()
-    assert "every mailbox is fetched" in alice.get("/").text, "what passes by itself needs nobody"
+    assert "all mailboxes are fetched" in alice.get("/").text, "a temporary problem requires no action"
     MailAccount.update(failing_since=now - timedelta(minutes=11)).execute()
     page = alice.get("/")
-    assert "“Support” is not fetched: Exchange refuses the token without a reason." in page.text
-    assert "They say: AUTHENTICATE failed." in page.text
+    assert "Mail account “Support” cannot be fetched: Exchange rejects the token without giving a reason." in page.text
+    assert "Server response: AUTHENTICATE failed." in page.text
     assert f"/mail-accounts/{account.id}" in page.html
 
 
@@ -164,15 +164,15 @@ def test_an_operator_does_not_bring_back_what_an_admin_switched_off(bob: PageCli
 
 def test_pause_resume_and_cancel_are_buttons(bob: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(signed_in_at=datetime.now(UTC)), name="Support")
-    assert "is paused" in bob.submit(f"/mail-accounts/{account.id}/pause", {}).text
+    assert "was paused" in bob.submit(f"/mail-accounts/{account.id}/pause", {}).text
     assert "Resume" in bob.get(f"/mail-accounts/{account.id}").text
-    assert "goes on" in bob.submit(f"/mail-accounts/{account.id}/resume", {}).text
+    assert "was resumed" in bob.submit(f"/mail-accounts/{account.id}/resume", {}).text
     run = Run.create(mail_account=account, started_at=datetime.now(UTC), found=100, delivered=20)
     page = bob.get(f"/mail-accounts/{account.id}")
-    assert "Being fetched: 20 of 100" in page.text
-    assert "nothing is lost" in bob.submit(f"/runs/{run.id}/cancel", {}).text
+    assert "Fetching: 20 of 100" in page.text
+    assert "No message is lost" in bob.submit(f"/runs/{run.id}/cancel", {}).text
     assert Run.get_by_id(run.id).cancelled_by == "Bob"
-    assert "Bob asked for it" in bob.get(f"/runs/{run.id}").text
+    assert "Canceled by Bob" in bob.get(f"/runs/{run.id}").text
 
 
 def test_the_form_lists_the_folders_of_the_server(
@@ -203,7 +203,7 @@ def test_every_option_of_the_form_is_stored_and_shown_again(alice: PageClient, t
     assert shown == {"move_large_to": "Large", "fetch_times": "06:00", "fingerprint": "ab" * 32, "move_to": "Done"}
     text = alice.get(f"/mail-accounts/{account.id}").text
     assert "are moved to Large" in text
-    assert "not listening now" in text
+    assert "not listening" in text
 
 
 def test_the_log_is_filtered_by_time_account_and_words(charlie: PageClient, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_log_is_filtered_by_time_account_and_words(charlie: PageClient, tmp_
     run = Run.create(mail_account=account, started_at=now, ended_at=now, seconds=2.5, delivered=7, outcome="done")
     RunLine.create(run=run, at=now, level="info", text="Connected to imap.x.test (TLSv1.3).")
     page = charlie.get(f"/runs?hours=1&account={account.id}&words=TLSv1.3")
-    assert "2.5 s a fetch on average" in page.text
+    assert "2.5 s average duration of a fetch" in page.text
     assert f"/runs/{run.id}" in page.html
-    assert "No fetch to show" in charlie.get("/runs?words=nowhere").text
-    assert "No fetch to show" in charlie.get("/runs?account=999&hours=x&page=0").text
+    assert "No fetches to show" in charlie.get("/runs?words=nowhere").text
+    assert "No fetches to show" in charlie.get("/runs?account=999&hours=x&page=0").text

@@ -64,15 +64,15 @@ def test_an_operator_acknowledges_and_takes_it_back(bob: PageClient) -> None:
     row = make_notice()
     assert "was refused" in bob.get("/mail-accounts").text
     page = bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "24", "comment": "Ada is at it"})
-    assert "Known to Bob until" in page.text
+    assert "Acknowledged by Bob until" in page.text
     assert "Ada is at it" in page.text
     assert "was refused" not in bob.get("/mail-accounts").text
-    assert "known to Bob" in bob.get("/").text
-    assert "known to Bob" in bob.get("/notices").text
+    assert "acknowledged by Bob" in bob.get("/").text
+    assert "acknowledged by Bob" in bob.get("/notices").text
     bob.submit(f"/notices/{row.id}/announce-again", {})
     assert "was refused" in bob.get("/mail-accounts").text
     Notice.update(closed_at=now()).execute()
-    assert "It is over already" in bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "1"}).text
+    assert "This notice is already resolved" in bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "1"}).text
 
 
 def test_a_viewer_may_look_and_not_acknowledge(charlie: PageClient) -> None:
@@ -82,7 +82,7 @@ def test_a_viewer_may_look_and_not_acknowledge(charlie: PageClient) -> None:
 
 
 def test_a_notice_that_is_gone_is_not_found(alice: PageClient) -> None:
-    assert "no such notice" in alice.get("/notices/99", 404).text
+    assert "notice was not found" in alice.get("/notices/99", 404).text
 
 
 def test_the_history_is_kept_with_how_long_it_lasted(alice: PageClient) -> None:
@@ -104,7 +104,7 @@ def test_what_the_catalogue_does_not_know_is_counted(alice: PageClient, at_work:
         notices.keep(now() + number * HOUR + HOUR / 2)
     (row,) = UnknownAnswer.select()
     assert row.count == 3
-    assert "Answers that the catalogue does not know" in alice.get("/notices").text
+    assert "Unrecognized server responses" in alice.get("/notices").text
 
 
 def test_more_than_three_banners_are_counted(alice: PageClient) -> None:
@@ -119,7 +119,7 @@ def test_home_shows_what_ends_on_a_time_line(alice: PageClient) -> None:
     make_config("Help desk")
     ClientSecret.update(ends_at=now() + timedelta(days=60)).execute()
     page = alice.get("/")
-    assert "The client secret of “Help desk” ends on" in page.text
+    assert "The client secret of “Help desk” expires on" in page.text
     assert "The client secret" not in alice.get("/events").text, "sixty days ahead it is on the line, and no banner"
 
 
@@ -128,11 +128,11 @@ def test_a_diagnosis_goes_step_by_step_and_masks_every_secret(
 ) -> None:
     token = make_token(make_config("Office", base=provider.url), signed_in_at=now())
     page = alice.submit(f"/diagnosis/token/{token.id}", {})
-    assert "All is well." in page.text
-    assert "clocks agree" in page.text
+    assert "No problem found." in page.text
+    assert "clock difference" in page.text
     provider.refuses("invalid_grant", "AADSTS50173: revoked", error_codes=[50173])
     page = alice.submit(f"/diagnosis/token/{token.id}", {})
-    assert "The provider refused once; a second try will show." in page.text
+    assert "The provider refused the refresh once; one retry follows." in page.text
     Token.update(refused_at=now(), failure="invalid_grant (AADSTS50173): revoked").execute()
     page = alice.submit(f"/diagnosis/token/{token.id}", {})
     assert "The sign-in was revoked." in page.text
@@ -146,7 +146,7 @@ def test_a_diagnosis_of_what_is_gone_is_not_found(alice: PageClient, kind: str) 
 
 def test_a_diagnosis_is_for_operators(bob: PageClient, tmp_path: Path) -> None:
     row = make_destination(tmp_path)
-    assert "All is well." in bob.submit(f"/diagnosis/destination/{row.id}", {}).text
+    assert "No problem found." in bob.submit(f"/diagnosis/destination/{row.id}", {}).text
     assert bob.client.post("/diagnosis/nothing/1", data={"csrf_token": bob.token()}).status_code == 404
 
 
@@ -185,7 +185,7 @@ def test_every_page_opens_and_says_so_when_everything_is_broken(
         assert time.monotonic() - began < 5, f"{endpoint} waits for what is down"
     text = client.get("/").text
     for words in ("The refresh token for “Office/helpdesk@example.test” was refused.", "hanging.test does not answer.",
-                  "Standing still: Help desk", "Redis", "does not answer"):  # fmt: skip
+                  "Affected: Help desk", "Redis", "does not answer"):  # fmt: skip
         assert words in text
     assert "Redis does not answer" in client.get("/status").text.replace("Redis State ", "Redis ")
 

@@ -24,7 +24,7 @@ def test_a_profile_is_added_changed_and_deleted(alice: PageClient) -> None:
     row = OutboundProfile.get()
     assert (row.name, row.senders, row.fallback) == ("Office", "@x.test", False)
     alice.submit(f"/outbound/{row.id}/edit", fields(name="Post room", fallback="y"))
-    assert "fallback for all others" in alice.get("/outbound").text
+    assert "fallback for all other senders" in alice.get("/outbound").text
     alice.post(f"/outbound/{row.id}/delete")
     assert OutboundProfile.select().count() == 0
 
@@ -35,7 +35,7 @@ def test_host_type_and_limits_are_those_of_the_tokens_provider(alice: PageClient
     row = OutboundProfile.get()
     assert (row.host, row.type.value, row.port, row.login) == ("smtp.gmail.com", "SMTPS", 465, "helpdesk@example.test")
     page = alice.get(f"/outbound/{row.id}")
-    for shown in ("Google Mail", "client-1111", "A client secret is set", "Redirect URI", "kept alive by the portal"):
+    for shown in ("Google Mail", "client-1111", "A client secret is set", "Redirect URI", "refreshed automatically"):
         assert shown in page.text
 
 
@@ -43,7 +43,7 @@ def test_host_type_and_limits_are_those_of_the_tokens_provider(alice: PageClient
     ("changes", "words"),
     [
         ({"authentication": "password", "login": "ada"}, "A password, or choose a token"),
-        ({"authentication": "oauth2_token"}, "Choose one."),
+        ({"authentication": "oauth2_token"}, "Choose an option."),
         ({"port": "99999"}, "From 1 to 65,535"),
         ({"senders": "no address"}, "is neither an address nor a domain"),
         ({"host": "mail example"}, "A host name alone"),
@@ -99,7 +99,7 @@ def test_messages_are_found_by_state_profile_and_words(charlie: PageClient) -> N
     assert "Apples" in charlie.get("/outbound/messages?words=eve@x").text
     assert "Pears" not in charlie.get("/outbound/messages?words=eve@x").text
     assert "Apples" not in charlie.get(f"/outbound/messages?profile={other.id}").text
-    assert "No message to show here" in charlie.get("/outbound/messages?state=sent&page=1").text
+    assert "No messages to show" in charlie.get("/outbound/messages?state=sent&page=1").text
     assert "Apples" in charlie.get("/outbound/messages?state=nonsense").text
     assert "Apples" in charlie.get(f"/outbound/{first.id}").text
 
@@ -112,9 +112,9 @@ def test_a_message_is_tried_again_and_dropped(bob: PageClient, smtp_server: Fake
     page = bob.get(f"/outbound/messages/{message.id}")
     assert "554 5.7.1 Spam <script>" in page.text
     assert "<script>" not in page.html.split("<main")[1].split("</main")[0]
-    assert "Sender told" in page.text
+    assert "Sender notified" in page.text
     bob.post(f"/outbound/messages/{message.id}/try-again")
-    assert "Next try" in bob.get(f"/outbound/messages/{message.id}").text
+    assert "Next attempt" in bob.get(f"/outbound/messages/{message.id}").text
     bob.post(f"/outbound/messages/{message.id}/drop")
     assert OutboundMessage.get_by_id(message.id).state is OutboundState.DROPPED
     assert "cannot be dropped: it is dropped" in bob.submit(f"/outbound/messages/{message.id}/drop", {}).text
@@ -124,8 +124,8 @@ def test_a_message_that_may_have_arrived_twice_says_so(charlie: PageClient) -> N
     make_profile()
     message = make_message()
     OutboundMessage.update(repeated_at=datetime.now(UTC)).execute()
-    assert "may have arrived twice" in charlie.get("/outbound/messages").text
-    assert "when the server may have had it already" in charlie.get(f"/outbound/messages/{message.id}").text
+    assert "possible duplicate" in charlie.get("/outbound/messages").text
+    assert "possibly after the server had accepted the message" in charlie.get(f"/outbound/messages/{message.id}").text
 
 
 def test_a_profile_that_mail_waits_for_is_not_deleted(alice: PageClient) -> None:

@@ -23,7 +23,7 @@ def test_a_token_shows_thirty_days_as_a_strip_and_in_words(alice: PageClient) ->
         day = (now() - ago * DAY).date()
         RefreshDay.create(token=token, day=day, renewed=renewed, failed=failed)
     page = alice.get(f"/tokens/{token.token_config.id}")
-    assert "27 renewals, 1 failed try in 30 days" in page.text
+    assert "27 refreshes, 1 failed attempt in 30 days" in page.text
     bars = [attributes["class"] for attributes in page.all("rect")]
     assert len(bars) == 30
     assert (bars[0], bars[1], bars[-1]) == ("strip__renewed", "strip__nothing", "strip__failed")
@@ -36,19 +36,24 @@ def test_a_failure_stays_on_the_page_after_a_success(alice: PageClient) -> None:
     assert "HTTP 503 with a web page" in text
     assert "since the last success" not in text
     Token.update(failing_since=now() - MINUTE, tries=3).execute()
-    assert "3 tries since the last success" in alice.get(f"/tokens/{token.token_config.id}").text
+    assert "3 attempts since the last success" in alice.get(f"/tokens/{token.token_config.id}").text
 
 
 def test_a_configuration_sums_its_tokens(alice: PageClient, queries: Queries) -> None:
     config = make_config()
     first = make_token(config, signed_in_at=now())
-    assert "Renewals of all" not in alice.get(f"/tokens/{config.id}").text
+    assert "Refreshes of all" not in alice.get(f"/tokens/{config.id}").text
     second = Token.create(token_config=config, owner="b@x.test", signed_in_at=now(), failing_since=now(), tries=2)
     Token.update(failed_at=now(), failure="HTTP 500").where(Token.id == second.id).execute()
     for token, renewed in ((first, 5), (second, 2)):
         RefreshDay.create(token=token, day=now().date(), renewed=renewed, failed=1)
     text = alice.get(f"/tokens/{config.id}").text
-    for words in ("Renewals of all 2 tokens", "7 renewals, 2 failed tries in 30 days", "1, 2 tries", "HTTP 500"):
+    for words in (
+        "Refreshes of all 2 tokens",
+        "7 refreshes, 2 failed attempts in 30 days",
+        "1, 2 attempts",
+        "HTTP 500",
+    ):
         assert words in text
 
 
@@ -61,14 +66,14 @@ def test_a_backlog_is_shown_with_its_progress(alice: PageClient) -> None:
     Token.update(look_at=began).where(Token.obtained_at < began).execute()
     for path in ("/tokens", "/status"):
         text = alice.get(path).text
-        assert "Catching up: 3 of 4 tokens renewed" in text
+        assert "Refresh backlog: 3 of 4 tokens refreshed" in text
         assert "3 in the last minute; about 1 min left" in text
 
 
 def test_a_backlog_that_does_not_move_says_where_to_look(alice: PageClient) -> None:
     make_token(signed_in_at=now() - DAY, look_at=now() - MINUTE)
     Backlog.create(name="tokens", began_at=now() - MINUTE)
-    assert "None in the last minute. Are the workers running?" in alice.get("/tokens").text
+    assert "No token was refreshed in the last minute. Check that the workers are running:" in alice.get("/tokens").text
 
 
 @pytest.mark.parametrize(("minutes", "announced"), [(9, False), (11, True)])
@@ -89,5 +94,5 @@ def test_a_provider_that_does_not_answer_is_one_banner_after_ten_minutes(
     assert len(shown) == announced
     text = alice.get("/").text
     assert ("login.test does not answer." in text) == announced
-    assert ("Standing still: Account 0, Account 1, Account 2." in text) == announced
+    assert ("Affected: Account 0, Account 1, Account 2." in text) == announced
     assert "Provider login.test" in alice.get("/status").text

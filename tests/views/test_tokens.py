@@ -122,8 +122,8 @@ def test_a_taken_name_is_an_error_at_its_field(alice: PageClient) -> None:
 def test_editing_says_that_a_secret_is_set_and_keeps_it(alice: PageClient) -> None:
     config = make_config("Help desk")
     page = alice.get(f"/tokens/{config.id}")
-    assert "A secret is set, since" in page.text
-    assert "permanent once saved" in page.text
+    assert "A secret is set (since" in page.text
+    assert "cannot be changed after saving" in page.text
     assert page.field("client_secret") == ""
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", "scope": "mail other", "template": "google"})
     stored = TokenConfig.get_by_id(config.id)
@@ -168,7 +168,7 @@ def test_a_configuration_in_use_lists_who_uses_it(alice: PageClient, tmp_path: P
 
 def test_an_unused_configuration_can_be_deleted(alice: PageClient) -> None:
     config = make_config("Help desk")
-    assert "Help desk is deleted" in alice.submit(f"/tokens/{config.id}/delete", {}).text
+    assert "Help desk was deleted" in alice.submit(f"/tokens/{config.id}/delete", {}).text
     assert TokenConfig.select().count() == 0
 
 
@@ -220,19 +220,19 @@ def test_a_missing_refresh_token_is_said_at_once(alice: PageClient, provider: Fa
     provider.grants(refresh_token=None)
     token = waiting(provider)
     response = alice.client.get(f"{CALLBACK}?state={state_from(alice, token)}&code=c", follow_redirects=True)
-    assert "gave no refresh token" in response.text
+    assert "issued no refresh token" in response.text
 
 
 def test_refresh_now_renews_and_says_so(bob: PageClient, provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
-    assert "is renewed" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
+    assert "was refreshed" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
     provider.refuses("invalid_grant", "AADSTS50173: revoked")
     assert "AADSTS50173" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
 
 
 def test_forgetting_asks_for_a_new_sign_in(alice: PageClient) -> None:
     token = make_token()
-    assert "is forgotten" in alice.submit(f"/tokens/token/{token.id}/forget", {}).text
+    assert "token was removed" in alice.submit(f"/tokens/token/{token.id}/forget", {}).text
     assert not fresh(token).has_refresh_token
 
 

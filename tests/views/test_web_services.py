@@ -61,7 +61,7 @@ def test_a_call_by_hand_is_logged_without_the_token_and_sent_again(bob: PageClie
         body="{{ values.a }}",
     )
     page = bob.submit(f"/web-services/{row.id}/call", {"values": "a=1\nb=2"})
-    assert "It is being called" in page.text
+    assert "The call is in progress" in page.text
     call = WebServiceCall.get()
     calls.call(call.id, lambda: datetime.now(UTC))
     page = bob.get(f"/web-services/calls/{call.id}")

@@ -109,14 +109,14 @@ def test_a_wrong_key_opens_nothing(client: FlaskClient, headers: dict[str, str])
     response = client.get("/api/v1/tokens/Office", headers=headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
-    assert refusals() == ["There is no such API key."]
+    assert refusals() == ["The API key is missing or invalid."]
 
 
 def test_a_key_that_has_ended_opens_nothing(client: FlaskClient) -> None:
     key = key_for(living_token().token_config, ends_at=NOW + timedelta(days=1))
     ApiKey.update(ends_at=NOW - timedelta(days=1)).execute()
     assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 401
-    assert refusals() == ["This API key has ended."]
+    assert refusals() == ["This API key has expired."]
 
 
 def test_a_key_opens_nothing_from_another_network(client: FlaskClient) -> None:
@@ -124,7 +124,7 @@ def test_a_key_opens_nothing_from_another_network(client: FlaskClient) -> None:
     for address, status in (("10.1.2.3", 200), ("::ffff:192.0.2.7", 200), ("192.0.2.8", 401), ("2001:db8::1", 401)):
         response = client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
         assert response.status_code == status, address
-    assert refusals() == ["This API key may not be used from here."] * 2
+    assert refusals() == ["This API key may not be used from this address."] * 2
 
 
 def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> None:
@@ -133,8 +133,8 @@ def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> 
     for name in ("Office", "no such name", "Office/nobody@x.test"):
         response = client.get(f"/api/v1/tokens/{name}", headers=bearer(key))
         assert response.status_code == 403, name
-        assert "is not for such a token, or there is none" in response.get_json()["detail"]
-    assert refusals() == ["This API key is not for such a token, or there is none of that name."] * 3
+        assert "does not exist, or this API key does not allow access to it" in response.get_json()["detail"]
+    assert refusals() == ["The token does not exist, or this API key does not allow access to it."] * 3
 
 
 def test_a_key_for_one_name_opens_no_longer_one(client: FlaskClient) -> None:
@@ -207,7 +207,7 @@ def test_who_comes_back_after_a_long_time_is_told_again(client: FlaskClient) -> 
     usage_counts.forget()
     usage_counts.note(borrowing, now=NOW + timedelta(days=40))
     details = [event.details for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
-    assert details == ["for the first time", "again, after 40 days"]
+    assert details == ["first access", "first access in 40 days"]
 
 
 @pytest.mark.parametrize("text", ["-1", "1e3", "99999999", "²", "x"])

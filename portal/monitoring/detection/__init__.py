@@ -1,4 +1,4 @@
-"""What is out, or soon will be, at the level of its cause: found in the rows, and by looking at the machine."""
+"""Detection of open problems and upcoming expiries, one per cause: from the database rows and from this host."""
 
 from portal.monitoring.detection.detect import FOLLOWING, is_of_another_machine, of_machine, of_rows
 from portal.monitoring.detection.machine import note_alive

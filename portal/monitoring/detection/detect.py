@@ -1,4 +1,4 @@
-"""All that is out, most urgent first."""
+"""Detection of all open problems, most urgent first."""
 
 from datetime import datetime
 
@@ -8,13 +8,13 @@ from portal.monitoring.detection import expiry, machine, quarantined, rejected_m
 from portal.monitoring.detection.outage import Outage
 from portal.system import settings
 
-#: The keys of what nobody does while clock, Redis or workers are silent, and for a while after it.
+#: Keys of problems that are only a consequence while the clock, Redis or the workers are down, and shortly afterwards.
 FOLLOWING = ("not renewed", "not fetched", "backlog")
 _STOPPING = ("clock", "redis", "workers")
 
 
 def of_rows(now: datetime) -> list[Outage]:
-    """What the rows say, with a number of queries that does not grow."""
+    """Return the problems found in the database rows, with a constant number of queries."""
     signed_in_by = tokens.of_tokens(now)
     out = [*signed_in_by.outages, *servers.of_servers(signed_in_by.resting, now)]
     covered = {name for outage in out for name in outage.standing_still}
@@ -25,20 +25,20 @@ def of_rows(now: datetime) -> list[Outage]:
     ]
     waiting = [*rejected_messages.of_profiles(now), *quarantined.in_quarantine(now), *tokens.never_requested()]
     clock = machine.silent_clock(now)
-    # What does not get done while nobody does it is no outage of its own.
+    # Overdue work is not a problem of its own while the clock is down.
     late = [] if clock or _was_stopped(now) else late
     waiting += quarantined.untold()
     return ordered([*out, *waiting, *expiry.soon(now), *machine.wrong_clock(), *clock, *late])
 
 
 def _was_stopped(now: datetime) -> bool:
-    """Whether the portal's own parts were silent a moment ago, or are: what piled up meanwhile is being worked off."""
+    """Whether a process of the portal is down or was down recently: the workers may still process the backlog."""
     lately = Notice.closed_at.is_null() | (Notice.closed_at > now - settings.notice_after())
     return bool(Notice.select().where(Notice.key.in_(_STOPPING), lately).exists())
 
 
 def of_machine(now: datetime) -> list[Outage]:
-    """What is seen by looking: Redis, workers, disks."""
+    """Return the problems found by checking this host: Redis, workers, disks."""
     found = [*machine.silent_parts(now), *machine.full_disks()]
     for one in found:
         one.of_machine = True
@@ -46,12 +46,12 @@ def of_machine(now: datetime) -> list[Outage]:
 
 
 def is_of_another_machine(key: str) -> bool:
-    """Whether only another machine can tell that it is over."""
+    """Whether only another host can detect that the problem with this key is resolved."""
     return key.startswith("disk of ") and not key.startswith(machine.OWN_DISKS)
 
 
 def ordered(outages: list[Outage]) -> list[Outage]:
-    """Broken before warning, what stops the most mailboxes first, the oldest first."""
+    """Sort by severity, then by the number of affected mailboxes, then by age."""
 
     def rank(outage: Outage) -> tuple[bool, int, float, str]:
         began = outage.since.timestamp() if outage.since else 0.0

@@ -1,4 +1,4 @@
-"""What ends soon: secrets, certificates, refresh tokens. Told before the fact."""
+"""Warnings about client secrets, certificates and refresh tokens that expire soon."""
 
 from datetime import datetime, timedelta
 
@@ -23,14 +23,14 @@ from portal.monitoring.detection.tokens import facts_of
 from portal.system import settings
 from portal.tokens import certificates
 
-#: Of the seven days that a sign-in of an app in Testing has, the warning comes for the last two.
+#: Refresh tokens of a Google app in Testing live for seven days; the warning is shown for the last two.
 _TESTING_WARNING = timedelta(days=2)
 
 
 def soon(now: datetime) -> list[Outage]:
-    """What ends within the time that the settings give a warning."""
+    """Return a warning for each expiry within the warning times of the settings."""
     limit, idle_limit = now + settings.secret_warning(), now + settings.token_warning()
-    # One that is rejected already is an outage of its own.
+    # A rejected client secret is reported as a problem of its own.
     secrets = [
         one for one in _secrets(limit, now)
         if not (isinstance(one.about, TokenConfig) and one.about.credentials_refused_at)
@@ -42,14 +42,14 @@ def soon(now: datetime) -> list[Outage]:
 
 
 def coming(limit: datetime, now: datetime) -> list[Outage]:
-    """What ends up to that moment, the next first; refresh tokens that only end if unused when that is near."""
+    """Return the expiries up to ``limit``, the next first; idle refresh tokens only within their warning time."""
     idle_limit = now + settings.token_warning()
     found = [*_secrets(limit, now), *_certificates(limit, now), *_refresh_tokens(limit, idle_limit, now)]
     return sorted([*found, *_private_cas(limit)], key=lambda one: one.since or now)
 
 
 def _secrets(limit: datetime, now: datetime) -> list[Outage]:
-    """Only where no other secret lasts longer. A missed day is no missed warning."""
+    """Return the expiring client secrets of configurations that have no secret valid beyond ``limit``."""
     lasting = ClientSecret.select(ClientSecret.token_config).where(
         ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > limit)
     )
@@ -84,7 +84,7 @@ def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: da
     ended = at <= now
     return Outage(
         f"{what} of {config.id}",
-        f"The {what} of “{config.name}” {'ended' if ended else 'ends'} on {at:%Y-%m-%d}.",
+        f"The {what} of “{config.name}” {'expired' if ended else 'expires'} on {at:%Y-%m-%d}.",
         causes.named(f"{cause}-{'ended' if ended else 'ends-soon'}"),
         at,
         about=config,
@@ -96,7 +96,7 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
     alive = Token.refused_at.is_null() & Token.refresh_token.is_null(False) & Token.signed_in_at.is_null(False)
     here = (TokenConfig.validity == Validity.VALID) & (TokenConfig.flow == Flow.AUTHORIZATION_CODE)
     unasked = TokenConfig.credentials_refused_at.is_null()
-    # The database leaves out nearly all of them: there may be tens of thousands.
+    # The query leaves out nearly all rows: there may be tens of thousands of tokens.
     idle = Token.refresh_token_used_at <= idle_limit - _shortest_idle_life()
     near = (Token.refresh_token_expires_at <= limit) | TokenConfig.in_testing | idle
     tokens = Token.select(Token, TokenConfig).join(TokenConfig).where(alive, here, unasked, near).order_by(Token.id)
@@ -104,7 +104,7 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
     return [
         Outage(
             f"end of token {token.id}",
-            f"The sign-in of “{token.name}” {word} on {at:%Y-%m-%d}.",
+            f"The refresh token for “{token.name}” {word} on {at:%Y-%m-%d}.",
             causes.named(cause),
             at,
             about=token.token_config,
@@ -116,30 +116,31 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
 
 
 def _shortest_idle_life() -> timedelta:
-    """Of all providers that end what nobody uses."""
+    """Return the shortest time after which a provider expires an unused refresh token."""
     lives = [template.refresh_token_idle_life for template in providers.offered()]
     return min((life for life in lives if life), default=timedelta(days=36500))
 
 
 def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) -> tuple[str, str, datetime] | None:
-    """Cause, words and moment of an end that is near; None: none is."""
+    """Return cause, wording and time of the expiry of a refresh token; None: no expiry is near."""
     named = token.refresh_token_expires_at
-    # Who gives a new one with each renewal gives a new end with it; before the first one nobody knows.
+    # A provider that rotates refresh tokens extends the expiry with each refresh.
+    # Before the first refresh it is unknown whether the provider rotates.
     if named and now < named <= limit and not token.rotates and token.obtained_at != token.signed_in_at:
-        return "refresh-token-ends-soon", "ends", named
+        return "refresh-token-ends-soon", "expires", named
     if token.token_config.in_testing and token.signed_in_at:
         at = token.signed_in_at + token_state.TESTING_LIFE
-        return ("google-testing", "likely ends", at) if at <= _testing_limit(limit, now) else None
+        return ("google-testing", "probably expires", at) if at <= _testing_limit(limit, now) else None
     idle, used = providers.of(token.token_config.template).refresh_token_idle_life, token.refresh_token_used_at
     if named or not (idle and used) or used + idle > idle_limit:
         return None
     if used + idle <= now:
-        return "refresh-token-likely-dead", "likely ended", used + idle
-    return "refresh-token-ends-soon", "likely ends", used + idle
+        return "refresh-token-likely-dead", "probably expired", used + idle
+    return "refresh-token-ends-soon", "probably expires", used + idle
 
 
 def _testing_limit(limit: datetime, now: datetime) -> datetime:
-    """Seven days are all that there is: a warning a week ahead would never end."""
+    """Return the limit for apps in Testing: with a warning time of seven days or more, the warning would never end."""
     return now + _TESTING_WARNING if limit <= now + token_state.TESTING_LIFE else limit
 
 
@@ -154,9 +155,9 @@ def _private_cas(limit: datetime) -> list[Outage]:
 
 
 def _last_end(pem: str) -> datetime | None:
-    """Of the certificate that lasts longest: its successor may stand beside it. None: one that this library refuses.
+    """Return the latest expiry of the certificates in ``pem``, which may contain a certificate and its successor.
 
-    What was entered was read by OpenSSL, which is less strict.
+    None: ``cryptography`` cannot parse a certificate. The form validated it with OpenSSL, which is less strict.
     """
     try:
         return max(one.not_valid_after_utc for one in x509.load_pem_x509_certificates(pem.encode()))
@@ -166,5 +167,5 @@ def _last_end(pem: str) -> datetime | None:
 
 def _of_ca(row: Row, at: datetime) -> Outage:
     name = getattr(row, "name", "")
-    text = f"A certificate that “{name}” trusts ends on {at:%Y-%m-%d}."
+    text = f"The CA certificate configured for “{name}” expires on {at:%Y-%m-%d}."
     return Outage(f"CA of {row.kind} {row.id}", text, causes.named("private-ca-ends-soon"), at, about=row)

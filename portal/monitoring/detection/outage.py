@@ -1,4 +1,4 @@
-"""One outage or warning, as it is at this moment."""
+"""One detected problem or warning in its current state."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,11 +12,11 @@ _ARTICLES = ("The", "A", "An", "No", "Nobody", "There", "This", "Another", "Some
 
 @dataclass
 class Outage:
-    """``key`` is the same for as long as it lasts; ``text`` says what is out, in a sentence.
+    """A problem: ``key`` identifies it for as long as it is open; ``text`` states the problem in one sentence.
 
-    ``since`` is when it began; for a warning the moment that it warns of; None: not known. ``words`` are the other
-    side's own. ``about`` is the row that it is about, None: no single one. ``facts`` fill the places in the remedy.
-    ``announced`` False: seen on Home, and told to nobody, because a switch says so.
+    ``since`` is its start, or for a warning the expected time; None: unknown. ``words`` is the server's response.
+    ``about`` is the affected row, None: no single row. ``facts`` fill the placeholders of the remedy.
+    ``announced`` False: shown on Home only, without notification, because of a switch.
     """
 
     key: str
@@ -28,13 +28,13 @@ class Outage:
     standing_still: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     next_try: datetime | None = None
-    #: It is worth nobody's look before it has lasted, however bad it looks.
+    #: Reported only after the notice delay, whatever its severity.
     may_pass: bool = False
-    #: When it was last seen to be so. None: now.
+    #: When the problem was last observed. None: now.
     seen_at: datetime | None = None
-    #: Found by looking at the machine, not at the rows.
+    #: Found by checking the host, not in the database rows.
     of_machine: bool = False
-    #: Whose words they are.
+    #: Kind of server that sent ``words``.
     where: Where = Where.PORTAL
     announced: bool = True
 
@@ -52,5 +52,5 @@ class Outage:
 
 
 def within(title: str) -> str:
-    """A title as it stands behind a colon."""
+    """Return a cause title for use after a colon: its leading article in lower case."""
     return f"{title[0].lower()}{title[1:]}" if title.split(maxsplit=1)[0] in _ARTICLES else title

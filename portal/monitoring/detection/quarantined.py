@@ -1,4 +1,4 @@
-"""Messages in quarantine, an outage for each account."""
+"""Detection of messages in quarantine (one problem per mail account) and of failed notifications."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from portal.system import settings
 
 
 def in_quarantine(now: datetime) -> list[Outage]:
-    """Those that wait for longer than trouble that passes by itself; the latest failure speaks for all of them."""
+    """Return the accounts with messages in quarantine beyond the notice delay, each with one failure as example."""
     there = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
     fetched = MailAccount.select(MailAccount.id).where(MailAccount.validity == Validity.VALID)
     waiting = there & (Message.seen_at < now - settings.notice_after()) & Message.mail_account.in_(fetched)
@@ -31,9 +31,9 @@ def _outage(account: MailAccount, count: int, since: datetime, words: str) -> Ou
 
 
 def untold() -> list[Outage]:
-    """Notices that could not be mailed: seen here, where else?"""
+    """Return the problem of failed notification email; it is shown in the portal only."""
     row = Notice.select().where(Notice.closed_at.is_null(), Notice.telling_failure.is_null(False)).first()
     if row is None:
         return []
-    text, cause = "Notices cannot be mailed.", causes.named("notices-untold")
+    text, cause = "Notifications cannot be sent by email.", causes.named("notices-untold")
     return [Outage("untold", text, cause, None, row.telling_failure or "", announced=False)]

@@ -1,4 +1,4 @@
-"""Outbound profiles whose server works and refuses every message: each sender hears of one, nobody of all."""
+"""Detection of outbound profiles whose server is reachable and rejects every message."""
 
 from datetime import datetime, timedelta
 
@@ -9,12 +9,12 @@ from portal.causes import Where
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Validity, tuples
 from portal.monitoring.detection.outage import Outage, within
 
-#: So many in a row, within a day, are no mistyped addresses.
+#: This many rejections in a row within a day are not mistyped addresses.
 _SEVERAL, _LATELY = 3, timedelta(days=1)
 
 
 def of_profiles(now: datetime) -> list[Outage]:
-    """Those that have taken nothing since the first of several refusals."""
+    """Return the profiles that have sent nothing since the first of several rejections."""
     failed = (OutboundMessage.state == OutboundState.FAILED) & OutboundMessage.bounce_of.is_null()
     lately = failed & (OutboundMessage.settled_at >= now - _LATELY)
     facts = fn.COUNT(OutboundMessage.id), fn.MIN(OutboundMessage.settled_at), fn.MAX(OutboundMessage.answer)
@@ -27,7 +27,7 @@ def of_profiles(now: datetime) -> list[Outage]:
 
 def _outage(row: OutboundProfile, since: datetime, words: str | None) -> Outage:
     cause = causes.recognise(words or "", Where.SMTP, by_password=row.token is None)
-    text = f"“{row.name}” sends nothing, every message is refused: {within(cause.title)}."
+    text = f"The server rejects every message of outbound profile “{row.name}”: {within(cause.title)}."
     facts = {"mailbox": row.login, "host": row.host}
     return Outage(
         f"refusals of {row.id}", text, cause, since, words or "", row, [f"outbound profile {row.name}"], facts,

@@ -1,4 +1,4 @@
-"""Mail accounts, outbound profiles and web services that fail by themselves, by server or destination at fault."""
+"""Detection of failing mail accounts, outbound profiles and web services, grouped by server or destination."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,13 +27,13 @@ from portal.models import (
 from portal.monitoring.detection.outage import Outage, within
 from portal.system import settings
 
-#: At least this long, however short the interval.
+#: Minimum delay before a mailbox counts as overdue.
 _LATE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
 class _Failing:
-    """Something that fails, as rows of three kinds say it alike."""
+    """A failing mail account, outbound profile or web service."""
 
     row: Row
     name: str
@@ -41,7 +41,7 @@ class _Failing:
     host: str
     where: Where
     since: datetime
-    #: When it last failed. None: an older version did not write it down.
+    #: When the last attempt failed. None: recorded by an older version without this time.
     failed_at: datetime | None
     words: str
     side: Side
@@ -49,12 +49,12 @@ class _Failing:
     token_id: int | None
     login: str
     destination: Destination | None = None
-    #: Addresses decide where its mail goes.
+    #: The mail account dispatches by address.
     by_address: bool = False
 
 
 def of_servers(resting: set[int], now: datetime) -> list[Outage]:
-    """``resting``: tokens that open nothing; what depends on one of them is among what stands still there."""
+    """Return the problems of servers and destinations. ``resting``: unusable tokens; their rows are left out."""
     found: dict[str, Outage] = {}
     patience, off = settings.notice_after(), _switched_off_tokens()
     for one in [*_accounts(), *_profiles(), *_services()]:
@@ -62,7 +62,7 @@ def of_servers(resting: set[int], now: datetime) -> list[Outage]:
         if one.side is Side.PROVIDER or at_rest or one.token_id in off:
             continue
         cause = _cause(one)
-        # A try must have failed after that time: what is not asked may be well again.
+        # An attempt must have failed after the notice delay: without a recent attempt the server may work again.
         if not _is_certain(one, cause) and (one.failed_at or now) - one.since < patience:
             continue
         outage = _outage(one, cause)
@@ -72,7 +72,7 @@ def of_servers(resting: set[int], now: datetime) -> list[Outage]:
 
 
 def _join(first: Outage, other: Outage, one: "_Failing") -> None:
-    """One more in an outage: the worst of them gives it its cause."""
+    """Add a failing row to a problem; the most severe row determines the cause."""
     first.standing_still.append(one.what)
     first.since = min(first.since or one.since, one.since)
     if other.tone is Tone.BROKEN and first.tone is not Tone.BROKEN:
@@ -80,7 +80,7 @@ def _join(first: Outage, other: Outage, one: "_Failing") -> None:
 
 
 def _without_services_behind(outages: list[Outage]) -> list[Outage]:
-    """A web service that fails a destination is told with the destination, not once more."""
+    """Leave out web services whose failure is already reported with their destination."""
     behind = {
         one.about.web_service.id for one in outages if isinstance(one.about, Destination) and one.about.web_service
     }
@@ -88,7 +88,7 @@ def _without_services_behind(outages: list[Outage]) -> list[Outage]:
 
 
 def _switched_off_tokens() -> set[int]:
-    """Those of configurations that somebody has set to invalid: what waits for them waits on purpose."""
+    """Return the token IDs of configurations that are set to invalid."""
     query = Token.select(Token.id).join(TokenConfig).where(TokenConfig.validity != Validity.VALID)
     return {token_id for (token_id,) in tuples(query)}
 
@@ -101,18 +101,18 @@ def _cause(one: _Failing) -> Cause:
 
 
 def _is_certain(one: _Failing, cause: Cause) -> bool:
-    """A mail server's refusal may be a disturbance, as its silence is: both must last. A full disk is a full disk."""
+    """Whether to report the problem at once. Rejections by a mail server may be temporary, a full disk is not."""
     return one.side is Side.DESTINATION and not cause.temporary and cause.name != causes.UNKNOWN
 
 
 def _outage(one: _Failing, cause: Cause) -> Outage:
-    """By destination, by server, or of this one alone."""
+    """Return the problem of the destination, of the server, or of this row alone."""
     row, where, title = one.row, one.where, within(cause.title)
     facts = {"mailbox": one.login, "host": one.host}
-    # Where addresses decide, nobody knows which of the destinations it was.
+    # With dispatching by address, the failed destination is unknown.
     if one.destination is not None and one.side is Side.DESTINATION and not one.by_address:
         row, where = one.destination, Where.DESTINATION
-        key, text = f"destination {row.id}", f"“{one.destination.name}” takes no mail: {title}."
+        key, text = f"destination {row.id}", f"Destination “{one.destination.name}” does not accept mail: {title}."
         facts["path"] = one.destination.path
     elif cause.fault in (Fault.NETWORK, Fault.PROVIDER) and cause.name != causes.UNKNOWN:
         key, text = f"server {one.host}", f"{one.host}: {title}."
@@ -126,7 +126,8 @@ def _accounts() -> list[_Failing]:
     failing = rows.where(MailAccount.validity == Validity.VALID, MailAccount.failing_since.is_null(False))
     return [
         _Failing(
-            row, f"“{row.name}” is not fetched", row.name, row.host, Where.POP3 if row.type.is_pop3 else Where.IMAP,
+            row, f"Mail account “{row.name}” cannot be fetched", row.name, row.host,
+            Where.POP3 if row.type.is_pop3 else Where.IMAP,
             _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
             _token_id(row), row.login, row.destination, row.dispatch_by_address,
         )
@@ -140,7 +141,7 @@ def _profiles() -> list[_Failing]:
     )
     return [
         _Failing(
-            row, f"“{row.name}” does not send", f"outbound profile {row.name}", row.host, Where.SMTP,
+            row, f"Outbound profile “{row.name}” cannot send", f"outbound profile {row.name}", row.host, Where.SMTP,
             _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
             _token_id(row), row.login,
         )
@@ -149,12 +150,13 @@ def _profiles() -> list[_Failing]:
 
 
 def _services() -> list[_Failing]:
-    """Those of which more than one try has failed: a single odd body is no outage."""
+    """Return the web services with more than one failed attempt: a single bad body is no problem of the service."""
     failing = WebService.select().where(WebService.validity == Validity.VALID, WebService.failing_since.is_null(False))
     tries = _failed_tries()
     return [
         _Failing(
-            row, f"“{row.name}” is not called", f"web service {row.name}", urlsplit(row.url).hostname or row.url,
+            row, f"Calls to web service “{row.name}” fail", f"web service {row.name}",
+            urlsplit(row.url).hostname or row.url,
             Where.HTTP, _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, None,
             _token_id(row), row.login,
         )
@@ -164,7 +166,7 @@ def _services() -> list[_Failing]:
 
 
 def _failed_tries() -> dict[int, int]:
-    """By service, since it fails."""
+    """Return the number of failed attempts per web service since it started failing."""
     since = WebServiceCall.ended_at.is_null() | (WebServiceCall.ended_at >= WebService.failing_since)
     calls = WebServiceCall.select(WebServiceCall.web_service, fn.SUM(WebServiceCall.tries)).join(WebService)
     counted = calls.where(since, WebServiceCall.state != CallState.DONE).group_by(WebServiceCall.web_service)
@@ -172,7 +174,7 @@ def _failed_tries() -> dict[int, int]:
 
 
 def _token_id(row: MailAccount | OutboundProfile | WebService) -> int | None:
-    """Without reading the token."""
+    """Return the token ID without loading the token."""
     found: int | None = row.__data__["token"]
     return found
 
@@ -183,17 +185,17 @@ def _since(row: MailAccount | OutboundProfile | WebService) -> datetime:
 
 
 def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Outage]:
-    """Mailboxes that nobody has fetched for several of their intervals, and nothing says why."""
+    """Return the problem of mailboxes that are overdue by several fetch intervals without another known cause."""
     usual, times = settings.fetch_interval(), settings.not_fetched_times()
     late = [row for row in _fetchable(now - _LATE) if _token_id(row) not in resting and row.name not in covered]
     late = [row for row in late if _is_late(row, usual, times, now)]
     if not late:
         return []
-    text = f"“{late[0].name}” was" if len(late) == 1 else f"{len(late)} mailboxes were"
+    text = f"Mail account “{late[0].name}” has" if len(late) == 1 else f"{len(late)} mail accounts have"
     return [
         Outage(
             "not fetched",
-            f"{text} not fetched for {times} times the interval.",
+            f"{text} not been fetched for {times} fetch intervals.",
             causes.named("not-fetched"),
             min(row.fetched_at or row.created_at for row in late),
             about=late[0] if len(late) == 1 else None,
@@ -203,7 +205,7 @@ def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Out
 
 
 def _fetchable(before: datetime) -> list[MailAccount]:
-    """Valid accounts that sign in by password or with a token in use, and that nobody has fetched since then."""
+    """Return valid accounts, with a password or a signed-in token, that have not been fetched since ``before``."""
     rows = MailAccount.select(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
     in_use = (TokenConfig.validity == Validity.VALID) & Token.obtained_at.is_null(False)
     ready = (MailAccount.validity == Validity.VALID) & (MailAccount.token.is_null() | in_use)
@@ -212,7 +214,7 @@ def _fetchable(before: datetime) -> list[MailAccount]:
 
 
 def _is_late(row: MailAccount, usual: timedelta, times: int, now: datetime) -> bool:
-    """Overdue by several intervals, and not woken just now by whatever held it up; or held up by its token."""
+    """Whether an account is overdue by several intervals and was not just rescheduled, or waits for its token."""
     if row.failing_since is not None and row.failing_side is Side.PROVIDER:
         return now - row.failing_since > _LATE
     if row.look_at is None or now - row.look_at <= _LATE:

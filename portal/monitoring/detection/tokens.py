@@ -1,4 +1,4 @@
-"""Tokens that do not work, each at the level of its cause: client, provider, or the token itself."""
+"""Detection of failed tokens, grouped by cause: client, provider, or the token itself."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ from portal.tokens import token_facts
 
 @dataclass
 class TokensOut:
-    """``resting``: the ids of tokens that open nothing; who depends on one has nothing to say of its own.
+    """Token problems. ``resting``: IDs of unusable tokens; the rows that use them are not reported separately.
 
-    ``left_over``: tokens that have ended, and nothing says why.
+    ``left_over``: expired tokens without a known cause.
     """
 
     outages: list[Outage] = field(default_factory=list)
@@ -26,7 +26,7 @@ class TokensOut:
 
 
 def of_tokens(now: datetime) -> TokensOut:
-    """A client that the provider rejects is one outage, however many tokens it has; so is a host that fails."""
+    """Return one problem for each rejected client or failing provider host, however many tokens it has."""
     found: dict[str, Outage] = {}
     suspects, patience = _suspects(now), settings.notice_after()
     out = TokensOut()
@@ -44,7 +44,7 @@ def of_tokens(now: datetime) -> TokensOut:
         first.since = min(first.since or now, outage.since or now)
         first.seen_at = max((one.seen_at for one in (first, outage) if one.seen_at), default=None)
         first.announced |= outage.announced
-    # Trouble that passes by itself is worth nobody's look before a try has failed after it has lasted.
+    # A temporary problem is reported only when an attempt has failed after the notice delay.
     out.outages = [one for one in found.values() if not one.may_pass or _has_lasted(one, patience, now)]
     return out
 
@@ -58,13 +58,13 @@ def _has_ended(token: Token, now: datetime) -> bool:
 
 
 def _stops_its_dependants(token: Token, now: datetime) -> bool:
-    """While the access token in hand lives, whoever uses it has something to say of its own."""
+    """Whether the rows that use this token are affected: not while its access token is still valid."""
     refused = token.refused_at or token.token_config.credentials_refused_at
     return bool(refused) or token.obtained_at is None or _has_ended(token, now)
 
 
 def _outage(token: Token, now: datetime) -> Outage | None:
-    """The first that holds."""
+    """Return the problem of a token by the first condition that applies; None: no problem."""
     config, has_ended = token.token_config, _has_ended(token, now)
     refresh = token_state.refresh_token(token_facts.of(token, timedelta()), now)
     tells = config.notify_expired_refresh_token or (config.notify_expired_token and has_ended)
@@ -110,14 +110,16 @@ def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tel
 
 
 def _of_trouble(token: Token) -> Outage:
-    """The provider's, and so that of all its tokens; or this one's, when its answer is odd or still to be confirmed."""
+    """Return a temporary problem: the provider host fails, an unknown response, or an unconfirmed rejection."""
     config, cause = token.token_config, _cause(token)
     key, text, about = f"host {config.host}", f"{config.host} does not answer.", None
     if token.doubted_at:
         cause = causes.named("refusal-unconfirmed")
-        key, text, about = f"token {token.id} doubted", f"“{token.name}” was refused once.", config
+        text = f"A token refresh for “{token.name}” was rejected once; the portal retries."
+        key, about = f"token {token.id} doubted", config
     elif cause.fault not in (Fault.NETWORK, Fault.PROVIDER) or cause.name == causes.UNKNOWN:
-        key, text, about = f"renewals of {config.id}", f"“{config.name}” is not renewed: {within(cause.title)}.", config
+        text = f"Tokens of “{config.name}” cannot be refreshed: {within(cause.title)}."
+        key, about = f"renewals of {config.id}", config
     return Outage(
         key, text, cause, token.failing_since, token.failure or "", about, facts=facts_of(token),
         next_try=token.look_at, where=Where.PROVIDER, may_pass=True, seen_at=token.failed_at,
@@ -129,7 +131,7 @@ def _cause(token: Token) -> Cause:
 
 
 def facts_of(token: Token) -> dict[str, str]:
-    """What fills the places in a remedy."""
+    """Return the values for the placeholders of a remedy."""
     config = token.token_config
     return {
         "mailbox": token.owner or "the mailbox",
@@ -140,7 +142,7 @@ def facts_of(token: Token) -> dict[str, str]:
 
 
 def never_requested() -> list[Outage]:
-    """Tokens that something waits for and that nobody has signed in: seen on Home, told to nobody."""
+    """Return tokens that are in use but were never requested: shown on Home, without notification."""
     rows = Token.select(Token, TokenConfig).join(TokenConfig)
     waiting = list(rows.where(
         _is_needed(), Token.obtained_at.is_null(), Token.failing_since.is_null(),
@@ -149,7 +151,7 @@ def never_requested() -> list[Outage]:
     dependants, cause = _dependants() if waiting else {}, causes.named("token-never-requested")
     return [
         Outage(
-            f"token {token.id} never requested", f"“{token.name}” waits for its first sign-in.", cause, None,
+            f"token {token.id} never requested", f"No token has been requested for “{token.name}” yet.", cause, None,
             about=token.token_config, standing_still=dependants[token.id], facts=facts_of(token), announced=False,
         )
         for token in waiting
@@ -157,7 +159,7 @@ def never_requested() -> list[Outage]:
 
 
 def not_renewed(left_over: list[Token], now: datetime) -> list[Outage]:
-    """Tokens that the portal could have renewed, and did not: at once where the switch Expired token says so."""
+    """Return the problem of expired tokens that were not refreshed: at once if the switch Expired token is on."""
     patience = now - settings.notice_after()
     told = [one for one in left_over if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
     if not told:
@@ -177,7 +179,7 @@ def not_renewed(left_over: list[Token], now: datetime) -> list[Outage]:
 
 
 def _suspects(now: datetime) -> list[Token]:
-    """Signed-in tokens of valid configurations with anything that may be worth a word, in one query."""
+    """Return the signed-in tokens of valid configurations that have failed or expired, in one query."""
     ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
     refused = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False)
     trouble = refused | ended | Token.failing_since.is_null(False)
@@ -190,12 +192,12 @@ def _suspects(now: datetime) -> list[Token]:
 
 
 def _is_in_use() -> Any:
-    """For a query: somebody has signed in, or nobody needs to."""
+    """Return the query condition: the token is signed in, or its flow needs no sign-in."""
     return Token.signed_in_at.is_null(False) | (TokenConfig.flow == Flow.CLIENT_CREDENTIALS)
 
 
 def _is_needed() -> Any:
-    """For a query: something that is valid signs in with the token."""
+    """Return the query condition: a valid mail account, outbound profile or web service uses the token."""
     needed = [model.select(model.token).where(model.validity == Validity.VALID) for model, _ in _KINDS]
     return Token.id.in_(needed[0]) | Token.id.in_(needed[1]) | Token.id.in_(needed[2])
 
@@ -205,7 +207,7 @@ _KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, ""), (OutboundProfile, "out
 
 
 def _dependants() -> dict[int, list[str]]:
-    """What stands still with each token: mail accounts by their names, the others with what they are."""
+    """Return the names of the rows that use each token, by token ID; all but mail accounts with their kind."""
     names: dict[int, list[str]] = {}
     for model, kind in _KINDS:
         valid = model.select(model.name, model.token).where(

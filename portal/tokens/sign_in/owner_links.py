@@ -1,4 +1,4 @@
-"""A link with which the mailbox owner signs in without being a user of the portal."""
+"""One-time links with which mailbox owners sign in without a portal account."""
 
 import hashlib
 import secrets
@@ -10,38 +10,38 @@ from portal.models import Event, OwnerLink, Token
 from portal.system import audit
 
 LIFE = timedelta(hours=24)
-#: Rejected links noted within a quarter of an hour.
+#: Limit of rejected links recorded within 15 minutes.
 _NOTED = 20
 
 
 def create(token: Token, *, actor: str, now: datetime) -> Secret:
-    """The key of a new link: for this token alone, good for one sign-in within 24 hours."""
+    """Create a link for this token, valid for one sign-in within 24 hours, and return its key."""
     key = Secret(secrets.token_urlsafe(32))
     with transaction():
         OwnerLink.delete().where(OwnerLink.created_at < now - 30 * LIFE).execute()
         OwnerLink.create(key_hash=_hash(key.reveal()), token=token, created_by=actor, created_at=now)
-        audit.about(token, actor, "owner-link-created", "good for 24 hours", now)
+        audit.about(token, actor, "owner-link-created", "valid for 24 hours", now)
     return key
 
 
 def find(key: str, *, now: datetime) -> OwnerLink | None:
-    """The link of that key, None when there is none, or it was used or is too old."""
+    """The link with this key. None: the link is unknown, used or expired."""
     row: OwnerLink | None = OwnerLink.get_or_none(OwnerLink.key_hash == _hash(key))
     return row if row and row.used_at is None and now < row.created_at + LIFE else None
 
 
 def use(link: OwnerLink, *, now: datetime) -> bool:
-    """Mark it as used; False when somebody else was first."""
+    """Mark the link as used. False: another request has used it."""
     unused = (OwnerLink.id == link.id) & OwnerLink.used_at.is_null()
     return bool(OwnerLink.update(used_at=now).where(unused).execute() == 1)
 
 
 def reject(address: str, *, now: datetime) -> None:
-    """Note a link that opens nothing, but not so often that a stranger could fill the database."""
+    """Record the use of an invalid link in the audit trail, up to a limit that protects the database."""
     action = "token:owner-link-rejected"
     lately = Event.select().where(Event.action == action, Event.at > now - timedelta(minutes=15)).count()
     if lately < _NOTED:
-        audit.record(address, action, "token", None, "", "unknown, used or too old", now)
+        audit.record(address, action, "token", None, "", "unknown, used or expired", now)
 
 
 def _hash(key: str) -> str:

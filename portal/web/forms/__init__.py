@@ -1,4 +1,4 @@
-"""What people type: one file a word. A form knows its fields and labels; the rules are in the verbs."""
+"""HTML forms, one module per subject. A form defines fields and labels; the rules are in the service functions."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -14,10 +14,10 @@ RowType = TypeVar("RowType", bound=Row)
 
 
 class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
-    """A form that shows what a verb refused at the fields that it names."""
+    """A form that shows validation errors of a service function at their fields."""
 
     def refuse(self, error: Invalid) -> None:
-        """Put each problem to its field; one without a field stands above the form."""
+        """Attach each problem to its field; a problem without a field is shown above the form."""
         for name, problem in error.fields.items():
             if name in self:
                 field: Field = self[name]
@@ -27,25 +27,25 @@ class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
 
 
 def choices(pairs: Iterable[tuple[str, str]]) -> list[SelectChoice]:
-    """The options of a drop-down, each as value and label."""
+    """The options of a drop-down, from pairs of value and label."""
     return [SelectChoice(value, label) for value, label in pairs]
 
 
 def chosen(model: type[RowType], field: str, row_id: str) -> RowType:
-    """The row that was chosen; Invalid when none was, or somebody deleted it in the meantime."""
+    """The row with the chosen id; raises Invalid if no row was chosen or the row has been deleted."""
     if not row_id:
-        raise Invalid({field: "Choose one."})
+        raise Invalid({field: "Choose an option."})
     row: RowType | None = model.get_or_none(model.id == row_id)
     if row is None:
-        raise Invalid({field: "It was deleted in the meantime; choose another."})
+        raise Invalid({field: "The chosen entry has been deleted. Choose another."})
     return row
 
 
 def row_id(value: Any) -> str:
-    """The id in an option's value; empty for what is none."""
+    """The row id in an option's value; empty if the value is not an id."""
     return value if isinstance(value, str) and value.isascii() and value.isdigit() else ""
 
 
 def text(value: Any) -> str:
-    """What was typed, without the blanks that copying leaves around it."""
+    """The entered text without surrounding whitespace."""
     return value.strip() if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Form for API keys."""
 
 from datetime import UTC, datetime, time
 
@@ -17,18 +17,20 @@ class ApiKeyForm(Form):
     name = StringField(
         "Name",
         [InputRequired("This field is required."), Length(max=100)],
-        description="The program that gets it.",
+        description="Program that uses this key.",
         render_kw={"autocomplete": "off"},
     )
     configs = SelectMultipleField("Tokens of", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
-    may_send = BooleanField("May send mail", description="By the submission listener and POST /api/v1/messages.")
-    may_watch = BooleanField("May ask for health", description="GET /api/v1/health, for monitoring.")
+    may_send = BooleanField("May send mail", description="Through the SMTP listener and POST /api/v1/messages.")
+    may_watch = BooleanField("May read health status", description="GET /api/v1/health, for monitoring.")
     networks = StringField(
         "Networks",
-        description="Where it may come from, such as 10.1.0.0/16, 127.0.0.1. Empty: anywhere.",
+        description="Networks and addresses that may use the key, such as 10.1.0.0/16, 127.0.0.1. Empty: any address.",
         render_kw=_OFF,
     )
-    ends_at = DateField("Ends on", [Optional()], description="At the beginning of this day (UTC). Empty: never.")
+    ends_at = DateField(
+        "Expires on", [Optional()], description="The key expires at the start of this day (UTC). Empty: never."
+    )
     comment = StringField("Comment", [Length(max=250)])
 
     def offer(self, configs: list[TokenConfig]) -> None:

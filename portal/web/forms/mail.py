@@ -1,4 +1,4 @@
-"""Mail accounts and destinations, under Znuny's labels."""
+"""Forms for mail accounts and destinations, with Znuny's labels."""
 
 from typing import Any
 
@@ -32,13 +32,13 @@ class MailAccountForm(Form):
     type = SelectField("Type", choices=choices((kind.value, kind.value) for kind in AccountType))
     host = StringField(
         "Host",
-        description="Empty: the one of the token's provider, outlook.office365.com or imap.gmail.com.",
+        description="Default: the provider's host, for example outlook.office365.com or imap.gmail.com.",
         render_kw=_OFF,
     )
     port = IntegerField(
         "Port",
-        [Optional(), NumberRange(1, 65535, "A port from 1 to 65535.")],
-        description="Empty: the usual one of the type.",
+        [Optional(), NumberRange(1, 65535, "Enter a port from 1 to 65535.")],
+        description="Default: the standard port of the type.",
     )
     login = StringField(
         "Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF
@@ -49,7 +49,7 @@ class MailAccountForm(Form):
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
     folder = StringField(
-        "IMAP folder", default="INBOX", description="POP3 has but one.", render_kw={**_OFF, "list": "folders"}
+        "IMAP folder", default="INBOX", description="Not used with POP3.", render_kw={**_OFF, "list": "folders"}
     )
     list_folders = SubmitField("List folders", render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
     dispatching = SelectField(
@@ -71,52 +71,52 @@ class MailAccountForm(Form):
             ]
         ),
     )
-    move_to = StringField("Folder to move to", [Length(max=500)], description="Made if it is missing.", render_kw=_OFF)
+    move_to = StringField("Folder to move to", [Length(max=500)], description="Created if missing.", render_kw=_OFF)
     large_messages = SelectField(
         "Messages larger than PostMasterMaxEmailSize",
         default=LargeMessages.KEEP.value,
         choices=choices(
             [
                 (LargeMessages.KEEP.value, "leave them on the server"),
-                (LargeMessages.MOVE.value, "move them to a folder of the server"),
-                (LargeMessages.HEADERS.value, "leave them, and deliver their headers with a note"),
+                (LargeMessages.MOVE.value, "move them to a folder on the server"),
+                (LargeMessages.HEADERS.value, "leave them on the server and deliver their headers with a note"),
             ]
         ),
     )
     move_large_to = StringField(
-        "Folder for large messages", [Length(max=500)], description="Made if it is missing.", render_kw=_OFF
+        "Folder for large messages", [Length(max=500)], description="Created if missing.", render_kw=_OFF
     )
     fetch_interval = IntegerField(
-        "Seconds between two fetches", [Optional()], description="Empty: FetchInterval of the settings."
+        "Seconds between two fetches", [Optional()], description="Default: the setting FetchInterval."
     )
     fetch_times = StringField(
         "Times of day",
         [Length(max=200)],
-        description="For example 06:00, 18:30 (TimeZone of the settings): it is fetched then, and not by the interval.",
+        description="Fetches at these times instead of the interval, for example 06:00, 18:30 (setting TimeZone).",
         render_kw=_OFF,
     )
     push = BooleanField(
         "Push",
-        description="The server tells of new mail at once (IMAP IDLE); it is fetched at its other times all the same.",
+        description="Receive immediately (IMAP IDLE), beside the scheduled fetches.",
     )
     ca = TextAreaField(
         "Private CA",
-        description="Certificates in PEM form, trusted for this server beside the usual ones.",
+        description="CA certificates in PEM format, trusted for this server in addition to the standard CAs.",
         render_kw={**_OFF, "rows": 3},
     )
     fingerprint = StringField(
         "Pinned certificate",
-        description="SHA-256 of the one certificate to accept, whoever signed it. Empty: any that verifies.",
+        description="SHA-256 fingerprint. Only this certificate is accepted. Empty: normal verification.",
         render_kw=_OFF,
     )
     trusted = BooleanField(
         "Trusted",
-        description="Headers that command a ticket system (X-OTRS-*, X-Znuny-*) pass; else they are taken off.",
+        description="Keep X-OTRS-* and X-Znuny-* headers, which control a ticket system. Otherwise they are removed.",
     )
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
     comment = StringField("Comment", [Length(max=250)])
 
-    #: What the server has, once it was asked.
+    #: Folders on the server; empty until they have been listed.
     folders: tuple[str, ...] = ()
 
     def offer(self, tokens: list[Token], destinations: list[Destination]) -> None:
@@ -124,7 +124,7 @@ class MailAccountForm(Form):
         self.destination.choices = choices((str(row.id), row.name) for row in destinations)
 
     def show(self, account: MailAccount) -> None:
-        """Start with what is stored; the password is never among it."""
+        """Fill the form from the row, except the password."""
         for name in (
             "name",
             "type",
@@ -152,7 +152,7 @@ class MailAccountForm(Form):
         self.dispatching.data = "address" if account.dispatch_by_address else ""
 
     def validate(self, *args: Any, **kwargs: Any) -> bool:
-        """A token must be chosen where one is to be used, whatever password there was before."""
+        """Require a token for the authentication type OAuth2 token, even if a password is stored."""
         good = bool(super().validate(*args, **kwargs))
         if self.authentication.data != _PASSWORD and not self.token.data:
             self.token.errors = [*self.token.errors, "Choose a token."]
@@ -186,7 +186,7 @@ class MailAccountForm(Form):
         )
 
     def typed_password(self) -> Secret | None:
-        """None when nothing was typed, or the account signs in by token."""
+        """The entered password; None if the field is empty or the account signs in by token."""
         typed = self.password.data if self.authentication.data == _PASSWORD else None
         return Secret(typed) if typed else None
 
@@ -198,34 +198,36 @@ class DestinationForm(Form):
         choices=choices(
             [
                 ("maildir", "Maildir"),
-                ("lmtp", "LMTP (a mail store)"),
-                ("smtp", "SMTP (sent on to an address)"),
+                ("lmtp", "LMTP (mail store)"),
+                ("smtp", "SMTP (forward to an address)"),
                 ("web-service", "Web service"),
                 ("command", "Command"),
             ]
         ),
     )
     path = StringField(
-        "Path", description="The full path of a Maildir, or of the unix socket of a mail store.", render_kw=_OFF
+        "Path", description="Absolute path of the Maildir, or of the mail store's unix socket.", render_kw=_OFF
     )
-    host = StringField("Host", description="Of a mail store that is reached over TCP.", render_kw=_OFF)
+    host = StringField("Host", description="Only for a mail store reached over TCP.", render_kw=_OFF)
     port = IntegerField("Port", [Optional()])
     recipient = StringField(
-        "Recipient", description="Whom the mail store delivers to, or where mail is sent on to.", render_kw=_OFF
+        "Recipient", description="Recipient in the mail store, or address to forward mail to.", render_kw=_OFF
     )
     outbound_profile = SelectField(
-        "Outbound profile", description="What it is sent on through.", coerce=row_id, validate_choice=False
+        "Outbound profile", description="Profile that forwards the mail.", coerce=row_id, validate_choice=False
     )
     web_service = SelectField(
         "Web service", description="Called with each message.", coerce=row_id, validate_choice=False
     )
     command = StringField(
         "Command",
-        description="Program and arguments; it gets the message on standard input. Only with PORTAL_ALLOW_COMMANDS=1.",
+        description="Program and arguments; reads the message from standard input. Requires PORTAL_ALLOW_COMMANDS=1.",
         render_kw=_OFF,
     )
     addresses = TextAreaField(
-        "Addresses", description="Mail to these comes here when an account dispatches by address.", render_kw=_OFF
+        "Addresses",
+        description="Mail to these addresses is delivered here if the account dispatches by address.",
+        render_kw=_OFF,
     )
     comment = StringField("Comment", [Length(max=250)])
 
@@ -238,7 +240,7 @@ class DestinationForm(Form):
         self.web_service.data = str(row.web_service.id) if row.web_service else ""
 
     def entered(self) -> destinations.Fields:
-        """Only what the chosen type has use for; the rest may have been typed for another."""
+        """The fields that the chosen type uses; values entered for other types are ignored."""
         kind = DestinationType(self.type.data)
         typed = {name: text(self[name].data) for name in ("name", "addresses", "comment", *_USED_BY[kind])}
         entered = destinations.Fields(typed.pop("name"), kind)

@@ -1,4 +1,4 @@
-"""Outbound profiles, under Znuny's labels and DigDash's."""
+"""Form for outbound profiles, with Znuny's and DigDash's labels."""
 
 from wtforms import BooleanField, IntegerField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional
@@ -19,14 +19,14 @@ class OutboundProfileForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     authentication = SelectField(
         "Authentication type",
-        choices=choices([(_TOKEN, "OAuth2 token"), (_PASSWORD, "Password"), (_NONE, "none (an internal relay)")]),
+        choices=choices([(_TOKEN, "OAuth2 token"), (_PASSWORD, "Password"), (_NONE, "none (internal relay)")]),
     )
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
-    login = StringField("Username", description="The account that signs in. Empty: the token's owner.", render_kw=_OFF)
+    login = StringField("Username", description="Account that signs in. Default: the token's owner.", render_kw=_OFF)
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
     host = StringField(
         "Host",
-        description="Empty: the one of the token's provider, with its type, port and limits.",
+        description="Default: the provider's host, with its type, port and limits.",
         render_kw=_OFF,
     )
     type = SelectField(
@@ -35,34 +35,34 @@ class OutboundProfileForm(Form):
         choices=choices(
             [
                 (OutboundType.SMTPTLS.value, "SMTPTLS (STARTTLS, port 587)"),
-                (OutboundType.SMTPS.value, "SMTPS (TLS from the first byte, port 465)"),
-                (OutboundType.SMTP.value, "SMTP (in the clear, port 25)"),
+                (OutboundType.SMTPS.value, "SMTPS (implicit TLS, port 465)"),
+                (OutboundType.SMTP.value, "SMTP (without TLS, port 25)"),
             ]
         ),
     )
-    port = IntegerField("Port", [Optional()], description="Empty: the usual one of the type.")
+    port = IntegerField("Port", [Optional()], description="Default: the standard port of the type.")
     senders = TextAreaField(
         "Senders",
-        description="Addresses, and domains such as @example.com, whose mail goes through this profile.",
+        description="Sender addresses, and domains such as @example.com, whose mail is sent through this profile.",
         render_kw={**_OFF, "rows": 2},
     )
-    fallback = BooleanField("Fallback", description="It takes the mail of senders that no profile serves.")
+    fallback = BooleanField("Fallback", description="Sends the mail of senders that no other profile serves.")
     sends_as = StringField(
         "Sends as",
-        description="Mail of other senders goes out under this address, answers go to theirs. Empty: under their own.",
+        description="Sender address for mail of other senders; replies go to the original sender. Empty: unchanged.",
         render_kw=_OFF,
     )
-    per_minute = IntegerField("Messages a minute", [Optional()], description="Empty: no limit. Microsoft takes 30.")
-    connections = IntegerField("Connections at once", default=1, description="Microsoft takes 3.")
-    timeout = IntegerField("Timeout", default=60, description="Seconds that the server may be silent.")
+    per_minute = IntegerField("Messages per minute", [Optional()], description="Empty: no limit. Microsoft allows 30.")
+    connections = IntegerField("Concurrent connections", default=1, description="Microsoft allows 3.")
+    timeout = IntegerField("Timeout", default=60, description="Seconds to wait for a response from the server.")
     ca = TextAreaField(
         "Private CA",
-        description="Certificates in PEM form, trusted for this server beside the usual ones.",
+        description="CA certificates in PEM format, trusted for this server in addition to the standard CAs.",
         render_kw={**_OFF, "rows": 3},
     )
     fingerprint = StringField(
         "Pinned certificate",
-        description="SHA-256 of the one certificate to accept, whoever signed it. Empty: any that verifies.",
+        description="SHA-256 fingerprint. Only this certificate is accepted. Empty: normal verification.",
         render_kw=_OFF,
     )
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
@@ -102,7 +102,7 @@ class OutboundProfileForm(Form):
         )
 
     def typed_password(self) -> Secret | None:
-        """None when nothing was typed, or nobody signs in by password."""
+        """The entered password; None if the field is empty or the profile does not sign in by password."""
         typed = self.password.data if self.authentication.data == _PASSWORD else None
         return Secret(typed) if typed else None
 

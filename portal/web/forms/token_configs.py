@@ -1,4 +1,4 @@
-"""A token configuration, under Znuny's labels."""
+"""Forms for token configurations, with Znuny's labels."""
 
 from datetime import UTC, datetime
 
@@ -16,14 +16,14 @@ _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _TEXTS = ("name", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "device_url", "revocation_url",
           "scope", "issuer", "jwks_url", "userinfo_url")  # fmt: skip
-_OPTIONAL = "May be empty. With it the portal shows whose mailbox was signed in."
+_OPTIONAL = "Optional; identifies the mailbox that signed in."
 _MONTHS = (6, 12, 18, 24)
 
 
 class TokenConfigForm(Form):
     name = StringField("Name", [_REQUIRED, Length(max=250)], render_kw={"autocomplete": "off"})
     tenant = StringField(
-        "Tenant", [Length(max=250)], description="The tenant ID or a domain of the organisation.", render_kw=_OFF
+        "Tenant", [Length(max=250)], description="Tenant ID or a domain of the organization.", render_kw=_OFF
     )
     client_id = StringField("Client ID", [_REQUIRED, Length(max=500)], render_kw=_OFF)
     client_auth = SelectField(
@@ -39,10 +39,12 @@ class TokenConfigForm(Form):
     )
     client_secret = PasswordField("Client secret", render_kw={"autocomplete": "new-password"})
     secret_ends_on = DateField(
-        "Client secret ends on", [Optional()], description="No provider tells it. Warned of from 30 days ahead."
+        "Client secret expires on",
+        [Optional()],
+        description="Providers do not report this date; enter it here. A warning is shown from 30 days before.",
     )
     secret_life = SelectField(
-        "or its life",
+        "or valid for",
         choices=choices([("", "–"), *((str(months), f"{months} months from today") for months in _MONTHS)]),
         default="",
     )
@@ -55,7 +57,7 @@ class TokenConfigForm(Form):
     issuer = StringField("Issuer", description=_OPTIONAL, render_kw=_OFF)
     jwks_url = StringField("URL for signing keys", description=_OPTIONAL, render_kw=_OFF)
     userinfo_url = StringField(
-        "URL for user information", description="Asked when there are no signing keys.", render_kw=_OFF
+        "URL for user information", description="Used if there is no URL for signing keys.", render_kw=_OFF
     )
     notify_expired_token = BooleanField("Expired token")
     notify_expired_refresh_token = BooleanField("Expired refresh token")
@@ -63,7 +65,7 @@ class TokenConfigForm(Form):
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
 
     def fit(self, template: Template, flow: Flow) -> None:
-        """Leave out what the template and its flow have no use for."""
+        """Remove the fields that the template and its flow do not use."""
         if template.key != "google":
             del self.in_testing
         if flow is Flow.CLIENT_CREDENTIALS:
@@ -73,20 +75,20 @@ class TokenConfigForm(Form):
             del self.notify_expired_refresh_token
 
     def offer(self, template: Template) -> None:
-        """Start with what the template knows; the name is for the admin to choose."""
+        """Fill the form from the template; the admin chooses the name."""
         preset = from_template(template, name="", client_id="", tenant="{tenant}" if template.tenant_editable else "")
         for name, value in vars(preset).items():
             if name in self and name not in ("name", "client_id", "tenant", "validity", "client_auth"):
                 self[name].data = value
 
     def fill(self, found: dict[str, str]) -> None:
-        """Put found endpoints into their fields."""
+        """Fill the endpoint fields with discovered URLs."""
         for name, value in found.items():
             if name in self:
                 self[name].data = value
 
     def show(self, config: TokenConfig) -> None:
-        """Start with what is stored; the client secret is never among it."""
+        """Fill the form from the row, except the client secret."""
         for name in Fields.__dataclass_fields__:
             if name in self:
                 self[name].data = getattr(config, name)
@@ -95,7 +97,7 @@ class TokenConfigForm(Form):
             self.secret_ends_on.data = secret.ends_at.date()
 
     def entered(self, kept: Fields | TokenConfig) -> Fields:
-        """The values, with the tenant put into the URLs; what the form does not show stays as in ``kept``."""
+        """The entered values, with the tenant inserted into the URLs; fields not shown keep the values of ``kept``."""
         typed = {name: text(self[name].data) if name in self else getattr(kept, name) for name in _TEXTS}
         for name in ("authorize_url", "token_url", "refresh_url", "device_url", "jwks_url"):
             typed[name] = typed[name].replace("{tenant}", typed["tenant"] or "{tenant}")
@@ -112,7 +114,10 @@ class TokenConfigForm(Form):
         return bool(self[name].data if name in self else getattr(kept, name))
 
     def secret(self, now: datetime, used: ClientSecret | None) -> NewSecret:
-        """No value when nothing was typed: the secret that is set stays. Its end is not that of a new one."""
+        """The entered secret; its value is None if the field is empty, which keeps the stored secret.
+
+        A new secret does not inherit the expiry date of the stored one.
+        """
         typed, day = text(self.client_secret.data), self.secret_ends_on.data
         ends_at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
         if typed and used and used.ends_at and day == used.ends_at.date():
@@ -123,7 +128,7 @@ class TokenConfigForm(Form):
 
 
 def months_later(now: datetime, months: int) -> datetime:
-    """The same day of a later month, or its last day where that month is shorter."""
+    """Midnight of the same day in a later month, or of that month's last day if it is shorter."""
     now = now.replace(hour=0, minute=0, second=0, microsecond=0)
     year, month = divmod(now.year * 12 + now.month - 1 + months, 12)
     for day in range(now.day, 27, -1):
@@ -136,24 +141,24 @@ def months_later(now: datetime, months: int) -> datetime:
 
 class CertificateForm(Form):
     pem = FileField(
-        "Certificate and private key", description="One PEM file that holds both, the key without a password."
+        "Certificate and private key", description="One PEM file with both; the key must not have a passphrase."
     )
 
 
 class ImportForm(Form):
     file = FileField("File", [InputRequired("Choose a file.")])
     passphrase = PasswordField(
-        "Passphrase", description="For a file whose client secrets are sealed.", render_kw={"autocomplete": "off"}
+        "Passphrase", description="For a file with encrypted client secrets.", render_kw={"autocomplete": "off"}
     )
     overwrite = BooleanField("Overwrite existing")
 
 
 class ExportForm(Form):
     name = SelectField("Token configuration")
-    secrets = BooleanField("With client secrets, readable")
+    secrets = BooleanField("Include client secrets unencrypted")
     passphrase = PasswordField(
         "Passphrase",
-        description="With one, the client secrets are in the file, sealed.",
+        description="With a passphrase, the file includes the client secrets, encrypted.",
         render_kw={"autocomplete": "new-password"},
     )
 

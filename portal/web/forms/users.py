@@ -1,4 +1,4 @@
-"""Signing in, the first admin, and users."""
+"""Forms for sign-in, the first admin and users."""
 
 from wtforms import HiddenField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired
@@ -29,8 +29,8 @@ class UserForm(Form):
         "Role",
         choices=choices(
             [
-                (Role.VIEWER.value, "viewer – sees everything, changes nothing"),
-                (Role.OPERATOR.value, "operator – also signs mailboxes in and fetches"),
+                (Role.VIEWER.value, "viewer – read only, without mail contents and secrets"),
+                (Role.OPERATOR.value, "operator – also signs in mailboxes and starts fetches"),
                 (Role.ADMIN.value, "admin – also configures the portal"),
             ]
         ),

@@ -1,4 +1,4 @@
-"""Web services: what is called, and how it is proved."""
+"""Forms for web services: request, authentication and triggers."""
 
 from wtforms import IntegerField, PasswordField, SelectField, SelectMultipleField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length
@@ -36,8 +36,8 @@ class WebServiceForm(Form):
     secret = PasswordField("Password or secret", render_kw={"autocomplete": "new-password"})
     headers = TextAreaField(
         "Headers",
-        description=f"One a line, Name: value. {web_services.TOKEN_PLACEHOLDER} stands for the token, "
-        f"{web_services.SECRET_PLACEHOLDER} for the secret, in the URL as well.",
+        description=f"One per line, Name: value. {web_services.TOKEN_PLACEHOLDER} is replaced by the token, "
+        f"{web_services.SECRET_PLACEHOLDER} by the secret, also in the URL.",
         render_kw={**_OFF, "rows": 3},
     )
     body = TextAreaField(
@@ -50,15 +50,15 @@ class WebServiceForm(Form):
         widget=ListWidget(prefix_label=False),
     )
     success = StringField(
-        "Success", default="200-299", description="Statuses that count as success, such as 200-299, 404."
+        "Success", default="200-299", description="HTTP status codes that count as success, such as 200-299, 404."
     )
     most_tries = IntegerField(
-        "Tries", default=8, description="With pauses of 1 to 60 minutes, all with the same Idempotency-Key."
+        "Attempts", default=8, description="At intervals of 1 to 60 minutes, all with the same Idempotency-Key."
     )
-    timeout = IntegerField("Timeout", default=30, description="Seconds for the whole answer.")
+    timeout = IntegerField("Timeout", default=30, description="Seconds to wait for the complete response.")
     ca = TextAreaField(
         "Private CA",
-        description="Certificates in PEM form, trusted for this server beside the usual ones.",
+        description="CA certificates in PEM format, trusted for this server in addition to the standard CAs.",
         render_kw={**_OFF, "rows": 3},
     )
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
@@ -101,7 +101,7 @@ class WebServiceForm(Form):
 class CallForm(Form):
     values = TextAreaField(
         "Values",
-        description="One a line, name=value; the body knows them as values.name.",
+        description="One per line, name=value; available in the body as values.name.",
         render_kw={**_OFF, "rows": 2},
     )
 

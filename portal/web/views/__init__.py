@@ -1,4 +1,4 @@
-"""Pages: one file a word. A view loads, asks a verb and answers; it holds no rule."""
+"""Pages, one module per subject. A view loads rows, calls a service function and renders; it holds no rules."""
 
 from flask import Flask
 
@@ -36,5 +36,5 @@ def init_app(app: Flask) -> None:
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)
-    # Last: it answers the paths that nothing else does.
+    # Last: its route matches every path that no other blueprint handles.
     app.register_blueprint(callback.bp)

@@ -1,4 +1,4 @@
-"""The HTTP API for programs: tokens to borrow, mail to send. Who asks has an API key, or comes by the local socket."""
+"""HTTP API for programs: access tokens, sending mail, health. Callers use an API key or the local unix socket."""
 
 import json
 import logging
@@ -28,15 +28,15 @@ bp = Blueprint("api", __name__, url_prefix="/api/v1")
 logger = logging.getLogger(__name__)
 _LONGEST = 24 * 3600
 _USUAL_SECONDS = 60
-#: By the class of what went wrong; the first that fits.
+#: HTTP status and problem title (the status phrase, RFC 9457) by error class; the first match applies.
 _STATUS: list[tuple[type[PortalError], int, str]] = [
-    (api_keys.NotAdmitted, 401, "Not admitted"),
-    (api_keys.NotAllowed, 403, "Not allowed"),
+    (api_keys.NotAdmitted, 401, "Unauthorized"),
+    (api_keys.NotAllowed, 403, "Forbidden"),
     (rate_limit.Throttled, 429, "Too many requests"),
-    (submit.NotTaken, 422, "Not taken"),
-    (outbound_profiles.NotServed, 422, "Not taken"),
-    (Unavailable, 503, "Not available now"),
-    (Refused, 409, "A person must act"),
+    (submit.NotTaken, 422, "Unprocessable content"),
+    (outbound_profiles.NotServed, 422, "Unprocessable content"),
+    (Unavailable, 503, "Service unavailable"),
+    (Refused, 409, "Conflict"),
     (NotFound, 404, "Not found"),
     (Invalid, 400, "Bad request"),
 ]
@@ -44,10 +44,10 @@ _STATUS: list[tuple[type[PortalError], int, str]] = [
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. ``key`` None: a user of this machine, whom the socket has let in."""
+    """The caller of a request. ``key`` None: a local user, authenticated by the unix socket."""
 
     key: ApiKey | None
-    #: An address, or ``user NAME``.
+    #: IP address, or ``user NAME``.
     place: str
 
     @property
@@ -68,7 +68,7 @@ def token(reference: str) -> Response:
     usable = access_tokens.usable_access_token(row.id, min_life=min_life, actor=caller.name)
     assert usable.access_token is not None
     usage_counts.note(Borrowing(caller.key.id if caller.key else None, row.id, caller.place), now=g.now)
-    # A renewal may have taken its time.
+    # Not g.now: a refresh may have taken several seconds.
     return _handed_out(usable.access_token, usable.expires_at, usable.owner, datetime.now(UTC))
 
 
@@ -85,7 +85,7 @@ def _handed_out(access_token: Secret, expires_at: datetime | None, owner: str | 
 
 
 def _token(caller: Caller, reference: str) -> Token:
-    """The token of that name; who has a key for others does not learn which names there are."""
+    """The named token. A key for other tokens gets the same error whether or not the name exists."""
     if caller.key:
         config = token_configs.config_of(reference)
         api_keys.require_config(caller.key, config, caller.place, now=g.now)
@@ -98,7 +98,7 @@ def _token(caller: Caller, reference: str) -> Token:
 def _min_life() -> timedelta:
     text = request.args.get("min_seconds", str(_USUAL_SECONDS))
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= _LONGEST):
-        raise Invalid({"min_seconds": f"a whole number from 0 to {_LONGEST}"})
+        raise Invalid({"min_seconds": f"Enter a whole number from 0 to {_LONGEST}."})
     return timedelta(seconds=int(text))
 
 
@@ -109,8 +109,8 @@ def send() -> Response:
     if caller.key:
         api_keys.require_sending(caller.key, caller.place, now=g.now)
     if request.mimetype != "message/rfc822":
-        # A form's body, curl's default, is read as a form by then.
-        abort(415, "Send the message as it is, with Content-Type: message/rfc822.")
+        # Flask has already consumed a form body (curl's default content type).
+        abort(415, "Send the message as the request body, with Content-Type: message/rfc822.")
     request.max_content_length = submit.MOST_BYTES
     content = BytesIO(request.get_data())
     handed = Handover(
@@ -124,7 +124,7 @@ def send() -> Response:
 @bp.get("/health")
 @permissions.public
 def how_it_stands() -> Response:
-    """Each broken thing with its cause; 200 however it stands."""
+    """The health report, with the cause of each problem; status 200 whatever the state."""
     caller = _caller()
     if caller.key:
         api_keys.require_watching(caller.key, caller.place, now=g.now)
@@ -138,7 +138,7 @@ def description() -> Response:
 
 
 def _caller() -> Caller:
-    """Who asks, or NotAdmitted."""
+    """The authenticated caller; raises NotAdmitted."""
     if user := _local_user():
         return Caller(None, f"user {user}")
     address = request.remote_addr or ""
@@ -146,13 +146,13 @@ def _caller() -> Caller:
 
 
 def _key() -> str:
-    """Empty: none was shown."""
+    """The API key of the request; empty without a Bearer header."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _local_user() -> str | None:
-    """The user at the other end of the portal's unix socket, by the kernel's word; None: it is no unix socket."""
+    """The user connected to the portal's unix socket, as the kernel reports it; None for a TCP connection."""
     connection = request.environ.get("gunicorn.socket")
     if connection is None or connection.family != socket.AF_UNIX:
         return None
@@ -172,9 +172,9 @@ def _json(body: object, status: int = 200) -> Response:
 
 @bp.errorhandler(PortalError)
 def problem(error: PortalError) -> Response:
-    """RFC 9457, in the sentence that people read elsewhere."""
+    """Problem details (RFC 9457); ``detail`` is the text of the error."""
     status, title = next(
-        ((status, title) for kind, status, title in _STATUS if isinstance(error, kind)), (500, "Failed")
+        ((status, title) for kind, status, title in _STATUS if isinstance(error, kind)), (500, "Internal server error")
     )
     response = _problem(status, title, str(error))
     seconds = error.retry_after if isinstance(error, Unavailable) else getattr(error, "seconds", None)
@@ -187,8 +187,8 @@ def problem(error: PortalError) -> Response:
 
 @bp.errorhandler(DatabaseError)
 def database_problem(error: DatabaseError) -> Response:
-    logger.exception("The database did not answer")
-    return _problem(503, "Not available now", "The portal's database does not answer; try again.")
+    logger.exception("API request failed: the database is unavailable")
+    return _problem(503, "Service unavailable", "The portal's database is unavailable. Try again later.")
 
 
 @bp.errorhandler(HTTPException)

@@ -22,7 +22,7 @@ def index() -> str:
 @bp.route("/new", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
 def new() -> str:
-    """The page that answers shows the key: it is stored nowhere, so no other page can."""
+    """Create an API key. Only this response shows the key, because only its hash is stored."""
     form = ApiKeyForm()
     form.offer(list(TokenConfig.select().order_by(TokenConfig.name)))
     if form.validate_on_submit():
@@ -40,7 +40,7 @@ def new() -> str:
 def delete(row_id: int) -> Response:
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
     if row is None:
-        raise NotFound("There is no such API key; it may have been deleted.")
+        raise NotFound("The API key was not found. It may have been deleted.")
     api_keys.delete(row, actor=permissions.actor(), now=g.now)
-    flash(f"{row.name} is deleted; it opens nothing any more.", "success")
+    flash(f"{row.name} was deleted. The key no longer works.", "success")
     return redirect(url_for("api_keys.index"), 303)

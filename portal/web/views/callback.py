@@ -1,4 +1,4 @@
-"""Where the provider sends the browser back to: the last segment of the redirect URI, under whatever path."""
+"""OAuth callback: the last path segment of the redirect URI, under any path."""
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
 from flask_login import current_user
@@ -19,20 +19,18 @@ bp = Blueprint("callback", __name__)
 @bp.get("/<path:path>")
 @permissions.public
 def answer(path: str) -> str | Response | tuple[str, int]:
-    """Public, because a mailbox owner with a link is no user; everyone else needs to be signed in."""
+    """Complete a sign-in. Public, because mailbox owners with a link are not users; all others must be signed in."""
     segment = path.rpartition("/")[2].removesuffix(".pl")
     if segment not in (REDIRECT_SCRIPT, settings.get("RedirectScript").removesuffix(".pl")):
         abort(404)
-    # By what the sign-in was begun with, not by who is signed in: an operator may open the link he made.
+    # Decided by how the sign-in began, not by the current user: operators may open links that they created.
     if LINK_KEY in session and authorization_code.begun_by_link(request.args.get("state", "")):
         return _for_owner(session.pop(LINK_KEY))
     if current_user.is_authenticated and current_user.may(Role.OPERATOR):
         return _for_user()
     if session.pop(LINK_KEY, None):
         owner_links.reject(request.remote_addr or "", now=g.now)
-        return render_template(
-            "error.html", title="The sign-in came to nothing", text=authorization_code.FOREIGN_STATE
-        ), 400
+        return render_template("error.html", title="Sign-in failed", text=authorization_code.FOREIGN_STATE), 400
     if current_user.is_authenticated:
         abort(403)
     flash("Please sign in first, then request the token again.", "info")
@@ -44,37 +42,40 @@ def _for_user() -> Response:
     try:
         token = authorization_code.complete(request.args, by=me.name, user=me.user, browser=me.session, now=g.now)
     except OutsideError as error:
-        flash(f"The sign-in came to nothing. {error}", "error")
+        flash(f"Sign-in failed. {error}", "error")
         return redirect(url_for("tokens.index"), 303)
-    flash(f"Signed in as {told(token)}. The token is kept alive from now on.", "success")
+    flash(f"Signed in as {told(token)}. The token is now refreshed automatically.", "success")
     for line in _doubts(token):
         flash(line, "warning")
     return redirect(url_for("tokens.index"), 303)
 
 
 def _doubts(token: Token) -> list[str]:
-    """What is said at once rather than an hour later."""
+    """Warnings about a new token, shown right after the sign-in."""
     doubts = []
     if not token.has_refresh_token:
         doubts.append(
-            "The provider gave no refresh token: this token ends by itself. Ask for offline access "
+            "The provider issued no refresh token: the token expires and cannot be refreshed. Request offline access "
             "(Google: prompt=consent; Microsoft: scope offline_access) and sign in again."
         )
     if missing := token_state.missing_scopes(token.token_config.scope, token.granted_scope):
-        doubts.append(f"Not granted: {', '.join(missing)}. Sign in again and agree to it, or ask the provider's admin.")
+        doubts.append(
+            f"Not granted: {', '.join(missing)}. "
+            "Sign in again and consent to it, or ask an administrator at the provider."
+        )
     return doubts
 
 
 def _for_owner(key: str) -> str | tuple[str, int]:
     link = owner_links.find(key, now=g.now)
     if link is None:
-        return render_template("error.html", title="The link has ended", text="Ask for a new one."), 404
+        return render_template("error.html", title="Link no longer valid", text="Ask for a new link."), 404
     try:
         token = authorization_code.complete(
             request.args, by=f"owner link by {link.created_by}", user=None, browser=link, now=g.now
         )
     except OutsideError as error:
-        text = f"{error} Open your link again to start anew."
-        return render_template("error.html", title="The sign-in came to nothing", text=text), 400
+        text = f"{error} Open your link again to restart the sign-in."
+        return render_template("error.html", title="Sign-in failed", text=text), 400
     text = f"You signed in as {told(token)}. You can close this window."
     return render_template("error.html", title="Thank you", text=text)

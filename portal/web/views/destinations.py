@@ -27,7 +27,7 @@ def new() -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{row.name} is added.", "success")
+            flash(f"{row.name} was added.", "success")
             return redirect(url_for("destinations.index"), 303)
     return render_template("destinations/form.html", form=form, row=None)
 
@@ -43,7 +43,7 @@ def edit(row_id: int) -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{row.name} is saved.", "success")
+            flash(f"{row.name} was saved.", "success")
             return redirect(url_for("destinations.index"), 303)
     return render_template("destinations/form.html", form=form, row=row)
 
@@ -57,7 +57,7 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("destinations.edit", row_id=row.id), 303)
-    flash(f"{row.name} is deleted. What was delivered stays.", "success")
+    flash(f"{row.name} was deleted. Delivered messages are kept.", "success")
     return redirect(url_for("destinations.index"), 303)
 
 
@@ -73,5 +73,5 @@ def _form(row: Destination | None) -> DestinationForm:
 def _row(row_id: int) -> Destination:
     row: Destination | None = Destination.get_or_none(Destination.id == row_id)
     if row is None:
-        raise NotFound("There is no such destination; it may have been deleted.")
+        raise NotFound("The destination was not found. It may have been deleted.")
     return row

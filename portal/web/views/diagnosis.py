@@ -1,4 +1,4 @@
-"""Diagnose: one page for all that can be diagnosed."""
+"""Diagnosis page, for every kind of row that can be diagnosed."""
 
 from datetime import UTC, datetime
 
@@ -16,13 +16,13 @@ bp = Blueprint("diagnosis", __name__, url_prefix="/diagnosis")
 @bp.post("/<kind>/<int:row_id>")
 @permissions.needs(Role.OPERATOR)
 def climb(kind: str, row_id: int) -> str:
-    """Shows what came of it at once: it is kept nowhere."""
+    """Run the checks and show the result, which is not stored."""
     model = diagnosis.KINDS.get(kind)
     if model is None:
         abort(404)
     try:
         row = model.get_by_id(row_id)
     except DoesNotExist:
-        raise NotFound(f"There is no such {model.kind}; it may have been deleted.") from None
+        raise NotFound(f"The {model.kind} was not found. It may have been deleted.") from None
     found = diagnosis.of(row, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
     return render_template("diagnosis/show.html", found=found, kind=kind, row=row)

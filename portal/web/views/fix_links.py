@@ -1,4 +1,4 @@
-"""Where in the portal something is mended: the page of a row, or the one that a cause names."""
+"""URLs of the pages where a problem is fixed: the page of the affected row, or the page named by the cause."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _PAGES = {
 
 
 def page_of(kind: str, row_id: int) -> str:
-    """The page of a row; who may not edit it sees the overview."""
+    """URL of a row's page; the overview for users who may not edit the row."""
     may_edit = current_user.may(Role.ADMIN)
     if kind == "token configuration":
         return url_for("tokens.edit", config_id=row_id) if may_edit else url_for("tokens.index")
@@ -28,7 +28,7 @@ def page_of(kind: str, row_id: int) -> str:
 
 
 def mended_at(banner: Banner) -> str:
-    """Where the one next step is done."""
+    """URL of the page where the problem of a banner is fixed."""
     if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
         return url_for("settings.index")
     if banner.cause.page == "quarantine" and banner.about_id:

@@ -1,4 +1,4 @@
-"""For load balancers and monitoring: no login, no details."""
+"""Endpoints for load balancers and monitoring: no login required, no details shown."""
 
 from flask import Blueprint, Response, g
 from peewee import DatabaseError
@@ -14,21 +14,21 @@ bp = Blueprint("health", __name__)
 @bp.get("/healthz")
 @permissions.public
 def alive() -> tuple[str, int]:
-    """The web server answers."""
+    """Liveness: the web server responds."""
     return "ok\n", 200
 
 
 @bp.get("/metrics")
 @permissions.public
 def for_prometheus() -> Response:
-    """Numbers without names; who scrapes has no login."""
+    """Prometheus metrics. Public, so they contain no names."""
     return Response(metrics.exposition(g.now), content_type=metrics.CONTENT_TYPE)
 
 
 @bp.get("/readyz")
 @permissions.public
 def ready() -> tuple[str, int]:
-    """Database, clock, Redis and workers do their part."""
+    """Readiness: database, clock, Redis and workers are running; 503 names the parts that are not."""
     try:
         with connected():
             silent = health.silent(g.now)

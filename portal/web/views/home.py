@@ -1,4 +1,4 @@
-"""What needs a person, and how it stands."""
+"""Home page: required actions and current state."""
 
 from flask import Blueprint, g, render_template
 

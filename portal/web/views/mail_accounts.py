@@ -44,7 +44,7 @@ def new() -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{account.name} is added and will be fetched at once.", "success")
+            flash(f"{account.name} was added and is being fetched.", "success")
             return redirect(url_for("mail_accounts.index"), 303)
     return render_template("mail_accounts/form.html", form=form, account=None)
 
@@ -82,7 +82,7 @@ def edit(account_id: int) -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{account.name} is saved.", "success")
+            flash(f"{account.name} was saved.", "success")
             return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
     elif not form.is_submitted():
         form.show(account)
@@ -105,13 +105,13 @@ def fetch(account_id: int) -> Response:
 @bp.post("/<int:account_id>/pause")
 @permissions.needs(Role.OPERATOR)
 def pause(account_id: int) -> Response:
-    return _switched(account_id, mail_accounts.pause, "{} is paused. Its mail stays on the server.")
+    return _switched(account_id, mail_accounts.pause, "{} was paused. Its mail stays on the server.")
 
 
 @bp.post("/<int:account_id>/resume")
 @permissions.needs(Role.OPERATOR)
 def resume(account_id: int) -> Response:
-    return _switched(account_id, mail_accounts.resume, "{} goes on.")
+    return _switched(account_id, mail_accounts.resume, "{} was resumed.")
 
 
 def _switched(account_id: int, switch: Callable[..., None], told: str) -> Response:
@@ -130,12 +130,12 @@ def _switched(account_id: int, switch: Callable[..., None], told: str) -> Respon
 def delete(account_id: int) -> Response:
     account = _account(account_id)
     mail_accounts.delete(account, actor=permissions.actor(), now=g.now)
-    flash(f"{account.name} is deleted. What was delivered stays.", "success")
+    flash(f"{account.name} was deleted. Delivered messages are kept.", "success")
     return redirect(url_for("mail_accounts.index"), 303)
 
 
 def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
-    """Ask the server for its folders with what was entered; nothing is stored."""
+    """List the server's folders, using the entered values; nothing is stored."""
     entered = form.entered()
     password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
     try:
@@ -146,9 +146,9 @@ def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
         form.folder.errors = [str(error)]
     else:
         form.folders = tuple(found)
-        again = " Type the password again before you save." if form.typed_password() else ""
+        again = " Enter the password again before you save." if form.typed_password() else ""
         flash(
-            f"The server has {len(found)} folder{'' if len(found) == 1 else 's'}: see the field IMAP folder.{again}",
+            f"Found {len(found)} folder{'' if len(found) == 1 else 's'}. Choose one in the field IMAP folder.{again}",
             "info",
         )
 
@@ -163,5 +163,5 @@ def _form() -> MailAccountForm:
 def _account(account_id: int) -> MailAccount:
     account: MailAccount | None = MailAccount.get_or_none(MailAccount.id == account_id)
     if account is None:
-        raise NotFound("There is no such mail account; it may have been deleted.")
+        raise NotFound("The mail account was not found. It may have been deleted.")
     return account

@@ -1,4 +1,4 @@
-"""Notices: what lasts, what is over, and what somebody knows of."""
+"""Notices: open, resolved and acknowledged."""
 
 from datetime import timedelta
 
@@ -49,7 +49,7 @@ def acknowledge(notice_id: int) -> str | Response:
         except Invalid as error:
             flash(error.fields["until"], "error")
         else:
-            flash("No banner and no reminder of it until then; its end is told.", "success")
+            flash("Acknowledged. Banner and reminders are paused; you are notified when it is resolved.", "success")
         return redirect(url_for("notices.show", notice_id=row.id), 303)
     return _page(row, form)
 
@@ -59,7 +59,7 @@ def acknowledge(notice_id: int) -> str | Response:
 def announce_again(notice_id: int) -> Response:
     row = _notice(notice_id)
     notices.announce_again(row, actor=permissions.actor(), now=g.now)
-    flash("It is announced again.", "success")
+    flash("The notice is no longer acknowledged. Banner and reminders are on again.", "success")
     return redirect(url_for("notices.show", notice_id=row.id), 303)
 
 
@@ -70,5 +70,5 @@ def _page(row: Notice, form: AcknowledgeForm) -> str:
 def _notice(notice_id: int) -> Notice:
     row: Notice | None = Notice.get_or_none(Notice.id == notice_id)
     if row is None:
-        raise NotFound("There is no such notice; it may have been forgotten.")
+        raise NotFound("The notice was not found. It may have been deleted after the retention period.")
     return row

@@ -36,7 +36,7 @@ def new() -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{row.name} is added. Send a test message to see whether it works.", "success")
+            flash(f"{row.name} was added. Send a test message to see whether it works.", "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     return render_template("outbound/form.html", form=form, row=None)
 
@@ -56,7 +56,7 @@ def edit(row_id: int) -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{row.name} is saved.", "success")
+            flash(f"{row.name} was saved.", "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     elif not form.is_submitted():
         form.show(row)
@@ -66,7 +66,7 @@ def edit(row_id: int) -> str | Response:
 @bp.post("/<int:row_id>/test")
 @permissions.needs(Role.OPERATOR)
 def test(row_id: int) -> str:
-    """Shows the dialogue at once: it is kept nowhere."""
+    """Send a test message and show the SMTP dialogue, which is not stored."""
     row, form, tried = _row(row_id), TestMessageForm(), None
     if form.validate_on_submit():
         try:
@@ -87,7 +87,7 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("outbound.show", row_id=row.id), 303)
-    flash(f"{row.name} is deleted.", "success")
+    flash(f"{row.name} was deleted.", "success")
     return redirect(url_for("outbound.index"), 303)
 
 
@@ -119,5 +119,5 @@ def _form() -> OutboundProfileForm:
 def _row(row_id: int) -> OutboundProfile:
     row: OutboundProfile | None = OutboundProfile.get_or_none(OutboundProfile.id == row_id)
     if row is None:
-        raise NotFound("There is no such outbound profile; it may have been deleted.")
+        raise NotFound("The outbound profile was not found. It may have been deleted.")
     return row

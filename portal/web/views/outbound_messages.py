@@ -1,4 +1,4 @@
-"""Messages on their way out."""
+"""Outgoing messages."""
 
 from collections.abc import Callable
 
@@ -46,13 +46,13 @@ def show(row_id: int) -> str:
 @bp.post("/<int:row_id>/try-again")
 @permissions.needs(Role.OPERATOR)
 def try_again(row_id: int) -> Response:
-    return _done(row_id, mail_queue.try_again, "It is being sent.")
+    return _done(row_id, mail_queue.try_again, "The message is being sent.")
 
 
 @bp.post("/<int:row_id>/drop")
 @permissions.needs(Role.OPERATOR)
 def drop(row_id: int) -> Response:
-    return _done(row_id, mail_queue.drop, "It is dropped; its sender hears nothing.")
+    return _done(row_id, mail_queue.drop, "The message was dropped. Its sender is not notified.")
 
 
 def _done(row_id: int, act: Callable[..., None], told: str) -> Response:
@@ -69,5 +69,5 @@ def _done(row_id: int, act: Callable[..., None], told: str) -> Response:
 def _row(row_id: int) -> OutboundMessage:
     row: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.id == row_id)
     if row is None:
-        raise NotFound("There is no such message; the portal may have forgotten it.")
+        raise NotFound("The message was not found. It may have been deleted after the retention period.")
     return row

@@ -1,4 +1,4 @@
-"""Messages in quarantine, and what a person decides about them."""
+"""Messages in quarantine: list, retry, skip."""
 
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
@@ -20,7 +20,7 @@ def index() -> str:
 def try_again(message_id: int) -> Response:
     row = quarantine.find(message_id)
     quarantine.try_again(row, actor=permissions.actor(), now=g.now)
-    flash(f"{row.mail_account.name} is fetched at once; the message is tried again.", "info")
+    flash(f"{row.mail_account.name} is being fetched. Delivery of the message is retried.", "info")
     return redirect(url_for("quarantine.index"), 303)
 
 
@@ -28,5 +28,5 @@ def try_again(message_id: int) -> Response:
 @permissions.needs(Role.OPERATOR)
 def skip(message_id: int) -> Response:
     quarantine.skip(quarantine.find(message_id), actor=permissions.actor(), now=g.now)
-    flash("The message stays on the server, undelivered.", "info")
+    flash("The message was skipped. It stays on the server, undelivered.", "info")
     return redirect(url_for("quarantine.index"), 303)

@@ -13,8 +13,8 @@ from portal.web import permissions
 
 bp = Blueprint("runs", __name__, url_prefix="/runs")
 _PAGE, _MESSAGES = 50, 200
-#: What is looked back on, in hours.
-_RANGES = {1: "an hour", 24: "a day", 168: "a week", 720: "30 days", 8760: "a year"}
+#: Selectable time ranges: hours and label.
+_RANGES = {1: "last hour", 24: "last 24 hours", 168: "last 7 days", 720: "last 30 days", 8760: "last year"}
 _USUAL_RANGE = 24
 
 
@@ -68,14 +68,14 @@ def show(run_id: int) -> str:
 def cancel(run_id: int) -> Response:
     run = _run(run_id)
     if mail_accounts.cancel(run, actor=permissions.actor(), now=g.now):
-        flash("The fetch stops after the messages that it is at; nothing is lost.", "info")
+        flash("Stopping after the current batch. No message is lost.", "info")
     else:
-        flash("The fetch has ended already.", "info")
+        flash("The fetch has already ended.", "info")
     return redirect(url_for("runs.show", run_id=run.id), 303)
 
 
 def _run(run_id: int) -> Run:
     run: Run | None = Run.get_or_none(Run.id == run_id)
     if run is None:
-        raise NotFound("There is no such run; the log may have forgotten it.")
+        raise NotFound("The run was not found. It may have been deleted after the retention period.")
     return run

@@ -1,4 +1,4 @@
-"""Signing in and out of the portal, and the first admin."""
+"""Sign-in, sign-out, and creation of the first admin."""
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask_login import current_user

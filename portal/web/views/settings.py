@@ -24,7 +24,7 @@ def index() -> str | Response:
         except Invalid as error:
             problems = error.fields
         else:
-            flash("The settings are saved.", "success")
+            flash("The settings were saved.", "success")
             return redirect(url_for("settings.index"), 303)
     return render_template(
         "settings/index.html",

@@ -1,4 +1,4 @@
-"""Signing a mailbox in: in this browser, by pasting the answer, by device code, by a link for its owner."""
+"""Sign-in of a mailbox: in this browser, by a pasted callback address, by device code, by a link for its owner."""
 
 import segno
 from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
@@ -13,17 +13,17 @@ from portal.web.forms import Form
 from portal.web.views.tokens import back_to, find_token
 
 bp = Blueprint("sign_ins", __name__)
-#: Where the browser of a mailbox owner keeps the key of the link it was sent.
+#: Session entry that holds the key of the link of a mailbox owner.
 LINK_KEY = "owner_link"
 
 
 @bp.post("/tokens/token/<int:token_id>/request")
 @permissions.needs(Role.OPERATOR)
 def begin(token_id: int) -> str | Response:
-    """Leave for the provider's sign-in page.
+    """Begin a sign-in and lead the browser to the provider's sign-in page.
 
-    By a page of our own: browsers hold every redirect that follows a form to the policy's form-action, and providers
-    redirect to hosts that nobody can name beforehand.
+    Through an intermediate page: browsers apply the CSP form-action directive to redirects after a form submission,
+    and providers redirect to hosts that are not known in advance.
     """
     token, me = find_token(token_id), permissions.me()
     if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
@@ -41,7 +41,7 @@ def begin(token_id: int) -> str | Response:
 @bp.route("/tokens/token/<int:token_id>/paste", methods=["GET", "POST"])
 @permissions.needs(Role.OPERATOR)
 def paste(token_id: int) -> str | Response:
-    """For a machine whose browser cannot come back: the address that it was sent to is pasted here."""
+    """Sign-in where the browser cannot reach the callback: the user pastes the callback address."""
     token, me = find_token(token_id), permissions.me()
     if request.method == "GET":
         try:
@@ -54,7 +54,7 @@ def paste(token_id: int) -> str | Response:
         parameters = authorization_code.answer_parameters(request.form.get("answer", ""))
         signed_in = authorization_code.complete(parameters, by=me.name, user=me.user, browser=me.session, now=g.now)
     except OutsideError as error:
-        flash(f"The sign-in came to nothing. {error}", "error")
+        flash(f"Sign-in failed. {error}", "error")
         return redirect(url_for("sign_ins.paste", token_id=token.id), 303)
     flash(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.", "success")
     return redirect(back_to(token), 303)
@@ -67,7 +67,7 @@ def begin_device(token_id: int) -> Response:
     try:
         row = device_code.begin(token, by=permissions.actor(), now=g.now)
     except PortalError as error:
-        flash(f"The provider gave no code. {error}", "error")
+        flash(f"The provider issued no device code. {error}", "error")
         return redirect(back_to(token), 303)
     return redirect(url_for("sign_ins.device", row_id=row.id), 303)
 
@@ -75,12 +75,12 @@ def begin_device(token_id: int) -> Response:
 @bp.get("/tokens/device/<int:row_id>")
 @permissions.needs(Role.OPERATOR)
 def device(row_id: int) -> str | Response:
-    """The code, as text and as a picture, until it is decided."""
+    """Show the user code, as text and QR code, until the sign-in has ended."""
     row: DeviceSignIn | None = DeviceSignIn.get_or_none(DeviceSignIn.id == row_id)
     if row is None:
-        raise NotFound("There is no such sign-in.")
+        raise NotFound("The sign-in was not found.")
     if row.ended_at:
-        flash(f"The sign-in came to nothing. {row.failure}" if row.failure else f"Signed in as {row.token.owner}.",
+        flash(f"Sign-in failed. {row.failure}" if row.failure else f"Signed in as {row.token.owner}.",
               "error" if row.failure else "success")  # fmt: skip
         return redirect(back_to(row.token), 303)
     return render_template(
@@ -89,14 +89,15 @@ def device(row_id: int) -> str | Response:
 
 
 def _qr(text: str) -> Markup:
-    # Drawn by the library from numbers; nothing of the text is in it.
-    return Markup(segno.make(text).svg_inline(scale=5, border=2, svgclass="qr", lineclass=None, omitsize=True))  # noqa: S704
+    # Safe markup: the SVG consists of shapes and contains no part of the text.
+    picture = segno.make(text).svg_inline(scale=5, border=2, svgclass="qr", lineclass=None, omitsize=True)
+    return Markup(picture)  # noqa: S704
 
 
 @bp.post("/tokens/token/<int:token_id>/owner-link")
 @permissions.needs(Role.OPERATOR)
 def make_link(token_id: int) -> str:
-    """A link for the mailbox owner; it is shown this once."""
+    """Create a sign-in link for the mailbox owner; it is shown only once."""
     token = find_token(token_id)
     key = owner_links.create(token, actor=permissions.actor(), now=g.now)
     address = url_for("sign_ins.owner", key=key.reveal(), _external=True)
@@ -106,19 +107,19 @@ def make_link(token_id: int) -> str:
 @bp.route("/sign-in/<key>", methods=["GET", "POST"])
 @permissions.public
 def owner(key: str) -> str | tuple[str, int]:
-    """What the mailbox owner sees: which sign-in it is, and one button."""
+    """Page for the mailbox owner: the name of the sign-in and a button."""
     link = owner_links.find(key, now=g.now)
     if link is None:
         owner_links.reject(request.remote_addr or "", now=g.now)
-        text = "It was used already, or is older than a day. Ask for a new one."
-        return render_template("error.html", title="This link has ended", text=text), 404
+        text = "The link was already used or is older than 24 hours. Ask for a new link."
+        return render_template("error.html", title="Link no longer valid", text=text), 404
     if request.method == "GET":
         return render_template("tokens/owner.html", form=Form(), token=link.token)
     session[LINK_KEY] = key
     try:
         address = authorization_code.begin(link.token, by=f"owner link by {link.created_by}", browser=link, now=g.now)
     except PortalError as error:
-        return render_template("error.html", title="It cannot be done now", text=str(error)), 400
+        return render_template("error.html", title="Sign-in not possible", text=str(error)), 400
     return render_template("tokens/leaving.html", address=address)
 
 

@@ -1,4 +1,4 @@
-"""Whether clock, workers and Redis are alive."""
+"""Status page: state of clock, workers and Redis."""
 
 from flask import Blueprint, g, render_template
 

@@ -53,7 +53,7 @@ def new() -> str | AnyResponse:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{config.name} is added.", "success")
+            flash(f"{config.name} was added.", "success")
             return _after_save(config)
     elif not form.is_submitted():
         form.offer(template)
@@ -62,7 +62,7 @@ def new() -> str | AnyResponse:
 
 
 def _discover(form: TokenConfigForm) -> None:
-    """Fill the endpoints from the provider's OpenID discovery document, where an issuer was given."""
+    """Fill in the endpoints from the provider's OpenID discovery document, if an issuer was given."""
     issuer = request.args.get("discover", "").strip()
     if not issuer:
         return
@@ -71,7 +71,7 @@ def _discover(form: TokenConfigForm) -> None:
     except PortalError as error:
         flash(f"The endpoints were not found. {error}", "error")
     else:
-        flash("The endpoints are filled in from the provider's discovery document.", "success")
+        flash("The endpoints were filled in from the provider's discovery document.", "success")
 
 
 @bp.route("/<int:config_id>", methods=["GET", "POST"])
@@ -92,7 +92,7 @@ def edit(config_id: int) -> str | AnyResponse:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{config.name} is saved.", "success")
+            flash(f"{config.name} was saved.", "success")
             return _after_save(config)
     elif not form.is_submitted():
         form.show(config)
@@ -164,7 +164,7 @@ def delete(config_id: int) -> AnyResponse:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("tokens.edit", config_id=config.id), 303)
-    flash(f"{config.name} is deleted.", "success")
+    flash(f"{config.name} was deleted.", "success")
     return redirect(url_for("tokens.index"), 303)
 
 
@@ -173,7 +173,7 @@ def delete(config_id: int) -> AnyResponse:
 def remove_secret(config_id: int, secret_id: int) -> AnyResponse:
     config = find_config(config_id)
     token_configs.forget_secret(config, secret_id, actor=permissions.actor(), now=g.now)
-    flash("The client secret is removed; the tokens stay.", "success")
+    flash("The client secret was removed. The tokens are kept.", "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
@@ -183,7 +183,8 @@ def generate_certificate(config_id: int) -> AnyResponse:
     config = find_config(config_id)
     certificates.generate(config, actor=permissions.actor(), now=g.now)
     flash(
-        "Key and certificate are made. Upload the certificate at the provider, then choose it for the client.",
+        "Key and certificate were created. Upload the certificate at the provider, "
+        "then select certificate as the client authentication.",
         "success",
     )
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
@@ -199,19 +200,19 @@ def upload_certificate(config_id: int) -> AnyResponse:
             config, form.pem.data.read() if form.pem.data else b"", actor=permissions.actor(), now=g.now
         )
     except Invalid as error:
-        flash(f"The certificate was not taken: {error.fields['pem']}", "error")
+        flash(f"The certificate was rejected. {error.fields['pem']}", "error")
     else:
-        flash("The certificate and its key are stored; the key is sealed.", "success")
+        flash("The certificate and its key were stored; the key is encrypted.", "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
 @bp.get("/<int:config_id>/certificate.pem")
 @permissions.needs(Role.ADMIN)
 def certificate(config_id: int) -> Response:
-    """The certificate alone; the key never leaves."""
+    """Download the certificate; the private key is never exported."""
     config = find_config(config_id)
     if config.certificate is None:
-        raise NotFound("This configuration has no certificate.")
+        raise NotFound("This token configuration has no certificate.")
     name = f"attachment; filename=portal-{config.id}.pem"
     return Response(config.certificate, mimetype="application/x-pem-file", headers={"Content-Disposition": name})
 
@@ -225,7 +226,7 @@ def add_token(config_id: int) -> AnyResponse:
     except PortalError as error:
         flash(str(error), "error")
     else:
-        flash("There is room for another mailbox: request its token.", "success")
+        flash("Mailbox added; sign it in with Request new token.", "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
@@ -236,9 +237,10 @@ def refresh(token_id: int) -> AnyResponse:
     try:
         renewed = refreshing.refresh(token.id, actor=permissions.actor(), now=g.now)
     except PortalError as error:
-        flash(f"{token.name} was not renewed: {error}", "error")
+        flash(f"Refresh of {token.name} failed: {error}", "error")
     else:
-        flash(f"{token.name} is renewed." if renewed else f"{token.name} is being renewed, or cannot be.", "info")
+        outcome = "was refreshed." if renewed else "was not refreshed: a refresh is running, or none is possible."
+        flash(f"{token.name} {outcome}", "info")
     return redirect(back_to(token), 303)
 
 
@@ -256,23 +258,23 @@ def _act_on(token: Token, act: str, done: str) -> AnyResponse:
 @bp.post("/token/<int:token_id>/forget")
 @permissions.needs(Role.ADMIN)
 def forget(token_id: int) -> AnyResponse:
-    return _act_on(find_token(token_id), "forget", "The token is forgotten. Request a new one to go on.")
+    return _act_on(find_token(token_id), "forget", "The token was removed. Request a new token to continue.")
 
 
 @bp.post("/token/<int:token_id>/revoke")
 @permissions.needs(Role.ADMIN)
 def revoke(token_id: int) -> AnyResponse:
-    return _act_on(find_token(token_id), "revoke", "The token is revoked at the provider and forgotten here.")
+    return _act_on(find_token(token_id), "revoke", "The token was revoked at the provider and removed from the portal.")
 
 
 @bp.post("/token/<int:token_id>/delete")
 @permissions.needs(Role.ADMIN)
 def delete_token(token_id: int) -> AnyResponse:
-    return _act_on(find_token(token_id), "delete", "The token is deleted.")
+    return _act_on(find_token(token_id), "delete", "The token was deleted.")
 
 
 def back_to(token: Token) -> str:
-    """Where a person who may, or may not, configure goes on."""
+    """URL to continue at: the token configuration for admins, the token overview for others."""
     if permissions.me().may(Role.ADMIN):
         return url_for("tokens.edit", config_id=token.token_config.id)
     return url_for("tokens.index")
@@ -281,12 +283,12 @@ def back_to(token: Token) -> str:
 def find_config(config_id: int) -> TokenConfig:
     config: TokenConfig | None = TokenConfig.get_or_none(TokenConfig.id == config_id)
     if config is None:
-        raise NotFound("There is no such token configuration; it may have been deleted.")
+        raise NotFound("The token configuration was not found. It may have been deleted.")
     return config
 
 
 def find_token(token_id: int) -> Token:
     token: Token | None = Token.get_or_none(Token.id == token_id)
     if token is None:
-        raise NotFound("There is no such token; it may have been deleted.")
+        raise NotFound("The token was not found. It may have been deleted.")
     return token

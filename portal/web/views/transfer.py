@@ -29,7 +29,7 @@ def _export_form(names: list[str]) -> ExportForm:
 @bp.post("/export")
 @permissions.needs(Role.ADMIN)
 def export() -> Response:
-    """A POST, because it may carry secrets out."""
+    """Download token configurations as YAML. A POST, because the file may contain secrets."""
     form = ExportForm()
     names = [form.name.data] if form.name.data else None
     passphrase = Secret(form.passphrase.data) if form.passphrase.data else None
@@ -42,7 +42,7 @@ def export() -> Response:
 @bp.post("/import")
 @permissions.needs(Role.ADMIN)
 def check() -> str | AnyResponse:
-    """The dry run: what the file would do. The file waits, sealed, for the word."""
+    """Dry run: show what the import would change. The file is stored encrypted until the import is applied."""
     form = ImportForm()
     if not form.validate_on_submit() or not form.file.data:
         flash("Choose a file.", "error")
@@ -52,7 +52,7 @@ def check() -> str | AnyResponse:
     try:
         steps = import_export.plan(raw, overwrite=form.overwrite.data, passphrase=passphrase)
     except PortalError as error:
-        flash(f"The file was not taken. {error}", "error")
+        flash(f"The file cannot be imported. {error}", "error")
         return redirect(url_for("transfer.index"), 303)
     draft = import_export.keep_draft(permissions.me().session, raw, passphrase, form.overwrite.data, now=g.now)
     return render_template("transfer/plan.html", steps=steps, draft=draft, form=form)
@@ -64,7 +64,7 @@ def apply(draft_id: int) -> AnyResponse:
     me = permissions.me()
     draft = ImportDraft.get_or_none(ImportDraft.id == draft_id, ImportDraft.login_session == me.session.id)
     if draft is None:
-        flash("This import was made already, or in another session. Choose the file again.", "error")
+        flash("This import was already applied, or belongs to another session. Choose the file again.", "error")
         return redirect(url_for("transfer.index"), 303)
     try:
         done = import_export.apply_draft(draft, actor=me.name, now=g.now)

@@ -31,7 +31,7 @@ def new() -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{user.name} is added.", "success")
+            flash(f"{user.name} was added.", "success")
             return redirect(url_for("users.index"), 303)
     return render_template("users/form.html", form=form, user=None)
 
@@ -47,7 +47,7 @@ def password(user_id: int) -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"The password of {user.name} is changed; all sessions of {user.name} are ended.", "success")
+            flash(f"The password of {user.name} was changed. All sessions of {user.name} were ended.", "success")
             return redirect(url_for("users.index"), 303)
     return render_template("users/form.html", form=form, user=user)
 
@@ -61,12 +61,12 @@ def disable(user_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
     else:
-        flash(f"{user.name} may not sign in any more.", "success")
+        flash(f"{user.name} was disabled and can no longer sign in.", "success")
     return redirect(url_for("users.index"), 303)
 
 
 def _user(user_id: int) -> User:
     user: User | None = User.get_or_none(User.id == user_id)
     if user is None:
-        raise NotFound("There is no such user.")
+        raise NotFound("The user was not found.")
     return user

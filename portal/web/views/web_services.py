@@ -31,7 +31,7 @@ def new() -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{row.name} is added. Call it once to see whether it works.", "success")
+            flash(f"{row.name} was added. Call it once to see whether it works.", "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     return _form_page(form, None)
 
@@ -56,7 +56,7 @@ def edit(row_id: int) -> str | Response:
         except Invalid as error:
             form.refuse(error)
         else:
-            flash(f"{row.name} is saved.", "success")
+            flash(f"{row.name} was saved.", "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     elif not form.is_submitted():
         form.show(row)
@@ -85,7 +85,7 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("web_services.show", row_id=row.id), 303)
-    flash(f"{row.name} is deleted.", "success")
+    flash(f"{row.name} was deleted.", "success")
     return redirect(url_for("web_services.index"), 303)
 
 
@@ -119,12 +119,12 @@ def _form() -> WebServiceForm:
 def _row(row_id: int) -> WebService:
     row: WebService | None = WebService.get_or_none(WebService.id == row_id)
     if row is None:
-        raise NotFound("There is no such web service; it may have been deleted.")
+        raise NotFound("The web service was not found. It may have been deleted.")
     return row
 
 
 def _call(call_id: int) -> WebServiceCall:
     row: WebServiceCall | None = WebServiceCall.get_or_none(WebServiceCall.id == call_id)
     if row is None:
-        raise NotFound("There is no such call; the portal may have forgotten it.")
+        raise NotFound("The call was not found. It may have been deleted after the retention period.")
     return row
