@@ -1,4 +1,4 @@
-"""For a WSGI server of your own: ``gunicorn wsgi:app``."""
+"""WSGI entry point for external servers: ``gunicorn wsgi:app``."""
 
 from portal import create_app
 

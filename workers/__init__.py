@@ -1,1 +1,1 @@
-"""Background work: the clock that enqueues what is due, and thin jobs that ask a verb."""
+"""Background processes: the clock, which enqueues due work, and jobs that call service functions."""

@@ -1,4 +1,4 @@
-"""The clock: every few seconds it enqueues the ids of what is due. It knows nothing between two ticks."""
+"""The clock: enqueues the ids of due rows every few seconds. It keeps no state between two ticks."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ _AT_ONCE = 500
 
 
 def tick(holder: str, *, now: datetime) -> int:
-    """Enqueue what is due and return how much; 0 when another clock leads."""
+    """Enqueue due work and return the number of jobs; 0 while another clock is the leader."""
     if not leader_election.lead(health.CLOCK, holder, now):
         return 0
     retention.purge(now)
@@ -32,7 +32,7 @@ def tick(holder: str, *, now: datetime) -> int:
 
 
 def main(config: Config) -> None:
-    """Tick until told to stop."""
+    """Run the clock until the process is stopped."""
     startup.start(config)
     notice_thread.start()
     holder = f"{socket.gethostname()}-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Jobs on mail accounts."""
+"""Jobs for mail accounts."""
 
 import logging
 from datetime import UTC, datetime
@@ -12,15 +12,17 @@ logger = logging.getLogger(__name__)
 
 
 def fetch(account_id: int) -> None:
-    """Fetch one account. How it went is in its run."""
+    """Fetch one mail account. The result is stored in its run."""
     watch = Watch(clock=lambda: datetime.now(UTC), keep_going=lambda: not stop_signal.is_asked_for())
     with connected():
         run = fetching.fetch(account_id, watch)
     if run:
-        logger.info("Account %s: %s, %s delivered, %s failed", account_id, run.outcome, run.delivered, run.failed)
+        logger.info(
+            "Mail account %s: fetch %s, %s delivered, %s failed", account_id, run.outcome, run.delivered, run.failed
+        )
 
 
 def release(account_id: int) -> None:
-    """The process that fetched this account was killed: another may go on at once."""
+    """Release the mail account of a killed worker process."""
     with connected():
         fetching.release(account_id, now=datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""Jobs on outbound profiles."""
+"""Jobs for outbound profiles."""
 
 import logging
 from datetime import UTC, datetime
@@ -12,15 +12,15 @@ logger = logging.getLogger(__name__)
 
 
 def send(profile_id: int) -> None:
-    """Send what is due through one profile. How it went is in its messages."""
+    """Send the due messages of one outbound profile. The results are stored in the messages."""
     pace = Pace(clock=lambda: datetime.now(UTC), keep_going=lambda: not stop_signal.is_asked_for())
     with connected():
         tried = sending.send(profile_id, pace)
     if tried:
-        logger.info("Outbound profile %s: %s messages", profile_id, tried)
+        logger.info("Outbound profile %s: run finished, %s messages attempted", profile_id, tried)
 
 
 def release(profile_id: int) -> None:
-    """The process that sent through this profile was killed: another may go on at once."""
+    """Release the outbound profile of a killed worker process."""
     with connected():
         sending.release(profile_id)

@@ -1,4 +1,4 @@
-"""The listener: holds the connections of all accounts with push, in one process that leads."""
+"""The push listener: keeps IMAP IDLE connections of all accounts with push, in one elected process."""
 
 import os
 import socket
@@ -11,12 +11,12 @@ from portal.runtime import startup, stop_signal
 from portal.system import leader_election
 
 _WAIT_SECONDS = 2
-#: Between two signs of life; a step takes half a second at most.
+#: Number of steps between two heartbeats; a step takes half a second at most.
 _STEPS = 4
 
 
 def main(config: Config) -> None:
-    """Listen until told to stop."""
+    """Run the push listener until the process is stopped."""
     startup.start(config)
     holder = f"{socket.gethostname()}-{os.getpid()}"
     stop_signal.repeat(lambda: _while_leading(holder), _WAIT_SECONDS)

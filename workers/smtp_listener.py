@@ -10,9 +10,9 @@ from portal.runtime import startup
 
 
 def main(config: Config) -> None:
-    """Listen until told to stop."""
+    """Run the SMTP listener until the process is stopped."""
     if config.submission is None:
-        raise ConfigError("PORTAL_SUBMISSION: name host and port, for example 127.0.0.1:2525")
+        raise ConfigError("PORTAL_SUBMISSION: enter host and port, for example 127.0.0.1:2525")
     startup.start(config)
     asyncio.run(_listen(*config.submission))
 

@@ -1,4 +1,4 @@
-"""Jobs on tokens and on sign-ins by device code."""
+"""Jobs for tokens and device code sign-ins."""
 
 import logging
 import time
@@ -11,14 +11,14 @@ from portal.tokens import refresh as refreshing
 from portal.tokens import refresh_queue
 from portal.tokens.sign_in import device_code
 
-#: After this a job makes room for others; what is left is due again at the next tick.
+#: Maximum duration of a job, so that other jobs get a worker; the rest is due again at the next tick.
 _SECONDS = 60
 
 logger = logging.getLogger(__name__)
 
 
 def renew(host: str, remainder: int, of: int) -> None:
-    """Renew what is due of one share of a provider host's tokens."""
+    """Refresh the due tokens of one share of a provider host's tokens."""
     ends_at = time.monotonic() + _SECONDS
 
     def attempt(token_id: int, now: datetime) -> bool:
@@ -30,11 +30,11 @@ def renew(host: str, remainder: int, of: int) -> None:
 
 
 def refresh(token_id: int, now: datetime) -> None:
-    """Renew one token. What the provider refused or could not do is in the row by now; it is no crash."""
+    """Refresh one token if it is due. A provider error is stored in the row and does not fail the job."""
     try:
         refreshing.renew_if_due(token_id, now=now)
     except OutsideError as error:
-        logger.warning("Token %s was not renewed: %s", token_id, error)
+        logger.warning("Token %s: refresh failed: %s", token_id, error)
 
 
 def poll_device_sign_in(row_id: int) -> None:

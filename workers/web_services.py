@@ -1,4 +1,4 @@
-"""Jobs on calls of web services."""
+"""Jobs for web service calls."""
 
 from datetime import UTC, datetime
 
@@ -7,12 +7,12 @@ from portal.web_services import calls
 
 
 def call(call_id: int) -> None:
-    """Try one call. How it went is in its row."""
+    """Attempt one web service call. The result is stored in its row."""
     with connected():
         calls.call(call_id, lambda: datetime.now(UTC))
 
 
 def release(call_id: int) -> None:
-    """The process that made this call was killed: another may go on at once."""
+    """Release the web service call of a killed worker process."""
     with connected():
         calls.release(call_id, now=datetime.now(UTC))

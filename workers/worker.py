@@ -1,4 +1,4 @@
-"""The RQ worker: forks per job with everything imported, takes JSON only, and runs only what is on the list."""
+"""The RQ worker: forks per job after importing all modules, accepts only JSON, runs only allowed functions."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ from portal.runtime.supervisor import die_with_parent
 from portal.system import job_queue
 from workers import mail_accounts, outbound, tokens, web_services
 
-#: Everything a job may run, imported here, before the fork.
+#: The modules with all job functions, imported before the fork.
 _MODULES = (tokens, mail_accounts, outbound, web_services)
 _FORCE_AFTER_SECONDS = 3
 
 
 class Forbidden(Exception):
-    """A job names a function that is not on the list: somebody else writes to our Redis."""
+    """A job names a function that is not allowed: another program writes to this Redis."""
 
 
 class ListedJob(Job):
-    """Runs only the functions of ``jobs.ALLOWED``, whatever Redis says."""
+    """A job that only runs functions in ``jobs.ALLOWED``."""
 
     @property
     def func(self) -> Any:
@@ -38,12 +38,12 @@ class ListedJob(Job):
     def _no_callback(self) -> None:
         return None
 
-    # A callback is a function that Redis names, too.
+    # Callbacks are functions named in Redis as well, so none are run.
     success_callback = failure_callback = stopped_callback = property(_no_callback)
 
 
 class PortalWorker(Worker):
-    """A worker whose jobs end at a safe point when it is told to stop."""
+    """A worker that stops its job at a safe point on a stop request."""
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         database.obj.dispose()  # the connection is the parent's
@@ -56,17 +56,17 @@ class PortalWorker(Worker):
             die_with_parent()
 
     def handle_warm_shutdown_request(self) -> None:
-        """Ask the job to come to a safe point; one that does not in time is killed, and its row given back."""
+        """Ask the job to stop at a safe point; after three seconds, kill it and release its row."""
         if self.horse_pid:
             os.kill(self.horse_pid, signal.SIGTERM)
             signal.signal(signal.SIGALRM, lambda number, frame: self.kill_horse())
             signal.alarm(_FORCE_AFTER_SECONDS)
 
     def procline(self, message: str) -> None:
-        """The process title stays what it is."""
+        """Keep the process title unchanged."""
 
 
-#: What gives a row back, by the beginning of its job's id.
+#: Functions that release the row of a killed job, by the prefix of the job id.
 _RELEASES = {"fetch": mail_accounts.release, "send": outbound.release, "call": web_services.release}
 
 
@@ -77,7 +77,7 @@ def release_after_kill(job: Job, pid: int | None, status: int | None, usage: obj
 
 
 def forget_dead(connection: Redis) -> None:
-    """Workers of this machine that were killed: their jobs would keep their rows waiting for minutes."""
+    """Remove killed workers of this host from Redis and release the rows of their jobs at once."""
     for worker in Worker.all(connection=connection, job_class=ListedJob, serializer="json"):
         if worker.hostname != socket.gethostname() or worker.pid is None or _is_alive(worker.pid):
             continue
@@ -99,7 +99,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def main(config: Config, queues: list[str]) -> None:
-    """Work until told to stop."""
+    """Run the worker until the process is stopped."""
     startup.start(config)
     database.obj.dispose()
     connection = startup.redis(config)

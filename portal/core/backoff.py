@@ -1,30 +1,30 @@
-"""When a row next needs attention: pure functions of facts, the same for every worker."""
+"""Due times and backoff of rows, as pure functions."""
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from random import Random
 
-#: A quarter of the life is left at the latest, however short the life.
+#: Divisor of a token's lifetime: the refresh margin is a quarter of the lifetime at most.
 _SHORT_LIFE_PART = 4
-#: A token that nobody uses is renewed all the same, so that its refresh token does not die of disuse.
+#: Unused tokens are refreshed daily, so that their refresh tokens do not expire from inactivity.
 _IDLE = timedelta(days=1)
-#: Renewals are spread over this part of the margin, or of the day, before the moment they would all fall on.
+#: Divisor: refreshes are spread over the last third of the margin or day before the common due time.
 _SPREAD_PART = 3
-#: Nobody is asked more often for a token that lives for seconds.
+#: Minimum time between two refreshes of a token with a lifetime of seconds.
 _SHORTEST = timedelta(seconds=10)
-#: A refusal is believed when it comes again after this.
+#: A rejection is confirmed by a second one after this time.
 _CONFIRM_AFTER = timedelta(minutes=1)
 _RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
-#: Between two tries of a message: RFC 5321 section 4.5.4.1 wants half an hour, but a first one soon.
+#: Pauses between attempts for a message: RFC 5321 section 4.5.4.1 asks for 30 minutes, with earlier first retries.
 _RESENDS = [timedelta(minutes=minutes) for minutes in (2, 10, 30, 60, 120, 240)]
-#: As that section asks for: four or five days.
+#: RFC 5321 section 4.5.4.1 asks for four or five days.
 SEND_FOR = timedelta(days=5)
 
 
 def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: timedelta, token_id: int) -> datetime:
-    """The moment to renew a token: before its end by ``margin``, and within a day.
+    """Return when to refresh a token: ``margin`` before its expiry, and within a day.
 
-    Earlier by up to a third of the margin, by the token's id, so that a thousand tokens signed in together do not
-    fall due together.
+    The time is earlier by up to a third of the margin, depending on the token's id, so that a thousand tokens signed in
+    together do not fall due together.
     """
     early = Random(token_id).random() / _SPREAD_PART  # noqa: S311 - spreads load, guards nothing
     daily = obtained_at + _IDLE * (1 - early)
@@ -35,28 +35,29 @@ def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: time
 
 
 def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
-    """After failure number ``tries``: 1, 2, 4 … 60 minutes, or the ``asked`` seconds if they are longer."""
+    """Return the next attempt after failure number ``tries``: 1, 2, 4 … 60 minutes, or ``asked`` seconds if longer."""
     pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
     return now + max(pause, timedelta(seconds=asked or 0))
 
 
 def resend_at(now: datetime, tries: int) -> datetime:
-    """After try number ``tries`` of a message that a server has put off: 2, 10, 30 … 240 minutes."""
+    """Return the next attempt for a message that a server deferred ``tries`` times: 2, 10, 30 … 240 minutes."""
     return now + _RESENDS[min(max(tries, 1), len(_RESENDS)) - 1]
 
 
 def times_of_day(text: str) -> list[time]:
-    """``06:00, 18:30`` as times, the earliest first; ValueError when it is nothing of the kind."""
-    return sorted({datetime.strptime(part.strip(), "%H:%M").time() for part in text.split(",") if part.strip()})  # noqa: DTZ007 - a time of day has no zone of its own
+    """Parse times such as ``06:00, 18:30``; earliest first. Raises ValueError if the text is malformed."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return sorted({datetime.strptime(part, "%H:%M").time() for part in parts})  # noqa: DTZ007 - a time has no zone
 
 
 def times_text(text: str) -> str:
-    """The same times as they are stored."""
+    """Return the times in stored form: sorted and separated by commas."""
     return ", ".join(f"{at:%H:%M}" for at in times_of_day(text))
 
 
 def next_time_of_day(now: datetime, text: str, zone: tzinfo) -> datetime:
-    """The next of these times of day as the clocks of the zone show it."""
+    """Return the next of these times of day in the zone ``zone``."""
     here = now.astimezone(zone)
     days = [here.date() + timedelta(days=days) for days in (0, 1)]
     moments = [datetime.combine(day, at, zone).astimezone(UTC) for day in days for at in times_of_day(text)]
@@ -64,10 +65,10 @@ def next_time_of_day(now: datetime, text: str, zone: tzinfo) -> datetime:
 
 
 def confirm_at(doubted_at: datetime) -> datetime:
-    """When a first refusal is put to the test."""
+    """Return when a first rejection is retried for confirmation."""
     return doubted_at + _CONFIRM_AFTER
 
 
 def is_confirmed(doubted_at: datetime | None, now: datetime) -> bool:
-    """Whether another refusal now confirms the first one, of ``doubted_at`` (None: there was none)."""
+    """Whether a rejection now confirms the first one of ``doubted_at`` (None: no earlier rejection)."""
     return doubted_at is not None and abs(now - doubted_at) >= _CONFIRM_AFTER

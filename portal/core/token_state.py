@@ -1,4 +1,4 @@
-"""Facts and ``now`` in, state out. The only place that knows what "expiring" means."""
+"""States of tokens, provider hosts and client secrets, as pure functions of facts and ``now``."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,10 +8,10 @@ from portal.core.severity import Tone
 
 @dataclass(frozen=True)
 class State:
-    """One state, as pages, tables and the command line show it.
+    """One state, for display in pages, tables and the command line.
 
-    ``word`` reads as a sentence with ``at`` behind it ("valid until …"); ``next_try`` is when the portal itself acts
-    next, None when it does not; ``remedy`` is what a person can do, empty when nothing is asked.
+    ``word`` is followed by ``at`` ("valid until …"). ``next_try`` is the portal's next attempt; None: none planned.
+    ``remedy`` is the action required of a user; empty: none.
     """
 
     name: str
@@ -25,7 +25,7 @@ class State:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """What is known of a token and its configuration; see the columns of the same names."""
+    """Facts about a token and its configuration; named as the columns of ``portal.models``."""
 
     config_valid: bool
     credentials_refused_at: datetime | None
@@ -49,19 +49,19 @@ class TokenFacts:
 
     @property
     def renewable(self) -> bool:
-        """Whether the portal can renew it by itself."""
+        """Whether the portal can refresh the token without a sign-in."""
         return self.has_refresh_token or self.app_only
 
 
 SIGN_IN = "Request a new token: sign the mailbox in."
 SIGN_IN_AGAIN = "Request a new token: sign the mailbox in again. Everything else is kept."
-ASK_AGAIN = "Mend it at the provider, then press Request new token; nobody needs to sign in."
-CORRECT_IT = "Correct scope, tenant and URLs of the configuration. The tokens are kept and go on by themselves."
-NEW_SECRET = "Enter a new client secret. The tokens are kept and go on by themselves."
+ASK_AGAIN = "Fix the app at the provider, then press Request new token. No sign-in is needed."
+CORRECT_IT = "Correct the scope, tenant and URLs of the configuration. The tokens are kept and refreshed automatically."
+NEW_SECRET = "Enter a new client secret. The tokens are kept and refreshed automatically."
 
 
 def access_token(facts: TokenFacts, now: datetime) -> State:
-    """The state of an access token; the first that holds."""
+    """Return the state of an access token: the first that applies."""
     if not facts.config_valid:
         return State(
             "configuration invalid", Tone.IDLE, "configuration is set to invalid", remedy="Set its Validity to valid."
@@ -70,21 +70,21 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
         return _rejected(facts)
     if facts.refused_at:
         remedy = ASK_AGAIN if facts.app_only else SIGN_IN_AGAIN
-        return State("refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=remedy)
+        return State("refused", Tone.BROKEN, "rejected since", facts.refused_at, why=facts.failure or "", remedy=remedy)
     if not facts.has_access_token and not facts.failing_since:
-        remedy = "Press Request new token; nobody needs to sign in." if facts.app_only else SIGN_IN
+        remedy = "Press Request new token. No sign-in is needed." if facts.app_only else SIGN_IN
         return State("never requested", Tone.IDLE, "never requested", remedy=remedy)
     if facts.failing_since:
         return _unavailable(facts)
     return _by_end(facts, now)
 
 
-#: Errors (RFC 6749 section 5.2) that a new secret does not mend.
+#: Errors (RFC 6749 section 5.2) that a new secret does not fix.
 _OF_THE_REQUEST = ("invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_resource", "invalid_target")
 
 
 def is_about_the_request(answer: str | None) -> bool:
-    """Whether the provider rejects what is asked for, and not who asks."""
+    """Whether the provider rejects the request's parameters, not the client's credentials."""
     return (answer or "").startswith(_OF_THE_REQUEST)
 
 
@@ -98,7 +98,7 @@ def _rejected(facts: TokenFacts) -> State:
 
 def _unavailable(facts: TokenFacts) -> State:
     if facts.doubted_at:
-        word = "refused once, to be confirmed; since"
+        word = "rejected once, retrying since"
         why = facts.failure or ""
         return State("refusal unconfirmed", Tone.WARNING, word, facts.doubted_at, next_try=facts.look_at, why=why)
     return State(
@@ -113,10 +113,10 @@ def _unavailable(facts: TokenFacts) -> State:
 
 def _by_end(facts: TokenFacts, now: datetime) -> State:
     if facts.expires_at is None:
-        return State("valid", Tone.GOOD, "valid, no end known", next_try=facts.look_at)
+        return State("valid", Tone.GOOD, "valid, expiry unknown", next_try=facts.look_at)
     if now >= facts.expires_at:
         return _expired(facts)
-    # Half the margin after the planned renewal it has still not come: worth a look, no more.
+    # The refresh is overdue by more than half the margin: a warning, not yet a failure.
     if facts.look_at and now > facts.look_at + facts.margin / 2:
         return State("expiring", Tone.WARNING, "expiring", facts.expires_at, next_try=facts.look_at)
     if not facts.renewable and now > facts.expires_at - facts.margin:
@@ -132,18 +132,18 @@ def _expired(facts: TokenFacts) -> State:
             "expired since",
             facts.expires_at,
             next_try=facts.look_at,
-            remedy="Are workers and clock running? See Status; or press Refresh now.",
+            remedy="Check on the Status page that workers and clock are running, or press Refresh now.",
         )
     return State("expired", Tone.BROKEN, "expired since", facts.expires_at, remedy=SIGN_IN_AGAIN)
 
 
 def refresh_token(facts: TokenFacts, now: datetime) -> State:
-    """The state of a refresh token; the first that holds."""
+    """Return the state of a refresh token: the first that applies."""
     if facts.app_only:
         return State("none asked for", Tone.IDLE, "not available for this flow")
     if facts.refused_at:
         return State(
-            "refused", Tone.BROKEN, "refused since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
+            "refused", Tone.BROKEN, "rejected since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
         )
     if facts.signed_in_at is None:
         return State("never requested", Tone.IDLE, "none requested yet", remedy=SIGN_IN)
@@ -151,8 +151,8 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
         return State(
             "none given",
             Tone.WARNING,
-            "none given",
-            why="The provider gave no refresh token, so access ends with the access token.",
+            "none issued",
+            why="The provider issued no refresh token, so access ends when the access token expires.",
             remedy="Ask for offline access (Microsoft: scope offline_access; Google: prompt=consent), "
             "then sign in again.",
         )
@@ -163,9 +163,9 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
     if facts.refresh_token_idle_life and facts.refresh_token_used_at:
         dead_after = facts.refresh_token_used_at + facts.refresh_token_idle_life
         if now >= dead_after:
-            return State("likely dead", Tone.WARNING, "likely dead since", dead_after, remedy=SIGN_IN_AGAIN)
-        return State("valid", Tone.GOOD, "valid; dead if unused until", dead_after)
-    return State("valid", Tone.GOOD, "valid, no end known")
+            return State("likely dead", Tone.WARNING, "probably expired since", dead_after, remedy=SIGN_IN_AGAIN)
+        return State("valid", Tone.GOOD, "valid; expires if not used before", dead_after)
+    return State("valid", Tone.GOOD, "valid, expiry unknown")
 
 
 #: https://developers.google.com/identity/protocols/oauth2#expiration
@@ -173,8 +173,8 @@ TESTING_LIFE = timedelta(days=7)
 
 
 def _in_testing(dead_after: datetime, now: datetime) -> State:
-    word = "likely dead since" if now >= dead_after else "likely dead after"
-    why = "The consent screen is in Testing, so every sign-in ends after seven days."
+    word = "probably expired since" if now >= dead_after else "probably expires after"
+    why = "Google's consent screen is in Testing, so every sign-in expires after seven days."
     remedy = "Publish the app or make it Internal at Google, switch Testing off here, and sign in again."
     return State(
         "likely dead" if now >= dead_after else "valid", Tone.WARNING, word, dead_after, why=why, remedy=remedy
@@ -188,35 +188,35 @@ def _refresh_by_end(expires_at: datetime, now: datetime) -> State:
 
 
 def provider_host(failing_since: datetime | None, failure: str | None, next_try: datetime | None) -> State:
-    """Whether a provider's host answers."""
+    """Return the state of a provider's host."""
     if failing_since is None:
-        return State("good", Tone.GOOD, "answers")
-    remedy = "Nothing is lost, and nobody needs to sign in: tokens go on by themselves when it is back."
+        return State("good", Tone.GOOD, "responding")
+    remedy = "No action required. The tokens are refreshed automatically when the provider responds again."
     return State("unavailable", Tone.WARNING, "unavailable since", failing_since, next_try, failure or "", remedy)
 
 
 def client_secret(ends_at: datetime | None, refused_at: datetime | None, warning: timedelta, now: datetime) -> State:
-    """The state of one client secret; the first that holds. ``warning``: how long ahead its end is announced."""
+    """Return the state of one client secret: the first that applies. ``warning``: time before its expiry to warn."""
     if refused_at:
-        return State("refused", Tone.BROKEN, "refused since", refused_at, remedy=NEW_SECRET)
+        return State("refused", Tone.BROKEN, "rejected since", refused_at, remedy=NEW_SECRET)
     if ends_at is None:
-        return State("no end known", Tone.GOOD, "no end known")
+        return State("no end known", Tone.GOOD, "expiry unknown")
     if now >= ends_at:
-        return State("ended", Tone.BROKEN, "ended on", ends_at, remedy=NEW_SECRET)
+        return State("ended", Tone.BROKEN, "expired on", ends_at, remedy=NEW_SECRET)
     if now >= ends_at - warning:
         days = (ends_at - now).days
         return State(
-            "ending", Tone.WARNING, f"ends in {days} day{'' if days == 1 else 's'}, on", ends_at, remedy=NEW_SECRET
+            "ending", Tone.WARNING, f"expires in {days} day{'' if days == 1 else 's'}, on", ends_at, remedy=NEW_SECRET
         )
-    return State("good", Tone.GOOD, "good until", ends_at)
+    return State("good", Tone.GOOD, "valid until", ends_at)
 
 
-#: Asked for to learn who signs in and to get a refresh token; providers do not list them among what they granted.
+#: Requested for the user's identity and a refresh token; providers do not list them in the granted scope.
 _NO_PERMISSION = {"openid", "profile", "email", "offline_access"}
 
 
 def missing_scopes(asked: str, granted: str | None) -> list[str]:
-    """Permissions that were asked for and not granted; none before anything was granted."""
+    """Return the requested permissions that were not granted; an empty list before the first grant."""
     if granted is None:
         return []
     given = {scope.casefold() for scope in granted.split()}

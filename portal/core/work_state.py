@@ -1,4 +1,4 @@
-"""The states of what works with a token: mail accounts, outbound profiles, web services. Facts in, state out."""
+"""States of mail accounts, outbound profiles and web services, as pure functions of facts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from portal.core.token_state import State
 
 @dataclass(frozen=True)
 class AccountFacts:
-    """What is known of a mail account; ``token`` is None when it signs in by password."""
+    """Facts about a mail account; ``token`` is None if the account signs in by password."""
 
     valid: bool
     paused: bool
@@ -21,20 +21,20 @@ class AccountFacts:
     running: bool
 
 
-#: States of a token under which a mail account waits instead of trying.
+#: Token states in which mail accounts wait and make no attempt.
 _STANDSTILL = ("configuration invalid", "credentials rejected", "configuration rejected", "refused", "never requested")
 
 
 def token_stands_still(token: State) -> bool:
-    """Whether nothing but a person gets this token going."""
+    """Whether the token does not work until a user acts."""
     return token.name in _STANDSTILL or (token.name == "expired" and token.next_try is None)
 
 
 def mail_account(facts: AccountFacts) -> State:
-    """The state of a mail account; the first that holds."""
+    """Return the state of a mail account: the first that applies."""
     if facts.running:
         return State("running", Tone.GOOD, "being fetched now")
-    if at_rest := _at_rest(facts, goes_on="Resume it."):
+    if at_rest := _at_rest(facts, goes_on="Resume the mail account."):
         return at_rest
     if facts.failing_since:
         return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.look_at, facts.failure or "")
@@ -45,22 +45,22 @@ def mail_account(facts: AccountFacts) -> State:
 
 @dataclass(frozen=True)
 class SenderFacts:
-    """What is known of an outbound profile or a web service; see the columns of the same names."""
+    """Facts about an outbound profile or a web service; named as the columns."""
 
     valid: bool
     paused: bool
-    #: The state of the token that it needs; None: it needs none.
+    #: None: no token is used.
     token: State | None
-    #: When it last worked.
+    #: The last success.
     good_at: datetime | None
     failing_since: datetime | None
     failure: str | None
-    #: When it is tried again; None: when there is something to do.
+    #: The next attempt; None: as soon as there is work.
     next_try: datetime | None
 
 
 def sender(facts: SenderFacts, *, done: str, unused: str) -> State:
-    """The state of what carries something out; ``done`` and ``unused`` are its words; the first that holds."""
+    """Return the state of an outbound profile or web service; ``done`` and ``unused`` are the words to display."""
     if at_rest := _at_rest(facts, goes_on="Set its Validity to valid."):
         return at_rest
     if facts.failing_since:
@@ -72,7 +72,7 @@ def sender(facts: SenderFacts, *, done: str, unused: str) -> State:
 
 
 def _at_rest(facts: AccountFacts | SenderFacts, *, goes_on: str) -> State | None:
-    """Nothing is tried until a person acts; ``goes_on`` says what ends a pause."""
+    """Return the state if no attempt is made until a user acts, else None; ``goes_on`` is how to end a pause."""
     if facts.paused:
         return State("paused", Tone.IDLE, "paused", remedy=goes_on)
     if not facts.valid:
@@ -82,4 +82,4 @@ def _at_rest(facts: AccountFacts | SenderFacts, *, goes_on: str) -> State | None
 
 def _waiting(token: State) -> State:
     tone = Tone.IDLE if token.name == "never requested" else Tone.BROKEN
-    return State("waiting", tone, f"waits for its token ({token.name})", why=token.why, remedy=token.remedy)
+    return State("waiting", tone, f"waiting for its token ({token.name})", why=token.why, remedy=token.remedy)

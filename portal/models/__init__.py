@@ -1,4 +1,4 @@
-"""The rows, one file a word."""
+"""The database models, one file per subject."""
 
 from portal.models.api_key import ApiKey, ApiKeyConfig, HandOut
 from portal.models.backlog import Backlog

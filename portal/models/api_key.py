@@ -1,4 +1,4 @@
-"""Keys by which programs borrow access tokens and send mail, and what they have borrowed."""
+"""API keys, with which programs get access tokens and send mail, and their usage counts."""
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
 
@@ -14,20 +14,20 @@ class ApiKey(Row):
     hand_outs: "ModelSelect[HandOut]"
 
     name = CharField(max_length=100, unique=True)
-    #: SHA-256: the key has 256 random bits, so nothing slower is needed to keep it from being guessed.
+    #: SHA-256. The key has 256 random bits, so a slower hash is not needed.
     key_hash = CharField(max_length=64, unique=True)
-    #: Its first characters, by which people recognise it.
+    #: The first characters of the key, for display.
     hint = CharField(max_length=16)
-    #: Networks that it may come from, such as ``10.1.0.0/16, 127.0.0.1``; empty: any.
+    #: Networks from which the key is accepted, such as ``10.1.0.0/16, 127.0.0.1``; empty: any.
     networks = TextField(default="")
-    #: Whether mail may be sent with it.
+    #: Permission to send mail.
     may_send = BooleanField(default=False)
-    #: Whether it may ask how it stands.
+    #: Permission to read the health status.
     may_watch = BooleanField(default=False)
-    #: NULL: no end.
+    #: NULL: the key does not expire.
     ends_at = UtcField(null=True)
     comment = CharField(max_length=250, default="")
-    #: NULL: never.
+    #: NULL: the key has never been used.
     used_at = UtcField(null=True)
     used_from = CharField(max_length=50, default="")
     created_at = UtcField()
@@ -35,7 +35,7 @@ class ApiKey(Row):
 
 
 class ApiKeyConfig(Row):
-    """A configuration whose tokens a key may borrow."""
+    """A token configuration whose access tokens an API key may get."""
 
     api_key = ForeignKeyField(ApiKey, backref="token_configs", on_delete="CASCADE")
     token_config = ForeignKeyField(TokenConfig, backref="api_keys", on_delete="CASCADE")
@@ -45,14 +45,14 @@ class ApiKeyConfig(Row):
 
 
 class HandOut(Row):
-    """How often a token went to one borrower at one address."""
+    """Usage count: how often an access token was issued to one client."""
 
-    #: NULL: a local user, by the portal's socket.
+    #: NULL: the client is a local user, connected through the portal's socket.
     api_key = ForeignKeyField(ApiKey, backref="hand_outs", null=True, on_delete="CASCADE")
     token = ForeignKeyField(Token, backref="hand_outs", on_delete="CASCADE")
-    #: An address, or ``user NAME``.
+    #: The client's IP address, or ``user NAME``.
     borrower = CharField(max_length=100)
-    #: The three in one, so that there is but one such row whoever is first to write it.
+    #: API key, token and client combined; unique, so that concurrent writers create only one row.
     key = CharField(max_length=150, unique=True)
     count = IntegerField(default=0)
     first_at = UtcField()

@@ -1,4 +1,4 @@
-"""Work that has piled up: when that began, so that a page can say how far it is."""
+"""The start of a backlog, for the progress display."""
 
 from peewee import CharField
 
@@ -7,8 +7,8 @@ from portal.models.base import Row
 
 
 class Backlog(Row):
-    """The clock makes the row when much is due at once, and takes it away when all of it is done."""
+    """A backlog in progress; the clock creates the row when the backlog starts and deletes it when it is done."""
 
-    #: What has piled up: ``tokens``.
+    #: Kind of work: ``tokens``.
     name = CharField(max_length=60, unique=True)
     began_at = UtcField()

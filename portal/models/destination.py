@@ -1,4 +1,4 @@
-"""Where fetched mail goes."""
+"""Destinations of fetched mail."""
 
 from enum import StrEnum
 from typing import Any
@@ -26,21 +26,21 @@ class Destination(Row):
 
     name = CharField(max_length=200, unique=True)
     type = EnumField(DestinationType)
-    #: The folder of a Maildir or the unix socket of a mail store, absolute; empty where it is neither.
+    #: Absolute path of a Maildir or of an LMTP server's unix socket; empty for other types.
     path = TextField(default="")
-    #: A mail store that is reached over TCP; empty: by the socket.
+    #: LMTP server over TCP; empty: the unix socket is used.
     host = CharField(max_length=253, default="")
-    #: NULL: none.
+    #: NULL: no TCP connection.
     port = IntegerField(null=True)
-    #: Whom the mail store delivers to, or whom mail is sent on to.
+    #: Recipient address for LMTP delivery or SMTP forwarding.
     recipient = CharField(max_length=320, default="")
-    #: Program and arguments, as a shell would read them.
+    #: Program and arguments, in shell syntax.
     command = TextField(default="")
-    #: What mail is sent on through. NULL: it is not sent on.
+    #: Profile for SMTP forwarding. NULL: other types.
     outbound_profile = ForeignKeyField(OutboundProfile, backref="destinations", null=True, on_delete="RESTRICT")
-    #: What is called with it. NULL: nothing is.
+    #: Web service to call with the message. NULL: other types.
     web_service = ForeignKeyField(WebService, backref="destinations", null=True, on_delete="RESTRICT")
-    #: Mail to these comes here when an account dispatches by address.
+    #: Recipient addresses whose mail is routed here when an account dispatches by address.
     addresses = TextField(default="")
     comment = CharField(max_length=250, default="")
     created_at = UtcField()
@@ -48,7 +48,7 @@ class Destination(Row):
 
     @property
     def goes_to(self) -> str:
-        """Where mail ends up, for people."""
+        """The delivery target, for display."""
         if self.type is DestinationType.LMTP:
             store = self.path or f"{self.host}:{self.port}"
             return f"{self.recipient} at {store}"

@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which row. Only added to, never changed."""
+"""The audit trail: actor, action and affected row. Entries are only added, never changed."""
 
 from peewee import CharField, IntegerField, TextField
 
@@ -13,9 +13,9 @@ class Event(Row):
     #: ``<kind>:<act>``, for example ``token:refused``.
     action = CharField(max_length=60, index=True)
     subject_kind = CharField(max_length=40)
-    #: NULL: the act concerned no single row.
+    #: NULL: the action concerns no single row.
     subject_id = IntegerField(null=True)
-    #: The name at the time of the act; the row may be renamed or gone by now.
+    #: The row's name at the time of the action; the row may have been renamed or deleted since.
     subject_name = CharField(max_length=255)
-    #: One line for people: the fields changed, the reason. Never a value of a secret.
+    #: One line for display: changed fields or the reason. Never contains the value of a secret.
     details = TextField()

@@ -1,4 +1,4 @@
-"""The sign of life of a part that works in the background."""
+"""Heartbeats of background processes."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from portal.models.base import Row
 
 
 class Heartbeat(Row):
-    """One row a part; the clock's row also says which of several clocks leads."""
+    """The heartbeat of one process; the clock's row also names the leader among several clocks."""
 
     name = CharField(max_length=60, unique=True)
     holder = CharField(max_length=200)
@@ -17,11 +17,11 @@ class Heartbeat(Row):
 
     @classmethod
     def beat(cls, name: str, at: datetime) -> None:
-        """Write down a sign of life, whoever gives it."""
+        """Store a heartbeat."""
         cls.insert(name=name, holder="", at=at).on_conflict(conflict_target=[cls.name], update={cls.at: at}).execute()
 
     @classmethod
     def last(cls, name: str) -> datetime | None:
-        """The last sign of life; None: there was none."""
+        """Return the time of the last heartbeat; None: no heartbeat yet."""
         row = cls.get_or_none(cls.name == name)
         return row.at if row else None

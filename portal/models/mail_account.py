@@ -1,4 +1,4 @@
-"""A mailbox to fetch from, the ledger of its messages, and the log of its runs."""
+"""Mail accounts, the ledger of their messages, and the log of their runs."""
 
 from enum import StrEnum
 
@@ -23,7 +23,7 @@ from portal.models.token_config import Validity
 
 
 class AccountType(StrEnum):
-    """Znuny's names: in the clear, TLS from the first byte, or STARTTLS."""
+    """Znuny's names: without TLS, implicit TLS (…S) or STARTTLS (…TLS)."""
 
     IMAPS = "IMAPS"
     IMAPTLS = "IMAPTLS"
@@ -42,7 +42,7 @@ class AccountType(StrEnum):
 
 
 class AfterFetch(StrEnum):
-    """What becomes of a message on the server once it is delivered."""
+    """What happens to a message on the server after delivery."""
 
     DELETE = "delete"
     KEEP = "keep"
@@ -52,12 +52,12 @@ class AfterFetch(StrEnum):
 
 
 class LargeMessages(StrEnum):
-    """What becomes of a message larger than PostMasterMaxEmailSize; it is named once in any case."""
+    """What happens to a message larger than PostMasterMaxEmailSize; each one is logged once."""
 
     KEEP = "keep"
-    #: To a folder of the server, unread.
+    #: Moved, unread, to another folder on the server.
     MOVE = "move"
-    #: It stays, and its headers are delivered with a note.
+    #: Kept on the server; its headers are delivered with a note.
     HEADERS = "headers"
 
 
@@ -68,49 +68,49 @@ class MailAccount(Leased):
     type = EnumField(AccountType)
     host = CharField(max_length=253)
     port = IntegerField()
-    #: The mailbox to open; need not be the token's owner (shared mailboxes).
+    #: The user name of the mailbox; may differ from the token's owner (shared mailboxes).
     login = CharField(max_length=320)
-    #: NULL: signs in by password.
+    #: NULL: sign-in by password.
     token = ForeignKeyField(Token, backref="mail_accounts", null=True, on_delete="RESTRICT")
     password = SealedField()
     folder = CharField(max_length=500, default="INBOX")
     destination = ForeignKeyField(Destination, backref="mail_accounts", on_delete="RESTRICT")
-    #: Each message goes where its addresses say, and to ``destination`` only if they say nothing.
+    #: Messages are routed by recipient address; ``destination`` receives those without a match.
     dispatch_by_address = BooleanField(default=False)
     after_fetch = EnumField(AfterFetch, default=AfterFetch.KEEP)
-    #: The folder that messages are moved to; empty unless they are.
+    #: Folder for delivered messages with AfterFetch.MOVE; otherwise empty.
     move_to = CharField(max_length=500, default="")
-    #: Whether headers that command a ticket system may pass.
+    #: Keep X-OTRS-* and X-Znuny-* headers.
     trusted = BooleanField(default=False)
     large_messages = EnumField(LargeMessages, default=LargeMessages.KEEP)
-    #: The folder that they are moved to; empty unless they are.
+    #: Folder for large messages with LargeMessages.MOVE; otherwise empty.
     move_large_to = CharField(max_length=500, default="")
-    #: Certificates in PEM form, trusted for this server beside the usual ones.
+    #: PEM certificates trusted for this server in addition to the system's.
     ca = TextField(default="")
-    #: SHA-256 of the one certificate that is accepted, whoever signed it; empty: any that verifies.
+    #: SHA-256 of the only accepted certificate; empty: normal verification.
     fingerprint = CharField(max_length=64, default="")
-    #: Seconds between two fetches. NULL: the portal's FetchInterval.
+    #: Seconds between fetches. NULL: the FetchInterval setting applies.
     fetch_interval = IntegerField(null=True)
-    #: Times of day, such as ``06:00, 18:30``, at which it is fetched instead; empty: by the interval.
+    #: Times of day for fetches, such as ``06:00, 18:30``; empty: ``fetch_interval`` applies.
     fetch_times = CharField(max_length=200, default="")
-    #: Whether the server is asked to tell of new mail at once (IMAP IDLE); fetched by the interval all the same.
+    #: Receive new mail immediately (IMAP IDLE), beside the scheduled fetches.
     push = BooleanField(default=False)
-    #: Since when its server is listened to. NULL: it is not.
+    #: Start of the current IDLE session. NULL: none.
     listening_since = UtcField(null=True)
-    #: Why it is not, in the other side's words. NULL: it is, or is not asked to.
+    #: Why IDLE failed: the server's message. NULL: IDLE works or is off.
     push_failure = TextField(null=True)
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
-    #: The last run that ended well. NULL: none has.
+    #: The last successful run. NULL: none yet.
     fetched_at = UtcField(null=True)
-    #: The first failure since then. NULL: the last run ended well, or there was none.
+    #: The first failure since ``fetched_at``. NULL: the last run succeeded, or no run yet.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: Why, in the other side's words. NULL as above.
+    #: The last failure's message. NULL as above.
     failure = TextField(null=True)
-    #: When it last failed. NULL as above.
+    #: Time of the last failure. NULL as above.
     failed_at = UtcField(null=True)
-    #: Which other side that is. NULL as above.
+    #: The side that failed. NULL as above.
     failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
@@ -128,7 +128,7 @@ class RunOutcome(StrEnum):
 
 
 class Run(Row):
-    """One fetch of one account."""
+    """One fetch of a mail account."""
 
     kind = "run"
     lines: "ModelSelect[RunLine]"
@@ -136,18 +136,18 @@ class Run(Row):
 
     mail_account = ForeignKeyField(MailAccount, backref="runs", on_delete="CASCADE")
     started_at = UtcField(index=True)
-    #: NULL: still running, or its worker died.
+    #: NULL: still running, or the worker died.
     ended_at = UtcField(null=True)
-    #: How long it took, for averages. NULL: as above.
+    #: Duration, for averages. NULL as above.
     seconds = FloatField(null=True)
     outcome = EnumField(RunOutcome, default=RunOutcome.RUNNING)
-    #: Messages that were waiting at the start of the run. NULL: it never came so far.
+    #: Messages found on the server at the start. NULL: the run failed before.
     found = IntegerField(null=True)
     delivered = IntegerField(default=0)
     failed = IntegerField(default=0)
     removed = IntegerField(default=0)
     size = BigIntegerField(default=0)
-    #: Who asked it to stop. NULL: nobody.
+    #: The user who stopped the run. NULL: not stopped by a user.
     cancelled_by = CharField(max_length=200, null=True)
 
     class Meta:
@@ -165,55 +165,55 @@ class RunLine(Row):
 
 
 class MessageState(StrEnum):
-    #: Found on the server; not delivered yet, or the worker died before it could say so.
+    #: Found on the server; not delivered yet, or the worker died before recording the delivery.
     SEEN = "seen"
     DELIVERED = "delivered"
-    #: It could not be fetched or delivered; it stays on the server, in quarantine, and is tried again at ``try_at``.
+    #: Fetch or delivery failed; the message stays on the server, in quarantine, and is retried at ``try_at``.
     FAILED = "failed"
-    #: A person said that it is to stay where it is.
+    #: Skipped by a user; the message stays on the server.
     SKIPPED = "skipped"
-    #: Larger than PostMasterMaxEmailSize; it stays on the server.
+    #: Larger than PostMasterMaxEmailSize; the message stays on the server.
     TOO_LARGE = "too large"
 
 
 class Message(Row):
-    """The ledger: one row a message seen in an account, with its identity there and what became of it.
+    """The ledger: one row per message seen in an account, with its identity on the server and its state.
 
-    Written as SEEN before delivery, as DELIVERED after it, with ``removed_at`` last: a worker that dies at any moment
-    leaves a row from which the next one goes on.
+    Stored as SEEN before delivery, as DELIVERED after it, and with ``removed_at`` last, so that after a worker's death
+    the next worker continues from the row.
     """
 
     mail_account = ForeignKeyField(MailAccount, backref="messages", on_delete="CASCADE")
     #: Folder and UIDVALIDITY (RFC 3501 section 2.3.1.1); a new UIDVALIDITY is a new mailbox.
     mailbox = CharField(max_length=600)
-    #: The UID, which an IMAP server never uses twice in the same mailbox, or the UIDL.
+    #: The IMAP UID, unique within ``mailbox``, or the POP3 UIDL.
     uid = CharField(max_length=100)
-    #: Names this message at its destination, the same at every try: what is there already is not delivered again.
+    #: Identifies the message at its destination in every attempt, so that it is not delivered twice.
     delivery_key = CharField(max_length=32, unique=True)
-    #: NULL: the message has none, or was not fetched yet.
+    #: NULL: the message has no Message-ID, or has not been fetched yet.
     message_id = CharField(max_length=998, null=True)
     #: SHA-256 of the message as fetched. NULL: not fetched yet.
     digest = CharField(max_length=64, null=True)
     size = BigIntegerField()
-    #: From and Subject as far as they can be read and shown.
+    #: From and Subject, decoded for display.
     sender = CharField(max_length=200, default="")
     subject = CharField(max_length=200, default="")
-    #: The run that delivered it. NULL: none has, or the log has forgotten it.
+    #: The run that delivered the message. NULL: not delivered, or the run's log was deleted.
     run = ForeignKeyField(Run, backref="messages", null=True, on_delete="SET NULL")
     state = EnumField(MessageState, default=MessageState.SEEN)
     seen_at = UtcField()
     #: NULL: not delivered yet.
     delivered_at = UtcField(null=True)
-    #: Where it was delivered to. NULL: not delivered, or the destination is gone.
+    #: The destination of the delivery. NULL: not delivered, or the destination was deleted.
     destination = ForeignKeyField(Destination, null=True, on_delete="SET NULL")
-    #: When the server was told to remove it, or to move it elsewhere. NULL: not by us.
+    #: When the portal deleted or moved the message on the server. NULL: not done.
     removed_at = UtcField(null=True)
-    #: When it was marked as read on the server. NULL: not by us.
+    #: When the portal marked the message as read on the server. NULL: not done.
     marked_at = UtcField(null=True)
-    #: Why the last delivery failed. NULL: it did not.
+    #: Why the last delivery failed. NULL: no failure.
     failure = TextField(null=True)
     tries = IntegerField(default=0)
-    #: When a failed one is tried again. NULL: it did not fail.
+    #: The next attempt after a failure. NULL: no failure.
     try_at = UtcField(null=True)
 
     class Meta:

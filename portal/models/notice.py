@@ -1,4 +1,4 @@
-"""Outages and warnings, from their first sight to their end."""
+"""Notices: outages and warnings, from detection to resolution."""
 
 from datetime import datetime
 
@@ -11,46 +11,46 @@ from portal.models.base import Row
 
 
 class Notice(Row):
-    """One outage, or one warning, that was or is announced."""
+    """One outage or warning, open or resolved."""
 
     kind = "notice"
 
-    #: What it is about, the same for as long as it lasts.
+    #: Identifies the problem; constant while the notice is open.
     key = CharField(max_length=400, index=True)
-    #: The cause's name in the catalogue; a notice of an older version may have one that is no more.
+    #: The cause's name in the catalogue; notices of an older version may have a name that no longer exists.
     cause = CharField(max_length=60, default="unknown")
     tone = EnumField(Tone, default=Tone.BROKEN)
-    #: What is out, in a sentence.
+    #: The problem, in one sentence.
     text = TextField()
-    #: The other side's own words; empty: there are none.
+    #: The server's response; empty: none.
     words = TextField(default="")
-    #: What stands still, a line each.
+    #: The affected mail accounts and other rows, one per line.
     standing_still = TextField(default="")
-    #: The row that it is about, by its kind. NULL: no single one.
+    #: Kind and id of the row concerned. NULL: no single row.
     about_kind = CharField(max_length=40, null=True)
     about_id = IntegerField(null=True)
-    #: The remedy, a step a line, as it was said last.
+    #: The latest remedy, one step per line.
     remedy = TextField(default="")
-    #: Found by looking at the machine, not at the rows: who draws a page has not looked.
+    #: Detected from the host's state, not from rows; page requests do not check it.
     of_machine = BooleanField(default=False)
-    #: Whether it was ever broken, and not a warning alone: told again once, not at each change.
+    #: Whether the notice was ever an outage; an escalation is notified once, not at each change.
     was_broken = BooleanField(default=False)
-    #: Since when it is out; for a warning the moment that it warns of. NULL: not known.
+    #: Start of the outage, or the date that a warning announces. NULL: unknown.
     since = UtcField(null=True)
     opened_at = UtcField()
-    #: NULL: it lasts.
+    #: NULL: the notice is open.
     closed_at = UtcField(null=True, index=True)
-    #: When it was last told by mail. NULL: it was not.
+    #: Last notification by mail. NULL: not sent.
     told_at = UtcField(null=True)
-    #: When its end was told by mail. NULL: it was not.
+    #: Notification of the resolution by mail. NULL: not sent.
     end_told_at = UtcField(null=True)
-    #: Why the last mail about it could not be sent. NULL: it was, or none was tried.
+    #: Why the last notification failed. NULL: sent, or not attempted.
     telling_failure = TextField(null=True)
-    #: Somebody knows of it: no reminders, no banner until then. NULL: nobody said so.
+    #: Acknowledged until then: no reminders and no banner. NULL: not acknowledged.
     known_until = UtcField(null=True)
     known_by = CharField(max_length=100, default="")
     known_comment = CharField(max_length=250, default="")
 
     def is_known(self, now: datetime) -> bool:
-        """Whether somebody has said that no more need be said, for now."""
+        """Whether the notice is acknowledged at this time."""
         return self.known_until is not None and self.known_until > now

@@ -1,4 +1,4 @@
-"""Servers to send through, and the messages on their way out."""
+"""Outbound profiles and outgoing messages."""
 
 from enum import StrEnum
 from typing import Any
@@ -23,7 +23,7 @@ from portal.models.token_config import Validity
 
 
 class OutboundType(StrEnum):
-    """Znuny's names: TLS from the first byte, STARTTLS, or in the clear."""
+    """Znuny's names: implicit TLS, STARTTLS or no TLS."""
 
     SMTPS = "SMTPS"
     SMTPTLS = "SMTPTLS"
@@ -31,9 +31,9 @@ class OutboundType(StrEnum):
 
 
 class OutboundProfile(Leased):
-    """A server that mail is sent through. Leased by the one worker at a time that sends through it.
+    """An SMTP server for outgoing mail, leased by the worker that sends through it.
 
-    Its messages say when they are due; ``look_at`` is only the end of a pause.
+    Due times are stored in its messages (``try_at``); ``look_at`` is only the end of a pause.
     """
 
     kind = "outbound profile"
@@ -44,38 +44,38 @@ class OutboundProfile(Leased):
     type = EnumField(OutboundType)
     host = CharField(max_length=253)
     port = IntegerField()
-    #: Who signs in; empty: nobody does.
+    #: User name for the sign-in; empty: no sign-in.
     login = CharField(max_length=320, default="")
-    #: NULL: signs in by password, or not at all.
+    #: NULL: sign-in by password, or no sign-in.
     token = ForeignKeyField(Token, backref="outbound_profiles", null=True, on_delete="RESTRICT")
     password = SealedField()
-    #: Addresses, and domains such as ``@example.com``, whose mail goes through it, separated by commas.
+    #: Sender addresses and domains such as ``@example.com`` that the profile serves, separated by commas.
     senders = TextField(default="")
-    #: Whether it takes the mail of senders that no profile serves.
+    #: Whether the profile also sends for senders that no profile serves.
     fallback = BooleanField(default=False)
-    #: Under which address the mail of senders that it does not serve goes out; empty: under their own.
+    #: Sender address used for senders that the profile does not serve; empty: their own.
     sends_as = CharField(max_length=320, default="")
     #: NULL: no limit.
     per_minute = IntegerField(null=True)
     connections = IntegerField(default=1)
-    #: Seconds that the server may be silent.
+    #: Seconds to wait for a response of the server.
     timeout = IntegerField(default=60)
-    #: Certificates in PEM form, trusted for this server beside the usual ones.
+    #: PEM certificates trusted for this server in addition to the system's.
     ca = TextField(default="")
-    #: SHA-256 of the one certificate that is accepted, whoever signed it; empty: any that verifies.
+    #: SHA-256 of the only accepted certificate; empty: normal verification.
     fingerprint = CharField(max_length=64, default="")
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
-    #: When it last took a message. NULL: never.
+    #: When the server last accepted a message. NULL: never.
     sent_at = UtcField(null=True)
-    #: The first failure of the server, not of a message, since then. NULL: there was none.
+    #: The first failure of the server (not of a message) since ``sent_at``. NULL: no failure.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: Why, in the other side's words. NULL as above.
+    #: The last failure's message. NULL as above.
     failure = TextField(null=True)
-    #: When it last failed. NULL as above.
+    #: Time of the last failure. NULL as above.
     failed_at = UtcField(null=True)
-    #: Which other side that is. NULL as above.
+    #: The side that failed. NULL as above.
     failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
@@ -86,50 +86,50 @@ class OutboundProfile(Leased):
 
 
 class OutboundState(StrEnum):
-    #: Waits for its turn, or for another try.
+    #: Waiting for the first or the next attempt.
     QUEUED = "queued"
-    #: Handed to the server at this moment; after a worker's death: perhaps.
+    #: Being submitted to the server; after a worker's death: possibly submitted.
     SENDING = "sending"
     SENT = "sent"
-    #: For good, for at least one of its recipients; the sender was told by a bounce.
+    #: Permanently failed for at least one recipient; the sender was notified by a bounce.
     FAILED = "failed"
-    #: A person said that it is not to be sent.
+    #: Canceled by a user.
     DROPPED = "dropped"
 
 
 class OutboundMessage(Row):
-    """One message that the portal has taken on to send."""
+    """An outgoing message that the portal has accepted."""
 
     kind = "outbound message"
     recipients: "ModelSelect[OutboundRecipient]"
     parts: "ModelSelect[OutboundPart]"
     bounces: "ModelSelect[OutboundMessage]"
 
-    #: NULL: the profile is gone.
+    #: NULL: the profile was deleted.
     profile = ForeignKeyField(OutboundProfile, backref="messages", null=True, on_delete="SET NULL")
-    #: Names this message for whoever handed it over: the same one twice is taken once.
+    #: Idempotency key of the submitter: a message submitted twice is accepted once.
     key = CharField(max_length=64, unique=True)
-    #: The envelope's sender (RFC 5321 reverse-path); empty: nobody is to hear of a failure.
+    #: Envelope sender (RFC 5321 reverse-path); empty: no bounce is sent on failure.
     sender = CharField(max_length=320)
     message_id = CharField(max_length=998)
     subject = CharField(max_length=200, default="")
     size = BigIntegerField()
     state = EnumField(OutboundState, default=OutboundState.QUEUED)
     accepted_at = UtcField(index=True)
-    #: Who handed it over.
+    #: The submitter.
     accepted_by = CharField(max_length=200)
     tries = IntegerField(default=0)
-    #: When it is tried next. NULL: it is settled.
+    #: The next attempt. NULL: settled.
     try_at = UtcField(null=True, index=True)
-    #: When it was last begun to be handed over; rates are counted by it. NULL: never.
+    #: Start of the last submission to the server, for the rate limit. NULL: never.
     begun_at = UtcField(null=True, index=True)
-    #: When nothing was left to do for it. NULL: it is not settled.
+    #: When the message was settled. NULL: not settled.
     settled_at = UtcField(null=True, index=True)
-    #: When a try was cut off so late that the server may have had it, and it was sent again. NULL: never.
+    #: When the message was sent again after an interrupted attempt that the server may have accepted. NULL: never.
     repeated_at = UtcField(null=True)
-    #: The last answer to all of it, in the server's words. NULL: none yet.
+    #: The server's last response to the whole message. NULL: none yet.
     answer = TextField(null=True)
-    #: The message that this one says could not be delivered. NULL: it is no bounce, or that one is forgotten.
+    #: The undelivered message that this bounce reports. NULL: not a bounce, or that message was deleted.
     bounce_of = ForeignKeyField("self", null=True, on_delete="SET NULL", backref="bounces")
 
     class Meta:
@@ -137,7 +137,7 @@ class OutboundMessage(Row):
 
 
 class OutboundPart(Row):
-    """A part of a message's content, in order; gone once it is sent."""
+    """A chunk of a message's content, in order; deleted once the message is sent."""
 
     message = ForeignKeyField(OutboundMessage, backref="parts", on_delete="CASCADE")
     number = IntegerField()
@@ -148,13 +148,13 @@ class OutboundPart(Row):
 
 
 class OutboundRecipient(Row):
-    """What became of a message for one of its recipients."""
+    """One recipient of a message, with the delivery state."""
 
     message = ForeignKeyField(OutboundMessage, backref="recipients", on_delete="CASCADE")
     address = CharField(max_length=320)
     #: QUEUED, SENT, FAILED or DROPPED.
     state = EnumField(OutboundState, default=OutboundState.QUEUED)
-    #: The server's last answer for this one. NULL: none yet.
+    #: The server's last response for this recipient. NULL: none yet.
     answer = TextField(null=True)
     #: NULL: not settled.
     settled_at = UtcField(null=True)

@@ -1,4 +1,4 @@
-"""A host that token requests go to, with what all its tokens share: whether it answers, and when it may be asked."""
+"""The circuit breaker state of a provider host, shared by all its tokens."""
 
 from peewee import BooleanField, CharField, IntegerField, TextField
 
@@ -7,21 +7,21 @@ from portal.models.base import Row
 
 
 class ProviderHost(Row):
-    """A row is made at the first failure; a host without one has always answered."""
+    """A provider host; the row is created at the first failure, so a host without a row has never failed."""
 
     kind = "provider"
 
-    #: As in the token endpoint: ``login.example.com``, with the port where it has one.
+    #: The host of the token endpoint: ``login.example.com``, with its port if the URL has one.
     name = CharField(max_length=255, unique=True)
-    #: The first failure since the last answer. NULL: it answers.
+    #: The first failure since the last response. NULL: the host responds.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: When it last failed, or was last tried since, and what happened. NULL: it never failed.
+    #: The last failure or trial request, and the failure's message. NULL: never failed.
     failed_at = UtcField(null=True)
     failure = TextField(null=True)
-    #: Nobody asks it before then; one request at a time finds out whether it answers again. NULL: it answers.
+    #: No request before this time; then one trial request at a time tests the host. NULL: the host responds.
     not_before = UtcField(null=True)
-    #: By how many seconds its clock is ahead of ours, when that is too many. NULL: it is not, as far as we know.
+    #: Seconds by which the host's clock is ahead of this server's, if over the limit. NULL: within it, or unknown.
     clock_differs = IntegerField(null=True)
-    #: The pause is the provider's own wish (Retry-After): a person waits for its end, too.
+    #: The provider asked for the pause (Retry-After); users' requests wait for its end, too.
     asked_to_wait = BooleanField(default=False)

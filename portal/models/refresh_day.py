@@ -1,4 +1,4 @@
-"""How often a token was renewed on one day, and how often that failed."""
+"""Daily counts of successful and failed refreshes per token."""
 
 from datetime import date, timedelta
 from typing import cast
@@ -8,7 +8,7 @@ from peewee import DateField, ForeignKeyField, IntegerField
 from portal.models.base import Row
 from portal.models.token import Token
 
-#: What is kept, and shown as a strip.
+#: Number of days stored and displayed.
 DAYS = 30
 
 
@@ -24,7 +24,7 @@ class RefreshDay(Row):
 
     @classmethod
     def count(cls, token: Token, day: date, *, renewed: bool) -> None:
-        """Count one attempt; days that are no longer shown go when a new one begins."""
+        """Count one attempt; the first one of a day deletes days that are no longer displayed."""
         column = cls.renewed if renewed else cls.failed
         today = (cls.token == token.id) & (cls.day == day)
         if cls.update({column: column + 1}).where(today).execute():

@@ -1,4 +1,4 @@
-"""A portal-wide setting that an admin changed; the others have the defaults of ``portal.system.settings``."""
+"""Settings that an administrator changed; all others have the defaults of ``portal.system.settings``."""
 
 from peewee import CharField, TextField
 

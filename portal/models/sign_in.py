@@ -1,4 +1,4 @@
-"""Sign-ins under way: in this browser, by a link for the mailbox owner, by device code."""
+"""Sign-ins in progress: in a browser, by owner link, by device code; and import drafts."""
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
@@ -17,39 +17,39 @@ class OwnerLink(Row):
     token = ForeignKeyField(Token, on_delete="CASCADE")
     created_by = CharField(max_length=100)
     created_at = UtcField()
-    #: NULL: not used up yet.
+    #: NULL: not used yet.
     used_at = UtcField(null=True)
 
 
 class SignIn(Row):
-    """An authorization request under way (RFC 6749 section 4.1.1): ten minutes, one browser, one configuration."""
+    """An authorization request in progress (RFC 6749 section 4.1.1), valid for ten minutes in one browser."""
 
     #: SHA-256 of the ``state`` parameter.
     state_hash = CharField(max_length=64, unique=True)
     token = ForeignKeyField(Token, on_delete="CASCADE")
     token_id: int
-    #: The browser that may bring the answer. NULL: the command line, which reads the answer itself.
+    #: The session that may return the response. NULL: an owner link, or the command line, which reads it itself.
     login_session = ForeignKeyField(LoginSession, null=True, on_delete="CASCADE")
     login_session_id: int | None
-    #: The link that it was begun by; the browser shows its key again. NULL: a user of the portal began it.
+    #: The owner link that started the sign-in; the browser must present its key again. NULL: started otherwise.
     owner_link = ForeignKeyField(OwnerLink, null=True, on_delete="CASCADE")
     owner_link_id: int | None
     user_name = CharField(max_length=100)
-    #: Another account than before may take the token over.
+    #: Whether another account than before may take over the token.
     replaces_owner = BooleanField(default=False)
-    #: PKCE verifier (RFC 7636); it never leaves the server but in the token request.
+    #: PKCE verifier (RFC 7636); sent only in the token request.
     code_verifier = SealedField()
     nonce = CharField(max_length=64)
     redirect_uri = TextField()
     started_at = UtcField()
-    #: NULL: not used yet. Set before anything else is looked at, so that an answer counts once.
+    #: NULL: not used yet. Set before the response is processed, so that a response is accepted only once.
     used_at = UtcField(null=True)
-    #: Why it came to nothing, in the provider's words. NULL: it succeeded, or no answer has come.
+    #: Why the sign-in failed: the provider's message. NULL: succeeded, or no response yet.
     failure = TextField(null=True)
 
 
 class DeviceSignIn(Leased):
-    """A sign-in by device code (RFC 8628): shown as a code, polled by a worker until it is decided."""
+    """A sign-in by device code (RFC 8628), polled by a worker until it ends."""
 
     kind = "device sign-in"
 
@@ -57,21 +57,21 @@ class DeviceSignIn(Leased):
     device_code = SealedField()
     user_code = CharField(max_length=100)
     verification_uri = TextField()
-    #: With the code in it; empty where the provider gives none.
+    #: The URI that includes the code; empty if the provider sends none.
     verification_uri_complete = TextField(default="")
-    #: Seconds between two polls; grows when the provider says ``slow_down``.
+    #: Seconds between polls; increased when the provider answers ``slow_down``.
     interval = IntegerField()
     user_name = CharField(max_length=100)
     started_at = UtcField()
     expires_at = UtcField()
-    #: NULL: still waiting.
+    #: NULL: in progress.
     ended_at = UtcField(null=True)
-    #: Why it came to nothing. NULL: it succeeded, or still waits.
+    #: Why the sign-in failed. NULL: succeeded, or in progress.
     failure = TextField(null=True)
 
 
 class ImportDraft(Row):
-    """A file that was checked and waits for the word to be imported; it may hold client secrets, so it is sealed."""
+    """A checked import file that waits for confirmation; encrypted, because it may contain client secrets."""
 
     login_session = ForeignKeyField(LoginSession, on_delete="CASCADE")
     content = SealedField()

@@ -1,4 +1,4 @@
-"""Counts that only grow, for monitoring."""
+"""Monotonic counters for the metrics."""
 
 from peewee import BigIntegerField, CharField, FloatField
 
@@ -6,11 +6,11 @@ from portal.models.base import Row
 
 
 class Tally(Row):
-    #: What is counted, and how it ended: ``refresh``, ``renewed``.
+    #: Operation and outcome, for example ``refresh``, ``renewed``.
     name = CharField(max_length=40)
     outcome = CharField(max_length=40)
     count = BigIntegerField(default=0)
-    #: How long all of it took.
+    #: Total duration.
     seconds = FloatField(default=0.0)
 
     class Meta:
@@ -18,7 +18,7 @@ class Tally(Row):
 
     @classmethod
     def add(cls, name: str, outcome: str, count: int = 1, seconds: float = 0.0) -> None:
-        """Count some more."""
+        """Add to a counter."""
         more = {cls.count: cls.count + count, cls.seconds: cls.seconds + seconds}
         cls.insert(name=name, outcome=outcome, count=count, seconds=seconds).on_conflict(
             conflict_target=[cls.name, cls.outcome], update=more

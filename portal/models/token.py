@@ -1,4 +1,4 @@
-"""One sign-in under a token configuration."""
+"""Tokens: access token and refresh token of one sign-in under a token configuration."""
 
 from peewee import CharField, ForeignKeyField, IntegerField, TextField
 
@@ -9,56 +9,56 @@ from portal.models.user import User
 
 
 class Token(Leased):
-    """Facts only; what they mean at a given moment is said by ``portal.core.token_state``."""
+    """The facts about one token; ``portal.core.token_state`` computes its state from them."""
 
     kind = "token"
 
     token_config = ForeignKeyField(TokenConfig, backref="tokens", on_delete="CASCADE")
-    #: The account that signed in: an address, else the provider's own id. NULL: nobody has signed in yet.
+    #: The account that signed in: its address, else the provider's id. NULL: not signed in yet, or not reported.
     owner = CharField(max_length=320, null=True)
     access_token = SealedField()
-    #: NULL: the provider named no usable end.
+    #: NULL: the provider reported no usable expiry.
     expires_at = UtcField(null=True)
-    #: What is odd about the end that the provider named, for people. NULL: nothing.
+    #: What is unusual about the reported expiry, for display. NULL: nothing.
     end_note = CharField(max_length=200, null=True)
     refresh_token = SealedField()
-    #: The one before it, until the one in hand has worked once. NULL: none.
+    #: The previous refresh token, until the new one has worked once. NULL: none.
     previous_refresh_token = SealedField()
-    #: When the provider last gave or accepted the refresh token. NULL: never.
+    #: When the provider last issued or accepted the refresh token. NULL: never.
     refresh_token_used_at = UtcField(null=True)
-    #: NULL: the provider named no end.
+    #: NULL: the provider reported no expiry.
     refresh_token_expires_at = UtcField(null=True)
-    #: What the provider granted, which may be less than what was asked for. NULL: nothing granted yet.
+    #: The granted scope, which may be less than the requested one. NULL: none granted yet.
     granted_scope = TextField(null=True)
-    #: NULL: nobody has signed in yet.
+    #: NULL: not signed in yet.
     signed_in_at = UtcField(null=True)
-    #: Who signed it in. NULL: nobody yet, or the user is gone.
+    #: The portal user who signed the mailbox in. NULL: none, or the user was deleted.
     signed_in_by = ForeignKeyField(User, null=True, on_delete="SET NULL")
-    #: When the access token in hand was given. NULL: there is none.
+    #: When the access token was issued. NULL: no token has been issued yet.
     obtained_at = UtcField(null=True)
     #: The first failure since the last success. NULL: the last attempt succeeded.
     failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: The last failure, and the other side's words on it; a success leaves them. NULL: there was none.
+    #: The last failure and the provider's message, kept after a success. NULL: no failure yet.
     failed_at = UtcField(null=True)
     failure = TextField(null=True)
-    #: The provider's first refusal, to be confirmed by one later try. NULL: none, or it is confirmed.
+    #: The provider's first rejection, until one retry confirms it. NULL: none, or confirmed.
     doubted_at = UtcField(null=True)
-    #: NULL: not refused. Set: only a new sign-in helps.
+    #: NULL: not rejected. Otherwise a new sign-in is required.
     refused_at = UtcField(null=True)
 
     @property
     def has_refresh_token(self) -> bool:
-        """Told from the sealed form: no state needs the token itself."""
+        """Whether a refresh token is stored; checked without decrypting it."""
         return self.__data__.get("refresh_token") is not None
 
     @property
     def rotates(self) -> bool:
-        """Whether the last renewal brought a new refresh token."""
+        """Whether the last refresh returned a new refresh token."""
         return self.__data__.get("previous_refresh_token") is not None
 
     @property
     def name(self) -> str:
-        """``CONFIG/OWNER``, as the command line takes it; the configuration's name alone before the first sign-in."""
+        """The reference ``CONFIG/OWNER`` of the command line; only ``CONFIG`` before the first sign-in."""
         config = self.token_config.name
         return f"{config}/{self.owner}" if self.owner else config

@@ -1,4 +1,4 @@
-"""A client registered at a provider, and its client secrets."""
+"""Token configurations (clients registered at a provider) and their client secrets."""
 
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,7 @@ from portal.models.base import Row
 
 
 class Validity(StrEnum):
-    """Znuny's three, word for word."""
+    """Znuny's three values of Validity."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -20,7 +20,7 @@ class Validity(StrEnum):
 
 
 class Flow(StrEnum):
-    """How tokens are asked for; fixed by the template."""
+    """The OAuth 2.0 flow; fixed by the template."""
 
     AUTHORIZATION_CODE = "authorization_code"
     #: App-only (RFC 6749 section 4.4): no user, no refresh token.
@@ -28,7 +28,7 @@ class Flow(StrEnum):
 
 
 class ClientAuth(StrEnum):
-    """How the client proves itself at the token endpoint; the names of RFC 7591 section 2."""
+    """Client authentication method at the token endpoint; the names of RFC 7591 section 2."""
 
     SECRET_POST = "client_secret_post"
     SECRET_BASIC = "client_secret_basic"
@@ -40,38 +40,38 @@ class TokenConfig(Row):
     secrets: "ModelSelect[ClientSecret]"
 
     name = CharField(max_length=250, unique=True)
-    #: The preset it was made from; permanent, it decides the parameters of each request.
+    #: The key of the template; permanent, because it determines the request parameters.
     template = CharField(max_length=60)
-    #: Part of the template's endpoint URLs; empty where the template has none.
+    #: Tenant in the template's endpoint URLs; empty if the template has none.
     tenant = CharField(max_length=250, default="")
     flow = EnumField(Flow, default=Flow.AUTHORIZATION_CODE)
     client_id = CharField(max_length=500)
     client_auth = EnumField(ClientAuth, default=ClientAuth.SECRET_POST)
-    #: PEM, for ``private_key_jwt``. NULL: none.
+    #: PEM certificate for ``private_key_jwt``. NULL: none.
     certificate = TextField(null=True)
     private_key = SealedField()
-    #: Empty where the flow has no use for it.
+    #: Empty if the flow does not use it.
     authorize_url = TextField(default="")
     token_url = TextField()
-    #: Whom a renewal asks, out of the URLs, so that a query can tell one provider from another.
+    #: The host of the refresh URL, stored so that queries can group tokens by provider host.
     host = CharField(max_length=255, default="", index=True)
     refresh_url = TextField(default="")
-    #: Device code (RFC 8628) and revocation (RFC 7009); empty: the provider has none.
+    #: Device code (RFC 8628) and revocation (RFC 7009) endpoints; empty: not supported by the provider.
     device_url = TextField(default="")
     revocation_url = TextField(default="")
     scope = TextField(default="")
-    #: How to learn who signed in; empty: the provider does not tell that way.
+    #: Endpoints that identify the account that signed in; empty: not supported by the provider.
     issuer = TextField(default="")
     jwks_url = TextField(default="")
     userinfo_url = TextField(default="")
     validity = EnumField(Validity, default=Validity.VALID)
     notify_expired_token = BooleanField(default=False)
     notify_expired_refresh_token = BooleanField(default=True)
-    #: Google's consent screen is in Testing: every sign-in ends after seven days.
+    #: Google's consent screen is in Testing: every sign-in expires after seven days.
     in_testing = BooleanField(default=False)
-    #: NULL: the provider takes the client ID and secret, as far as we know.
+    #: NULL: the client's credentials have not been rejected.
     credentials_refused_at = UtcField(null=True)
-    #: The provider's words for the refusal; NULL as above.
+    #: The provider's message for the rejection. NULL as above.
     credentials_answer = TextField(null=True)
     created_at = UtcField()
     changed_at = UtcField()
@@ -86,7 +86,7 @@ class TokenConfig(Row):
 
     @property
     def client_secrets(self) -> "list[ClientSecret]":
-        """The secrets to be tried, in order: newest first, those that the provider has refused last."""
+        """The secrets in the order of attempts: newest first, rejected ones last."""
         return sorted(self.secrets, key=lambda secret: (secret.refused_at is not None, -secret.id))
 
     @property
@@ -96,12 +96,12 @@ class TokenConfig(Row):
 
 
 class ClientSecret(Row):
-    """One secret of a client. A new one is a new row, so that a change of secret touches no token."""
+    """One client secret. A new secret is a new row, so that a change affects no token."""
 
     token_config = ForeignKeyField(TokenConfig, backref="secrets", on_delete="CASCADE")
     value = SealedField()
     set_at = UtcField()
-    #: NULL: no end known; no provider tells it.
+    #: NULL: expiry unknown; providers do not report it.
     ends_at = UtcField(null=True)
-    #: When the provider refused it. NULL: it has not.
+    #: When the provider rejected the secret. NULL: not rejected.
     refused_at = UtcField(null=True)

@@ -1,4 +1,4 @@
-"""Answers that the catalogue does not know, counted so that it can grow."""
+"""Error responses without a catalogue entry, counted so that the catalogue can be extended."""
 
 from peewee import CharField, IntegerField, TextField
 
@@ -7,11 +7,11 @@ from portal.models.base import Row
 
 
 class UnknownAnswer(Row):
-    #: Whose words they are: ``provider``, ``imap`` …
+    #: Source of the response: ``provider``, ``imap`` …
     place = CharField(max_length=20)
-    #: The words with their numbers and ids taken out: one row a kind.
+    #: The response without numbers and ids: one row per pattern.
     pattern = CharField(max_length=300)
-    #: As they were heard last.
+    #: The latest response.
     words = TextField()
     count = IntegerField(default=1)
     first_at = UtcField()

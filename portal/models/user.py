@@ -1,4 +1,4 @@
-"""People, their sign-ins to the portal, and the one-time link that makes the first admin."""
+"""Portal users, their login sessions, and the one-time link that creates the first administrator."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from portal.models.base import Row
 
 
 class Role(StrEnum):
-    """What a person may do; each role may do what the ones after it may."""
+    """A user's role; each role includes the permissions of the roles after it."""
 
     ADMIN = "admin"
     OPERATOR = "operator"
@@ -29,14 +29,14 @@ class User(Row):
     #: argon2id, PHC string.
     password_hash = CharField(max_length=255)
     created_at = UtcField()
-    #: NULL: may sign in.
+    #: NULL: the user may sign in.
     disabled_at = UtcField(null=True)
 
 
 class LoginSession(Row):
-    """One browser in which a person is signed in; ended on the server, whatever the cookie says."""
+    """A user's login session in one browser; its end is enforced on the server, not by the cookie."""
 
-    #: SHA-256 of the id in the cookie, so that a copy of the database signs nobody in.
+    #: SHA-256 of the session id in the cookie, so that a copy of the database allows no sign-in.
     key_hash = CharField(max_length=64, unique=True)
     user = ForeignKeyField(User, on_delete="CASCADE")
     created_at = UtcField()
@@ -44,16 +44,16 @@ class LoginSession(Row):
 
 
 class SetupLink(Row):
-    """The link printed at first start; whoever opens it makes the first admin."""
+    """The one-time link printed at the first start; it creates the first administrator."""
 
     key_hash = CharField(max_length=64, unique=True)
     created_at = UtcField()
 
 
 class LoginFailures(Row):
-    """Failed passwords of one name or one address within a window of time; what throttles guessing."""
+    """Failed sign-ins of one name or address within a time window, for the rate limit."""
 
-    #: SHA-256 of what is counted: a name that was typed may be a password.
+    #: SHA-256 of the name or address; hashed, because a password may be typed as a name.
     subject = CharField(max_length=64, unique=True)
     count = IntegerField()
     window_ends_at = UtcField()

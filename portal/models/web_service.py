@@ -1,4 +1,4 @@
-"""HTTP requests that carry a token: what they are, and each call of them."""
+"""Web services (HTTP requests with a token) and their calls."""
 
 from enum import StrEnum
 from typing import Any
@@ -19,7 +19,7 @@ class ServiceAuth(StrEnum):
     BASIC = "basic"
     #: ``Authorization: Bearer`` with an access token (RFC 6750).
     TOKEN = "token"
-    #: An access token wherever a header has ``<OTRS_OAUTH2_TOKEN>``.
+    #: An access token in place of ``<OTRS_OAUTH2_TOKEN>`` in the headers.
     PLACEHOLDER = "placeholder"
 
 
@@ -31,36 +31,36 @@ class WebService(Row):
     name = CharField(max_length=200, unique=True)
     method = CharField(max_length=10, default="POST")
     url = TextField()
-    #: One a line: ``Name: value``.
+    #: One per line: ``Name: value``.
     headers = TextField(default="")
     #: A Jinja template; empty: no body.
     body = TextField(default="")
     authentication = EnumField(ServiceAuth, default=ServiceAuth.NONE)
     login = CharField(max_length=320, default="")
-    #: The password, or what stands for ``<PORTAL_SECRET>`` in a header. NULL: none.
+    #: The password, or the value of ``<PORTAL_SECRET>`` in the headers. NULL: none.
     secret = SealedField()
-    #: NULL: it needs none.
+    #: NULL: no token is used.
     token = ForeignKeyField(Token, backref="web_services", null=True, on_delete="RESTRICT")
-    #: Certificates in PEM form, trusted for this server beside the usual ones.
+    #: PEM certificates trusted for this server in addition to the system's.
     ca = TextField(default="")
     timeout = IntegerField(default=30)
-    #: Statuses that count as success, such as ``200-299, 404``.
+    #: HTTP status codes that count as success, such as ``200-299, 404``.
     success = CharField(max_length=200, default="200-299")
-    #: How often a call is tried before it counts as failed.
+    #: Number of attempts before a call counts as failed.
     most_tries = IntegerField(default=8)
-    #: The occasions at which it is called, separated by commas; empty: by hand and by destinations.
+    #: Triggers, separated by commas; empty: called manually and by destinations only.
     occasions = TextField(default="")
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
-    #: When a call last succeeded. NULL: none has.
+    #: The last successful call. NULL: none yet.
     succeeded_at = UtcField(null=True)
-    #: The first failure since then. NULL: there was none.
+    #: The first failure since ``succeeded_at``. NULL: no failure.
     failing_since = UtcField(null=True)
-    #: Why, in the other side's words. NULL as above.
+    #: The last failure's message. NULL as above.
     failure = TextField(null=True)
-    #: When it last failed. NULL as above.
+    #: Time of the last failure. NULL as above.
     failed_at = UtcField(null=True)
-    #: Which other side that is. NULL as above.
+    #: The side that failed. NULL as above.
     failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
@@ -71,40 +71,40 @@ class WebService(Row):
 
     @property
     def has_secret(self) -> bool:
-        """Told from the sealed form."""
+        """Whether a secret is stored; checked without decrypting it."""
         return self.__data__.get("secret") is not None
 
 
 class CallState(StrEnum):
-    #: Waits for its turn, or for another try.
+    #: Waiting for the first or the next attempt.
     QUEUED = "queued"
     DONE = "done"
     FAILED = "failed"
 
 
 class WebServiceCall(Leased):
-    """One call with all its tries, which carry the same idempotency key."""
+    """One call with all its attempts, which share an idempotency key."""
 
     kind = "web service call"
 
     web_service = ForeignKeyField(WebService, backref="calls", on_delete="CASCADE")
-    #: Sent as ``Idempotency-Key``, the same at every try.
+    #: Sent as ``Idempotency-Key`` in every attempt.
     key = CharField(max_length=64, unique=True)
-    #: Why it was made, for people.
+    #: What triggered the call, for display.
     cause = CharField(max_length=250)
     url = TextField()
-    #: As they were sent, with every secret masked. NULL: not sent yet.
+    #: The headers as sent, with secrets masked. NULL: not sent yet.
     headers = TextField(null=True)
-    #: NULL: forgotten, or too large to be kept.
+    #: NULL: deleted, or too large to store.
     body = TextField(null=True)
     state = EnumField(CallState, default=CallState.QUEUED)
     tries = IntegerField(default=0)
-    #: The HTTP status of the last answer. NULL: there was none.
+    #: HTTP status of the last response. NULL: no response.
     status = IntegerField(null=True)
-    #: The beginning of the last answer, or why there was none. NULL: not tried yet.
+    #: The start of the last response, or why there was none. NULL: not attempted yet.
     answer = TextField(null=True)
     created_at = UtcField(index=True)
-    #: NULL: not settled.
+    #: NULL: not finished.
     ended_at = UtcField(null=True)
-    #: How long the last try took. NULL: not tried yet.
+    #: Duration of the last attempt. NULL: not attempted yet.
     seconds = FloatField(null=True)

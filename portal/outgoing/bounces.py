@@ -1,4 +1,4 @@
-"""What a sender is told when a message could not be delivered: a delivery status notification (RFC 3464)."""
+"""Bounces: delivery status notifications (RFC 3464) to the senders of undeliverable messages."""
 
 import re
 import secrets
@@ -17,9 +17,9 @@ _NAME = "Mail Delivery System"
 
 
 def bounce(message: OutboundMessage, failed: Sequence[OutboundRecipient], *, now: datetime) -> OutboundMessage | None:
-    """Take on a notification about these recipients, in the transaction that lets them fail.
+    """Submit a notification about these failed recipients, in the transaction that records the failure.
 
-    None: nobody is to hear of it (RFC 5321 section 6.1), or there is no way to tell.
+    None: the message has an empty envelope sender (RFC 5321 section 6.1), or no profile can send the notification.
     """
     profile = _way_back(message.profile)
     if not message.sender or profile is None:
@@ -37,7 +37,7 @@ def bounce(message: OutboundMessage, failed: Sequence[OutboundRecipient], *, now
 
 
 def _way_back(profile: OutboundProfile | None) -> OutboundProfile | None:
-    """The profile itself while its server works, else the fallback."""
+    """Return the profile itself unless it is invalid or failing, else the fallback profile."""
     if profile is not None and profile.is_valid and profile.failing_since is None:
         return profile
     try:
@@ -49,7 +49,7 @@ def _way_back(profile: OutboundProfile | None) -> OutboundProfile | None:
 def notification(
     message: OutboundMessage, failed: Sequence[OutboundRecipient], author: str, now: datetime
 ) -> MIMEMultipart:
-    """``multipart/report`` (RFC 6522): for people, for programs, and the header of what did not arrive."""
+    """Return a ``multipart/report`` (RFC 6522): text, delivery status, and the header of the undelivered message."""
     report = MIMEMultipart("report", report_type="delivery-status")
     report["From"], report["To"] = formataddr((_NAME, author)), message.sender
     report["Subject"] = "Undelivered mail returned to sender"
@@ -64,10 +64,10 @@ def notification(
 
 
 def _for_people(message: OutboundMessage, failed: Sequence[OutboundRecipient]) -> str:
-    named = "\n".join(f"  {row.address}\n    {row.answer or 'no answer'}" for row in failed)
+    named = "\n".join(f"  {row.address}\n    {row.answer or 'No server response'}" for row in failed)
     return (
         f"Your message “{message.subject or 'without a subject'}” of {message.accepted_at:%Y-%m-%d %H:%M} UTC\n"
-        f"could not be delivered to:\n\n{named}\n\nIt is not tried again. Below are its details and its header.\n"
+        f"could not be delivered to:\n\n{named}\n\nThe portal does not retry. Delivery status and header follow.\n"
     )
 
 
@@ -96,7 +96,7 @@ def _header_of(message: OutboundMessage) -> Message:
     first = OutboundPart.get_or_none(OutboundPart.message == message.id, OutboundPart.number == 0)
     header = bytes(first.content).partition(b"\r\n\r\n")[0] if first else b""
     part = EmailMessage()
-    # Bytes that are no UTF-8 are in many a header.
+    # Headers may contain bytes that are not valid UTF-8.
     text = header.decode("utf-8", "replace").replace("\r\n", "\n") + "\n"
     part.set_content(text, subtype="rfc822-headers", cte="quoted-printable")
     return part

@@ -1,6 +1,6 @@
-"""What a program hands over to be sent, made fit to be sent (RFC 6409 section 8): pure functions of bytes.
+"""Prepare submitted messages for sending (RFC 6409 section 8): pure functions of bytes.
 
-Header fields keep the bytes that they came with; only what is missing is added, and what nobody may see taken off.
+Header fields keep their original bytes. Missing fields are added, and hidden recipients (Bcc) are removed.
 """
 
 import re
@@ -11,31 +11,31 @@ from email.header import Header
 from email.utils import format_datetime, formataddr, getaddresses
 from typing import BinaryIO
 
-#: A header block is no longer than this.
+#: Maximum size of a header block.
 HEADER_BYTES = 256 * 1024
 _PART = 256 * 1024
 #: RFC 5322 section 2.1.1, without CRLF.
 _LONGEST_LINE = 998
-#: A message that has passed so many servers goes round in circles (RFC 5321 section 6.3).
+#: Maximum number of Received fields; more indicate a mail loop (RFC 5321 section 6.3).
 MOST_HOPS = 100
-#: Up to the line end that no continuation follows; a CR alone is in it, as some programs write them.
+#: A header field up to its last continuation line; a bare CR, as some programs write, is part of the field.
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(?:[^\r\n]|\r(?!\n)|\r?\n[ \t])*(?:\r?\n|\Z)")
-#: What mail archives and filters put in front of a message.
+#: The "From " line that mbox archives and filters put before a message.
 _MBOX_LINE = re.compile(rb">?From [^\n]*\n")
 _NEVER_SENT = (b"bcc", b"resent-bcc", b"return-path")
 
 
 @dataclass
 class Head:
-    """A header block: its fields in their order, each with its line end."""
+    """A header block: its fields in order, each with its line ending."""
 
     fields: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @classmethod
     def read(cls, content: BinaryIO) -> "Head":
-        """Take the header block off the beginning of a message. What begins without one is all body.
+        """Read the header block of a message and leave the position at the body. A message without header is all body.
 
-        ValueError when it has no end within HEADER_BYTES.
+        Raises ValueError if the header is longer than HEADER_BYTES.
         """
         content.seek(0)
         start = content.read(HEADER_BYTES)
@@ -45,13 +45,13 @@ class Head:
             head.fields.append((found[1].lower(), line + b"\r\n"))
             at = found.end()
         if at >= HEADER_BYTES:
-            raise ValueError(f"Its header has more than {HEADER_BYTES // 1024} KB.")
+            raise ValueError(f"The message header is larger than {HEADER_BYTES // 1024} KB.")
         blank = re.compile(rb"\r?\n").match(start, at)
         content.seek(blank.end() if blank and head.fields else at)
         return head
 
     def text(self, name: str) -> str:
-        """The value of the first field of that name, unfolded; empty when there is none."""
+        """Return the unfolded value of the first field with this name; empty if there is none."""
         return next(self._values(name), "")
 
     def _values(self, name: str) -> Iterator[str]:
@@ -60,23 +60,23 @@ class Head:
                 yield " ".join(line.partition(b":")[2].decode("utf-8", "replace").split())
 
     def addresses(self, *names: str) -> list[str]:
-        """The addresses in these fields, as they are written there."""
+        """Return the addresses in these fields, unchanged."""
         values = [value for name in names for value in self._values(name)]
-        # Each by itself: one that cannot be read is to cost no other.
+        # Each value separately, so that one malformed value does not affect the others.
         return [address for value in values for _, address in getaddresses([value]) if address]
 
     def texts(self, name: str) -> list[str]:
-        """The values of all fields of that name, unfolded."""
+        """Return the unfolded values of all fields with this name."""
         return list(self._values(name))
 
     def put(self, name: str, value: str, *, first: bool = False) -> None:
-        """Set a field, in place of any of that name; ``first``: above all others."""
+        """Set a field and remove existing fields with this name. ``first``: insert at the top."""
         self.drop(name)
         line = f"{name}: {value}\r\n".encode()
         self.fields.insert(0 if first else len(self.fields), (name.lower().encode(), line))
 
     def trace(self, value: str) -> None:
-        """A Received field on top of those that there are (RFC 5321 section 4.4)."""
+        """Insert a Received field at the top (RFC 5321 section 4.4)."""
         self.fields.insert(0, (b"received", f"Received: {value}\r\n".encode()))
 
     def drop(self, *names: str) -> None:
@@ -88,7 +88,7 @@ class Head:
 
 
 def complete(head: Head, *, sender: str, full_name: str, message_id: str, now: datetime) -> None:
-    """Add what a message must have, and take off who is to stay unseen."""
+    """Add the required header fields, and remove Bcc and Return-Path."""
     for name in _NEVER_SENT:
         head.drop(name.decode())
     if not head.text("Date"):
@@ -100,7 +100,7 @@ def complete(head: Head, *, sender: str, full_name: str, message_id: str, now: d
 
 
 def named(full_name: str, address: str) -> str:
-    """``Full Name <address>`` as a header carries it."""
+    """Return ``Full Name <address>``, encoded for a header."""
     if not full_name:
         return address
     if full_name.isascii():
@@ -109,7 +109,7 @@ def named(full_name: str, address: str) -> str:
 
 
 def go_out_as(head: Head, address: str) -> None:
-    """Put another address into From; an answer still goes to whom it went to."""
+    """Replace the address in From; the original From becomes Reply-To unless one is set."""
     before = head.text("From")
     if before and not head.text("Reply-To") and "@" in before:
         head.put("Reply-To", before)
@@ -119,7 +119,7 @@ def go_out_as(head: Head, address: str) -> None:
 
 
 def parts(head: bytes, content: BinaryIO) -> Iterator[bytes]:
-    """The message in parts of whole lines that end in CRLF and are not too long, beginning with its header block."""
+    """Yield the message, header block first, in parts of whole lines that end in CRLF, long lines folded."""
     ahead = folded(head)
     while block := content.read(_PART):
         if not block.endswith(b"\n"):
@@ -132,7 +132,7 @@ def parts(head: bytes, content: BinaryIO) -> Iterator[bytes]:
 
 
 def folded(lines: bytes) -> bytes:
-    """With lines that are too long broken up, as mail servers do it; the rest is as it was."""
+    """Fold lines longer than 998 bytes as mail servers do; other lines stay unchanged."""
     if not re.search(rb"[^\r\n]{%d}" % (_LONGEST_LINE + 1), lines):
         return lines
     return re.sub(rb"[^\r\n]{%d}(?=[^\r\n])" % (_LONGEST_LINE - 8), lambda found: found[0] + b"\r\n ", lines)

@@ -1,4 +1,4 @@
-"""Messages on their way out: look through them, try one again, drop one."""
+"""Outgoing messages: search, retry and drop."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from portal.system import audit, job_queue
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which messages are looked for; None and empty: all."""
+    """The filter of a message search; None and empty values match all messages."""
 
     state: str = ""
     profile_id: int | None = None
@@ -21,7 +21,7 @@ class Wanted:
 
 
 def found(wanted: Wanted, page: int, size: int) -> list[OutboundMessage]:
-    """A page of them, the latest first, and one more if there is another page."""
+    """Return one page of messages, latest first, plus one message if another page follows."""
     query = OutboundMessage.select(OutboundMessage, OutboundProfile).left_outer_join(OutboundProfile)
     if wanted.state:
         query = query.where(OutboundMessage.state == wanted.state)
@@ -35,7 +35,7 @@ def found(wanted: Wanted, page: int, size: int) -> list[OutboundMessage]:
 
 
 def recipients_of(messages: list[OutboundMessage]) -> dict[int, list[str]]:
-    """The addresses that each of these goes to."""
+    """Return the recipient addresses of these messages by message id."""
     ids = [message.id for message in messages]
     query = OutboundRecipient.select(OutboundRecipient.message, OutboundRecipient.address)
     addresses: dict[int, list[str]] = {}
@@ -45,7 +45,7 @@ def recipients_of(messages: list[OutboundMessage]) -> dict[int, list[str]]:
 
 
 def counts() -> dict[tuple[int | None, str], int]:
-    """How many there are, by profile and state."""
+    """Return the number of messages by profile id and state."""
     query = OutboundMessage.select(OutboundMessage.profile, OutboundMessage.state, fn.COUNT(SQL("1")))
     rows = tuples(query.group_by(OutboundMessage.profile, OutboundMessage.state))
     return {(profile_id, OutboundState(state).value): count for profile_id, state, count in rows}
@@ -56,30 +56,35 @@ def has_content(message: OutboundMessage) -> bool:
 
 
 def try_again(message: OutboundMessage, *, actor: str, now: datetime) -> None:
-    """Send it now to whom it has not reached; five days begin anew. PortalError when there is nothing to send."""
+    """Queue a message now for all undelivered recipients; its five days start again.
+
+    Raises PortalError if its content or profile was deleted, or if the message is being sent.
+    """
     if not has_content(message) or message.profile is None:
-        raise PortalError("It cannot be sent again: its content or its outbound profile is gone.")
+        raise PortalError("The message cannot be sent again: its content or its outbound profile was deleted.")
     again = (OutboundState.FAILED, OutboundState.DROPPED)
     with transaction():
         anew = {"state": OutboundState.QUEUED, "try_at": now, "settled_at": None, "tries": 0, "accepted_at": now}
         at_rest = (OutboundMessage.id == message.id) & (OutboundMessage.state != OutboundState.SENDING)
         if not OutboundMessage.update(anew).where(at_rest).execute():
-            raise PortalError("It is being sent at this moment.")
+            raise PortalError("The message is being sent. Try again later.")
         to = (OutboundRecipient.message == message.id) & OutboundRecipient.state.in_(again)
         OutboundRecipient.update(state=OutboundState.QUEUED, settled_at=None).where(to).execute()
-        # A person has looked: whatever the server was in a pause for may be mended.
+        # A user asked for the retry, so the pause after an earlier server failure ends.
         OutboundProfile.update(look_at=None).where(OutboundProfile.id == message.profile.id).execute()
         audit.about(message, actor, "try-again", message.message_id[:200], now)
     job_queue.send(message.profile.id)
 
 
 def drop(message: OutboundMessage, *, actor: str, now: datetime) -> None:
-    """Send it no more; its sender hears nothing. PortalError when it is under way or settled."""
+    """Drop a queued message without notifying its sender. Raises PortalError if it is not queued."""
     with transaction():
         waiting = (OutboundMessage.id == message.id) & (OutboundMessage.state == OutboundState.QUEUED)
         dropped = {"state": OutboundState.DROPPED, "try_at": None, "settled_at": now}
         if not OutboundMessage.update(dropped).where(waiting).execute():
-            raise PortalError(f"It cannot be dropped: it is {OutboundMessage.get_by_id(message.id).state.value}.")
+            raise PortalError(
+                f"The message cannot be dropped: it is {OutboundMessage.get_by_id(message.id).state.value}."
+            )
         to = (OutboundRecipient.message == message.id) & (OutboundRecipient.state == OutboundState.QUEUED)
         OutboundRecipient.update(state=OutboundState.DROPPED, settled_at=now).where(to).execute()
         audit.about(message, actor, "dropped", message.message_id[:200], now)

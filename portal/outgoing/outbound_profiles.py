@@ -1,4 +1,4 @@
-"""Servers to send through: add, change, choose."""
+"""Outbound profiles (SMTP servers to send through): add, change, delete and select."""
 
 import re
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ from portal.protocols.server import Security, Server
 from portal.system import audit, settings
 from portal.tokens import token_facts
 
-#: Microsoft's high-volume service wants ten minutes; within the refresh margin that costs nothing.
+#: Microsoft's high-volume email service requires ten minutes; the refresh margin already covers them.
 TOKEN_MIN_LIFE = timedelta(minutes=10)
 DEFAULT_PORTS = {OutboundType.SMTPS: 465, OutboundType.SMTPTLS: 587, OutboundType.SMTP: 25}
 _SECURITY = {
@@ -28,22 +28,23 @@ _SECURITY = {
     OutboundType.SMTP: Security.NONE,
 }
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: Who gets to see the password; with another of them it is asked for again.
+#: Columns that determine which server gets the password; a change requires entering the password again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
-_NAME_TAKEN = "An outbound profile with this name exists."
-#: What can stand between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), in any script.
+_NAME_TAKEN = "An outbound profile with this name already exists."
+#: An address in MAIL and RCPT, without angle brackets (RFC 5321 section 4.1.2); any script is allowed.
 ADDRESS = r"[^\s@<>\x00-\x1f\x7f]+@[^\s@<>\x00-\x1f\x7f]+"
 
 
 class NotServed(Refused):
-    """No profile sends for this sender."""
+    """No outbound profile serves this sender."""
 
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns. ``token`` None: by password, or nobody signs in.
+    """The values of an outbound profile that an administrator enters, named like the columns.
 
-    An empty ``host`` and what depends on it become those of the token's provider, port 0 the usual one of the type.
+    ``token`` None: sign-in with a password, or no sign-in. An empty ``host`` is replaced by the host, type and limits
+    of the token's provider, port 0 by the standard port of the type.
     """
 
     name: str
@@ -69,7 +70,7 @@ def _columns(entered: Fields) -> dict[str, object]:
 
 
 def complete(entered: Fields) -> None:
-    """Fill in what was left to the presets, and bring the rest to the form in which it is stored."""
+    """Fill in defaults from the provider template and normalize the other values for storage."""
     preset = providers.of(entered.token.token_config.template) if entered.token else None
     if preset and preset.smtp_host and not entered.host:
         entered.host, entered.type = preset.smtp_host, OutboundType(preset.smtp_type)
@@ -84,7 +85,7 @@ def complete(entered: Fields) -> None:
 
 
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> OutboundProfile:
-    """Create a profile. Invalid names each bad field."""
+    """Create an outbound profile. Raises Invalid with a message for each invalid field."""
     complete(entered)
     check(entered, None, has_password=bool(password))
     try:
@@ -99,7 +100,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 
 
 def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
-    """Change a profile; what waits for it is tried at once. ``password`` None keeps the one there is."""
+    """Change an outbound profile and make its queued messages due now. ``password`` None keeps the stored one."""
     if entered.type is not row.type and entered.port == DEFAULT_PORTS[row.type]:
         entered.port = 0
     complete(entered)
@@ -113,7 +114,7 @@ def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, acto
     row.failing_since = row.failure = row.failed_at = row.failing_side = None
     try:
         with transaction():
-            # Whoever sends through it now keeps the lease, and goes on as it was: nothing is handed over twice.
+            # A worker that is sending keeps its lease and continues, so no message is submitted twice.
             row.save()
             audit.about(row, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
     except IntegrityError as error:
@@ -121,33 +122,33 @@ def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, acto
 
 
 def delete(row: OutboundProfile, *, actor: str, now: datetime) -> None:
-    """Delete a profile. InUse names the destinations that send through it, and counts the mail that waits for it."""
+    """Delete an outbound profile. Raises InUse if destinations use it or queued messages wait for it."""
     unsettled = (OutboundState.QUEUED, OutboundState.SENDING)
     with transaction():
-        # Whoever hands a message over at this moment comes before or after.
+        # The row lock serializes this transaction with a concurrent submission.
         locked(OutboundProfile.select(OutboundProfile.id).where(OutboundProfile.id == row.id)).first()
         names = ", ".join(destination.name for destination in row.destinations)
         waiting = sum(1 for message in row.messages if message.state in unsettled)
         if names:
             raise InUse(f"{row.name!r} is in use and cannot be deleted. Destinations that send through it: {names}.")
         if waiting:
-            raise InUse(f"{waiting} messages wait for {row.name!r}; drop them, or let them go first.")
+            raise InUse(f"Queued messages for {row.name!r}: {waiting}. Drop them, or wait until they are sent.")
         audit.about(row, actor, "deleted", "", now)
         row.delete_instance()
 
 
 def stored_password(row: OutboundProfile, entered: Fields) -> Secret | None:
-    """The profile's own, where it may be used with what was entered: never shown is also never sent elsewhere."""
+    """Return the stored password; None if the entered values would send it to another server."""
     if any(getattr(row, name) != getattr(entered, name) for name in _SIGNS_IN_AT):
         return None
     return row.password
 
 
 def check(entered: Fields, row: OutboundProfile | None, *, has_password: bool) -> None:
-    """Raise Invalid unless the values make a profile; ``row`` is the one that they change."""
+    """Raise Invalid unless the values are valid. ``row`` is the profile to change; None: a new profile."""
     problems = {name: "This field is required." for name in ("name", "host") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
-        problems["host"] = "A host name alone, for example smtp.office365.com."
+        problems["host"] = "Enter only a host name, for example smtp.office365.com."
     problems |= text_problems(OutboundProfile, {**_columns(entered), "ca": ""})
     problems |= _number_problems(entered) | _sign_in_problems(entered, has_password=has_password)
     problems |= tls_options.problems(entered.ca, entered.fingerprint) | _sender_problems(entered, row)
@@ -159,7 +160,7 @@ def _number_problems(entered: Fields) -> dict[str, str]:
     ranges = {"port": (1, 65535), "connections": (1, 20), "timeout": (5, 600), "per_minute": (1, 100_000)}
     values = {name: getattr(entered, name) for name in ranges}
     return {
-        name: f"From {low} to {high:,}."
+        name: f"Enter a number from {low} to {high:,}."
         for name, (low, high) in ranges.items()
         if values[name] is not None and not low <= values[name] <= high
     }
@@ -168,12 +169,12 @@ def _number_problems(entered: Fields) -> dict[str, str]:
 def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
     problems = {}
     if entered.token and not entered.login:
-        problems["login"] = "The account that signs in, usually its address."
+        problems["login"] = "Enter the user name, usually the mailbox address."
     if entered.login and not entered.token and not has_password:
-        problems["password"] = "A password, or choose a token. (For another server it is asked for again.)"
+        problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
     if entered.login and entered.type is OutboundType.SMTP and entered.host not in _LOOPBACK:
         what = "the token" if entered.token else "the password"
-        problems["type"] = f"SMTP sends {what} in the clear; choose SMTPS or SMTPTLS."
+        problems["type"] = f"SMTP sends {what} without TLS. Choose SMTPS or SMTPTLS."
     return problems
 
 
@@ -182,13 +183,13 @@ def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, 
     if strange := [one for one in split_list(entered.senders) if not re.fullmatch(rf"{ADDRESS}|@[^\s@<>]+", one)]:
         problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."
     if entered.sends_as and not (entered.sends_as.isascii() and re.fullmatch(ADDRESS, entered.sends_as)):
-        problems["sends_as"] = "An address, in ASCII."
+        problems["sends_as"] = "Enter an ASCII email address."
     others = [other for other in OutboundProfile.select() if row is None or other.id != row.id]
     for other in others:
         if both := set(split_list(entered.senders)) & set(split_list(other.senders)):
-            problems["senders"] = f"{min(both)} is served by {other.name} already."
+            problems["senders"] = f"{other.name} already serves {min(both)}."
         if entered.fallback and other.fallback:
-            problems["fallback"] = f"{other.name} is the fallback already; there is but one."
+            problems["fallback"] = f"{other.name} is already the fallback. Only one profile can be the fallback."
     return problems
 
 
@@ -196,7 +197,7 @@ def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, 
 
 
 def serving(addresses: list[str]) -> OutboundProfile:
-    """The profile that serves the first of these addresses that any does, else the fallback; NotServed without one."""
+    """Return the profile that serves the first served address, else the fallback. Raises NotServed without either."""
     rows = list(OutboundProfile.select().where(OutboundProfile.validity != Validity.INVALID))
     for address in addresses:
         for wanted in (address.lower(), f"@{address.lower().rpartition('@')[2]}"):
@@ -208,13 +209,13 @@ def serving(addresses: list[str]) -> OutboundProfile:
 
 
 def serves(row: OutboundProfile, address: str) -> bool:
-    """Whether mail goes out through it under this address, and not under that of ``sends_as``."""
+    """Return whether the profile sends mail under this address instead of ``sends_as``."""
     known = split_list(row.senders)
     return not row.sends_as or address.lower() in known or f"@{address.lower().rpartition('@')[2]}" in known
 
 
 def own_address(row: OutboundProfile) -> str:
-    """An address under which the profile may send; empty when none is known."""
+    """Return an address that the profile may send from; empty if none is known."""
     addresses = [row.sends_as, row.login, *split_list(row.senders)]
     return next((one for one in addresses if one.isascii() and re.fullmatch(ADDRESS, one)), "")
 
@@ -226,7 +227,7 @@ def server(row: OutboundProfile) -> Server:
 
 
 def credential(row: OutboundProfile, token: Token | None) -> Credential | None:
-    """None: nobody signs in."""
+    """Return the credential for the sign-in; None: no sign-in."""
     if token is not None:
         return Credential(row.login, token=token.access_token)
     return Credential(row.login, password=row.password) if row.login else None

@@ -1,4 +1,4 @@
-"""Messages as they are handed over: read ahead, a large one's content part by part."""
+"""Queue reader: reads queued messages ahead of sending, and the content of large messages part by part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _AHEAD = 50
 
 @dataclass(frozen=True)
 class Letter:
-    """A message as it is handed over. ``first``: the first part of its content."""
+    """A message to submit. ``first``: the first part of its content."""
 
     row: OutboundMessage
     envelope: Envelope
@@ -24,7 +24,7 @@ class Letter:
 
 
 def read(waiting: "ModelSelect[OutboundMessage]") -> list[Letter]:
-    """The first ones of these, in the order in which they fell due."""
+    """Read the first messages of the query in the order of their due times."""
     rows = list(waiting.order_by(OutboundMessage.try_at, OutboundMessage.id).limit(_AHEAD))
     ids = [row.id for row in rows]
     recipients, first = _recipients(ids), _first_parts(ids)
@@ -49,7 +49,7 @@ def _first_parts(ids: list[int]) -> dict[int, bytes]:
 
 
 def parts(letter: Letter) -> Iterator[bytes]:
-    """The content; of a large message only one part at a time is in memory."""
+    """Yield the content part by part, so that only one part is in memory."""
     yield letter.first
     sent = len(letter.first)
     for number in count(1):
@@ -61,9 +61,9 @@ def parts(letter: Letter) -> Iterator[bytes]:
 
 
 def _part(message_id: int, number: int) -> bytes:
-    """Read over a connection that is closed at once: the network may take its time."""
+    """Read one part. The database connection is closed before the slow network transfer."""
     with connected():
         row = OutboundPart.get_or_none(OutboundPart.message == message_id, OutboundPart.number == number)
     if row is None:
-        raise Unavailable("Its content is gone: it was dropped in the meantime.")
+        raise Unavailable("The content was deleted: the message was dropped while it was being sent.")
     return bytes(row.content)

@@ -1,8 +1,8 @@
-"""Sending through a profile: every accepted message handed over, none lost, whenever the worker is cut off.
+"""Send queued messages through an outbound profile without losing any when a worker is interrupted.
 
-A message is marked as being handed over before its content goes out, and as sent after the server has said that it has
-it; both in one write, with the next one's beginning. A worker that dies leaves at most one message for each connection
-of which nobody knows whether it arrived: it is sent again, and says so.
+A message is marked SENDING before its content is transmitted, and SENT after the server has accepted it. One
+transaction records finished messages and marks the next ones. A killed worker leaves at most one message per
+connection whose delivery is unknown; that message is sent again and marked as possibly delivered twice.
 """
 
 import logging
@@ -28,33 +28,33 @@ from portal.protocols.smtp import BrokenOff, Session, Unsure
 from portal.protocols.smtp_session import Reply
 from portal.tokens import access_tokens, retry_with_new_token
 
-#: Held while there is progress; a last answer may take ten minutes, so it is renewed while one is waited for.
+#: Lease of a profile. The final response may take ten minutes, so the lease is extended while waiting for one.
 LEASE = timedelta(minutes=3)
 _LOOK_SECONDS = 30
-#: After this a run makes room for other profiles; what is left is due again at once.
+#: Maximum duration of a run, so that other profiles get a worker; remaining messages stay due.
 _RUN_LIMIT = timedelta(minutes=5)
 _MINUTE = timedelta(minutes=1)
-#: What waits for a profile that is not to be used is looked at this often: some of it may be too old.
+#: Interval of checks of a paused or invalid profile, to bounce messages that became too old.
 _IDLE_LOOK = timedelta(hours=1)
 
-#: A database that is away must not cost an answer that is in hand: it would be sent again.
+#: Seconds between retries of a database write. A lost server response would send the message twice.
 _WRITE_PAUSES = (0.1, 1, 3, 10)
 
 logger = logging.getLogger(__name__)
-#: Messages that are being handed over.
+#: Messages being submitted.
 Going = dict[Future[dict[str, Reply]], Letter]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a run tells the time, and hears that it must stop."""
+    """The clock of a run, and the check whether it may continue."""
 
     clock: Callable[[], datetime]
     keep_going: Callable[[], bool] = lambda: True
 
 
 def send(profile_id: int, pace: Pace) -> int | None:
-    """Send what is due through a profile and return how many messages were tried; None when another is at it."""
+    """Send the due messages of a profile and return the number attempted; None if another worker holds it."""
     now = pace.clock()
     profile = OutboundProfile.claim(profile_id, now=now, until=now + LEASE)
     if profile is None:
@@ -69,7 +69,7 @@ def send(profile_id: int, pace: Pace) -> int | None:
 
 
 def due(now: datetime) -> list[int]:
-    """The ids of profiles through which something is to be sent, and which nobody works on."""
+    """Return the ids of the profiles with due messages that no worker holds."""
     waiting = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.try_at <= now)
     begun = OutboundMessage.state == OutboundState.SENDING
     rests = OutboundProfile.look_at.is_null() | (OutboundProfile.look_at <= now)
@@ -79,15 +79,15 @@ def due(now: datetime) -> list[int]:
 
 
 def _take_over(profile: OutboundProfile, now: datetime) -> None:
-    """Messages that were being handed over when their worker died: the server may have them."""
-    words = "Its worker died while it was handed over; sent again, it may arrive twice."
+    """Queue the messages again that a killed worker was submitting; the server may have accepted them."""
+    words = "The worker stopped while it was sending the message. The message is sent again and may arrive twice."
     left = (OutboundMessage.profile == profile.id) & (OutboundMessage.state == OutboundState.SENDING)
     again = {"state": OutboundState.QUEUED, "try_at": now, "repeated_at": now, "answer": words}
     OutboundMessage.update(again).where(left).execute()
 
 
 def release(profile_id: int) -> None:
-    """The worker that held this profile is known to be dead: another may go on at once."""
+    """Release the lease of a killed worker on this profile."""
     freed = {"leased_until": None, "version": OutboundProfile.version + 1}
     held = (OutboundProfile.id == profile_id) & OutboundProfile.leased_until.is_null(False)
     OutboundProfile.update(freed).where(held).execute()
@@ -100,18 +100,18 @@ class _Run:
         self._ends_at = pace.clock() + _RUN_LIMIT
         self._sessions: SimpleQueue[Session] = SimpleQueue()
         self._opened = ExitStack()
-        #: The token that the first connection signed in with. None: by password, or not at all.
+        #: The token that the first connection signed in with. None: password, or no sign-in.
         self._token: Token | None = None
         self._lanes = profile.connections
-        #: When the server is tried again. None: it works.
+        #: Time of the next attempt after a server failure. None: no failure.
         self._rests_until: datetime | None = None
         self._ahead: list[Letter] = []
-        #: How many messages in a row the connection broke under.
+        #: Number of consecutive messages during which the connection broke.
         self._broken = 0
         self._is_ours = True
 
     def may_begin(self) -> bool:
-        """Whether there is anything to send, and somebody who may."""
+        """Return whether messages are due and the profile and its token are usable."""
         now, profile = self.clock(), self.profile
         if profile.look_at and profile.look_at > now:
             self._rests_until = profile.look_at
@@ -135,7 +135,7 @@ class _Run:
         return OutboundMessage.select().where(OutboundMessage.profile == self.profile.id, due)
 
     def work(self) -> None:
-        """Over as many connections as there may be, opened as they are needed."""
+        """Send over up to ``connections`` connections, opened on demand."""
         with self._opened:
             try:
                 self._sessions.put(self._first_session())
@@ -146,7 +146,7 @@ class _Run:
                 self._keep_busy(threads)
 
     def _first_session(self) -> Session:
-        """Signed in, with another token if the one in use is not taken: what the other connections then use."""
+        """Open the first session, with a new token if the server rejects this one; later sessions reuse it."""
 
         def sign_in(token: Token | None) -> Session:
             self._token = token
@@ -164,7 +164,7 @@ class _Run:
         return self._opened.enter_context(smtp.session(at, credential))
 
     def _keep_busy(self, threads: ThreadPoolExecutor) -> None:
-        """One write for all that has ended meanwhile, and for the beginning of what takes its place."""
+        """Record all finished messages and start the next ones in one write, until none is left."""
         going: Going = {}
         while True:
             done = wait(going, _LOOK_SECONDS, FIRST_COMPLETED).done if going else set()
@@ -175,7 +175,7 @@ class _Run:
                 return
 
     def _write(self, ended: Going, still_going: int) -> list[Letter]:
-        """What came of these, and which ones are begun now. A database that is away for a moment costs no answer."""
+        """Record finished messages and return the ones started now. Retries if the database is briefly unavailable."""
         for pause in (*_WRITE_PAUSES, None):
             try:
                 self._hold()
@@ -185,7 +185,7 @@ class _Run:
             except (OperationalError, InterfaceError):
                 if pause is None:
                     raise
-                logger.warning("The database did not take what a server answered; once more", exc_info=True)
+                logger.warning("Writing the server responses to the database failed; retrying", exc_info=True)
                 time.sleep(pause)
                 database.close()
                 database.connect(reuse_if_open=True)
@@ -202,13 +202,13 @@ class _Run:
                 Tally.add("send", outcome, count)
 
     def _hold(self) -> None:
-        """Keep the lease; when it is lost, nothing more is begun."""
+        """Extend the lease. After its loss no further message is started."""
         until = self.profile.leased_until
         if until is None or until - self.clock() < LEASE / 2:
             self._is_ours = self._is_ours and self.profile.extend(until=self.clock() + LEASE)
 
     def _hand_over(self, letter: Letter) -> dict[str, Reply]:
-        """In a thread of its own. A server may end a connection after so many messages: then over a new one."""
+        """Submit one message, in its own thread. If the server closed a used connection, retry over a new one."""
         try:
             session = self._sessions.get_nowait()
         except Empty:
@@ -230,9 +230,9 @@ class _Run:
             answers = future.result()
         except Unsure as error:
             row.repeated_at = now
-            send_results.put_off(row, f"{error} Sent again, it may arrive twice.", now=now)
+            send_results.put_off(row, f"{error}. The message is sent again and may arrive twice.", now=now)
         except BrokenOff as error:
-            # Once it may be the message that a server does not bear; twice in a row it is the server.
+            # One broken connection may be caused by the message; two in a row are caused by the server.
             send_results.put_off(row, str(error), now=now)
             self._broken += 1
             if self._broken > 1:
@@ -241,7 +241,7 @@ class _Run:
             self._one_lane_less(error)
             row.state, row.try_at, row.answer = OutboundState.QUEUED, now, str(error)
             row.save()
-        except Exception:  # of another thread, whose last frame this is
+        except Exception:  # an error of the sending thread, handled here last
             logger.exception("Outbound message %s: internal error", row.id)
             send_results.put_off(row, INTERNAL_ERROR, now=now)
         else:
@@ -255,7 +255,7 @@ class _Run:
         self._broken = 0
 
     def _one_lane_less(self, error: OutsideError) -> None:
-        """A server that takes two connections and not three is no failure; one that takes none is."""
+        """Use one connection less after an error. Only an error on the last connection is a failure of the profile."""
         self._lanes -= 1
         if self._lanes <= 0 and self._rests_until is None:
             self._fail(error)
@@ -270,7 +270,7 @@ class _Run:
         self._lanes, self._rests_until = 0, backoff.retry_at(now, profile.tries, asked)
 
     def _begin(self, free: int) -> list[Letter]:
-        """The next messages, marked as being handed over."""
+        """Mark the next messages as SENDING and return them."""
         now = self.clock()
         goes_on = self._is_ours and self.pace.keep_going() and now < self._ends_at
         free = min(free, self._allowance(now)) if goes_on and free > 0 else 0
@@ -285,7 +285,7 @@ class _Run:
         return begun
 
     def _allowance(self, now: datetime) -> int:
-        """How many more messages may be begun in this minute."""
+        """Return how many messages may still be started in this minute."""
         if self.profile.per_minute is None:
             return self._lanes
         return self.profile.per_minute - self._begun_since(now - _MINUTE).count()
@@ -296,7 +296,7 @@ class _Run:
         )
 
     def end(self) -> None:
-        """Give the profile back; it rests if its server fails, or has had enough for a minute."""
+        """Release the profile. After a server failure or at the limit per minute, set when it is due again."""
         now = self.clock()
         self.profile.look_at = self._rests_until
         if self._rests_until is None and self.profile.per_minute and self._allowance(now) <= 0:
@@ -306,7 +306,7 @@ class _Run:
 
 
 def _not_dropped(ahead: list[Letter]) -> list[Letter]:
-    """Those that nobody has dropped since they were read."""
+    """Return the messages that are still queued, without those dropped since they were read."""
     ids = [letter.row.id for letter in ahead]
     query = OutboundMessage.select(OutboundMessage.id).where(
         OutboundMessage.id.in_(ids), OutboundMessage.state == OutboundState.QUEUED

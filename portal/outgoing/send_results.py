@@ -1,4 +1,4 @@
-"""What comes of messages handed to a server: for each recipient, and in the end for all of it."""
+"""Record the results of submitted messages, for each recipient and for the whole message."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _WAITING = (OutboundState.QUEUED, OutboundState.SENDING)
 
 
 def write_answers(message: OutboundMessage, answers: Mapping[str, Reply], *, now: datetime) -> None:
-    """Write what a server answered for each recipient; in a transaction of the caller's."""
+    """Record the server response for each recipient, within the caller's transaction."""
     failed = []
     for row in _open_recipients(message):
         reply = answers.get(row.address)
@@ -34,12 +34,12 @@ def write_answers(message: OutboundMessage, answers: Mapping[str, Reply], *, now
 
 
 def _said(answers: Mapping[str, Reply]) -> str:
-    """The worst of them: what a person looks for."""
+    """Return the response with the highest reply code, for display."""
     return str(max(answers.values(), key=lambda reply: reply.code)) if answers else ""
 
 
 def put_off(message: OutboundMessage, words: str, *, now: datetime) -> None:
-    """Nobody was asked for it, or the answer got lost: it is tried again, until it is too old."""
+    """Queue a message again that was not submitted or whose response was lost; too old: it fails."""
     message.answer = words
     failed = []
     if _is_too_old(message, now):
@@ -48,7 +48,7 @@ def put_off(message: OutboundMessage, words: str, *, now: datetime) -> None:
 
 
 def give_up_old(profile: OutboundProfile, *, now: datetime) -> int:
-    """Let fail what has waited for too long for a server that does not work; how many messages."""
+    """Fail the queued messages that are older than SEND_FOR, and return their number."""
     old = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.accepted_at <= now - backoff.SEND_FOR)
     messages = list(OutboundMessage.select().where(OutboundMessage.profile == profile.id, old))
     for message in messages:
@@ -56,7 +56,7 @@ def give_up_old(profile: OutboundProfile, *, now: datetime) -> int:
             still = locked(OutboundMessage.select().where(OutboundMessage.id == message.id, old)).first()
             if still is not None:
                 why = profile.failure or still.answer or ""
-                words = f"It could not be sent within {backoff.SEND_FOR.days} days: {why}".rstrip(": ")
+                words = f"The message could not be sent within {backoff.SEND_FOR.days} days: {why}".rstrip(": ")
                 _go_on(still, _fail(still, words, now), now)
     return len(messages)
 
@@ -76,7 +76,7 @@ def _go_on(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: d
     if states & set(_WAITING):
         some_went = OutboundState.SENT in {row.state for row in message.recipients if row.settled_at == now}
         too_many = some_went and (message.answer or "").startswith("452")
-        # RFC 5321 section 4.5.3.1.10: who takes a hundred recipients at a time takes the next hundred at once.
+        # RFC 5321 section 4.5.3.1.10: after 452 the remaining recipients may be sent immediately.
         message.state = OutboundState.QUEUED
         message.try_at = now if too_many else backoff.resend_at(now, message.tries)
     else:
@@ -90,13 +90,13 @@ def _go_on(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: d
 
 
 def _tell_sender(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: datetime) -> None:
-    """What became of the message is written whether or not its sender can be told."""
+    """Send a bounce to the sender. A failed bounce does not prevent recording the result."""
     try:
         with transaction():
             bounces.bounce(message, failed, now=now)
     except (ValueError, LookupError, TypeError, OutsideError):
-        logger.exception("The sender of message %s was not told", message.id)
-        message.answer = f"{message.answer} (Its sender could not be told.)"
+        logger.exception("Outgoing message %s: bounce to the sender failed", message.id)
+        message.answer = f"{message.answer} (The sender could not be notified.)"
 
 
 def _open_recipients(message: OutboundMessage) -> list[OutboundRecipient]:

@@ -1,4 +1,4 @@
-"""The submission listener (RFC 6409): programs of this machine that speak SMTP only send mail with an API key."""
+"""The SMTP listener (RFC 6409): local programs that only support SMTP submit mail with an API key."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from portal.core.errors import INTERNAL_ERROR, PortalError, Refused
 from portal.outgoing import submit
 from portal.outgoing.submit import Handover
 
-#: Above RFC 5321's, for lines that PHP and others send too long; they are broken up on their way.
+#: Above the limit of RFC 5321, for programs such as PHP that send longer lines; long lines are folded before sending.
 _LONGEST_LINE = 1024 * 1024
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class _Smtp(SMTP):
 
 
 class Handler:
-    """Takes a message on once it is in the database."""
+    """aiosmtpd handler that accepts a message after it is stored in the database."""
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -42,7 +42,7 @@ class Handler:
 
 def _take(key_name: str, envelope: Envelope) -> str:
     content = envelope.original_content or b""
-    # The null reverse-path comes as it was written.
+    # aiosmtpd passes the null reverse-path as "<>".
     sender = (envelope.mail_from or "").strip("<>")
     handed = Handover(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
     try:
@@ -50,21 +50,21 @@ def _take(key_name: str, envelope: Envelope) -> str:
             row = submit.submit(handed, now=datetime.now(UTC))
     except Refused as error:
         return f"550 5.7.1 {_ascii(str(error))}"
-    except Exception:  # the outermost frame of this message: the program keeps it
-        logger.exception("A message was not taken")
+    except Exception:  # outermost handler of this message: the client keeps the message and retries
+        logger.exception("SMTP listener: message not accepted, internal error")
         return f"451 4.3.0 {INTERNAL_ERROR}"
     return f"250 2.0.0 Queued as {row.key}"
 
 
 def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: Any) -> AuthResult:
-    """AUTH PLAIN or LOGIN: any user name, the API key as the password."""
+    """Authenticate with AUTH PLAIN or LOGIN: any user name, and an API key as the password."""
     address = str(session.peer[0]) if session.peer else ""
     try:
         with connected():
             row = api_keys.admitted(_password(given), address, now=datetime.now(UTC))
             api_keys.require_sending(row, address, now=datetime.now(UTC))
     except rate_limit.Throttled:
-        return AuthResult(success=False, handled=False, message="454 4.7.0 Too many wrong keys; try again later")
+        return AuthResult(success=False, handled=False, message="454 4.7.0 Too many invalid API keys; try again later")
     except PortalError as error:
         return AuthResult(success=False, handled=False, message=f"535 5.7.8 {_ascii(str(error))}")
     return AuthResult(success=True, auth_data=row.name)
@@ -80,9 +80,9 @@ def _ascii(text: str) -> str:
 
 
 def make_server() -> SMTP:
-    """One conversation. In the clear, for it goes on within this machine alone."""
+    """Return the SMTP protocol of one connection, without TLS because the listener is local."""
     with warnings.catch_warnings():
-        # The library wants TLS before a password; there is no network in between.
+        # aiosmtpd warns about passwords without TLS; this connection does not leave the host.
         warnings.simplefilter("ignore")
         return _Smtp(
             Handler(), authenticator=authenticate, auth_required=True, auth_require_tls=False,

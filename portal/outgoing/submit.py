@@ -1,4 +1,4 @@
-"""Taking on a message to send: from then on the portal sees to it that it arrives, or its sender hears why not."""
+"""Submit a message: the portal stores the message, then delivers it or notifies its sender of the failure."""
 
 import re
 import secrets
@@ -18,22 +18,22 @@ from portal.outgoing.envelope import Head
 from portal.protocols.message_info import HEADER_BYTES, shown
 from portal.system import job_queue, settings
 
-#: Larger ones are taken nowhere; Microsoft's limit is 35 MB before Base64, Google's 25.
+#: Above the limits of providers: 35 MB before Base64 at Microsoft, 25 MB at Google.
 MOST_BYTES = 64 * 1024 * 1024
 MOST_RECIPIENTS = 1000
 
 
 class NotTaken(Refused):
-    """The message is at fault, or nothing serves its sender."""
+    """The message is invalid, or no outbound profile serves its sender."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What somebody wants to have sent.
+    """A message to submit.
 
-    ``sender`` is the envelope's; empty: nobody hears of a failure. ``recipients`` empty: those that its header names.
-    ``by`` says who hands it over. ``key`` None: taken again it is another message; else the same one. ``profile``
-    None: the one that serves its sender. ``on_top``: header fields that it gets above its own.
+    ``sender``: the envelope sender; empty: no bounce is sent. ``recipients`` empty: the recipients in the header.
+    ``by``: the submitting program or user. ``key``: submissions with the same key are the same message; None: always a
+    new message. ``profile`` None: the profile that serves the sender. ``on_top``: header fields to add at the top.
     """
 
     content: BinaryIO
@@ -47,7 +47,7 @@ class Handover:
 
 
 def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
-    """Take a message on: once this returns it is in the database. NotTaken: the reason is in it."""
+    """Store a message for sending and return its row. Raises NotTaken, with the reason, if it is not accepted."""
     try:
         head = Head.read(handed.content)
     except ValueError as error:
@@ -70,9 +70,9 @@ def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
 
 
 def _completed(head: Head, handed: Handover, sender: str, profile: OutboundProfile, key: str, now: datetime) -> str:
-    """Make the header fit to be sent, and return the envelope's sender as it goes out."""
+    """Complete the header for sending and return the envelope sender to use."""
     if len(head.texts("Received")) > envelope.MOST_HOPS:
-        raise NotTaken("It has passed more than a hundred servers: it goes round in circles.")
+        raise NotTaken("The message has passed more than 100 servers. This is a mail loop.")
     domain = (sender or outbound_profiles.own_address(profile)).rpartition("@")[2] or settings.host()
     envelope.complete(head, sender=sender, full_name=handed.full_name, message_id=f"<{key}@{domain}>", now=now)
     author = next(iter(head.addresses("From")), "")
@@ -86,19 +86,19 @@ def _completed(head: Head, handed: Handover, sender: str, profile: OutboundProfi
 
 
 def _sender(handed: Handover) -> str:
-    """With a domain; NotTaken for what is no address, or a name that would be more than one line."""
+    """Return the sender with a domain. Raises NotTaken for an invalid address or a name with control characters."""
     sender = handed.sender
     if sender and "@" not in sender:
         sender = f"{sender}@{settings.host()}"
     if sender and (len(sender) > 320 or not re.fullmatch(outbound_profiles.ADDRESS, sender)):
-        raise NotTaken(f"{sender!r} is no address that mail can be sent from.")
+        raise NotTaken(f"{sender!r} is not a valid sender address.")
     if not handed.full_name.isprintable():
-        raise NotTaken("The sender's name has a control character in it.")
+        raise NotTaken("The sender's name contains a control character.")
     return sender
 
 
 def store(row: OutboundMessage, recipients: Iterable[str], parts: Iterable[bytes]) -> OutboundMessage:
-    """Write a message with its content; one that is there already by its key stays as it is."""
+    """Store a message with its content. If a message with the same key exists, return it unchanged."""
     try:
         with transaction():
             row.save(force_insert=True)
@@ -106,36 +106,36 @@ def store(row: OutboundMessage, recipients: Iterable[str], parts: Iterable[bytes
             for number, part in enumerate(parts):
                 row.size += len(part)
                 if row.size > MOST_BYTES:
-                    raise NotTaken(f"It has more than {MOST_BYTES // 1024 // 1024} MB.")
+                    raise NotTaken(f"The message is larger than {MOST_BYTES // 1024 // 1024} MB.")
                 OutboundPart.create(message=row.id, number=number, content=part)
             row.save()
     except IntegrityError as error:
         there: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.key == row.key)
         if there is None:
-            raise NotTaken("Its outbound profile was deleted at this moment.") from error
+            raise NotTaken("The outbound profile was deleted during the submission.") from error
         return there
     return row
 
 
 def _recipients(addresses: Iterable[str]) -> list[str]:
-    """Each once, with a domain; NotTaken for what is no address."""
+    """Return the addresses without duplicates, each with a domain. Raises NotTaken for an invalid address."""
     found = list(dict.fromkeys(_of_local_user(address) for address in addresses))
     if not found:
-        raise NotTaken("It has no recipient.")
+        raise NotTaken("The message has no recipient.")
     if len(found) > MOST_RECIPIENTS:
-        raise NotTaken(f"It has more than {MOST_RECIPIENTS} recipients.")
+        raise NotTaken(f"The message has more than {MOST_RECIPIENTS} recipients.")
     if strange := [one for one in found if len(one) > 320 or not re.fullmatch(outbound_profiles.ADDRESS, one)]:
-        raise NotTaken(f"{strange[0]!r} is no address that mail can be sent to.")
+        raise NotTaken(f"{strange[0]!r} is not a valid recipient address.")
     return found
 
 
 def _of_local_user(address: str) -> str:
-    """A user of this machine, such as root, has the address that the settings give to all, or the portal's domain."""
+    """Complete a local user name such as root: the address for local mail from the settings, or the portal's domain."""
     return address if "@" in address else settings.local_mail_address() or f"{address}@{settings.host()}"
 
 
 def _printable(text: str) -> str:
-    """PostgreSQL cannot store a NUL, and nobody can read the others."""
+    """Return the text without nonprintable characters; PostgreSQL cannot store NUL."""
     return "".join(one for one in text if one.isprintable())
 
 

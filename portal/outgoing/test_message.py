@@ -1,4 +1,4 @@
-"""A test message through an outbound profile, with the dialogue shown."""
+"""Send a test message through an outbound profile and record the SMTP dialogue."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from portal.tokens import retry_with_new_token
 
 @dataclass(frozen=True)
 class Tried:
-    """A test message's outcome in plain words, and the dialogue with every secret masked."""
+    """The result of a test message for display, and the SMTP dialogue with secrets masked."""
 
     good: bool
     outcome: str
@@ -26,9 +26,9 @@ class Tried:
 
 
 def try_out(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], datetime]) -> Tried:
-    """Send a test message now, past everything that waits. Invalid when ``to`` is no address."""
+    """Send a test message now, ahead of the queue. Raises Invalid if ``to`` is not an address."""
     if not re.fullmatch(outbound_profiles.ADDRESS, to):
-        raise Invalid({"to": "An address, for example you@example.com."})
+        raise Invalid({"to": "Enter an address, for example you@example.com."})
     dialogue: list[str] = []
     audit.about(row, actor, "tested", f"a message to {to}", clock())
     try:
@@ -36,8 +36,8 @@ def try_out(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], da
     except OutsideError as error:
         return Tried(False, str(error), dialogue)
     if reply.is_good:
-        return Tried(True, f"{row.host} has taken the message for {to}: {reply}", dialogue)
-    return Tried(False, f"{row.host} does not take the message for {to}: {reply}", dialogue)
+        return Tried(True, f"{row.host} accepted the message for {to}: {reply}", dialogue)
+    return Tried(False, f"{row.host} rejected the message for {to}: {reply}", dialogue)
 
 
 def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callable[[], datetime]) -> Reply:
@@ -60,9 +60,9 @@ def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callab
 
 def _test_message(row: OutboundProfile, sender: str, to: str, now: datetime) -> EmailMessage:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = sender, to, "Test message of the Mail Token Portal"
+    message["From"], message["To"], message["Subject"] = sender, to, "Test message from the Mail Token Portal"
     message["Date"], message["Message-ID"] = format_datetime(now), make_msgid(domain=sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(f"The outbound profile “{row.name}” sends through {row.host}.\n")
+    message.set_content(f"This test message was sent with the outbound profile “{row.name}” through {row.host}.\n")
     message.policy = message.policy.clone(linesep="\r\n")
     return message

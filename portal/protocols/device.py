@@ -1,4 +1,4 @@
-"""The device authorization grant (RFC 8628): a code on the screen, typed in on another device."""
+"""The device authorization grant (RFC 8628): the user enters a displayed code on another device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from portal.protocols.oauth2 import (
     one_line,
 )
 
-#: It is over (RFC 8628 section 3.5, and Microsoft's two names of their own).
+#: Errors that end the sign-in (RFC 8628 section 3.5; the last two are Microsoft's).
 _DECIDED = {"access_denied", "expired_token", "authorization_declined", "bad_verification_code"}
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -36,7 +36,7 @@ class DeviceAnswer:
 
 
 class StillPending(Exception):
-    """The person has not decided yet; ``slower`` when the provider wants longer pauses (RFC 8628 section 3.5)."""
+    """The user has not finished the sign-in; ``slower``: the provider asks for longer pauses (RFC 8628 section 3.5)."""
 
     def __init__(self, *, slower: bool) -> None:
         super().__init__("slow_down" if slower else "authorization_pending")
@@ -44,7 +44,7 @@ class StillPending(Exception):
 
 
 def begin(client: Client, url: str, *, scope: str, now: datetime) -> DeviceAnswer:
-    """Ask for a device code (RFC 8628 section 3.1)."""
+    """Request a device code (RFC 8628 section 3.1)."""
     session = Session(client, url, now)
     with session:
         auth = session.client_auth(session.token_endpoint_auth_method)
@@ -57,7 +57,7 @@ def begin(client: Client, url: str, *, scope: str, now: datetime) -> DeviceAnswe
 
 
 def poll(client: Client, url: str, *, device_code: Secret, now: datetime) -> TokenAnswer:
-    """Ask whether the person has decided (RFC 8628 section 3.4). StillPending when not."""
+    """Poll for the tokens (RFC 8628 section 3.4). Raises StillPending until the user has finished the sign-in."""
     session = Session(client, url, now)
     try:
         with session:
@@ -73,7 +73,7 @@ def poll(client: Client, url: str, *, device_code: Secret, now: datetime) -> Tok
 
 def _device_answer(body: Mapping[str, Any], host: str, now: datetime) -> DeviceAnswer:
     code, user_code = body.get("device_code"), body.get("user_code")
-    # Google still answers with the name of an early draft.
+    # Google still uses the field name of an early draft.
     uri = body.get("verification_uri") or body.get("verification_url")
     if not (isinstance(code, str) and isinstance(user_code, str) and isinstance(uri, str)):
         raise Unavailable(f"{host} answered without a device code.")
@@ -88,5 +88,5 @@ def _device_answer(body: Mapping[str, Any], host: str, now: datetime) -> DeviceA
 
 
 def _seconds(value: Any) -> int:
-    """The pause between two polls: five seconds unless the provider says otherwise."""
+    """Return the polling interval in seconds, between 1 and 60; default 5."""
     return min(max(value, 1), 60) if isinstance(value, int) else 5

@@ -1,4 +1,4 @@
-"""HTTP that ends: connect, read and total time limits, a limit of size, no redirects followed, our own CAs."""
+"""HTTP client with connect, read and total timeouts, a size limit, no redirects and configurable CAs."""
 
 import ssl
 import time
@@ -20,16 +20,16 @@ from portal.protocols.server import Plain, Secured
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
-#: From the first byte of the request to the last of the answer.
+#: From the first byte of the request to the last byte of the response.
 TOTAL_SECONDS = 30.0
-#: A token answer is a few kilobytes; nothing we ask for comes near this.
+#: Maximum size of a response; a token response has a few kilobytes.
 MAX_BYTES = 1_000_000
 _CHUNK = 65536
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _Connection(HTTPConnection):
-    """A connection of ours: what is not answered in time is not answered."""
+    """A connection with a read timeout (``silence``) and a total timeout (``patience``), in seconds."""
 
     def __init__(
         self, *args: Any, patience: float = TOTAL_SECONDS, silence: float = READ_SECONDS, **kwargs: Any
@@ -65,10 +65,10 @@ _POOLS = {"http": _Pool, "https": _SecuredPool}
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads the whole answer inside ``send``, so that neither a slow nor an endless one gets past it.
+    """Reads the whole response inside ``send``, so that the limits also apply to slow and endless responses.
 
-    ``seconds``: from the first byte of the request to the last of the answer; None: the usual ones. ``ca``:
-    certificates in PEM form, trusted beside the usual ones.
+    ``seconds``: total and read timeout; None: the defaults. ``ca``: PEM certificates trusted in addition to the
+    default ones.
     """
 
     def __init__(self, seconds: float | None = None, ca: str = "") -> None:
@@ -88,7 +88,7 @@ class BoundedAdapter(HTTPAdapter):
         return tls.client_context(self._ca, sockets=Secured)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """A pool whose connections end in time, however a server drips its header."""
+        """Return a pool whose connections keep the total timeout, even if a server sends its headers slowly."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.conn_kw |= {"patience": self._seconds or TOTAL_SECONDS, "silence": self._seconds or READ_SECONDS}
         return pool
@@ -109,11 +109,11 @@ def _read(response: requests.Response, deadline: float, seconds: float) -> bytes
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BYTES:
-                raise requests.ConnectionError(f"The answer is larger than {MAX_BYTES:,} bytes.")
+                raise requests.ConnectionError(f"The response is larger than {MAX_BYTES:,} bytes.")
             if time.monotonic() > deadline:
-                raise requests.Timeout(f"The answer was not complete after {seconds:.0f} seconds.")
+                raise requests.Timeout(f"The response was not complete after {seconds:.0f} seconds.")
     except TransportError as error:
-        raise requests.ConnectionError("The connection broke in the middle of the answer.") from error
+        raise requests.ConnectionError("The connection broke before the response was complete.") from error
     finally:
         response.raw.close()
     return bytes(body)
@@ -121,7 +121,7 @@ def _read(response: requests.Response, deadline: float, seconds: float) -> bytes
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request as it goes out; ``repr`` shows no header, for they hold secrets."""
+    """An outgoing HTTP request; ``repr`` omits headers and body, which may contain secrets."""
 
     method: str
     url: str
@@ -130,10 +130,10 @@ class Request:
 
 
 def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Response:
-    """Send it and return the whole answer, whatever its status; no redirect is followed. Unavailable: there is none."""
+    """Send a request without following redirects; return the response of any status. Unavailable: no response."""
     host = urlsplit(wanted.url).hostname or wanted.url
     with requests.Session() as session:
-        # The environment's proxies count, though not for this machine itself; a .netrc with passwords does not.
+        # Use the environment's proxies except for localhost; never use passwords from a .netrc file.
         session.auth = _as_it_is
         session.trust_env = host not in LOOPBACK
         adapter = BoundedAdapter(seconds, ca)
@@ -146,11 +146,11 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
         except (requests.RequestException, TransportError) as error:
             raise unreachable(error, host) from None
         except ValueError as error:
-            raise Refused(f"The request to {host} cannot be made: {type(error).__name__}.") from None
+            raise Refused(f"The request to {host} is invalid: {type(error).__name__}.") from None
 
 
 def clock_ahead(response: requests.Response) -> int | None:
-    """By how many seconds the server's clock is ahead of this machine's (RFC 9110 section 6.6.1); None: unknown."""
+    """Return by how many seconds the server's clock is ahead of this host's (RFC 9110 section 6.6.1); None: unknown."""
     try:
         there = parsedate_to_datetime(response.headers.get("Date", ""))
     except (TypeError, ValueError):
@@ -163,14 +163,14 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def bound(session: requests.Session) -> None:
-    """Send everything of this session through the bounded adapter."""
+    """Mount the bounded adapter for all requests of the session."""
     adapter = BoundedAdapter()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
 
 
 def unreachable(error: Exception, host: str) -> Unavailable:
-    """The sentence for a request that got no answer."""
+    """Return the error for a request that received no response."""
     if isinstance(error, requests.exceptions.SSLError):
         return HostDown(f"No secure connection to {host}: {_cause(error)}")
     if isinstance(error, requests.Timeout):
@@ -181,7 +181,7 @@ def unreachable(error: Exception, host: str) -> Unavailable:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason: requests and urllib3 wrap it several times over."""
+    """Return the innermost error message: requests and urllib3 wrap errors several times."""
     while True:
         inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
         if not isinstance(inner, BaseException):

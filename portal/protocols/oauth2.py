@@ -1,9 +1,9 @@
-"""OAuth 2.0 (RFC 6749, 7636, 7009) as a client. Authlib speaks; this file bounds it and keeps its words.
+"""OAuth 2.0 client (RFC 6749, 7636, 7009) based on Authlib, with limits of time and size and the provider's messages.
 
-A failure is *refused* when the provider's answer carries an ``error`` that says so, *unavailable* in every other case:
-no answer, HTTP 408, 429 or 5xx, HTML, rubbish, an unknown ``error``.
-Behaviour follows ``error`` and HTTP status only; texts and AADSTS
-numbers merely explain (Microsoft: "apps that take a dependency on text or error code numbers will be broken").
+A failure is *refused* if the response has one of the ``error`` codes below, and *unavailable* in all other cases: no
+response, HTTP 408, 429 or 5xx, HTML, malformed content, an unknown ``error``.
+Behavior depends on ``error`` and the HTTP status only; descriptions and AADSTS numbers are used for explanations
+(Microsoft: "apps that take a dependency on text or error code numbers will be broken").
 """
 
 import json
@@ -28,17 +28,17 @@ from portal.core.encryption import Secret
 from portal.core.errors import Answer, HostDown, Refused, Unavailable
 from portal.protocols import http
 
-#: Errors of the token (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6): a person must sign in.
+#: Errors of the token (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6): a new sign-in is required.
 TOKEN_ERRORS = {"invalid_grant", "interaction_required", "login_required", "consent_required", "access_denied"}
-#: Errors of the client's credentials (Google has two of its own): another secret may do.
+#: Errors of the client's credentials (the last two are Google's): another secret may be accepted.
 CREDENTIALS_ERRORS = {"invalid_client", "unauthorized_client", "deleted_client", "disabled_client"}
-#: Errors of the configuration: no token is to blame, and no retry helps.
+#: Errors of the configuration: not caused by a token, and not resolved by a retry.
 _CONFIG_ERRORS = {"invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_resource", "invalid_target"}
 _REFUSALS = TOKEN_ERRORS | CREDENTIALS_ERRORS | _CONFIG_ERRORS
 _MAX_RETRY_AFTER = 24 * 3600
-#: A year: an access token that lasts longer is not believed.
+#: One year in seconds; longer lifetimes of access tokens are cut to this.
 _MAX_LIFE = 365 * 24 * 3600
-#: What stands in front of the token endpoint says that nobody gets through, or that all are too many.
+#: HTTP statuses of an overloaded or unreachable token endpoint; they concern all requests to the host.
 _HOST_DOWN = (429, 502, 503, 504)
 
 
@@ -46,8 +46,8 @@ _HOST_DOWN = (429, 502, 503, 504)
 class Client:
     """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1).
 
-    ``auth`` is a name of RFC 7591 section 2; for ``private_key_jwt`` the secret is the private key in PEM form, and
-    ``certificate`` the one that the provider knows.
+    ``auth`` is a name of RFC 7591 section 2; for ``private_key_jwt`` the secret is the PEM private key, and
+    ``certificate`` is the certificate registered at the provider.
     """
 
     client_id: str
@@ -60,8 +60,8 @@ class Client:
 class TokenAnswer:
     """A successful token response (RFC 6749 section 5.1).
 
-    ``expires_at`` None: the provider named no usable end. ``refresh_token`` None: it gave none. ``scope`` None: it is
-    the scope that was asked for. ``end_note`` says what is odd about the end, None: nothing.
+    ``expires_at`` None: no usable expiry was reported. ``refresh_token`` None: none was issued. ``scope`` None: as
+    requested. ``end_note`` describes an unusual expiry; None: nothing unusual.
     """
 
     access_token: Secret
@@ -71,12 +71,12 @@ class TokenAnswer:
     scope: str | None
     id_token: Secret | None
     end_note: str | None = None
-    #: By how many seconds the provider's clock is ahead of ours. None: it does not tell the time.
+    #: Seconds by which the provider's clock is ahead of this server's. None: unknown (no Date header).
     clock_ahead: int | None = None
 
 
 def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
-    """The address that begins a sign-in: parameters in alphabetical order, PKCE S256."""
+    """Return the URL that starts a sign-in: parameters in alphabetical order, PKCE S256."""
     query = {
         **parameters,
         "response_type": "code",
@@ -90,7 +90,7 @@ def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret
 def exchange_code(
     client: Client, url: str, *, code: Secret, verifier: Secret, redirect_uri: str, scope: str | None, now: datetime
 ) -> TokenAnswer:
-    """Turn an authorization code into tokens (RFC 6749 section 4.1.3). ``scope`` None: none is sent."""
+    """Exchange an authorization code for tokens (RFC 6749 section 4.1.3). ``scope`` None: not sent."""
     session = Session(client, url, now)
     with session:
         session.fetch_token(
@@ -105,7 +105,7 @@ def exchange_code(
 
 
 def refresh(client: Client, url: str, *, refresh_token: Secret, scope: str | None, now: datetime) -> TokenAnswer:
-    """Use a refresh token (RFC 6749 section 6). ``scope`` None: none is sent."""
+    """Request a new access token with a refresh token (RFC 6749 section 6). ``scope`` None: not sent."""
     session = Session(client, url, now)
     with session:
         session.refresh_token(url, refresh_token=refresh_token.reveal(), **session.extra, **asking_for(scope))
@@ -113,7 +113,7 @@ def refresh(client: Client, url: str, *, refresh_token: Secret, scope: str | Non
 
 
 def client_credentials(client: Client, url: str, *, scope: str, now: datetime) -> TokenAnswer:
-    """A token for the application itself (RFC 6749 section 4.4); no refresh token comes with it."""
+    """Request an app-only token (RFC 6749 section 4.4); the response has no refresh token."""
     session = Session(client, url, now)
     with session:
         session.fetch_token(url, grant_type="client_credentials", **asking_for(scope))
@@ -121,7 +121,7 @@ def client_credentials(client: Client, url: str, *, scope: str, now: datetime) -
 
 
 def revoke(client: Client, url: str, *, token: Secret, hint: str, now: datetime) -> None:
-    """Have a token revoked (RFC 7009)."""
+    """Revoke a token (RFC 7009)."""
     session = Session(client, url, now)
     with session:
         response = session.revoke_token(url, token=token.reveal(), token_type_hint=hint)
@@ -136,7 +136,7 @@ def asking_for(scope: str | None) -> dict[str, str]:
 
 
 class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
-    """One request to a token endpoint. The answer is parsed here: Authlib would compute times from it unchecked."""
+    """One request to a token endpoint. Parses the response itself: Authlib computes times without checking values."""
 
     answer: TokenAnswer
     extra: dict[str, str] = {}
@@ -148,7 +148,7 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
         super().__init__(client.client_id, secret, **methods)
         if method == "private_key_jwt":
             self.register_client_auth_method(_signing(client, url))
-            # Microsoft wants the ID beside the assertion, too.
+            # Microsoft requires the client ID in addition to the assertion.
             self.extra = {"client_id": client.client_id}
         self.host = urlsplit(url).hostname or url
         self.now = now
@@ -161,7 +161,8 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
             raise http.unreachable(error, self.host) from None
 
     def _prepare_token_endpoint_body(self, body: str, grant_type: str, **kwargs: Any) -> str:
-        return super()._prepare_token_endpoint_body(body, grant_type, **{**self.extra, **kwargs})  # type: ignore[no-any-return]
+        merged = {**self.extra, **kwargs}
+        return super()._prepare_token_endpoint_body(body, grant_type, **merged)  # type: ignore[no-any-return]
 
     def parse_response_token(self, response: requests.Response) -> dict[str, Any]:
         body = json_object(response, self.host)
@@ -173,7 +174,7 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
 
 
 def _signing(client: Client, url: str) -> PrivateKeyJWT:
-    """PS256 with the certificate's SHA-256 thumbprint, as Microsoft asks for it."""
+    """Return the JWT signer: PS256 with the certificate's SHA-256 thumbprint, as Microsoft requires."""
     certificate = x509.load_pem_x509_certificate(client.certificate.encode())
     thumbprint = urlsafe_b64encode(certificate.fingerprint(SHA256())).decode().rstrip("=")
     return PrivateKeyJWT(url, alg="PS256", headers={"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint})
@@ -196,17 +197,17 @@ def json_object(response: requests.Response, host: str) -> dict[str, Any]:
 
 
 def _looks_like(response: requests.Response) -> str:
-    """What came instead of JSON, in a word; the body itself may hold a token and is not quoted."""
+    """Describe a response that is not a token response; the body may contain a token and is not quoted."""
     text = response.content[:200].lstrip().lower()
     if not text:
         return "an empty answer"
     if text.startswith((b"<!doctype", b"<html", b"<")):
-        return "a web page instead of a token answer"
-    return "an error" if text.startswith(b"{") else "something that is no token answer"
+        return "a web page instead of a token response"
+    return "an error" if text.startswith(b"{") else "something other than a token response"
 
 
 def retry_after(response: requests.Response) -> int | None:
-    """In seconds; a date (RFC 9110 section 10.2.3) is held against the server's own."""
+    """Return Retry-After in seconds; a date (RFC 9110 section 10.2.3) is compared with the server's Date header."""
     text = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(int(text), _MAX_RETRY_AFTER)
@@ -238,7 +239,7 @@ def _codes(codes: Any) -> str:
 
 
 def one_line(value: Any) -> str:
-    """One line, at most 2,000 characters, that every database and log can hold."""
+    """Return the value as one line of at most 2,000 characters, safe for databases and logs."""
     text = str(value or "").encode("utf-8", "replace").decode().replace("\0", "")
     return " ".join(text.split())[:2000]
 
@@ -265,24 +266,24 @@ def _secret(value: Any) -> Secret | None:
 
 @dataclass(frozen=True)
 class End:
-    """When a life ends (None: not known), and what is odd about how the provider said so (None: nothing)."""
+    """An expiry (None: unknown), and a note on how the provider reported it (None: nothing unusual)."""
 
     at: datetime | None
     note: str | None = None
 
 
 def end_of_life(value: Any, now: datetime) -> End:
-    """The end of a life given in seconds (``expires_in``, RFC 6749 section 5.1), whatever was sent for it."""
+    """Convert ``expires_in`` (seconds, RFC 6749 section 5.1) to an expiry; accepts any value of any type."""
     if value is None:
-        return End(None, "The provider names no end (no expires_in); renewed daily.")
+        return End(None, "The provider reports no expiry (no expires_in); the token is refreshed daily.")
     seconds = _seconds(value)
     if seconds is None:
-        return End(None, "The provider's expires_in is not a number, so no end is known; renewed daily.")
+        return End(None, "The provider's expires_in is not a number: expiry unknown; the token is refreshed daily.")
     if seconds <= 0:
         return End(now, f"The provider gave a token that has ended already (expires_in {seconds}).")
     if seconds > _MAX_LIFE:
-        return End(now + timedelta(seconds=_MAX_LIFE), "The provider names more than a year; taken as a year.")
-    note = "The provider's expires_in is text; read as a number." if isinstance(value, str) else None
+        return End(now + timedelta(seconds=_MAX_LIFE), "The provider reports more than one year; one year is assumed.")
+    note = "The provider's expires_in is text; it is read as a number." if isinstance(value, str) else None
     return End(now + timedelta(seconds=seconds), note)
 
 
@@ -296,6 +297,6 @@ def _seconds(value: Any) -> int | None:
 
 
 def _refresh_token_end(value: Any, now: datetime) -> datetime | None:
-    """No provider means zero when it says it here: Keycloak's stands for "no end"."""
+    """Convert ``refresh_token_expires_in`` to an expiry; zero means no expiry, as Keycloak uses it."""
     seconds = _seconds(value)
     return now + timedelta(seconds=min(seconds, 100 * _MAX_LIFE)) if seconds is not None and seconds > 0 else None

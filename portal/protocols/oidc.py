@@ -1,4 +1,4 @@
-"""OpenID Connect as far as the portal needs it: whose sign-in it was, and where a provider's endpoints are."""
+"""OpenID Connect client: identifies the account that signed in, and discovers a provider's endpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 
 @dataclass(frozen=True)
 class Identity:
-    """How to learn who signed in; empty fields: the provider does not tell that way."""
+    """The issuer and endpoints that identify an account; empty fields: not supported by the provider."""
 
     issuer: str
     jwks_url: str
@@ -29,9 +29,9 @@ class Identity:
 
 
 def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: str, claims: list[str]) -> str | None:
-    """Who signed in: the first of ``claims`` in the verified ID token, else in the userinfo answer; None: not told.
+    """Return the account: the first of ``claims`` in the verified ID token or the userinfo response; None: unknown.
 
-    ``nonce`` empty: the flow has none to compare (device code).
+    ``nonce`` empty: the flow has no nonce (device code).
     """
     told: Mapping[str, Any] = {}
     if answer.id_token and identity.jwks_url:
@@ -43,14 +43,14 @@ def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: 
 
 
 def discover(issuer: str) -> dict[str, str]:
-    """The endpoints that an OpenID provider publishes (OpenID Connect Discovery section 4), under our names.
+    """Return a provider's published endpoints (OpenID Connect Discovery section 4), by configuration field name.
 
-    Refused when what is there is not the document of that issuer.
+    Refused if the issuer publishes no discovery document.
     """
     base = issuer.rstrip("/").removesuffix("/.well-known/openid-configuration")
     body = _get_json(f"{base}/.well-known/openid-configuration", {})
     if not isinstance(body.get("issuer"), str) or not isinstance(body.get("token_endpoint"), str):
-        raise Refused(f"{urlsplit(base).hostname} publishes no OpenID discovery document there.")
+        raise Refused(f"{urlsplit(base).hostname} publishes no OpenID discovery document for this issuer.")
     names = {
         "issuer": "issuer",
         "authorize_url": "authorization_endpoint",
@@ -65,12 +65,12 @@ def discover(issuer: str) -> dict[str, str]:
 
 
 def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce: str) -> Mapping[str, Any]:
-    """OpenID Connect Core section 3.1.3.7: signature, issuer, audience, end, nonce."""
+    """Verify an ID token (OpenID Connect Core section 3.1.3.7: signature, issuer, audience, expiry, nonce)."""
     expected = {"nonce": {"essential": True, "value": nonce}} if nonce else {}
     try:
         keys = KeySet.import_key_set(_get_json(identity.jwks_url, {}))  # type: ignore[arg-type]
         claims = jwt.decode(id_token.reveal(), keys, algorithms=_SIGNATURES).claims
-        # Microsoft's shared endpoints sign with an issuer that names the tenant of the account.
+        # At Microsoft's shared endpoints the issuer contains the tenant of the account.
         issuer = identity.issuer.replace("{tid}", str(claims.get("tid")))
         jwt.JWTClaimsRegistry(
             leeway=300,

@@ -1,4 +1,4 @@
-"""SASL for mail: XOAUTH2 (Google, Microsoft), OAUTHBEARER (RFC 7628) and PLAIN (RFC 4616); what a refusal says."""
+"""SASL for mail: XOAUTH2 (Google, Microsoft), OAUTHBEARER (RFC 7628), PLAIN (RFC 4616), and their error responses."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from portal.protocols.dialogue import Dialogue
 
 @dataclass(frozen=True)
 class Credential:
-    """Who signs in, and with what: exactly one of token and password."""
+    """A user name with either a token or a password."""
 
     login: str
     token: Secret | None = None
@@ -20,9 +20,9 @@ class Credential:
 
 
 def mechanism(credential: Credential, offered: Collection[str]) -> str | None:
-    """The mechanism to use of those that a server offers (upper case); None: only its own way to take a password.
+    """Choose among the offered mechanisms (upper case); None: only the protocol's own password command is possible.
 
-    With a token it is XOAUTH2 unless only OAUTHBEARER is offered: Microsoft does not advertise either before TLS.
+    With a token the choice is XOAUTH2 unless only OAUTHBEARER is offered: Microsoft advertises neither before TLS.
     """
     if credential.token is None:
         return "PLAIN" if "PLAIN" in offered else None
@@ -30,7 +30,7 @@ def mechanism(credential: Credential, offered: Collection[str]) -> str | None:
 
 
 def first_response(mechanism: str, credential: Credential, host: str, port: int) -> bytes:
-    """What the client says first, not yet in Base64."""
+    """Return the client's initial response, before Base64 encoding."""
     if mechanism == "PLAIN":
         assert credential.password is not None
         return f"\0{credential.login}\0{credential.password.reveal()}".encode()
@@ -43,23 +43,23 @@ def first_response(mechanism: str, credential: Credential, host: str, port: int)
 
 
 def hide(credential: Credential, dialogue: Dialogue, host: str, port: int) -> None:
-    """Everything of it that may go over the wire, in whatever form."""
+    """Mask the credential in the dialogue, in every form in which it is sent."""
     secret = credential.token or credential.password
     assert secret is not None
     dialogue.hide(secret.reveal().encode())
-    # As IMAP quotes it (RFC 3501 section 4.3).
+    # In IMAP's quoted form (RFC 3501 section 4.3).
     dialogue.hide(secret.reveal().replace("\\", "\\\\").replace('"', '\\"').encode())
     for name in ("XOAUTH2", "OAUTHBEARER") if credential.token else ("PLAIN",):
         dialogue.hide(first_response(name, credential, host, port))
 
 
 def answer_to_refusal(mechanism: str) -> bytes:
-    """What ends an exchange that the server has refused with a challenge: RFC 7628 section 3.2.3; else nothing."""
+    """Return the client's reply to an error challenge: 0x01 for OAUTHBEARER (RFC 7628 section 3.2.3), else empty."""
     return b"\x01" if mechanism == "OAUTHBEARER" else b""
 
 
 def reason(challenge: bytes) -> str:
-    """What a refusing challenge says, in Base64 or not: ``status 401``; empty when it says nothing readable."""
+    """Return the status in an error challenge (Base64 or plain), such as ``status 401``; empty if unreadable."""
     for text in (challenge, _base64(challenge)):
         try:
             return f"status {json.loads(text)['status']}"

@@ -1,4 +1,4 @@
-"""SMTP as a client (RFC 5321, RFC 6409): an answer for each recipient."""
+"""SMTP client (RFC 5321, RFC 6409) that returns a reply for each recipient."""
 
 import smtplib
 from collections.abc import Iterable, Iterator
@@ -10,25 +10,25 @@ from portal.protocols.sasl import Credential
 from portal.protocols.server import Server, suggested_pause
 from portal.protocols.smtp_session import Client, Record, Reply, opened, sign_in, told
 
-#: RFC 5321 section 4.5.3.2.6: who hangs up earlier may have a message delivered twice.
+#: Timeout of the final reply (RFC 5321 section 4.5.3.2.6). With a shorter one a message may be delivered twice.
 LAST_SECONDS = 600
-#: Whatever is being sent: the server closes the connection, or has too many of ours.
+#: Reply codes to any command: the server closes the connection, or has too many connections.
 _GOING_AWAY = (421, 432)
-#: Nobody has signed in, or not well enough (RFC 4954 section 6): no message is to blame.
+#: Reply codes for a missing or too weak sign-in (RFC 4954 section 6), independent of the message.
 _NOT_LET_IN = (530, 534, 538)
 
 
 class BrokenOff(Unavailable):
-    """The connection broke in mid-message, or the server turned away: it has not got this one."""
+    """The connection broke during a message, or the server ended it: the message was not accepted."""
 
 
 class Unsure(Unavailable):
-    """The connection broke after the end of the message: the server may have it or not."""
+    """The connection broke after the end of the message: the server may have accepted it."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """From whom to whom (RFC 5321 section 2.3.1). ``sender`` empty: the null reverse-path."""
+    """Envelope sender and recipients (RFC 5321 section 2.3.1). ``sender`` empty: the null reverse-path."""
 
     sender: str
     recipients: list[str]
@@ -37,15 +37,15 @@ class Envelope:
 
     @property
     def is_international(self) -> bool:
-        """Whether the server must know SMTPUTF8 (RFC 6531)."""
+        """Whether the server must support SMTPUTF8 (RFC 6531)."""
         return not all(address.isascii() for address in (self.sender, *self.recipients))
 
 
 @contextmanager
 def session(at: Server, credential: Credential | None, record: Record = lambda line: None) -> "Iterator[Session]":
-    """A connection, secured and signed in; ``credential`` None: nobody signs in.
+    """Open a session, with TLS and sign-in as configured; ``credential`` None: no sign-in.
 
-    Refused: the server does not take the sign-in. Unavailable: anything else that keeps us from sending now.
+    Raises Refused if the server rejects the sign-in, Unavailable on any other error.
     """
     with opened(at, record) as client:
         if credential:
@@ -55,20 +55,20 @@ def session(at: Server, credential: Credential | None, record: Record = lambda l
 
 @dataclass
 class Session:
-    """A connection over which any number of messages go."""
+    """A connection over which any number of messages can be sent."""
 
     client: Client
     host: str
-    #: Whether a message went over it to its end.
+    #: Whether a message was transmitted completely over this connection.
     has_sent: bool = field(default=False, init=False)
-    #: Whether the server may still wait for the rest of one.
+    #: Whether the last transaction may still be open and needs RSET.
     _left_open: bool = field(default=False, init=False)
 
     def send(self, envelope: Envelope, parts: Iterable[bytes]) -> dict[str, Reply]:
-        """Hand one message over and return the answer for each recipient.
+        """Submit one message and return the reply for each recipient.
 
-        ``parts`` are whole lines that end in CRLF. Unavailable: the server takes nothing now, and has not got this
-        one; Unsure: it may have got it.
+        ``parts`` are whole lines that end in CRLF. Raises Unavailable if the server did not accept the message, Unsure
+        if the server may have accepted it.
         """
         try:
             with told(self.host):
@@ -84,14 +84,14 @@ class Session:
         return answers
 
     def close(self) -> None:
-        """Hang up without a word: the connection is of no use any more."""
+        """Close the unusable connection without QUIT."""
         self.client.close()
 
     def _transaction(self, envelope: Envelope, parts: Iterable[bytes]) -> dict[str, Reply]:
-        """Addresses outside ASCII fail where the server does not know them; the others go on."""
+        """Run one mail transaction. Without SMTPUTF8, addresses outside ASCII fail and the others continue."""
         answers: dict[str, Reply] = {}
         if not self.client.has_extn("smtputf8"):
-            reply = Reply(553, f"5.6.7 {self.host} knows no addresses outside ASCII (SMTPUTF8)")
+            reply = Reply(553, f"5.6.7 {self.host} does not support addresses outside ASCII (SMTPUTF8)")
             foreign = [one for one in envelope.recipients if not (one.isascii() and envelope.sender.isascii())]
             answers = dict.fromkeys(foreign, reply)
             envelope = replace(envelope, recipients=[one for one in envelope.recipients if one not in answers])
@@ -135,7 +135,7 @@ class Session:
         try:
             reply = self.client.say(".")
         except (OSError, smtplib.SMTPException, OverflowError) as error:
-            raise Unsure(f"{self.host} hung up after the message, before it said whether it has it: {error}") from error
+            raise Unsure(f"{self.host} closed the connection before it confirmed the message: {error}") from error
         finally:
             connection.silence, self.client.patience = usual, None
         return reply
@@ -148,5 +148,5 @@ class Session:
 
 
 def stuffed(lines: bytes) -> bytes:
-    """Whole lines with a dot put before each that begins with one (RFC 5321 section 4.5.2)."""
+    """Return whole lines with dot-stuffing applied (RFC 5321 section 4.5.2)."""
     return (b"\r\n" + lines).replace(b"\r\n.", b"\r\n..")[2:]

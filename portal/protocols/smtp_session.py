@@ -1,6 +1,6 @@
-"""An SMTP connection: connected, secured, signed in; the dialogue for people, its faults told in one sentence.
+"""SMTP connections: connect, STARTTLS, sign in; with the dialogue for display and errors as one sentence.
 
-smtplib speaks; the connection is ours: it ends in time and takes nothing that came before TLS.
+Based on smtplib with the portal's own socket, which enforces timeouts and rejects data sent before TLS.
 """
 
 import smtplib
@@ -16,16 +16,16 @@ from portal.protocols import sasl, server
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Plain, Secured, Security, Server, has_more, suggested_pause
 
-#: Good manners, and no more.
+#: Timeout of the final QUIT, whose reply is optional.
 _QUIT_SECONDS = 2
 _MASK = "…"
 
-#: Hears each line of the dialogue, with every secret masked.
+#: Callback for each line of the dialogue, with secrets masked.
 Record = Callable[[str], None]
 
 
 class Reply(NamedTuple):
-    """What a server answered (RFC 5321 section 4.2)."""
+    """The reply of a server (RFC 5321 section 4.2)."""
 
     code: int
     text: str
@@ -36,7 +36,7 @@ class Reply(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether trying again is no use."""
+        """Whether the failure is permanent."""
         return self.code >= 500
 
     def __str__(self) -> str:
@@ -44,14 +44,14 @@ class Reply(NamedTuple):
 
 
 class Client(smtplib.SMTP):
-    """smtplib over a connection of ours that tells what is said."""
+    """An smtplib client over the portal's own socket that records the dialogue."""
 
     def __init__(self, at: Server, record: Record) -> None:
         self.at, self._record = at, record
-        #: What stands in the dialogue for the next line, when that has a secret in it.
+        #: Replacement for the next line in the dialogue if that line contains a secret.
         self._shown = ""
         self._secrets: list[bytes] = []
-        #: Seconds that the next answers may take. None: the usual ones.
+        #: Timeout of the next replies in seconds. None: the default.
         self.patience: float | None = None
         super().__init__(local_hostname=_own_name())
 
@@ -73,7 +73,7 @@ class Client(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         code, text = super().getreply()
         for secret in self._secrets:
-            # Some servers quote a command that they do not know.
+            # Some servers repeat an unknown command in their reply.
             text = text.replace(secret, _MASK.encode())
         for part in text.decode("utf-8", "replace").split("\n"):
             self._record(f"S: {code} {_printable(part)}")
@@ -83,13 +83,13 @@ class Client(smtplib.SMTP):
         return code, text
 
     def say(self, line: str) -> Reply:
-        """One command and its answer."""
+        """Send one command and return the reply."""
         code, text = self.docmd(line)
         words = " ".join(text.decode("utf-8", "replace").split())[:1000]
         return Reply(code, _printable(words))
 
     def say_secretly(self, secret: bytes, before: str = "") -> Reply:
-        """``before`` and a secret in Base64, which from then on nobody gets to see, whoever repeats it."""
+        """Send ``before`` and a secret in Base64; mask the secret in all further dialogue lines."""
         coded = b64encode(secret)
         self._secrets += [coded, secret]
         self._shown = f"{before}{_MASK}"
@@ -99,13 +99,13 @@ class Client(smtplib.SMTP):
         self._secrets.append(secret)
 
     def begin_tls(self) -> None:
-        """STARTTLS (RFC 3207), and EHLO anew: nothing said before it counts."""
+        """Run STARTTLS (RFC 3207), then EHLO again, because earlier capabilities are not trusted."""
         reply = self.say("STARTTLS")
         if reply.code != 220:
-            raise Unavailable(f"{self.at.host} does not begin TLS: {reply}")
+            raise Unavailable(f"{self.at.host} does not start TLS: {reply}")
         assert self.file is not None
         if has_more(self.file, self.connection):
-            raise Unavailable(f"{self.at.host} or somebody between sent data before TLS had begun.")
+            raise Unavailable(f"{self.at.host} or an attacker on the network sent data before TLS had begun.")
         self.sock = server.secure(self.connection, self.at)
         self.file = None
         self._record(f"   {self.connection.secured_by}")
@@ -122,14 +122,14 @@ def _printable(text: str) -> str:
 
 
 def _own_name() -> str:
-    """As EHLO wants it; the full name may take a name server seconds."""
+    """Return a valid EHLO name without a DNS lookup, which may take seconds."""
     name = socket.gethostname()
     return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "localhost"
 
 
 @contextmanager
 def opened(at: Server, record: Record) -> "Iterator[Client]":
-    """A connection, secured; nobody has signed in."""
+    """Open a connection, with TLS as configured, without signing in."""
     client = Client(at, record)
     try:
         with told(at.host):
@@ -140,19 +140,19 @@ def opened(at: Server, record: Record) -> "Iterator[Client]":
 
 
 def mechanisms(client: "Client") -> list[str]:
-    """What the server offers for a sign-in (RFC 4954 section 3)."""
+    """Return the SASL mechanisms that the server offers (RFC 4954 section 3)."""
     offered: str = client.esmtp_features.get("auth", "")
     return offered.upper().split()
 
 
 def sign_in(client: "Client", at: Server, credential: Credential) -> None:
-    """Refused: the server does not take it. Unavailable: it takes nobody now."""
+    """Sign in. Raises Refused if the server rejects the credential, Unavailable on a temporary error."""
     with told(at.host):
         _sign_in(client, at, credential)
 
 
 def try_sender(client: "Client", sender: str) -> Reply:
-    """MAIL FROM, taken back at once: whether a message from there would be begun."""
+    """Return the reply to MAIL FROM, then reset: checks whether the server accepts this sender."""
     with told(client.at.host):
         reply = client.say(f"MAIL FROM:<{sender}>")
     if reply.is_good:
@@ -188,7 +188,7 @@ def _sign_in(client: Client, at: Server, credential: Credential) -> None:
 
 
 def _respond(client: Client, at: Server, credential: Credential, chosen: str) -> tuple[Reply, str]:
-    """RFC 4954; a challenge after the first response holds the reason of a refusal, and wants an answer."""
+    """Sign in with an initial response (RFC 4954). A challenge after it contains the reason of a rejection."""
     first, reason = sasl.first_response(chosen, credential, at.host, at.port), ""
     secret = credential.token or credential.password
     assert secret is not None
@@ -211,7 +211,7 @@ def _challenge(text: str) -> str:
 
 
 def _log_in(client: Client, credential: Credential) -> tuple[Reply, str]:
-    """LOGIN, which no RFC describes: for old servers that have no PLAIN."""
+    """Sign in with AUTH LOGIN, which has no RFC, for old servers without PLAIN."""
     assert credential.password is not None
     reply = client.say("AUTH LOGIN")
     for secret in (credential.login, credential.password.reveal()):
@@ -233,13 +233,13 @@ def _quit(client: Client) -> None:
 
 @contextmanager
 def told(host: str) -> Iterator[None]:
-    """Turn whatever happens on the wire into one sentence, which never holds what was sent."""
+    """Convert network and protocol errors into one sentence that never contains sent data."""
     with server.told(host):
         try:
             yield
         except smtplib.SMTPServerDisconnected as error:
             if isinstance(error.__context__, TimeoutError):
                 raise Unavailable(f"{host} did not answer in time.") from error
-            raise Unavailable(f"{host} hung up.") from error
+            raise Unavailable(f"{host} closed the connection.") from error
         except smtplib.SMTPException as error:
             raise Unavailable(f"{host} answered something that is not SMTP.") from error

@@ -1,4 +1,4 @@
-"""Whether this process was asked to stop: long work ends at its next safe point."""
+"""Stop requests (SIGTERM): long-running work ends at its next safe point."""
 
 import logging
 import signal
@@ -24,25 +24,25 @@ def is_asked_for() -> bool:
 
 
 def wait(seconds: float) -> None:
-    """Sleep, but not past the moment of being asked."""
+    """Sleep, or return early on a stop request."""
     _asked.wait(seconds)
 
 
 def repeat(step: Callable[[], object], pause_seconds: float) -> None:
-    """Do it again and again until this process is asked to stop, whatever comes of it."""
+    """Handle SIGTERM and run ``step`` repeatedly until a stop is requested; errors are logged."""
     listen()
     go_on(step, pause_seconds)
 
 
 def go_on(step: Callable[[], object], pause_seconds: float) -> None:
-    """``repeat`` in a thread beside the one that listens."""
+    """Run ``step`` repeatedly like ``repeat``, without a signal handler, for use in a thread."""
     while not is_asked_for():
         try:
             with connected():
                 step()
-        except Exception as error:  # the outermost loop: a database that is away comes back
+        except Exception as error:  # outermost loop: an unavailable database is a temporary error
             level = logging.WARNING if isinstance(error, DatabaseError) else logging.ERROR
-            logger.log(level, "%s failed", step, exc_info=True)
+            logger.log(level, "Periodic task %s failed", step, exc_info=True)
         wait(pause_seconds)
 
 

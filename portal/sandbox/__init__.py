@@ -1,1 +1,1 @@
-"""A provider and a mail server on this machine alone, to try the portal out. Only `run --sandbox` imports it."""
+"""A local provider and local mail servers to try out the portal. Imported only by `run --sandbox`."""

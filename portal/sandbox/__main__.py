@@ -1,4 +1,4 @@
-"""The sandbox as a process: provider, IMAP, POP3, SMTP and the trickle of mail."""
+"""The sandbox process: provider, IMAP, POP3 and SMTP servers, and a generator of new mail."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ def main() -> None:
     log.set_up(config.log_format)
     for name in ("werkzeug", "mail.log"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # it listens on loopback alone
+    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # the provider only listens on loopback
     folder, addresses = config.data_dir / "sandbox", Addresses.of(config)
     store.open_store(folder / "sandbox.db")
     context = certificates.server_context(folder)

@@ -1,4 +1,4 @@
-"""Where the sandbox's servers listen: on loopback, on the ports behind the portal's own."""
+"""Listening addresses of the sandbox servers: loopback, on the four ports after the portal's port."""
 
 from dataclasses import dataclass
 

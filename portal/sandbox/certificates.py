@@ -1,4 +1,4 @@
-"""A private CA and a server certificate for loopback, made once."""
+"""A private CA and a server certificate for loopback, created once."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ _LIFE = timedelta(days=3650)
 def make(
     folder: Path, names: tuple[str, ...] = ("localhost",), addresses: tuple[str, ...] = ("127.0.0.1", "::1")
 ) -> None:
-    """Write ``ca.pem``, ``server.pem`` and ``server.key`` unless they are there."""
+    """Write ``ca.pem``, ``server.pem`` and ``server.key`` unless they exist."""
     if (folder / "server.pem").exists():
         return
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""New mail for the sandbox's mailboxes, a message now and then."""
+"""Generator of new mail for the sandbox mailboxes."""
 
 import random
 import threading
@@ -30,7 +30,7 @@ def message(user: str) -> bytes:
 
 
 def run(stop: threading.Event) -> None:
-    """Mail for everyone until told to stop; a mailbox that nobody empties is left at 50."""
+    """Add a message to each mailbox every 15 seconds until stopped; a mailbox gets 50 messages at most."""
     while not stop.wait(_SECONDS):
         with store.database.connection_context():
             for user in store.USERS:

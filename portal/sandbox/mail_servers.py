@@ -1,4 +1,4 @@
-"""The sandbox's IMAP and POP3 servers: as much of both as a fetch needs, over TLS, by XOAUTH2 alone."""
+"""The sandbox's IMAP and POP3 servers: the commands that a fetch needs, over TLS, with XOAUTH2 only."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ _CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"mail
 
 
 def xoauth2_user(blob: bytes) -> str | None:
-    """The mailbox that an XOAUTH2 response opens, None when the token is not good for it."""
+    """Return the mailbox that an XOAUTH2 response opens; None if its token is not valid for the mailbox."""
     try:
         fields = base64.b64decode(blob, validate=True).decode().split("\x01")
     except (binascii.Error, UnicodeDecodeError):
@@ -26,7 +26,7 @@ def xoauth2_user(blob: bytes) -> str | None:
 
 
 class TlsServer(socketserver.ThreadingTCPServer):
-    """One thread a connection; the handshake is the connection's own, so that a silent caller holds up nobody."""
+    """A TLS server with a thread per connection; the handshake runs there, so a silent client blocks no other."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -45,7 +45,7 @@ class TlsServer(socketserver.ThreadingTCPServer):
             super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that goes away in mid-sentence is nothing to report."""
+        """Ignore clients that close the connection early."""
 
 
 class _Lines(socketserver.StreamRequestHandler):
@@ -69,11 +69,11 @@ class _Lines(socketserver.StreamRequestHandler):
 
 
 class No(Exception):
-    """The answer to a command is NO, with this text."""
+    """Answer the command with NO and this text."""
 
 
 class ImapHandler(_Lines):
-    """RFC 3501 with SASL-IR and UIDPLUS, one folder: INBOX."""
+    """An IMAP session (RFC 3501 with SASL-IR and UIDPLUS) with one folder, INBOX."""
 
     def talk(self) -> None:
         self.say("* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS] Sandbox ready")
@@ -87,7 +87,7 @@ class ImapHandler(_Lines):
                 return
 
     def answer(self, tag: str, name: str, arguments: str) -> bool:
-        """Answer one command; False after the last one."""
+        """Answer one command. Returns False after LOGOUT."""
         if name == "LOGOUT":
             self.say("* BYE Good bye")
             self.say(f"{tag} OK LOGOUT")
@@ -185,13 +185,13 @@ class ImapHandler(_Lines):
 
 
 def _header(content: bytes) -> bytes:
-    """Up to and with the empty line."""
+    """Return the header including the empty line."""
     head, empty, _ = content.partition(b"\r\n\r\n")
     return head + empty
 
 
 def _among(uid: int, sequence: str) -> bool:
-    """Whether a sequence set such as ``1,4:7,9:*`` holds the UID."""
+    """Return whether a sequence set such as ``1,4:7,9:*`` contains the UID."""
     for part in sequence.split(","):
         low, _, high = part.partition(":")
         if int(low) <= uid <= (uid if high == "*" else int(high or low)):
@@ -200,7 +200,7 @@ def _among(uid: int, sequence: str) -> bool:
 
 
 class Pop3Handler(_Lines):
-    """RFC 1939 with AUTH (RFC 5034): XOAUTH2 in one line or in two."""
+    """A POP3 session (RFC 1939) with AUTH (RFC 5034): XOAUTH2 in one or two lines."""
 
     def talk(self) -> None:
         self.gone: set[int] = set()

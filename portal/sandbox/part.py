@@ -1,4 +1,4 @@
-"""The sandbox as a part of ``run --sandbox``: prepared by the supervisor, run as a process of its own."""
+"""The sandbox as a part of ``run --sandbox``: prepared by the supervisor, run as a separate process."""
 
 import sys
 from datetime import datetime
@@ -12,7 +12,7 @@ from portal.runtime.supervisor import Part, listen
 from portal.sandbox import certificates, seed, store
 from portal.sandbox.addresses import HOST, Addresses
 
-#: In the data folder of a demo, and of no other.
+#: Subfolder that exists only in the data folder of a demo.
 FOLDER = "sandbox"
 
 
@@ -21,20 +21,20 @@ def is_demo(config: Config) -> bool:
 
 
 def _refuse_real_data(config: Config) -> None:
-    """The demo puts its own users and accounts into a folder of its own, never beside real ones."""
+    """Raise ConfigError if the data folder contains real data, so that demo users never mix with real users."""
     with connected():
         if not is_demo(config) and User.select().exists():
-            raise ConfigError(f"PORTAL_DATA: {config.data_dir} holds real data; give the demo a folder of its own")
+            raise ConfigError(f"PORTAL_DATA: {config.data_dir} contains real data; use another folder for the demo")
 
 
 def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
-    """Make certificates and example data; return the part, and what the other parts need to trust it."""
+    """Create certificates and example data. Return the part, and the environment for the other parts."""
     folder = config.data_dir / FOLDER
     _refuse_real_data(config)
     folder.mkdir(mode=0o700, exist_ok=True)
     for port in Addresses.of(config).ports():
-        with listen(HOST, port, "The sandbox listens behind PORTAL_BIND"):
-            pass  # a taken port is told now, in one line
+        with listen(HOST, port, "The sandbox uses the ports after PORTAL_BIND"):
+            pass  # reports a port in use now, in one line
     certificates.make(folder)
     store.open_store(folder / "sandbox.db")
     encryption.use_keys(encryption.read_key_file(config.keys_file))

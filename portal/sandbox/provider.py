@@ -1,4 +1,4 @@
-"""The sandbox's OAuth 2.0 authorization server: sign-in and consent page, PKCE, rotating refresh tokens, a switch."""
+"""The sandbox's OAuth 2.0 authorization server: sign-in and consent page, PKCE, rotating refresh tokens, modes."""
 
 import secrets
 import time
@@ -22,7 +22,7 @@ _CODE_SECONDS = 600
 
 
 class _Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
-    """The one registered client; it takes any redirect URI on this machine."""
+    """The only registered client; any redirect URI on this host is accepted."""
 
     client_id = store.CLIENT_ID
 
@@ -54,7 +54,7 @@ class _Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
 
 
 class _Found:
-    """A stored code or grant, with the methods that Authlib asks for."""
+    """A stored code or grant with the interface that Authlib requires."""
 
     def __init__(self, row: Any) -> None:
         self.row = row
@@ -153,7 +153,7 @@ class _IdToken(OpenIDCode):  # type: ignore[misc]
 
 
 def create_provider(issuer: str, key: RSAKey) -> Flask:
-    """The provider as a WSGI application; ``issuer`` is its own address."""
+    """Create the provider's WSGI application; ``issuer`` is its base URL."""
     app = Flask("sandbox", template_folder=str(Path(__file__).parent / "pages"), static_folder=None)
     app.config["OAUTH2_REFRESH_TOKEN_GENERATOR"] = True
     app.config["OAUTH2_TOKEN_EXPIRES_IN"] = dict.fromkeys(("authorization_code", "refresh_token"), TOKEN_SECONDS)

@@ -1,4 +1,4 @@
-"""What the demo starts with: an admin, one mailbox already flowing, one that waits for its first sign-in."""
+"""Example data of the demo: an administrator, a mailbox being fetched, and a mailbox without a sign-in."""
 
 import secrets
 import time
@@ -34,7 +34,7 @@ ACTOR = "sandbox"
 
 
 def sow(config: Config, *, now: datetime) -> None:
-    """Make what is missing; what is there stays as the person at the demo left it."""
+    """Create missing example data; existing rows stay unchanged."""
     addresses = Addresses.of(config)
     if not User.select().exists():
         users.add(ADMIN, Role.ADMIN, Secret(ADMIN_PASSWORD), actor=ACTOR, now=now)
@@ -77,7 +77,7 @@ def _urls(addresses: Addresses) -> dict[str, str]:
 
 
 def _follow_ports(addresses: Addresses) -> None:
-    """The demo was started on another port: its provider and its mail server are elsewhere now."""
+    """Update the stored addresses and ports of the sandbox servers after a start on another port."""
     own = TokenConfig.template == "sandbox"
     for config in TokenConfig.select().where(own):
         for name, url in _urls(addresses).items():
@@ -89,7 +89,7 @@ def _follow_ports(addresses: Addresses) -> None:
 
 
 def _sign_in(token: Token, user: str, now: datetime) -> None:
-    """A sign-in that somebody has done before the demo begins."""
+    """Store a finished sign-in for this token."""
     refresh_token = secrets.token_urlsafe(32)
     store.Grant.create(
         access_token=secrets.token_urlsafe(32),
@@ -106,7 +106,7 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
 
 
 def _profile(login: str, token: Token, addresses: Addresses, now: datetime) -> None:
-    """Through which the demo sends to its own mailboxes, and to nobody else."""
+    """Create an outbound profile that only delivers to the mailboxes of the sandbox."""
     entered = outbound_profiles.Fields(
         name="Sandbox", type=OutboundType.SMTPS, host=HOST, port=addresses.smtp_port, login=login, token=token,
         senders="@sandbox.test", fallback=True, comment="Delivers to the mailboxes of the sandbox",

@@ -1,4 +1,4 @@
-"""The sandbox's SMTP server: takes mail for its own mailboxes from who signs in by XOAUTH2."""
+"""The sandbox's SMTP server: accepts mail for the sandbox mailboxes after sign-in with XOAUTH2."""
 
 import ssl
 import warnings
@@ -39,12 +39,12 @@ class _Inbox:
         with store.database.connection_context():
             for address in envelope.rcpt_tos:
                 store.add_mail(address, envelope.original_content or b"")
-        return "250 2.0.0 Taken"
+        return "250 2.0.0 Accepted"
 
 
 class _Controller(Controller):
     def factory(self) -> Any:
-        # It asks for STARTTLS before AUTH and warns without; here the whole connection is TLS.
+        # aiosmtpd warns about AUTH without STARTTLS; here the whole connection uses TLS.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _Smtp(self.handler, auth_required=True, auth_require_tls=False, hostname="sandbox.test")

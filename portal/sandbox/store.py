@@ -1,4 +1,4 @@
-"""What the sandbox remembers: grants, mail and the switch. A small database of its own, so that a restart keeps it."""
+"""The sandbox's own SQLite database: grants, mail and the provider mode, kept across restarts."""
 
 import threading
 import time
@@ -25,10 +25,10 @@ lock = threading.RLock()
 USERS = ("helpdesk@sandbox.test", "invoices@sandbox.test")
 CLIENT_ID = "portal"
 CLIENT_SECRET = "sandbox-client-secret"
-#: What the provider does with what it is asked; the first is well-behaved.
+#: Modes of the sandbox provider, with their descriptions for display.
 MODES = {
-    "normal": "answers as a good provider does",
-    "refuse": "refuses every refresh token (invalid_grant)",
+    "normal": "works normally",
+    "refuse": "rejects every refresh token (invalid_grant)",
     "client": "rejects the client (invalid_client)",
     "down": "is unavailable (HTTP 503)",
 }
@@ -58,7 +58,7 @@ class Grant(_Row):
     user = CharField()
     scope = TextField()
     expires_at = IntegerField()
-    #: A refresh token that was used once; using it again is refused.
+    #: Whether the refresh token was used; a second use is rejected.
     spent = BooleanField(default=False)
 
 
@@ -96,13 +96,13 @@ def set_mode(name: str) -> None:
 
 
 def user_of(access_token: str) -> str | None:
-    """Whose access token it is, None when it has ended or never was one."""
+    """Return the user of an access token; None if it is expired or unknown."""
     grant = Grant.get_or_none(Grant.access_token == access_token, Grant.expires_at > time.time())
     return grant.user if grant else None
 
 
 def add_mail(user: str, content: bytes) -> int:
-    """Append a message and return its UID, never used before in this mailbox."""
+    """Append a message and return its UID, which is unique in this mailbox."""
     with lock, database.atomic():
         Counter.insert(user=user).on_conflict_ignore().execute()
         counter = Counter.get(Counter.user == user)
@@ -112,7 +112,7 @@ def add_mail(user: str, content: bytes) -> int:
 
 
 def mail_of(user: str) -> list[Mail]:
-    """A mailbox's messages with their content, oldest first."""
+    """Return the messages of a mailbox with their content, oldest first."""
     return list(Mail.select().where(Mail.user == user).order_by(Mail.uid))
 
 

@@ -1,4 +1,4 @@
-"""A usable access token for whoever needs one now: mail fetches, programs, the command line."""
+"""Access tokens for mail fetches, outgoing mail, API clients and the command line."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from portal.core.errors import NotFound, Refused, Unavailable
 from portal.models import Flow, Token
 from portal.tokens import refresh, refresh_results
 
-#: How long a consumer waits for another's renewal.
+#: How long a caller waits for another worker's refresh.
 _WAIT = timedelta(seconds=60)
 _WAIT_STEP_SECONDS = 0.1
 
@@ -17,17 +17,17 @@ def _clock() -> datetime:
     return datetime.now(UTC)
 
 
-#: Judges a token at a moment.
+#: Tests a token at a given time.
 Judgement = Callable[[Token, datetime], bool]
 
 
 def usable_access_token(
     token_id: int, *, min_life: timedelta, actor: str, clock: Callable[[], datetime] = _clock
 ) -> Token:
-    """A token whose access token is good for at least ``min_life``, or half its life, renewed first if need be.
+    """Return a token whose access token is valid for ``min_life`` or half its lifetime, refreshed first if necessary.
 
-    Who finds another renewing waits for the outcome. A token that still lives is given even while the provider is
-    down. Raises Refused when only a person can help, Unavailable when nothing usable is at hand now.
+    Waits if another worker is refreshing the token. While the provider is down, any token that has not expired is
+    returned. Raises Refused when a user must act, Unavailable when no valid access token exists at the moment.
     """
 
     def enough(token: Token, now: datetime) -> bool:
@@ -37,7 +37,7 @@ def usable_access_token(
 
 
 def another_access_token(refused: Token, *, actor: str, clock: Callable[[], datetime] = _clock) -> Token:
-    """Another access token than this one, which a mail or web server did not take. Raises like the above."""
+    """Return a newer access token than one that a mail or web server rejected. Raises as ``usable_access_token``."""
 
     def enough(token: Token, now: datetime) -> bool:
         return token.obtained_at != refused.obtained_at and _lives(token, now)
@@ -48,7 +48,7 @@ def another_access_token(refused: Token, *, actor: str, clock: Callable[[], date
 def _borrow(
     token_id: int, *, enough: Judgement, in_need: Judgement, actor: str, clock: Callable[[], datetime]
 ) -> Token:
-    """A token that is ``enough``, or one that will do ``in_need`` when no renewal is to be had."""
+    """Return a token that satisfies ``enough``, or at least ``in_need`` when the refresh fails."""
     deadline = clock() + _WAIT
     while True:
         now = clock()
@@ -62,7 +62,7 @@ def _borrow(
             if renewed := _renewed(token, enough, actor, now):
                 return renewed
             if now > deadline:
-                raise Unavailable(f"{token.name!r} is being renewed by another worker that does not finish.")
+                raise Unavailable(f"The refresh of {token.name!r} by another worker takes too long. Try again later.")
         except Unavailable:
             if in_need(token, now):
                 return token
@@ -71,7 +71,7 @@ def _borrow(
 
 
 def _renewed(token: Token, enough: Judgement, actor: str, now: datetime) -> Token | None:
-    """A token that is enough, from the provider or from who was quicker; None: another is at it."""
+    """Return the refreshed token, or a token refreshed elsewhere meanwhile; None: another worker is refreshing it."""
     _stop_if_resting(token, now)
     return refresh.refresh_unless(lambda row: enough(row, now), token.id, actor=actor, now=now)
 
@@ -79,28 +79,28 @@ def _renewed(token: Token, enough: Judgement, actor: str, now: datetime) -> Toke
 def _find(token_id: int) -> Token:
     row: Token | None = Token.get_or_none(Token.id == token_id)
     if row is None:
-        raise NotFound("There is no such token any more.")
+        raise NotFound("The token no longer exists.")
     return row
 
 
 def _stop_if_resting(token: Token, now: datetime) -> None:
-    """Consumers do not hammer a provider that failed: they hear when it is tried next."""
+    """Raise Unavailable with the next attempt's time during a retry pause, so that callers do not cause requests."""
     failed_before = token.failed_at is not None and token.failed_at <= now
     if token.failing_since and failed_before and token.look_at and token.look_at > now:
         seconds = int((token.look_at - now).total_seconds()) + 1
         why = (token.failure or "").rstrip(".")
-        raise Unavailable(f"{why}. Next try at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
+        raise Unavailable(f"{why}. Next attempt at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
 
 
 def _the_last(token: Token, now: datetime) -> Token:
-    """A token that cannot be renewed, as long as it lives."""
+    """Return a token that cannot be refreshed, until it expires; then raise Refused."""
     if _lives(token, now):
         return token
     raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
 
 
 def stop_if_person_needed(token: Token) -> None:
-    """Raise Refused, with the reason, when nothing but a person gets this token going."""
+    """Raise Refused with the reason when the token does not work until a user acts."""
     config = token.token_config
     if not config.is_valid:
         raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
@@ -117,7 +117,7 @@ def _lives(token: Token, moment: datetime) -> bool:
 
 
 def _at_most_half(token: Token, min_life: timedelta) -> timedelta:
-    """Who wants more than the provider gives would have every call renew."""
+    """Limit ``min_life`` to half the token's lifetime; a larger value would cause a refresh at every call."""
     if token.expires_at is None or token.obtained_at is None:
         return min_life
     return min(min_life, (token.expires_at - token.obtained_at) / 2)

@@ -1,7 +1,7 @@
-"""What all tokens of one provider host share: its outage, the pause it asked for, and how many requests it takes.
+"""Circuit breaker per provider host: outage, requested pause (Retry-After) and request limit, shared by its tokens.
 
-While a host is down, one token at a time finds out whether it is back; all others wait with it. So a thousand tokens
-cost a dead provider one request a pause, and neither a token nor a person is blamed.
+While a host is down, a single token tests per pause whether the host responds again; all other tokens wait. A thousand
+tokens thus send one request per pause, and no token is marked as failed.
 """
 
 from datetime import datetime, timedelta
@@ -14,14 +14,14 @@ from portal.core.errors import HostDown
 from portal.models import ProviderHost, Token, TokenConfig, Validity
 from portal.system import audit, settings
 
-#: How long the one that tries may take before another tries; longer than the longest HTTP attempt.
+#: Time limit of a trial request before another token may try; longer than the longest HTTP request.
 _TRIAL = timedelta(minutes=5)
-#: Machines that work together do not agree to the second on what time it is.
+#: Tolerated clock difference between hosts that share the database.
 _CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 class Closed(HostDown):
-    """Nobody was asked: the host is down, and it is tried again ``until`` then."""
+    """No request was sent: the host is down and is not tried before ``until``."""
 
     def __init__(self, host: ProviderHost, now: datetime) -> None:
         self.until: datetime = host.not_before or now
@@ -29,9 +29,9 @@ class Closed(HostDown):
 
 
 def open_to(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
-    """The host, if it may be asked now; raises Closed when it may not.
+    """Return the host if requests to it are allowed now; raise Closed if not.
 
-    A person need not wait for a pause of our own making, only for one that the provider asked for.
+    A user's request skips the portal's own pause, but not one that the provider asked for.
     """
     host = ProviderHost.get_or_none(ProviderHost.name == name) or ProviderHost(name=name)
     if host.not_before is None or (by_person and not host.asked_to_wait):
@@ -42,29 +42,30 @@ def open_to(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
 
 
 def _is_paused(host: ProviderHost, now: datetime) -> bool:
-    """A failure in the future was noted before the machine's clock was put back: its pause means nothing."""
+    """Whether a pause is active; ignored if its failure lies in the future, because the clock was set back since."""
     noted = host.failed_at is None or host.failed_at <= now + _CLOCKS_DIFFER
     return host.not_before is not None and host.not_before > now and noted
 
 
 def _begin_trial(host: ProviderHost, now: datetime) -> bool:
-    """Whether this caller is the one that finds out if the host is back."""
+    """Reserve the trial request for this caller; False when another caller has reserved it."""
     as_read = (ProviderHost.id == host.id) & (ProviderHost.not_before == host.not_before)
-    # With the moment: should its worker die and the clock be put back, the pause is known to be from the future.
+    # failed_at lets _is_paused ignore this pause if the worker dies and the clock is set back.
     return bool(ProviderHost.update(not_before=now + _TRIAL, failed_at=now).where(as_read).execute())
 
 
 def has_room(name: str, now: datetime) -> bool:
-    """Whether the host has no more requests under way than it may; those who ask hold their lease already."""
+    """Whether the host is within its limit of concurrent requests; the caller's own lease is counted."""
     under_way = Token.select(fn.COUNT(Token.id)).join(TokenConfig)
     held = under_way.where(Token.is_held(now), TokenConfig.host == name).scalar()
     return int(held) <= settings.provider_requests()
 
 
 def failed(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetime) -> datetime:
-    """Close the host, put off what is due there, and return until when.
+    """Record a failure of the host, postpone its due tokens, and return the end of the pause.
 
-    ``host`` is the one that ``open_to`` gave: only a failure of who knew that it is down makes the next pause longer.
+    ``host`` is as ``open_to`` returned it: the pause grows only after trial requests, not after requests that began
+    before the outage was known.
     """
     with transaction():
         ProviderHost.insert(name=host.name).on_conflict_ignore().execute()
@@ -85,7 +86,7 @@ def failed(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetim
 
 def _put_off(host: ProviderHost, now: datetime) -> None:
     due = Token.is_due(now) & _of(host)
-    # Versions stay: nobody holds these, and who claims one in this moment reads it anew.
+    # Versions stay unchanged: no worker holds these rows, and a worker that claims one now reads it again.
     Token.update(failing_since=now).where(due, Token.failing_since.is_null()).execute()
     Token.update(look_at=host.not_before, failed_at=now, failure=host.failure).where(due).execute()
 
@@ -95,7 +96,7 @@ def _of(host: ProviderHost) -> object:
 
 
 def answered(host: ProviderHost, *, now: datetime) -> None:
-    """It answers. If it was down, everything that waited for it goes on at once."""
+    """Record that the host responded; if it was down, make its waiting tokens due now."""
     if host.failing_since is None:
         return
     cleared = {"failing_since": None, "not_before": None, "asked_to_wait": False, "tries": 0}
@@ -105,11 +106,11 @@ def answered(host: ProviderHost, *, now: datetime) -> None:
             return
         waited = Token.failing_since.is_null(False) & Token.doubted_at.is_null() & (Token.look_at > now)
         count = Token.update(look_at=now).where(waited, _of(host)).execute()
-        audit.about(host, audit.WORKER, "available", f"{count + 1} tokens go on", now)
+        audit.about(host, audit.WORKER, "available", f"tokens resumed: {count + 1}", now)
 
 
 def tells_time(host: ProviderHost, differs: int | None) -> None:
-    """Note by how many seconds its clock is ahead of ours; None: they agree."""
+    """Store by how many seconds the host's clock is ahead of this server's; None: within the limit."""
     if host.clock_differs == differs or (differs is None and host.clock_differs is None):
         return
     ProviderHost.insert(name=host.name).on_conflict_ignore().execute()
@@ -117,7 +118,7 @@ def tells_time(host: ProviderHost, differs: int | None) -> None:
 
 
 def outages() -> list[ProviderHost]:
-    """The hosts that do not answer and that some token waits for, longest silent first."""
+    """Return the hosts that are down and have waiting tokens, longest outage first."""
     waiting = (
         TokenConfig.select(TokenConfig.host)
         .join(Token)

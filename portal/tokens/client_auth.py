@@ -1,4 +1,4 @@
-"""A configuration's client as it proves itself to the provider, one secret after the other."""
+"""Client authentication at the provider, with each client secret of a configuration in turn."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,15 +15,15 @@ Answer = TypeVar("Answer")
 
 
 def first_of(config: TokenConfig) -> Client:
-    """The client with the secret in use; for what is only about its ID."""
+    """Return the client with the secret in use, for callers that need only the client ID."""
     return _with_secret(config, config.client_secret)
 
 
 def ask(config: TokenConfig, request: Callable[[Client], Answer], *, actor: str, now: datetime) -> Answer:
-    """Make a request with each secret in turn until the provider takes one.
+    """Send a request with each secret in turn until the provider accepts one.
 
-    A secret that it rejects is marked and tried last from then on. When it rejects them all, the last Refused is
-    raised; so is any other, at once.
+    A rejected secret is marked and tried last from then on. If all are rejected, the last Refused is raised. Any other
+    Refused is raised at once.
     """
     secrets = config.client_secrets if config.client_auth is not ClientAuth.PRIVATE_KEY_JWT else []
     for secret in secrets[:-1]:
@@ -39,7 +39,7 @@ def ask(config: TokenConfig, request: Callable[[Client], Answer], *, actor: str,
 
 
 def _taken(secret: ClientSecret, answer: Answer) -> Answer:
-    """The provider took it: whatever it said of this secret before is past."""
+    """Clear an earlier rejection of the secret, which the provider has now accepted."""
     if secret.refused_at:
         ClientSecret.update(refused_at=None).where(ClientSecret.id == secret.id).execute()
     return answer
@@ -48,7 +48,7 @@ def _taken(secret: ClientSecret, answer: Answer) -> Answer:
 def _with_secret(config: TokenConfig, secret: ClientSecret | None) -> Client:
     if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
         if config.private_key is None:
-            raise Refused("There is no certificate for this client; make or upload one.")
+            raise Refused("There is no certificate for this client; create or upload one.")
         return Client(config.client_id, config.private_key, config.client_auth.value, config.certificate or "")
     return Client(config.client_id, secret.value if secret else None, config.client_auth.value)
 
@@ -58,5 +58,5 @@ def _mark(config: TokenConfig, secret: ClientSecret, actor: str, now: datetime) 
         with transaction():
             ClientSecret.update(refused_at=now).where(ClientSecret.id == secret.id).execute()
             audit.about(
-                config, actor, "client-secret-refused", f"the one set {secret.set_at:%Y-%m-%d}; the next is tried", now
+                config, actor, "client-secret-refused", f"set on {secret.set_at:%Y-%m-%d}; trying the next", now
             )

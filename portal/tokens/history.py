@@ -1,4 +1,4 @@
-"""What renewals were like in the last 30 days: of one token, or of all tokens of a configuration."""
+"""Refresh history of the last 30 days, per token or summed over the tokens of a configuration."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from portal.models.refresh_day import DAYS
 
 @dataclass(frozen=True)
 class Day:
-    """How often it went well and how often not, on one day in UTC."""
+    """Numbers of successful and failed refreshes on one day (UTC)."""
 
     day: date
     renewed: int
@@ -21,7 +21,7 @@ Strip = list[Day]
 
 
 def strips(token_ids: Sequence[int], today: date) -> dict[int, Strip]:
-    """Thirty days up to ``today`` for each token, oldest first; a day without attempts has zeros."""
+    """Return the 30 days up to ``today`` for each token id, oldest first; a day without attempts has zeros."""
     first = today - timedelta(days=DAYS - 1)
     columns = RefreshDay.token, RefreshDay.day, RefreshDay.renewed, RefreshDay.failed
     rows = tuples(RefreshDay.select(*columns).where(RefreshDay.token.in_(token_ids), RefreshDay.day >= first))
@@ -31,13 +31,13 @@ def strips(token_ids: Sequence[int], today: date) -> dict[int, Strip]:
 
 
 def summed(every: Iterable[Strip]) -> Strip:
-    """Several strips of the same days as one."""
+    """Sum several strips of the same days."""
     return [Day(of[0].day, sum(d.renewed for d in of), sum(d.failed for d in of)) for of in zip(*every, strict=True)]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All tokens of a configuration in one line; a moment is None when there was, or will be, none."""
+    """Refresh summary of a configuration's tokens; a time is None if there was no such event or none is planned."""
 
     last_success: datetime | None
     last_failure: Token | None

@@ -1,4 +1,4 @@
-"""Token configurations out to a YAML file and in again: planned first, then applied in one transaction."""
+"""Export and import of token configurations as YAML; an import is planned first, then applied in one transaction."""
 
 import base64
 import binascii
@@ -34,14 +34,14 @@ class Verdict(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     SAME = "same"
-    #: There is one of that name, and nothing was said of overwriting.
+    #: Skipped: a configuration with this name exists, and overwriting was not requested.
     KEPT = "kept"
     REFUSED = "refused"
 
 
 @dataclass
 class Step:
-    """What an import would do with one record; ``changes`` are names of fields."""
+    """The planned action for one record of an import; ``changes`` lists field names."""
 
     name: str
     verdict: Verdict
@@ -53,9 +53,9 @@ class Step:
 
 
 def export(names: list[str] | None = None, *, secrets: bool = False, passphrase: Secret | None = None) -> str:
-    """All configurations, or those named, as YAML sorted by name.
+    """Return all configurations, or those in ``names``, as YAML sorted by name.
 
-    Client secrets are left out unless ``secrets`` asks for them; with a passphrase they are sealed under it.
+    Client secrets are included only with ``secrets`` or a passphrase; with a passphrase they are encrypted.
     """
     rows = list(TokenConfig.select().order_by(TokenConfig.name))
     if names is not None:
@@ -79,18 +79,18 @@ def _record(row: TokenConfig, secrets: bool, sealing: "_Passphrase | None") -> d
 
 
 def plan(raw: bytes, *, overwrite: bool, passphrase: Secret | None = None) -> list[Step]:
-    """What each record of a file would do; nothing is changed. YamlRefused when it is no such file at all."""
+    """Plan the import of a file without changing anything. YamlRefused if the file is not a valid export."""
     content = strict_yaml.load(raw)
     items = [content] if isinstance(content, dict) else content
     if not isinstance(items, list) or not items:
-        raise strict_yaml.YamlRefused("The file holds no token configuration.")
+        raise strict_yaml.YamlRefused("The file contains no token configuration.")
     sealing = _Passphrase(passphrase) if passphrase else None
     existing = {row.name: row for row in TokenConfig.select()}
     steps, seen = [], set()
     for number, item in enumerate(items, 1):
         step = _step(item, number, existing, overwrite, sealing)
         if step.name in seen and step.verdict is not Verdict.REFUSED:
-            step = Step(step.name, Verdict.REFUSED, why="The file has this name twice.")
+            step = Step(step.name, Verdict.REFUSED, why="The file contains this name twice.")
         seen.add(step.name)
         steps.append(step)
     return steps
@@ -100,11 +100,11 @@ def _step(
     item: Any, number: int, existing: Mapping[str, TokenConfig], overwrite: bool, sealing: "_Passphrase | None"
 ) -> Step:
     if not isinstance(item, dict):
-        return Step(f"record {number}", Verdict.REFUSED, why="It is not a map of names to values.")
+        return Step(f"record {number}", Verdict.REFUSED, why="The record is not a mapping of names to values.")
     record = znuny_import.record(item) if znuny_import.is_record(item) else item
     name = record.get("name")
     if not isinstance(name, str):
-        return Step(f"record {number}", Verdict.REFUSED, why="It has no name.")
+        return Step(f"record {number}", Verdict.REFUSED, why="The record has no name.")
     try:
         return _judged(record, existing.get(name), overwrite, sealing)
     except (PortalError, ValueError) as error:
@@ -122,7 +122,7 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
     if row is None:
         return step
     if row.template != template.key:
-        raise Invalid({"template": f"It is permanent, and here it is {row.template}."})
+        raise Invalid({"template": f"The template cannot be changed; the existing one is {row.template}."})
     step.changes = [name for name, value in asdict(fields).items() if getattr(row, name) != value]
     used = row.client_secret
     if secret.value and (used is None or used.value != secret.value):
@@ -139,10 +139,10 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
 def _fields(record: Mapping[str, Any], row: TokenConfig | None, template: providers.Template) -> Fields:
     unknown = record.keys() - {*_TEXTS, *_SWITCHES, *_OTHER}
     if unknown:
-        raise Invalid({str(name)[:60]: "There is no such field." for name in unknown})
+        raise Invalid({str(name)[:60]: "Unknown field." for name in unknown})
     for name, value in record.items():
         if not isinstance(value, str) and not (name in _SWITCHES and isinstance(value, bool)):
-            raise Invalid({name: "It must be a text."})
+            raise Invalid({name: "The value must be text."})
     if row:
         base = Fields(**{name: getattr(row, name) for name in Fields.__dataclass_fields__})
     else:
@@ -162,13 +162,13 @@ def _secret(record: Mapping[str, Any], sealing: "_Passphrase | None") -> NewSecr
     ends_at = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) if day else None
     if text and text.startswith(_SEALED):
         if sealing is None:
-            raise Invalid({"client_secret": "It is sealed; give the passphrase."})
+            raise Invalid({"client_secret": "The secret is encrypted. Enter the passphrase."})
         return NewSecret(sealing.open(text), ends_at)
     return NewSecret(Secret(text) if text else None, ends_at)
 
 
 def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
-    """Carry out what is new and changed, all of it or nothing; return how many."""
+    """Apply the new and changed records in one transaction; return their number."""
     done = 0
     with transaction():
         for step in steps:
@@ -188,7 +188,7 @@ def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
 def keep_draft(
     session: LoginSession, raw: bytes, passphrase: Secret | None, overwrite: bool, *, now: datetime
 ) -> ImportDraft:
-    """Keep a checked file, sealed, until the same session says to import it."""
+    """Store a checked file, encrypted, until the same session confirms the import."""
     with transaction():
         ImportDraft.delete().where(ImportDraft.login_session == session.id).execute()
         draft: ImportDraft = ImportDraft.create(login_session=session, overwrite=overwrite, created_at=now)
@@ -198,7 +198,7 @@ def keep_draft(
 
 
 def apply_draft(draft: ImportDraft, *, actor: str, now: datetime) -> int:
-    """Import a kept file once; it is planned again, because the rows may have changed since."""
+    """Import a stored file once; the plan is made again, because the rows may have changed since."""
     content = draft.content
     assert content is not None
     with transaction():
@@ -208,7 +208,7 @@ def apply_draft(draft: ImportDraft, *, actor: str, now: datetime) -> int:
 
 
 class _Passphrase:
-    """Seals secrets in a file under a passphrase: scrypt, then AES-GCM; one salt a file."""
+    """Encrypts secrets in a file with a passphrase: scrypt, then AES-GCM; one salt per file."""
 
     def __init__(self, passphrase: Secret) -> None:
         self._passphrase = passphrase
@@ -225,7 +225,7 @@ class _Passphrase:
             box = base64.b64decode(text.removeprefix(_SEALED), validate=True)
             return Secret(self._cipher(box[:16]).decrypt(box[16:28], box[28:], None).decode())
         except (InvalidTag, binascii.Error, ValueError) as error:
-            raise Invalid({"client_secret": "The passphrase does not open it."}) from error
+            raise Invalid({"client_secret": "The passphrase does not decrypt the secret."}) from error
 
     def _cipher(self, salt: bytes) -> AESGCM:
         if salt not in self._ciphers:

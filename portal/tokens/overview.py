@@ -1,4 +1,4 @@
-"""The overview of tokens: filtered, sorted, a page at a time, with a number of queries that does not grow."""
+"""The token overview: filtered, sorted and paged, with a constant number of queries."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ SORTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One token as the overview shows it."""
+    """One row of the overview: a token, its states and the mail accounts that use it."""
 
     token: Token
     access: token_state.State
@@ -49,7 +49,7 @@ def page(
     number: int = 1,
     now: datetime,
 ) -> Page:
-    """Tokens whose configuration, owner or client ID holds ``text``, 50 a page."""
+    """Return one page (50 rows) of the tokens whose configuration name, owner or client ID contains ``text``."""
     found = Token.select(Token, TokenConfig).join(TokenConfig)
     if text:
         wanted = f"%{text}%"

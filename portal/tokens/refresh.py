@@ -1,4 +1,4 @@
-"""Renewing tokens: one refresh at a time per token, nothing lost, refused told apart from unavailable."""
+"""Refresh of tokens: one request at a time per token, no refresh token lost, refused kept apart from unavailable."""
 
 import logging
 import time
@@ -20,31 +20,32 @@ from portal.tokens.circuit_breaker import Closed
 from portal.tokens.refresh_results import Attempt
 
 logger = logging.getLogger(__name__)
-#: Longer than the longest HTTP attempt, so that a lease never ends under a request.
+#: Longer than the longest HTTP request, so that a lease never expires during a request.
 LEASE = timedelta(minutes=5)
 
 
 def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
-    """Renew a token because a person wants it now; return it, or None when another is at it or there is no way.
+    """Refresh a token now, at a user's request.
 
-    Refused or Unavailable is raised after it has been written to the rows that it concerns.
+    Returns the token, or None when another worker holds it or it cannot be refreshed. Raises Refused or Unavailable
+    after the failure has been stored.
     """
     return _refresh(token_id, Attempt(actor, now, by_person=actor != audit.WORKER), unless=lambda token: False)
 
 
 def refresh_unless(enough: Callable[[Token], bool], token_id: int, *, actor: str, now: datetime) -> Token | None:
-    """``refresh`` for a program that needs a token: nothing is done when the one there is enough by now."""
+    """Refresh a token for a program that needs it, unless the stored token already satisfies ``enough``."""
     return _refresh(token_id, Attempt(actor, now, by_person=False), unless=enough)
 
 
 def renew_if_due(token_id: int, *, now: datetime) -> Token | None:
-    """``refresh`` as workers do it on schedule."""
+    """Refresh a token if it is due; used by workers."""
     attempt = Attempt(audit.WORKER, now, by_person=False)
     return _refresh(token_id, attempt, unless=lambda token: not _is_due(token, now))
 
 
 def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -> Token | None:
-    """``unless`` is asked under the lease: who looked before another's renewal does not renew again."""
+    """Lease the token and refresh it; ``unless`` is checked under the lease, so that two callers refresh only once."""
     now = attempt.now
     token = Token.claim(token_id, now=now, until=now + LEASE)
     if token is None:
@@ -55,7 +56,7 @@ def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -
     if not _may_be_tried(token, attempt):
         _let_rest(token)
         return None
-    # The cap: who comes too many gives way, and comes again.
+    # Over the request limit of this host: give up the lease; the token stays due.
     if not circuit_breaker.has_room(token.token_config.host, now):
         token.give_back()
         return None
@@ -63,7 +64,7 @@ def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -
 
 
 def _let_rest(token: Token) -> None:
-    """Not before something happens; unless it has happened since the row was read."""
+    """Clear the due time, so that the token is not refreshed until a change makes it due; keep a newer due time."""
     as_read = token.look_at
     token.give_back()
     Token.update(look_at=None).where(Token.id == token.id, Token.look_at == as_read).execute()
@@ -75,7 +76,7 @@ def _is_due(token: Token, now: datetime) -> bool:
 
 def _may_be_tried(token: Token, attempt: Attempt) -> bool:
     config = token.token_config
-    # Only a person tries a client again that was rejected: it may have been mended at the provider.
+    # Only a user retries a rejected client: it may have been fixed at the provider.
     paused = config.credentials_refused_at and not attempt.by_person
     return refresh_results.can_be_renewed(token) and config.is_valid and not paused
 
@@ -98,15 +99,15 @@ def _under_lease(token: Token, attempt: Attempt) -> Token:
 
 
 def _count(outcome: str, began: float) -> None:
-    """When all is written: a count is worth no refresh token."""
+    """Count the attempt after its result is stored; an error here must not lose a refresh token."""
     try:
         Tally.add("refresh", outcome, seconds=time.monotonic() - began)
     except DatabaseError:
-        logger.warning("A renewal was not counted", exc_info=True)
+        logger.warning("A token refresh was not counted in the metrics", exc_info=True)
 
 
 def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
-    """What the provider says, written to the rows that it concerns."""
+    """Send the refresh request and store the result."""
     now = attempt.now
     try:
         answer = _ask(token, attempt)
@@ -127,10 +128,10 @@ def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
 
 
 def _ask(token: Token, attempt: Attempt) -> TokenAnswer:
-    """The provider's answer for the refresh token in hand.
+    """Request a new access token with the stored refresh token.
 
-    When its refusal is being confirmed, the one before it, which worked, is tried as well: the provider may never
-    have stored the newer one.
+    If the provider rejects it a second time, the previous refresh token is tried as well: the provider may never have
+    stored the newer one.
     """
     config, older = token.token_config, token.previous_refresh_token
     actor, now = attempt.actor, attempt.now
@@ -146,7 +147,7 @@ def _ask(token: Token, attempt: Attempt) -> TokenAnswer:
 
 
 def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Callable[[Client], TokenAnswer]:
-    """How a token of this flow is renewed."""
+    """Return the refresh request of the token's flow."""
     config = token.token_config
     if config.flow is Flow.CLIENT_CREDENTIALS or refresh_token is None:
         return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)

@@ -1,4 +1,4 @@
-"""What is due to be renewed, shared out by provider host, oldest end first; and how far that is."""
+"""The refresh queue: due tokens in shares per provider host, earliest expiry first, and the progress of a backlog."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from portal.models import Backlog, Token, TokenConfig, tuples
 from portal.system import settings
 
 _NAME = "tokens"
-#: As many due at once are a backlog, and worth a word on the page.
+#: This many due tokens are a backlog, which is shown on the Status page.
 BACKLOG_FROM = 50
-#: Where there are tens of thousands, a few are always due.
+#: The backlog ends below this count: with tens of thousands of tokens a few are always due.
 _ALL_BUT = 5
-#: What one worker takes from the database at a time.
+#: Tokens that one worker reads from the database at a time.
 _CHUNK = 20
 
 
 @dataclass(frozen=True)
 class Share:
-    """Part of the tokens of one provider host: those whose id leaves this remainder.
+    """Part of the tokens of one provider host: those whose id modulo ``of`` is ``remainder``.
 
-    There are as many shares of a host as it may have requests under way, and each is worked off by one worker at a
-    time, one token after the other: so the cap holds, and a slow host holds up no more workers than that.
+    A host has as many shares as it may have concurrent requests. One worker at a time processes a share, one token
+    after the other, so the limit holds and a slow host occupies no more workers than that.
     """
 
     host: str
@@ -33,16 +33,16 @@ class Share:
 
 
 def due_shares(now: datetime) -> list[Share]:
-    """The shares that have anything due."""
+    """Return the shares that have due tokens."""
     shares = settings.provider_requests()
     due = Token.select(TokenConfig.host, _remainder(shares)).join(TokenConfig).where(Token.is_due(now)).distinct()
     return [Share(host, number, shares) for host, number in sorted(tuples(due))]
 
 
 def renew(share: Share, clock: Callable[[], datetime], attempt: Callable[[int, datetime], bool]) -> None:
-    """Let ``attempt`` renew what is due of a share, until nothing is left or an attempt says that it must end."""
+    """Call ``attempt`` for each due token of a share until none is left or ``attempt`` returns False."""
     before: list[int] = []
-    # The same again: others are at it, or the host has no room. The next tick comes soon enough.
+    # The same tokens again: other workers hold them, or the host is at its limit. Leave them to the next tick.
     while (chunk := _due(share, clock())) and chunk != before:
         before = chunk
         for token_id in chunk:
@@ -51,7 +51,7 @@ def renew(share: Share, clock: Callable[[], datetime], attempt: Callable[[int, d
 
 
 def _remainder(of: int) -> Any:
-    """Of the token's id, in integers; peewee's own ``%`` means LIKE."""
+    """The token's id modulo ``of``, by integer division; peewee's ``%`` means LIKE."""
     return Token.id - Token.id / of * of
 
 
@@ -62,12 +62,12 @@ def _due(share: Share, now: datetime) -> list[int]:
     return [row_id for (row_id,) in tuples(due.order_by(oldest_end, Token.id).limit(_CHUNK))]
 
 
-# How far it is ----------------------------------------------------------------------------------------------------
+# Backlog progress -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A backlog on its way down; ``last_minute`` is how many were renewed in the last minute."""
+    """The progress of a backlog; ``last_minute`` is the number of tokens refreshed in the last minute."""
 
     began_at: datetime
     done: int
@@ -76,12 +76,12 @@ class Progress:
 
     @property
     def time_left(self) -> timedelta | None:
-        """None: nothing moves."""
+        """Estimated time until the backlog is done; None: no token was refreshed in the last minute."""
         return timedelta(minutes=self.left / self.last_minute) if self.last_minute else None
 
 
 def note_backlog(now: datetime) -> None:
-    """Remember when much became due at once, and forget it when all of it is done. For the clock."""
+    """Record the start of a backlog, and remove the record when the backlog is done. Called by the clock."""
     left, row = _left(now), Backlog.get_or_none(Backlog.name == _NAME)
     if row is None and left >= BACKLOG_FROM:
         Backlog.insert(name=_NAME, began_at=now).on_conflict_ignore().execute()
@@ -90,7 +90,7 @@ def note_backlog(now: datetime) -> None:
 
 
 def progress(now: datetime) -> Progress | None:
-    """How far the backlog is, None when there is none."""
+    """Return the progress of the backlog; None: there is no backlog."""
     row = Backlog.get_or_none(Backlog.name == _NAME)
     if row is None:
         return None

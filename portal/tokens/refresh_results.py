@@ -1,4 +1,4 @@
-"""What comes of a try to renew: the provider's answer, or its failure, in the rows that it concerns."""
+"""Refresh results: stores the provider's response or the failure in the token, its configuration and its host."""
 
 import time
 from dataclasses import dataclass
@@ -30,15 +30,15 @@ from portal.tokens.circuit_breaker import Closed
 from portal.triggers import triggers
 from portal.triggers.triggers import Occasion
 
-#: Of ours and a provider's: more makes tokens and certificates look ended, or not yet valid.
+#: Between this server and a provider; beyond it, tokens and certificates appear expired or not yet valid.
 MOST_CLOCK_DIFFERENCE = timedelta(minutes=2)
-#: A database that is away for a moment must not cost the refresh token that is in hand.
+#: Seconds between commit attempts: a short database outage must not lose a new refresh token.
 _COMMIT_PAUSES = (0.1, 0.5, 1, 3, 10)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Who renews, and when. A person need not wait for pauses of our own making."""
+    """One refresh attempt: actor and time. Attempts by a user skip the portal's own retry pauses."""
 
     actor: str
     now: datetime
@@ -46,14 +46,14 @@ class Attempt:
 
 
 def can_be_renewed(token: Token) -> bool:
-    """Whether the portal can renew it without a person."""
+    """Whether the portal can refresh the token without a sign-in."""
     return token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS
 
 
 def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
-    """Put a provider's answer into the row: a new refresh token if one came, else the old one stays.
+    """Copy a token response into the row; without a new refresh token the old one stays.
 
-    A new one is not believed before it has worked once: until then the one before it is kept beside it.
+    The previous refresh token is kept until the new one has worked once.
     """
     tries = token.tries
     _keep_refresh_token(token, answer, now)
@@ -92,7 +92,7 @@ def next_refresh(token: Token, now: datetime) -> datetime:
 
 
 def note_failure(token: Token, words: str, now: datetime) -> None:
-    """One more try that came to nothing, in the facts of the row."""
+    """Record a failed attempt in the row."""
     token.tries += 1
     token.failing_since = token.failing_since or now
     token.failed_at, token.failure = now, words
@@ -117,7 +117,7 @@ def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: da
 
 
 def _too_far(seconds: int | None) -> int | None:
-    """By how much the clocks differ, if it is too much. None: they agree, or nothing is known."""
+    """Return the clock difference if it exceeds the limit; None: within the limit, or unknown."""
     return seconds if seconds is not None and abs(seconds) > MOST_CLOCK_DIFFERENCE.total_seconds() else None
 
 
@@ -129,10 +129,10 @@ def _tell_refreshed(token: Token, now: datetime) -> None:
 
 
 def _commit(token: Token, as_read: Sealed | None) -> bool:
-    """Write what the provider gave, whatever it takes; False when somebody's newer grant is there instead.
+    """Store the new tokens, with retries; False when the row already holds a newer grant.
 
-    The lease may have gone to another meanwhile (a machine that was suspended, clocks that differ). As long as the
-    refresh token that we used is still in the row, ours is the newer one, and the other's would be refused.
+    Another worker may have taken the lease meanwhile (suspended host, clock difference). As long as the row still holds
+    the refresh token that this worker used, this response is the newer one, and the other worker's would be rejected.
     """
     for pause in (*_COMMIT_PAUSES, None):
         try:
@@ -150,14 +150,14 @@ def _commit(token: Token, as_read: Sealed | None) -> bool:
 
 
 def _client_works(token: Token, now: datetime) -> None:
-    """The provider has just taken client ID and secret: what paused for them goes on."""
+    """Resume the configuration if it was suspended: the provider has just accepted the client's credentials."""
     config = TokenConfig.get_or_none(TokenConfig.id == token.token_config.id)
     if config is not None and config.credentials_refused_at:
         resume(config, now=now, but=token)
 
 
 def _give_back(token: Token, now: datetime) -> bool:
-    """Write a failure and count it, unless the lease went to another."""
+    """Store a failure and count it, unless another worker took the lease."""
     with transaction():
         held = token.give_back()
         if held:
@@ -166,7 +166,7 @@ def _give_back(token: Token, now: datetime) -> bool:
 
 
 def put_off(token: Token, closed: Closed, now: datetime) -> None:
-    """Nobody was asked, so this was no try."""
+    """Postpone a token whose provider host is down; no request was sent, so it does not count as an attempt."""
     token.failing_since = token.failing_since or now
     token.failed_at, token.failure, token.look_at = now, _words(closed), closed.until
     token.give_back()
@@ -180,14 +180,14 @@ def write_host_down(token: Token, host: ProviderHost, error: HostDown, attempt: 
 
 def write_unavailable(token: Token, error: Unavailable, attempt: Attempt) -> None:
     note_failure(token, _words(error), attempt.now)
-    # A person's try starts the pauses over: asking six times must not mean an hour of silence.
+    # An attempt by a user restarts the backoff: six manual attempts must not cause an hour's pause.
     token.tries = 1 if attempt.by_person else token.tries
     token.look_at = backoff.retry_at(attempt.now, token.tries, error.retry_after)
     _give_back(token, attempt.now)
 
 
 def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideError:
-    """Write a refusal, and return what the caller is to hear: the first one of a token is not yet believed."""
+    """Store a rejection and return the error to raise: Unavailable for a first, still unconfirmed rejection."""
     now = attempt.now
     if error.answer.error not in oauth2.TOKEN_ERRORS:
         _write_credentials_refused(token, error, attempt)
@@ -198,7 +198,7 @@ def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideErro
         token.look_at = backoff.confirm_at(token.doubted_at)
         _give_back(token, now)
         return Unavailable(
-            f"{str(error).rstrip('.')}. It is tried once more before a new sign-in is asked for.", error.answer
+            f"{str(error).rstrip('.')}. One retry follows before a new sign-in is required.", error.answer
         )
     token.doubted_at, token.refused_at, token.look_at = None, now, None
     with transaction():
@@ -210,9 +210,9 @@ def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideErro
 
 
 def _write_credentials_refused(token: Token, error: Refused, attempt: Attempt) -> None:
-    """The client is at fault: its tokens are kept and pause until it has a new secret."""
+    """Store a rejection of the client; its tokens are kept and suspended until the configuration is corrected."""
     config, now = token.token_config, attempt.now
-    # Changed since the request was made: the answer is about a client that is no more.
+    # A configuration changed since the request was sent is not marked: the response concerns its old values.
     as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
     refusal = {"credentials_refused_at": now, "credentials_answer": _words(error)}
     with transaction():
@@ -228,13 +228,13 @@ def _write_credentials_refused(token: Token, error: Refused, attempt: Attempt) -
 
 
 def _words(error: OutsideError) -> str:
-    """The provider's own words, with the ids that its support asks for."""
+    """The provider's message with its trace ids, which the provider's support asks for."""
     trace = f" [{error.answer.trace}]" if error.answer.trace else ""
     return f"{error}{trace}"
 
 
 def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> None:
-    """The client was mended: everything under it (``but`` one) that has a refresh token is renewed at once."""
+    """Resume a corrected configuration: its tokens (except ``but``) that can be refreshed are due at once."""
     config.credentials_refused_at = config.credentials_answer = None
     cleared = {"credentials_refused_at": None, "credentials_answer": None}
     TokenConfig.update(cleared).where(TokenConfig.id == config.id).execute()
@@ -242,16 +242,16 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
     if but:
         pausing &= Token.id != but.id
     if config.flow is Flow.CLIENT_CREDENTIALS:
-        # Nobody can sign it in again: a mended client is its new sign-in.
+        # An app-only token has no sign-in, so a corrected client clears its rejection.
         Token.update(refused_at=None).where(pausing).execute()
     else:
         pausing &= Token.refused_at.is_null() & Token.refresh_token.is_null(False)
-    # Versions stay: an answer that is on its way may carry the next refresh token.
+    # Versions stay unchanged: a response in transit may carry the next refresh token.
     Token.update(look_at=now).where(pausing).execute()
 
 
 def wake_dependants(token: Token, *, now: datetime) -> None:
-    """Mail accounts that waited for this token are fetched at the next tick; what waits for a profile is sent."""
+    """Make mail accounts, outbound profiles and web service calls that waited for this token due now."""
     MailAccount.update(look_at=now).where(MailAccount.token == token.id).execute()
     OutboundProfile.update(look_at=None, tries=0).where(OutboundProfile.token == token.id).execute()
     waiting = WebService.select(WebService.id).where(WebService.token == token.id)

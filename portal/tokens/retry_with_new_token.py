@@ -1,4 +1,4 @@
-"""A token in use that the other side does not take: renewed, once an outage, and tried again."""
+"""Retry with a new token: when a server rejects an access token, refresh it, once per outage, and repeat the action."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from portal.models import Token
 from portal.system import audit
 from portal.tokens import access_tokens
 
-#: A token given moments ago that a server refuses is not the cause: five hundred mailboxes may share it.
+#: A token issued more recently than this is not refreshed after a rejection: five hundred mailboxes may share it.
 _YOUNG = timedelta(minutes=1)
 Clock = Callable[[], datetime]
 Done = TypeVar("Done")
@@ -25,10 +25,10 @@ def attempt(
     clock: Clock,
     note: Callable[[str], None] = lambda words: None,
 ) -> Done:
-    """Do it with the token, good for ``min_life``; if it is refused, with another one, and ``note`` hears of it.
+    """Call ``act`` with a token valid for ``min_life``; if it is refused, log to ``note`` and retry with a new token.
 
-    ``failing_since``: since when whoever asks has been failing. None: it has not. Raises what ``act`` raises, and
-    Refused or Unavailable when no token is to be had.
+    ``failing_since`` is the first failure of the calling account, profile or service; None: not failing. Raises what
+    ``act`` raises, and Refused or Unavailable when no token is available.
     """
     with errors.on(Side.PROVIDER):
         usable = access_tokens.usable_access_token(token.id, min_life=min_life, actor=audit.WORKER, clock=clock)
@@ -43,7 +43,7 @@ def attempt(
 
 
 def _may_ask_for_another(token: Token, since: datetime | None, now: datetime) -> bool:
-    """Not when one that was given since the failures began is refused as well: the token is not the cause."""
+    """False when the rejected token was issued after the failures began: then the token is not the cause."""
     obtained = token.obtained_at
     is_young = obtained is not None and now - obtained < _YOUNG
     return not is_young and (since is None or obtained is None or obtained < since)
@@ -53,4 +53,4 @@ def _another(token: Token, refusal: Refused, clock: Clock) -> Token:
     try:
         return access_tokens.another_access_token(token, actor=audit.WORKER, clock=clock)
     except OutsideError as error:
-        raise Unavailable(f"{refusal} A new token is not to be had: {error}") from error
+        raise Unavailable(f"{refusal} No new token is available: {error}") from error

@@ -1,4 +1,4 @@
-"""Ending a sign-in: at the provider and here, or here alone."""
+"""Revocation: ends a sign-in at the provider and in the portal, or removes its tokens from the portal only."""
 
 from datetime import datetime
 
@@ -12,12 +12,14 @@ from portal.tokens import client_auth
 
 
 def revoke(token: Token, *, actor: str, now: datetime) -> None:
-    """Have the provider end the sign-in (RFC 7009), then forget it here. A failure at the provider changes nothing."""
+    """Revoke the token at the provider (RFC 7009), then forget it. If the provider fails, nothing changes."""
     config, held, hint = token.token_config, token.refresh_token, "refresh_token"
     if held is None:
         held, hint = token.access_token, "access_token"
     if held is None or not config.revocation_url:
-        raise PortalError(f"{token.name!r} cannot be revoked: it holds no token, or the provider has no revocation.")
+        raise PortalError(
+            f"{token.name!r} cannot be revoked: it has no token, or the provider does not support revocation."
+        )
 
     def request(client: Client) -> None:
         oauth2.revoke(client, config.revocation_url, token=held, hint=hint, now=now)
@@ -27,7 +29,7 @@ def revoke(token: Token, *, actor: str, now: datetime) -> None:
     forget(token, actor=actor, now=now)
 
 
-#: What a sign-in fills.
+#: Columns that a sign-in sets.
 _GIVEN = (
     "access_token",
     "refresh_token",
@@ -51,9 +53,9 @@ _GIVEN = (
 
 
 def forget(token: Token, *, actor: str, now: datetime) -> None:
-    """Drop what the provider gave, here only; the provider is not told."""
+    """Remove the tokens and the sign-in from the portal; the provider is not notified."""
     if token.signed_in_at is None:
-        raise PortalError(f"{token.name!r} holds nothing to forget.")
+        raise PortalError(f"{token.name!r} has no sign-in to forget.")
     name = token.name
     for column in _GIVEN:
         setattr(token, column, None)

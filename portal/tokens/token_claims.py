@@ -1,6 +1,6 @@
-"""What an access token says of itself, where it can be read (RFC 9068; Microsoft's for work accounts).
+"""Claims of readable (JWT) access tokens (RFC 9068; Microsoft work accounts).
 
-Nothing hangs on it but an explanation: an access token is for the resource, and a client must not rely on it.
+Used for explanations only: access tokens are meant for the resource server, and a client must not rely on their format.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from portal.causes import Where
 from portal.core.encryption import Secret
 
-#: Microsoft's mail servers, by address and by number; anything else opens no mailbox.
+#: Audiences of Microsoft's mail servers, as host or application ID; other audiences give no access to a mailbox.
 _EXCHANGE = ("outlook.office.com", "outlook.office365.com", "outlook.office365.us", "partner.outlook.cn",
              "outlook-dod.office365.us", "webmail.apps.mil",
              "00000002-0000-0ff1-ce00-000000000000")  # fmt: skip
@@ -24,7 +24,7 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class Claims:
-    """Audience, scopes or roles, user and tenant; empty where the token does not say."""
+    """Audience, scopes or roles, user and tenant of an access token; empty if the token lacks the claim."""
 
     audience: str
     scopes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Claims:
 
 
 def read(token: Secret) -> Claims | None:
-    """None: it is opaque, which is as good."""
+    """Return the claims of an access token; None: the token is opaque."""
     parts = token.reveal().split(".")
     if len(parts) != 3:
         return None
@@ -59,7 +59,7 @@ def _claims(payload: dict[str, object]) -> Claims:
 
 
 def objection(claims: Claims, where: Where, *, is_microsoft: bool) -> str:
-    """Why a token cannot be for this, in the words that the catalogue knows; empty: nothing speaks against it."""
+    """Return why a token does not fit this service, as the catalogue recognizes it; empty: no objection."""
     if not is_microsoft or where not in _NEEDED:
         return ""
     if claims.audience and not any(host in claims.audience for host in _EXCHANGE):

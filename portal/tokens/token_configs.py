@@ -1,4 +1,4 @@
-"""Registering and changing the client of a provider."""
+"""Service functions for token configurations: add, edit, delete and find them, with their tokens and secrets."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -30,12 +30,12 @@ from portal.system import audit
 from portal.tokens import refresh_results
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_NAME_TAKEN = "A token configuration with this name exists."
+_NAME_TAKEN = "A token configuration with this name already exists."
 
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns."""
+    """The values that an administrator enters, named as the columns."""
 
     name: str
     client_id: str
@@ -58,14 +58,14 @@ class Fields:
 
 @dataclass(frozen=True)
 class NewSecret:
-    """What was entered of a client secret: ``value`` None keeps the one there is; ``ends_at`` None: no end known."""
+    """An entered client secret. ``value`` None keeps the stored secret; ``ends_at`` None: expiry unknown."""
 
     value: Secret | None = None
     ends_at: datetime | None = None
 
 
 URLS = ("authorize_url", "token_url", "refresh_url", "device_url", "revocation_url", "jwks_url", "userinfo_url")
-#: What each flow cannot do without.
+#: Required fields of each flow.
 _REQUIRED = {
     Flow.AUTHORIZATION_CODE: ("name", "client_id", "authorize_url", "token_url", "refresh_url"),
     Flow.CLIENT_CREDENTIALS: ("name", "client_id", "token_url"),
@@ -73,7 +73,7 @@ _REQUIRED = {
 
 
 def from_template(template: Template, *, name: str, client_id: str, tenant: str = "", **given: Any) -> Fields:
-    """The template's values with the tenant put in; what is given by hand wins."""
+    """Return the template's values with the tenant inserted; non-empty ``given`` values take precedence."""
     tenant = tenant or template.tenant or ""
     urls = {key: getattr(template, key).replace("{tenant}", tenant) for key in URLS}
     preset = {
@@ -92,7 +92,7 @@ def from_template(template: Template, *, name: str, client_id: str, tenant: str 
 
 
 def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> TokenConfig:
-    """Register a client with its first, still empty token. Invalid names each bad field."""
+    """Add a configuration with its first, empty token. Raises Invalid with a message per wrong field."""
     flow = Flow(template.flow)
     require_tenant(template, entered)
     check(entered, secret.value, flow)
@@ -111,7 +111,7 @@ def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, n
 
 
 def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> None:
-    """Change a configuration. A new secret is tried before the ones there are; no change touches a token."""
+    """Change a configuration. A new secret is tried before the existing ones; tokens stay unchanged."""
     require_tenant(providers.of(config.template), entered)
     _follow_tenant(config, entered)
     check(entered, secret.value, config.flow, has_key=config.certificate is not None)
@@ -131,7 +131,7 @@ def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str,
 
 
 def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[str]:
-    """Store what was entered of a secret; an end alone is that of the secret in use."""
+    """Store an entered secret; an expiry date without a value is stored for the secret in use."""
     if secret.value:
         _add_secret(config, secret, now)
         return ["client_secret"]
@@ -145,11 +145,11 @@ def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[
 
 def require_tenant(template: Template, entered: Fields) -> None:
     if template.tenant is not None and not entered.tenant:
-        raise Invalid({"tenant": "The tenant ID or domain of the organisation."})
+        raise Invalid({"tenant": "Enter a tenant ID or domain."})
 
 
 def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
-    """A new tenant goes into the URLs that are still as the template made them from the old one."""
+    """Insert a new tenant into the URLs that still equal the template's URLs for the old tenant."""
     template = providers.of(config.template)
     for name in URLS:
         pattern = getattr(template, name)
@@ -157,12 +157,12 @@ def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
             setattr(entered, name, pattern.replace("{tenant}", entered.tenant))
 
 
-#: A change of these may set going again what stood still.
+#: Fields whose change may resume suspended tokens.
 _MENDING = {"client_id", "client_secret", "client_auth", "token_url", "refresh_url", "scope", "validity", "tenant"}
 
 
 def _go_on(config: TokenConfig, changed: list[str], now: datetime) -> None:
-    """What may have stood still because of the old values is tried again at once."""
+    """Resume tokens and dependent rows at once after a change of a field that may have suspended them."""
     if not _MENDING & set(changed):
         return
     refresh_results.resume(config, now=now)
@@ -177,20 +177,20 @@ def _add_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> None:
 
 
 def forget_secret(config: TokenConfig, secret_id: int, *, actor: str, now: datetime) -> None:
-    """Remove one of several secrets."""
+    """Remove one client secret of a configuration."""
     with transaction():
         row = ClientSecret.get_or_none(ClientSecret.id == secret_id, ClientSecret.token_config == config.id)
         if row is None:
             raise NotFound("There is no such client secret.")
         row.delete_instance()
-        audit.about(config, actor, "client-secret-removed", f"the one set {row.set_at:%Y-%m-%d}", now)
+        audit.about(config, actor, "client-secret-removed", f"set on {row.set_at:%Y-%m-%d}", now)
 
 
 def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
-    """Room for one more mailbox under the same client."""
+    """Add an empty token, for another mailbox, to a configuration."""
     if config.flow is Flow.CLIENT_CREDENTIALS:
         raise PortalError(
-            "An app-only configuration has one token, which opens every mailbox that the application may."
+            "An app-only configuration has one token, which gives access to every mailbox that the application may use."
         )
     with transaction():
         token = Token.create(token_config=config)
@@ -199,18 +199,18 @@ def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
 
 
 def delete_token(token: Token, *, actor: str, now: datetime) -> None:
-    """Remove a token; InUse names what depends on it. The last one of a configuration stays."""
+    """Delete a token. InUse lists the rows that depend on it, or is raised for the configuration's last token."""
     with transaction():
         if users := _users_of([token.id]):
             raise InUse(f"{token.name!r} is in use and cannot be deleted. {_named(users)}")
         if len(tokens_of(token.token_config)) == 1:
-            raise InUse("A configuration keeps its last token; forget it instead.")
-        audit.about(token, actor, "deleted", "the provider is not told", now)
+            raise InUse("The last token of a configuration cannot be deleted. Forget it instead.")
+        audit.about(token, actor, "deleted", "the provider is not notified", now)
         token.delete_instance()
 
 
 def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
-    """Delete a configuration with its tokens; InUse names what depends on it."""
+    """Delete a configuration with its tokens; InUse lists the rows that depend on it."""
     with transaction():
         if users := used_by(config):
             raise InUse(f"{config.name!r} is in use and cannot be deleted. {_named(users)}")
@@ -219,18 +219,18 @@ def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
 
 
 def discovered(issuer: str) -> dict[str, str]:
-    """The endpoints that an OpenID provider publishes, by our names; Invalid for what is no address."""
+    """Return an OpenID provider's endpoints by field name; Invalid if ``issuer`` is not a URL."""
     if problem := _url_problem(issuer):
         raise Invalid({"issuer": problem})
     return oidc.discover(issuer)
 
 
-#: What depends on a token.
+#: A row that uses a token.
 Dependant = MailAccount | OutboundProfile | WebService
 
 
 def used_by(config: TokenConfig) -> list[Dependant]:
-    """What signs in with a token of this configuration: mail accounts, outbound profiles, web services."""
+    """Return the mail accounts, outbound profiles and web services that use a token of this configuration."""
     return _users_of([token.id for token in tokens_of(config)])
 
 
@@ -249,16 +249,16 @@ def _named(users: list[Dependant]) -> str:
 def check(
     entered: Fields, secret: Secret | None, flow: Flow = Flow.AUTHORIZATION_CODE, *, has_key: bool = False
 ) -> None:
-    """Raise Invalid unless every value can be sent to a provider as it is."""
+    """Validate the entered values; raises Invalid with a message per wrong field."""
     if entered.client_auth is ClientAuth.PRIVATE_KEY_JWT and not has_key:
-        raise Invalid({"client_auth": "There is no certificate yet: save, make or upload one, then choose it."})
+        raise Invalid({"client_auth": "This client has no certificate. Save, then create or upload one."})
     problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
     problems |= text_problems(TokenConfig, asdict(entered))
     for name in URLS:
         if getattr(entered, name) and name not in problems and (problem := _url_problem(getattr(entered, name))):
             problems[name] = problem
     if secret and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
-        problems["client_secret"] = "It has a blank or a line break in it; copy the Value again."
+        problems["client_secret"] = "The secret contains a space or a line break. Copy the Value again."
     if problems:
         raise Invalid(problems)
 
@@ -270,9 +270,9 @@ def _url_problem(url: str) -> str | None:
     except ValueError:
         return "This is not a URL."
     if parts.scheme not in ("https", "http") or not host or " " in url:
-        return "A URL that begins with https://."
+        return "Enter a URL that begins with https://."
     if parts.scheme == "http" and host not in _LOOPBACK:
-        return "Only https: it carries the client secret. (http is taken for this machine itself alone.)"
+        return "Use https: requests to this URL carry the client secret. http is accepted for localhost only."
     if "{" in url:
         return "Enter a tenant, or replace the part in braces."
     return None
@@ -283,7 +283,7 @@ def tokens_of(config: TokenConfig) -> list[Token]:
 
 
 def config_of(reference: str) -> TokenConfig | None:
-    """The configuration that ``CONFIG`` or ``CONFIG/OWNER`` is about; the longest name where several fit."""
+    """Return the configuration of the reference ``CONFIG`` or ``CONFIG/OWNER``; if several match, the longest name."""
     parts = reference.split("/")
     names = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
     found = {config.name: config for config in TokenConfig.select().where(TokenConfig.name.in_(names))}
@@ -291,7 +291,7 @@ def config_of(reference: str) -> TokenConfig | None:
 
 
 def find(reference: str) -> Token:
-    """The token that ``CONFIG``, ``CONFIG/OWNER`` or (without an owner) ``CONFIG/`` names; Invalid for several."""
+    """Return the token of ``CONFIG``, ``CONFIG/OWNER`` or ``CONFIG/`` (no owner); Invalid unless exactly one fits."""
     config = config_of(reference) or TokenConfig.named(reference.partition("/")[0])
     tokens = tokens_of(config)
     if config.name != reference:
@@ -299,4 +299,4 @@ def find(reference: str) -> Token:
     if len(tokens) == 1:
         return tokens[0]
     names = ", ".join(token.name for token in tokens_of(config))
-    raise Invalid({"token": f"{reference!r} names {len(tokens)} tokens; there are {names}."})
+    raise Invalid({"token": f"{reference!r} matches {len(tokens)} tokens. Available tokens: {names}."})

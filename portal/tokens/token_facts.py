@@ -1,4 +1,4 @@
-"""What a token's row, its configuration and its template say, gathered for ``portal.core.token_state``."""
+"""Builds TokenFacts for ``portal.core.token_state`` from a token, its configuration and its template."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from portal.models import Flow, Token
 
 
 def of(token: Token, margin: timedelta) -> TokenFacts:
-    """The facts of a token; ``margin`` is the portal's refresh margin."""
+    """Return the facts of a token; ``margin`` is the portal's refresh margin."""
     config = token.token_config
     return TokenFacts(
         config_valid=config.is_valid,

@@ -1,4 +1,4 @@
-"""Token configurations as Znuny 6.3 to 7.2 exports them, turned into ours."""
+"""Converts token configurations exported by Znuny 6.3 to 7.2 into records for ``portal.transfer``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def is_record(item: Mapping[str, Any]) -> bool:
 
 
 def record(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration under our names. A record without AuthFlow is an authorization code one."""
+    """Convert one Znuny record; without AuthFlow it uses the authorization code flow."""
     config = item["Config"]
     app_only = config.get("AuthFlow") == "ClientCredentials"
     token = "TokenByClientCredentials" if app_only else "TokenByAuthorizationCode"
@@ -49,7 +49,7 @@ def _url(config: Mapping[str, Any], request: str) -> str:
 
 
 def _template(token_url: str, app_only: bool) -> tuple[str, str]:
-    """The template that knows this endpoint, and the tenant in it."""
+    """Return the template for this token endpoint, and the tenant in its path."""
     try:
         parts = urlsplit(token_url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What happens in the portal that a web service may be called for, and the call that is then asked for."""
+"""Triggers: portal events that call web services, and the calls they queue."""
 
 import logging
 import secrets
@@ -25,7 +25,7 @@ class Occasion(StrEnum):
     NOTICE_CLOSED = "notice closed"
 
 
-#: An example of each variable, by which a template is checked and explained.
+#: Example variables of each trigger, to check body templates and to document the variables.
 EXAMPLES: dict[str, dict[str, Any]] = {
     Occasion.MAIL_DELIVERED.value: {
         "account": "Help desk",
@@ -62,12 +62,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def variables(occasion: str, facts: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """``occasion`` and ``at`` beside what is known of it."""
+    """Return the template variables: the facts, with ``occasion`` and ``at`` (UTC) added."""
     return {"occasion": occasion, "at": f"{now:%Y-%m-%dT%H:%M:%SZ}", **facts}
 
 
 def listening(occasion: Occasion) -> list[WebService]:
-    """The web services that are called at this occasion."""
+    """Return the web services that this trigger calls."""
     like = WebService.occasions.contains(occasion.value)
     return list(WebService.select().where(WebService.validity != Validity.INVALID, like))
 
@@ -75,7 +75,7 @@ def listening(occasion: Occasion) -> list[WebService]:
 def tell(
     services: Iterable[WebService], occasion: Occasion, facts: Mapping[str, Any], cause: str, *, now: datetime
 ) -> None:
-    """Ask for a call of each; one whose body cannot be made fails, and takes nothing with it."""
+    """Queue a call of each service. A service whose body cannot be rendered fails without affecting the others."""
     for row in services:
         try:
             with transaction():
@@ -85,12 +85,12 @@ def tell(
             row.failed_at, row.failing_side = now, error.side
             row.save()
         except DatabaseError:
-            # It was deleted meanwhile, for one; what it was to hear of has happened all the same.
-            logger.exception("%s was not told of %s", row, occasion.value)
+            # For example a service deleted meanwhile; the action behind the trigger must not fail.
+            logger.exception("Web service %s: queuing a call for trigger “%s” failed", row, occasion.value)
 
 
 def ask(row: WebService, cause: str, given: Mapping[str, Any], *, now: datetime) -> WebServiceCall:
-    """Write down a call, due at once; its body is made now. Refused when the body cannot be made."""
+    """Queue a call that is due now. Raises Refused if its body cannot be rendered."""
     body = body_templates.render(row.body, dict(given))
     key = secrets.token_hex(16)
     return WebServiceCall.create(

@@ -1,4 +1,4 @@
-"""Making a call of a web service: with a fresh token, retried with the same idempotency key, logged without secrets."""
+"""Web service calls: sent with a valid token, retried with the same idempotency key, logged without secrets."""
 
 import re
 import time
@@ -18,30 +18,30 @@ from portal.protocols.http import Request
 from portal.tokens import retry_with_new_token
 from portal.web_services import web_services
 
-#: Longer than the longest request with its second chance.
+#: Longer than the longest request and its retry with a new token.
 LEASE = timedelta(minutes=45)
 TOKEN_MIN_LIFE = timedelta(minutes=1)
 _SHOWN_ANSWER = 4000
-#: A larger body of a message is not kept for sending it again.
+#: In bytes. A larger body is not stored, so its call cannot be repeated.
 _KEPT_BODY = 256 * 1024
-#: Worth another try (RFC 9110 section 15.5.9, RFC 6585 section 4).
+#: Temporary HTTP errors, retried later (RFC 9110 section 15.5.9, RFC 6585 section 4).
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _MASK = "…"
-#: A service that is paused is looked at this often; to be set to valid again wakes its calls.
+#: Check interval of a paused service. Setting it to valid makes its calls due immediately.
 _PAUSED_LOOK = timedelta(hours=1)
 Clock = Callable[[], datetime]
 
 
 class _NotTaken(Refused):
-    """401: the server does not take the token."""
+    """The web service rejected the token with 401."""
 
     def __init__(self, response: requests.Response) -> None:
-        super().__init__("It answered 401 and does not take the token.")
+        super().__init__("The web service answered 401: it rejected the token.")
         self.response = response
 
 
 def call(call_id: int, clock: Clock) -> WebServiceCall | None:
-    """Try one call and return it as it is now; None when another is at it."""
+    """Attempt one call and return its updated row; None if another worker holds it."""
     now = clock()
     row = WebServiceCall.claim(call_id, now=now, until=now + LEASE)
     if row is None:
@@ -66,22 +66,22 @@ def _try_and_plan(row: WebServiceCall, clock: Clock) -> None:
     except OutsideError as error:
         _put_off(row, error, clock())
     except Exception:
-        # A bug is tried no more often than a server that is away.
+        # After an internal error, retry with the same pauses as for an unavailable server.
         _put_off(row, Unavailable(INTERNAL_ERROR), clock())
         raise
 
 
 def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Clock) -> None:
-    """Make a call here and now, as a destination does; one that has succeeded under this key is not made again.
+    """Call a web service immediately to deliver a message, unless the call with this key already succeeded.
 
-    Refused: it is not taken. Unavailable: not now.
+    Raises Refused if the service rejects the message, Unavailable on a temporary error.
     """
     now = clock()
     row = _log_of(service, body, cause, key, now)
     if row.state is CallState.DONE:
         return
     if not row.take(now=now, until=now + LEASE):
-        raise Unavailable(f"{service.name} is being called with it at this moment.")
+        raise Unavailable(f"Another worker is calling {service.name} for this message.")
     try:
         _try(row, body, clock)
     finally:
@@ -90,7 +90,7 @@ def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Cl
 
 
 def _log_of(service: WebService, body: bytes, cause: str, key: str, now: datetime) -> WebServiceCall:
-    """Not due by itself: the message that it is made for is."""
+    """Return the row of the call, created if missing. The row is never due: the message is retried instead."""
     kept = _as_text(body)
     about = {"web_service": service, "cause": cause[:250], "url": service.url, "body": kept, "created_at": now}
     WebServiceCall.insert(key=key, state=CallState.FAILED, **about).on_conflict_ignore().execute()
@@ -100,7 +100,7 @@ def _log_of(service: WebService, body: bytes, cause: str, key: str, now: datetim
 
 
 def _as_text(body: bytes) -> str | None:
-    """As it can be kept, and sent again to the byte; None: it cannot."""
+    """Return the body as text that can be stored unchanged; None if that is impossible."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -110,14 +110,14 @@ def _as_text(body: bytes) -> str | None:
 
 
 def release(call_id: int, *, now: datetime) -> None:
-    """The worker that made this call is known to be dead: another may go on at once."""
+    """Release the lease of a killed worker on this call and make the call due now."""
     freed = {"leased_until": None, "look_at": now, "version": WebServiceCall.version + 1}
     held = (WebServiceCall.id == call_id) & WebServiceCall.leased_until.is_null(False)
     WebServiceCall.update(freed).where(held).execute()
 
 
 def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
-    """One try, and what came of it in the row and its service; raises what failed."""
+    """Make one attempt and record the result in the call and its service. Raises OutsideError on failure."""
     began = time.monotonic()
     row.tries += 1
     row.status = row.answer = None
@@ -134,7 +134,7 @@ def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
 
 
 def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:
-    """The server's answer, whatever it is; a 401 only after another token was tried."""
+    """Return the server response with any status; 401 only after a retry with a new token."""
     service = row.web_service
     if not service.is_valid:
         raise Unavailable(f"The web service {service.name!r} is set to {service.validity.value}.")
@@ -168,12 +168,12 @@ def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> request
 
 
 def harmless_request(service: WebService, token: Secret | None) -> Request:
-    """The service's request without its body, as one that changes nothing."""
+    """Return the service's request as OPTIONS without a body, which changes nothing."""
     return Request("OPTIONS", web_services.full_url(service), _headers(service, "diagnosis", token), b"")
 
 
 def _secrets(service: WebService, token: Secret | None, headers: dict[str, str]) -> list[str]:
-    """What the other side may repeat and nobody is to read: each as it is and as it was sent."""
+    """Return the secrets to mask in the response: each as stored and as sent."""
     found = [secret.reveal() for secret in (token, service.secret) if secret]
     return [*found, *(quote(secret, safe="") for secret in found), headers.get("Authorization", "").rpartition(" ")[2]]
 
@@ -194,7 +194,7 @@ def _headers(service: WebService, key: str, token: Secret | None) -> dict[str, s
     for name, entered in web_services.header_pairs(service.headers):
         value = entered.replace(web_services.TOKEN_PLACEHOLDER, token.reveal() if token else "")
         value = value.replace(web_services.SECRET_PLACEHOLDER, secret.reveal() if secret else "")
-        # As Znuny does it: nothing of its placeholders goes out.
+        # Like Znuny, remove unknown Znuny placeholders before sending.
         headers[name] = re.sub(r"<OTRS_[A-Za-z0-9_]+>", "", value)
     if service.authentication is ServiceAuth.TOKEN and token:
         headers["Authorization"] = f"Bearer {token.reveal()}"
@@ -204,7 +204,7 @@ def _headers(service: WebService, key: str, token: Secret | None) -> dict[str, s
 
 
 def _masked(service: WebService, headers: dict[str, str]) -> str:
-    """For people: what an admin entered is shown, what stands for a secret in it is not."""
+    """Return the headers for display, with secrets masked."""
     entered = dict(web_services.header_pairs(service.headers))
 
     def shown(name: str, value: str) -> str:
@@ -218,7 +218,7 @@ def _masked(service: WebService, headers: dict[str, str]) -> str:
 
 
 def _readable(text: str) -> str:
-    """The beginning of an answer, as far as it is text."""
+    """Return the beginning of a response, with nonprintable characters replaced."""
     return "".join(
         one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text[:_SHOWN_ANSWER]
     )
@@ -242,7 +242,7 @@ def _note_success(row: WebServiceCall, now: datetime) -> None:
 
 
 def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
-    """For good, until somebody puts it off."""
+    """Record the failure as final; ``_put_off`` may schedule a retry afterwards."""
     row.state, row.ended_at, row.look_at = CallState.FAILED, now, None
     row.answer = row.answer or str(error)
     service = row.web_service
@@ -252,7 +252,7 @@ def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> No
 
 
 def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
-    """What is only unavailable is tried again, with pauses, as often as the service says."""
+    """Schedule a retry after a temporary error, up to the service's maximum number of attempts."""
     if isinstance(error, Unavailable) and row.tries < row.web_service.most_tries:
         row.state, row.ended_at = CallState.QUEUED, None
         row.look_at = backoff.retry_at(now, row.tries, error.retry_after)
@@ -261,7 +261,7 @@ def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
 
 
 def _let_rest(row: WebServiceCall) -> None:
-    """Nobody is at home: the other calls of this service wait as long, and hold up no other service's."""
+    """Delay the other queued calls of an unreachable service, so that they do not block other services."""
     others = (WebServiceCall.web_service == row.web_service.id) & (WebServiceCall.state == CallState.QUEUED)
     sooner = (WebServiceCall.id != row.id) & (WebServiceCall.look_at < row.look_at)
     WebServiceCall.update(look_at=row.look_at).where(others, sooner).execute()

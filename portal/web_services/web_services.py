@@ -1,4 +1,4 @@
-"""HTTP requests that carry a token: add, change, send a call again."""
+"""Web services (HTTP requests that carry a token): add, change, delete, and repeat a call."""
 
 import base64
 import re
@@ -20,11 +20,11 @@ from portal.tokens import token_facts
 from portal.triggers import body_templates, triggers
 from portal.triggers.triggers import Occasion
 
-#: Znuny's name for where the token goes, and ours for the secret.
+#: Placeholders in headers and URL: Znuny's for the token, the portal's own for the secret.
 TOKEN_PLACEHOLDER, SECRET_PLACEHOLDER = "<OTRS_OAUTH2_TOKEN>", "<PORTAL_SECRET>"
 METHODS = ("POST", "PUT", "PATCH", "GET", "DELETE")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_NAME_TAKEN = "A web service with this name exists."
+_NAME_TAKEN = "A web service with this name already exists."
 #: RFC 9110 section 5.1.
 _HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 #: The portal sets these itself.
@@ -33,7 +33,7 @@ _OWN_HEADERS = ("idempotency-key", "content-length", "host", "transfer-encoding"
 
 @dataclass
 class Fields:
-    """What an admin enters; the names are those of the columns."""
+    """The values of a web service that an administrator enters, named like the columns."""
 
     name: str
     url: str
@@ -57,7 +57,7 @@ def _columns(entered: Fields) -> dict[str, object]:
 
 
 def add(entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> WebService:
-    """Create a web service. Invalid names each bad field."""
+    """Create a web service. Raises Invalid with a message for each invalid field."""
     _complete(entered)
     check(entered, has_secret=bool(secret))
     _check_secret(secret)
@@ -73,7 +73,7 @@ def add(entered: Fields, secret: Secret | None, *, actor: str, now: datetime) ->
 
 
 def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> None:
-    """Change a web service. ``secret`` None keeps the one there is, for the same host only."""
+    """Change a web service. ``secret`` None keeps the stored secret if host and private CA stay the same."""
     _complete(entered)
     kept = row.secret if _host(entered.url) == _host(row.url) and entered.ca == row.ca else None
     check(entered, has_secret=bool(secret or kept))
@@ -94,11 +94,11 @@ def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str,
 
 def _check_secret(secret: Secret | None) -> None:
     if secret and not (secret.reveal().isascii() and secret.reveal().isprintable()):
-        raise Invalid({"secret": "It has characters that no header can carry."})
+        raise Invalid({"secret": "The secret contains characters that are not allowed in an HTTP header."})
 
 
 def delete(row: WebService, *, actor: str, now: datetime) -> None:
-    """Delete a web service with its calls. InUse names the destinations that call it."""
+    """Delete a web service and its calls. Raises InUse with the names of the destinations that call it."""
     with transaction():
         if names := ", ".join(destination.name for destination in row.destinations):
             raise InUse(f"{row.name!r} is in use and cannot be deleted. Destinations that call it: {names}.")
@@ -115,7 +115,7 @@ def _complete(entered: Fields) -> None:
 
 
 def _host(url: str) -> tuple[str, str | None, int | None] | None:
-    """None: it is no URL."""
+    """Return scheme, host and port of a URL; None if it is invalid."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port
@@ -124,7 +124,7 @@ def _host(url: str) -> tuple[str, str | None, int | None] | None:
 
 
 def full_url(row: WebService) -> str:
-    """With the secret in its place, as some services want it."""
+    """Return the URL with the secret in place of its placeholder."""
     secret = row.secret
     return row.url.replace(SECRET_PLACEHOLDER, quote(secret.reveal(), safe="") if secret else "")
 
@@ -153,17 +153,17 @@ def _url_problem(entered: Fields) -> str | None:
     except ValueError:
         return "This is not a URL."
     if parts.scheme not in ("https", "http") or not host or " " in entered.url:
-        return "A URL that begins with https://."
+        return "Enter a URL that begins with https://."
     if parts.username or parts.password:
-        return "No user name and password in the URL; choose the authentication basic."
+        return "Remove user name and password from the URL and choose the authentication type Basic."
     carries = entered.authentication is not ServiceAuth.NONE or _has_placeholder(entered)
     if parts.scheme == "http" and carries and host not in _LOOPBACK:
-        return "Only https: it carries a secret. (http is taken for this machine itself alone.)"
+        return "Use https: the request contains a secret. http is only allowed for this host."
     return None
 
 
 def header_pairs(text: str) -> list[tuple[str, str]]:
-    """The headers as they are entered, one a line."""
+    """Return names and values of the entered headers, one per line."""
     return [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in text.splitlines())]
 
 
@@ -171,13 +171,13 @@ def _header_problems(entered: Fields) -> dict[str, str]:
     for line in entered.headers.splitlines():
         name, colon, value = line.partition(":")
         if not colon or not re.fullmatch(_HEADER, name.strip()):
-            return {"headers": f"“{line[:40]}” is no header; each line is Name: value."}
+            return {"headers": f"“{line[:40]}” is not a header. Enter one header per line, as Name: value."}
         if name.strip().lower() in _OWN_HEADERS:
-            return {"headers": f"{name.strip()} is set by the portal."}
+            return {"headers": f"Remove {name.strip()}: the portal sets this header."}
         if not value.strip().isprintable() or not value.isascii():
-            return {"headers": f"{name.strip()} has characters that no header can carry."}
+            return {"headers": f"{name.strip()} contains characters that are not allowed in an HTTP header."}
     if entered.authentication is ServiceAuth.PLACEHOLDER and TOKEN_PLACEHOLDER not in entered.headers:
-        return {"headers": f"Put {TOKEN_PLACEHOLDER} where the token is to go."}
+        return {"headers": f"Enter {TOKEN_PLACEHOLDER} in the header that is to carry the token."}
     return {}
 
 
@@ -186,31 +186,31 @@ def _authentication_problems(entered: Fields, *, has_secret: bool) -> dict[str, 
     if entered.authentication in (ServiceAuth.TOKEN, ServiceAuth.PLACEHOLDER) and entered.token is None:
         problems["token"] = "Choose a token."
     if TOKEN_PLACEHOLDER in entered.headers and entered.token is None:
-        problems["token"] = f"Choose a token for {TOKEN_PLACEHOLDER}, and an authentication with one."
+        problems["token"] = f"Choose a token for {TOKEN_PLACEHOLDER}, and an authentication type that uses it."
     if entered.authentication is ServiceAuth.BASIC and not entered.login:
-        problems["login"] = "The user name."
+        problems["login"] = "Enter the user name."
     wants = entered.authentication is ServiceAuth.BASIC or _has_placeholder(entered)
     if wants and not has_secret:
-        problems["secret"] = "It is needed. (For another host it is asked for again.)"
+        problems["secret"] = "Enter the password or secret. If the host changed, enter it again."
     return problems
 
 
 def _number_problems(entered: Fields) -> dict[str, str]:
     problems = {}
     if not 1 <= entered.timeout <= 600:
-        problems["timeout"] = "From 1 to 600 seconds."
+        problems["timeout"] = "Enter a number of seconds from 1 to 600."
     if not 1 <= entered.most_tries <= 30:
-        problems["most_tries"] = "From 1 to 30."
+        problems["most_tries"] = "Enter a number from 1 to 30."
     try:
         if not statuses(entered.success):
             raise ValueError
     except ValueError:
-        problems["success"] = "Statuses such as 200-299, 404."
+        problems["success"] = "Enter HTTP status codes, for example 200-299, 404."
     return problems
 
 
 def statuses(text: str) -> set[int]:
-    """``200-299, 404`` as numbers; ValueError when it is nothing of the kind."""
+    """Return ``200-299, 404`` as a set of numbers. Raises ValueError if the text is invalid."""
     found: set[int] = set()
     for part in text.replace(" ", "").split(","):
         low, _, high = part.partition("-")
@@ -221,7 +221,7 @@ def statuses(text: str) -> set[int]:
 
 
 def _body_problems(entered: Fields) -> dict[str, str]:
-    """The template is tried with examples of what it is called for."""
+    """Check the body template by rendering it with example data of each selected trigger."""
     try:
         body_templates.check(entered.body)
     except Refused as error:
@@ -229,13 +229,13 @@ def _body_problems(entered: Fields) -> dict[str, str]:
     wanted = occasions_of(entered.occasions)
     unknown = [one for one in wanted if one not in set(Occasion)]
     if unknown:
-        return {"occasions": f"{unknown[0]!r} is none; there are {', '.join(Occasion)}."}
+        return {"occasions": f"{unknown[0]!r} is not a trigger. Available: {', '.join(Occasion)}."}
     for occasion in wanted:
         example = triggers.variables(occasion, triggers.EXAMPLES[occasion], _EXAMPLE_AT)
         try:
             body_templates.render(entered.body, example)
         except Refused as error:
-            return {"body": f"For “{occasion}”: {error}"}
+            return {"body": f"Trigger “{occasion}”: {error}"}
     return {}
 
 
@@ -261,7 +261,7 @@ def state(row: WebService, now: datetime) -> token_state.State:
 
 
 def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now: datetime) -> WebServiceCall:
-    """Ask for a call with the values that a person gives, ``values.NAME`` in the body. Refused: it cannot be made."""
+    """Queue a call with values entered by a user, ``values.NAME`` in the body. Raises Refused if rendering fails."""
     given = triggers.variables("by hand", {"values": dict(values)}, now)
     with transaction():
         call = triggers.ask(row, f"by hand: {actor}", given, now=now)
@@ -270,19 +270,19 @@ def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now:
 
 
 def call_again(call: WebServiceCall, *, actor: str, now: datetime) -> None:
-    """Send a settled call again, with the same idempotency key; Refused when its body is forgotten."""
+    """Queue a finished call again with the same idempotency key. Raises Refused if its body is not stored."""
     if call.body is None:
-        raise Refused("Its body is forgotten.")
+        raise Refused("The call cannot be repeated: its body is not stored.")
     with transaction():
         settled = (WebServiceCall.id == call.id) & (WebServiceCall.state != CallState.QUEUED)
         idle = settled & (WebServiceCall.leased_until.is_null() | ~WebServiceCall.is_held(now))
         anew = {"state": CallState.QUEUED, "tries": 0, "look_at": now, "ended_at": None}
         if not WebServiceCall.update({**anew, "version": WebServiceCall.version + 1}).where(idle).execute():
-            raise Refused("It is being called at this moment.")
+            raise Refused("The call is in progress. Try again later.")
         audit.about(call.web_service, actor, "called-again", f"call {call.id}", now)
     job_queue.call(call.id)
 
 
 def basic(login: str, password: Secret) -> str:
-    """RFC 7617."""
+    """Return the value of a Basic Authorization header (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{login}:{password.reveal()}".encode()).decode()

@@ -146,7 +146,7 @@ def test_a_refusing_provider_brings_the_banner_and_a_sign_in_takes_it_away(demo:
     _switch(browser, demo, "refuse")
     page.goto(f"{demo.url}/tokens")
     page.get_by_role("row", name="Sandbox help desk").get_by_role("button", name="Refresh now").click()
-    assert "tried once more" in page.inner_text("main")
+    assert "One retry follows" in page.inner_text("main")
     alert = page.get_by_role("alert")
     wait_for(lambda: page.reload() and alert.count(), 90, demo.log, step=2)
     assert "was refused" in alert.first.inner_text()

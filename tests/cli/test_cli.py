@@ -90,7 +90,7 @@ def test_a_token_configuration_from_the_command_line(run: Run) -> None:
 
 def test_bad_values_are_named_by_their_fields(run: Run) -> None:
     bad = [*GENERIC[:-1], "http://p.test/t"]
-    assert "token_url: Only https" in run("token-config", "add", "--name", "Mail", *bad, code=1).stderr
+    assert "token_url: Use https" in run("token-config", "add", "--name", "Mail", *bad, code=1).stderr
     tenant = run("token-config", "add", "--name", "M", "--template", "microsoft-tenant", "--client-id", "c", code=1)
     assert "tenant" in tenant.stderr
     assert "There is no template" in run("token-config", "add", "--name", "M", "--template", "x", code=1).stderr
@@ -172,7 +172,7 @@ def test_a_waiting_account_says_what_it_waits_for(run: Run, tmp_path: Path) -> N
     config = make_config("Mail")
     make_account(make_destination(tmp_path), Token.get(Token.token_config == config.id), name="Support")
     waiting = run("mail-account", "fetch", "Support", code=1)
-    assert "waits for its token (never requested)" in waiting.stderr
+    assert "waiting for its token (never requested)" in waiting.stderr
 
 
 def test_background_only_asks_for_the_fetch(run: Run, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ def test_a_profile_from_the_command_line_to_a_test_message(run: Run, smtp_server
     assert listed(run("outbound", "list", "--json"))[0]["state"] == "unused"
     result = run("outbound", "test", "Relay", "--to", "me@x.test")
     assert "C: MAIL FROM:<me@x.test>" in result.output
-    assert "has taken the message" in result.output
+    assert "accepted the message" in result.output
     smtp_server.does.data = "554 5.7.1 Spam"
-    assert "does not take the message" in run("outbound", "test", "Relay", "--to", "me@x.test", code=1).stderr
+    assert "rejected the message" in run("outbound", "test", "Relay", "--to", "me@x.test", code=1).stderr
     run("outbound", "edit", "Relay", "--name", "Office", "--per-minute", "30", "--no-fallback")
     shown = listed(run("outbound", "show", "Office", "--json"))
     assert (shown["per_minute"], shown["fallback"], shown["senders"]) == (30, False, "@x.test")

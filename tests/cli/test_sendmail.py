@@ -144,7 +144,7 @@ def test_mail_to_root_goes_where_the_settings_say(sendmail: Sendmail) -> None:
         (("-bp",), 64, "-bp is not supported"),
         (("-Z", "x@x.test"), 64, "unknown option -Z"),
         (("-f",), 64, "-f needs a value"),
-        (("not an address@x.test",), 69, "no address"),
+        (("not an address@x.test",), 69, "not a valid recipient address"),
     ],
 )
 def test_what_is_wrong_is_told_by_the_exit_code(

@@ -38,7 +38,7 @@ class Behaviour:
     #: Responses to RCPT by recipient, to MAIL and to DATA.
     recipients: dict[str, str] = field(default_factory=dict)
     mail: str = "250 OK"
-    data: str = "250 2.0.0 Taken"
+    data: str = "250 2.0.0 Accepted"
     #: Number of messages after which the server closes the connection; 0: unlimited.
     closes_after: int = 0
     #: Number of messages that the server accepts and then disconnects before its response.

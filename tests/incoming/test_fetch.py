@@ -76,7 +76,7 @@ def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeM
     account = make_account(inbox, make_token(), port=mail_server.port)
     run = finished(account, NOW + MINUTE)
     assert run.outcome is RunOutcome.FAILED
-    assert "A new token is not to be had: No connection" in why(run)
+    assert "No new token is available: No connection" in why(run)
     assert "status 401" in why(run)
     assert "Invalid credentials" in why(run)
     stored = MailAccount.get_by_id(account.id)

@@ -147,7 +147,7 @@ def test_a_message_under_way_is_not_sent_beside_itself() -> None:
     make_profile()
     message = make_message()
     OutboundMessage.update(state=OutboundState.SENDING).execute()
-    with pytest.raises(PortalError, match="at this moment"):
+    with pytest.raises(PortalError, match="is being sent"):
         mail_queue.try_again(message, actor="test", now=NOW)
 
 

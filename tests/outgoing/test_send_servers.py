@@ -211,5 +211,5 @@ def test_a_server_without_starttls_gets_neither_token_nor_mail(smtp_server: Fake
     profile = make_profile(make_token(), port=smtp_server.port, type=OutboundType.SMTPTLS)
     make_message()
     send(profile)
-    assert "does not begin TLS" in (profile_now(profile).failure or "")
+    assert "does not start TLS" in (profile_now(profile).failure or "")
     assert (smtp_server.took, smtp_server.tokens_seen) == ([], [])

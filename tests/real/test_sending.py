@@ -68,7 +68,7 @@ def test_a_test_message_goes_through_and_its_dialogue_holds_no_token(stage: Stag
     shown = stage.portal.cli("outbound", "test", "Office", "--to", "me@y.test")
     assert "C: AUTH XOAUTH2 …" in shown
     assert "S: 235" in shown
-    assert "has taken the message for me@y.test: 250" in shown
+    assert "accepted the message for me@y.test: 250" in shown
     with stage.portal.opened():
         token = Token.get().access_token
         assert token is not None

@@ -157,7 +157,7 @@ def test_smtp_takes_a_token_and_refuses_another(opened: None, certificate_folder
 
 def test_the_demo_refuses_a_folder_with_real_data(db: None, config: Config) -> None:
     make_user()
-    with pytest.raises(ConfigError, match="holds real data"):
+    with pytest.raises(ConfigError, match="contains real data"):
         part.prepare(config, now=NOW)
 
 

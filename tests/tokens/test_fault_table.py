@@ -112,11 +112,11 @@ FAULTS = [
     Fault("429 with Retry-After", {"error": "x"}, 429, {"Retry-After": "600"}, (UNAVAILABLE, 10), (UNAVAILABLE, 10), "HTTP 429"),
     Fault("429 with a date", {"error": "x"}, 429, {"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}, (UNAVAILABLE, 1440), (UNAVAILABLE, 1440), "HTTP 429"),
     rubbish("408", b"", 408),
-    rubbish("500 with a web page", b"<!DOCTYPE html><p>Sorry", 500, "a web page instead of a token answer"),
+    rubbish("500 with a web page", b"<!DOCTYPE html><p>Sorry", 500, "a web page instead of a token response"),
     rubbish("502 of a proxy", b"<html>Bad gateway", 502),
     rubbish("503 with nothing", b"", 503, "an empty answer"),
     rubbish("504", b"<html>", 504),
-    rubbish("a web page with 200", b"<html>Sign in to the Wi-Fi", 200, "a web page instead of a token answer"),
+    rubbish("a web page with 200", b"<html>Sign in to the Wi-Fi", 200, "a web page instead of a token response"),
     rubbish("a web page with 404", b"<html>No such tenant", 404),
     rubbish("nothing with 200", b"", 200, "an empty answer"),
     rubbish("a redirect", b"", 302, Location="http://127.0.0.1:9/"),
@@ -175,7 +175,7 @@ def test_a_fault_at_a_refresh(
     remedy = {
         REFUSED: "sign the mailbox in again",
         REJECTED: "Enter a new client secret",
-        MISCONFIGURED: "Correct scope",
+        MISCONFIGURED: "Correct the scope",
     }.get(fault.then[0], "next try")
     assert remedy in alice.get("/tokens").text
 
@@ -215,14 +215,14 @@ def test_a_fault_at_a_first_sign_in(
 
 
 LIVES = [
-    ("missing", {"expires_in": None}, None, "names no end"),
+    ("missing", {"expires_in": None}, None, "reports no expiry"),
     ("a number", {"expires_in": 3600}, 3600, ""),
     ("a text", {"expires_in": "3600"}, 3600, "read as a number"),
     ("no number", {"expires_in": "soon"}, None, "not a number"),
     ("yes", {"expires_in": True}, None, "not a number"),
     ("zero", {"expires_in": 0}, 0, "has ended already (expires_in 0)"),
     ("negative", {"expires_in": -5}, 0, "has ended already (expires_in -5)"),
-    ("huge", {"expires_in": 10**12}, 365 * 24 * 3600, "taken as a year"),
+    ("huge", {"expires_in": 10**12}, 365 * 24 * 3600, "one year is assumed"),
 ]
 
 

@@ -35,8 +35,8 @@ def test_secrets_are_exported_readable_or_sealed_where_asked_for() -> None:
     sealed = import_export.export(passphrase=PASSPHRASE)
     assert CLIENT_SECRET not in sealed
     TokenConfig.delete().execute()
-    assert plan(sealed.encode())[0].why == "client_secret: It is sealed; give the passphrase."
-    assert "does not open it" in plan(sealed.encode(), passphrase=Secret("wrong"))[0].why
+    assert plan(sealed.encode())[0].why == "client_secret: The secret is encrypted. Enter the passphrase."
+    assert "does not decrypt the secret" in plan(sealed.encode(), passphrase=Secret("wrong"))[0].why
     import_export.apply(plan(sealed.encode(), passphrase=PASSPHRASE), actor="Alice", now=NOW)
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
 
@@ -70,7 +70,7 @@ def test_the_plan_tells_new_changed_same_kept_and_refused() -> None:
     steps = plan(items, overwrite=True)
     assert steps[1].verdict is Verdict.CHANGED
     assert sorted(steps[1].changes) == ["notify_expired_token", "scope"]
-    assert "Only https" in steps[3].why
+    assert "Use https" in steps[3].why
     assert TokenConfig.select().count() == 2
     assert import_export.apply(steps, actor="Alice", now=NOW) == 2
     assert TokenConfig.named("Other").scope == "mail"
@@ -127,9 +127,9 @@ def test_a_file_that_is_not_text_is_refused() -> None:
     ("changes", "why"),
     [
         ({"template": "unknown"}, "There is no template"),
-        ({"colour": "red"}, "colour: There is no such field."),
+        ({"colour": "red"}, "colour: Unknown field."),
         ({"client_id": "a\nb"}, "line break"),
-        ({"client_id": ["a"]}, "It must be a text"),
+        ({"client_id": ["a"]}, "The value must be text"),
         ({"validity": "perhaps"}, "perhaps"),
         ({"client_secret_ends_on": "soon"}, "soon"),
     ],

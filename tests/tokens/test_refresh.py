@@ -128,7 +128,7 @@ def test_success_forgets_the_failures(provider: FakeProvider) -> None:
 def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: FakeProvider, error: str) -> None:
     provider.refuses(error, "AADSTS70008: expired", trace_id="trace-1", correlation_id="corr-2")
     token = token_at(provider)
-    with pytest.raises(Unavailable, match="tried once more"):
+    with pytest.raises(Unavailable, match="One retry follows"):
         refresh(token)
     assert fresh(token).refused_at is None
     with pytest.raises(Refused):

@@ -71,7 +71,7 @@ def test_http_is_taken_for_this_machine_alone(host: str) -> None:
 
 
 def test_a_secret_with_a_blank_in_it_was_copied_wrong() -> None:
-    assert "copy the Value again" in refused(GOOD, "se cret")["client_secret"]
+    assert "Copy the Value again" in refused(GOOD, "se cret")["client_secret"]
 
 
 def test_the_tenant_goes_into_all_urls() -> None:
@@ -148,7 +148,7 @@ def test_a_token_is_found_by_configuration_and_owner() -> None:
     assert token_configs.find("Google/Mail").id == token.id
     other = make_token(make_config("M365"), owner="b@example.test")
     assert token_configs.find("M365/b@example.test").id == other.id
-    with pytest.raises(Invalid, match="names 0 tokens"):
+    with pytest.raises(Invalid, match="matches 0 tokens"):
         token_configs.find("M365/nobody")
     with pytest.raises(NotFound, match="no token configuration named 'Nothing'"):
         token_configs.find("Nothing")

@@ -42,13 +42,13 @@ def test_host_type_and_limits_are_those_of_the_tokens_provider(alice: PageClient
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"authentication": "password", "login": "ada"}, "A password, or choose a token"),
+        ({"authentication": "password", "login": "ada"}, "Enter a password or choose a token"),
         ({"authentication": "oauth2_token"}, "Choose an option."),
-        ({"port": "99999"}, "From 1 to 65,535"),
+        ({"port": "99999"}, "Enter a number from 1 to 65,535"),
         ({"senders": "no address"}, "is neither an address nor a domain"),
-        ({"host": "mail example"}, "A host name alone"),
-        ({"authentication": "password", "login": "a", "password": "p", "host": "mail.x.test"}, "in the clear"),
-        ({"per_minute": "-3"}, "From 1 to 100,000"),
+        ({"host": "mail example"}, "Enter only a host name"),
+        ({"authentication": "password", "login": "a", "password": "p", "host": "mail.x.test"}, "without TLS. Choose"),
+        ({"per_minute": "-3"}, "Enter a number from 1 to 100,000"),
     ],
 )
 def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[str, str], words: str) -> None:
@@ -59,15 +59,15 @@ def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[
 def test_a_sender_is_served_by_one_profile_and_there_is_one_fallback(alice: PageClient) -> None:
     make_profile(name="First", senders="@x.test")
     page = alice.submit("/outbound/new", fields(fallback="y"))
-    assert "@x.test is served by First already" in page.text
-    assert "First is the fallback already" in page.text
+    assert "First already serves @x.test" in page.text
+    assert "First is already the fallback" in page.text
 
 
 def test_a_stored_password_is_neither_shown_nor_sent_elsewhere(alice: PageClient) -> None:
     row = make_profile(login="ada", password=PASSWORD)
     assert "A password is set" in alice.get(f"/outbound/{row.id}/edit").text
     given = fields(authentication="password", login="ada", host="other.x.test", type="SMTPS")
-    assert "For another server it is asked for again" in alice.submit(f"/outbound/{row.id}/edit", given).text
+    assert "If the server changed, enter the password again" in alice.submit(f"/outbound/{row.id}/edit", given).text
     alice.submit(f"/outbound/{row.id}/edit", fields(authentication="password", login="ada", port="9", name="New name"))
     kept = OutboundProfile.get().password
     assert (OutboundProfile.get().name, kept and kept.reveal()) == ("New name", PASSWORD)
@@ -77,7 +77,7 @@ def test_a_test_message_shows_the_dialogue_without_the_token(bob: PageClient, sm
     smtp_server.does.opens = {ACCESS_TOKEN}
     row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=smtp_server.port)
     page = bob.submit(f"/outbound/{row.id}/test", {"to": "me@x.test"})
-    assert "has taken the message for me@x.test: 250 2.0.0 Taken" in page.text
+    assert "accepted the message for me@x.test: 250 2.0.0 Taken" in page.text
     for line in ("C: AUTH XOAUTH2 …", "S: 235", "C: MAIL FROM:<helpdesk@example.test>", "C: (the message,", "C: QUIT"):
         assert line in page.text, line
     assert smtp_server.took[0].recipients == ["me@x.test"]
@@ -89,7 +89,7 @@ def test_a_test_message_that_fails_says_why_with_the_challenge(bob: PageClient, 
     page = bob.submit(f"/outbound/{row.id}/test", {"to": "me@x.test"})
     assert "refused the sign-in of helpdesk@example.test: status 401" in page.text
     assert '{"status": "401", "schemes": "bearer", "scope": "mail"}' in page.text
-    assert "An address, for example" in bob.submit(f"/outbound/{row.id}/test", {"to": "nobody"}).text
+    assert "Enter an address, for example" in bob.submit(f"/outbound/{row.id}/test", {"to": "nobody"}).text
 
 
 def test_messages_are_found_by_state_profile_and_words(charlie: PageClient) -> None:
@@ -131,7 +131,7 @@ def test_a_message_that_may_have_arrived_twice_says_so(charlie: PageClient) -> N
 def test_a_profile_that_mail_waits_for_is_not_deleted(alice: PageClient) -> None:
     row = make_profile(validity=Validity.INVALID_TEMPORARILY)
     make_message()
-    assert "1 messages wait for" in alice.submit(f"/outbound/{row.id}/delete", {}).text
+    assert "Queued messages for" in alice.submit(f"/outbound/{row.id}/delete", {}).text
 
 
 def test_a_token_names_the_profiles_that_use_it(alice: PageClient) -> None:

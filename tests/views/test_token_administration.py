@@ -101,7 +101,7 @@ def test_a_second_secret_is_added_with_its_end_and_the_first_stays(alice: PageCl
     assert newer.ends_at is not None
     assert 179 < (newer.ends_at - now()).days < 186
     page = alice.get(f"/tokens/{config.id}")
-    assert "good until" in page.text
+    assert "valid until" in page.text
     assert "Remove" in page.text
     alice.post(f"/tokens/{config.id}/secrets/{older.id}/remove")
     assert ClientSecret.select().count() == 1
@@ -119,7 +119,10 @@ def test_the_end_of_the_secret_in_use_can_be_entered_later_and_is_announced(alic
 def test_a_certificate_is_made_downloaded_and_uploaded(alice: PageClient) -> None:
     config = make_config("Help desk")
     path = f"/tokens/{config.id}"
-    assert "no certificate yet" in alice.post(path, {**FORM, "client_auth": "private_key_jwt"}, status=200).text
+    assert (
+        "This client has no certificate"
+        in alice.post(path, {**FORM, "client_auth": "private_key_jwt"}, status=200).text
+    )
     alice.post(f"{path}/certificate/generate")
     assert TokenConfig.get().client_auth is ClientAuth.SECRET_POST
     alice.post(path, {**FORM, "client_auth": "private_key_jwt"})
@@ -130,7 +133,7 @@ def test_a_certificate_is_made_downloaded_and_uploaded(alice: PageClient) -> Non
     assert "Thumbprint" in alice.get(path).text
     data = {"csrf_token": alice.token(), "pem": (io.BytesIO(b"rubbish"), "x.pem")}
     page = alice.client.post(f"{path}/certificate/upload", data=data, follow_redirects=True)
-    assert "does not hold a certificate" in page.text
+    assert "Upload a PEM file with a certificate" in page.text
 
 
 def test_the_endpoints_are_filled_in_from_the_discovery_document(alice: PageClient, provider: FakeProvider) -> None:
@@ -291,7 +294,7 @@ def test_an_app_only_configuration_keeps_its_notification_when_it_is_edited(alic
     assert TokenConfig.get().notify_expired_refresh_token is True
     alice.post("/tokens/1", {**form, "scope": "other"})
     assert TokenConfig.get().notify_expired_refresh_token is True
-    assert "The tenant ID" in alice.post("/tokens/1", {**form, "tenant": ""}, status=200).text
+    assert "Enter a tenant ID" in alice.post("/tokens/1", {**form, "tenant": ""}, status=200).text
 
 
 def test_a_new_secret_does_not_take_the_end_of_the_old_one(alice: PageClient) -> None:

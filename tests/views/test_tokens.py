@@ -41,7 +41,7 @@ def test_the_overview_shows_states_and_no_token(alice: PageClient) -> None:
     make_token(make_config("Old"), signed_in_at=now() - timedelta(days=2), refresh_token=None)
     make_config("New")
     page = alice.get("/tokens")
-    for text in ("UTC (in 59 minutes)", "UTC (1 day ago)", "none given", "never requested"):
+    for text in ("UTC (in 59 minutes)", "UTC (1 day ago)", "none issued", "never requested"):
         assert text in page.text
 
 
@@ -93,14 +93,14 @@ def test_a_tenant_typed_in_goes_into_the_urls(alice: PageClient) -> None:
     alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "tenant": "contoso.test"})
     assert TokenConfig.get().token_url == "https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token"
     response = alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "name": "Other"}, status=200)
-    assert "The tenant ID or domain" in response.text
+    assert "Enter a tenant ID or domain" in response.text
 
 
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
         ("client_id", "a\nb", "line break"),
-        ("token_url", "http://p.test/token", "Only https"),
+        ("token_url", "http://p.test/token", "Use https"),
         ("name", "", "This field is required."),
         ("name", "n" * 251, "250"),
     ],

@@ -39,11 +39,11 @@ def test_a_web_service_is_added_changed_and_deleted(alice: PageClient) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"url": "no url"}, "A URL that begins with https://"),
+        ({"url": "no url"}, "Enter a URL that begins with https://"),
         ({"authentication": "token"}, "Choose a token"),
         ({"occasions": "mail delivered", "body": "{{ nothing }}"}, "'nothing' is undefined"),
         ({"authentication": "placeholder", "headers": "X: y"}, "<OTRS_OAUTH2_TOKEN>"),
-        ({"most_tries": "0"}, "From 1 to 30"),
+        ({"most_tries": "0"}, "Enter a number from 1 to 30"),
     ],
 )
 def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[str, str], words: str) -> None:
@@ -76,7 +76,7 @@ def test_a_call_by_hand_is_logged_without_the_token_and_sent_again(bob: PageClie
 
 def test_a_call_whose_body_cannot_be_made_is_told_at_once(bob: PageClient) -> None:
     row = make_service(body="{{ values.ticket }}")
-    assert "The body cannot be made" in bob.submit(f"/web-services/{row.id}/call", {}).text
+    assert "The body template cannot be rendered" in bob.submit(f"/web-services/{row.id}/call", {}).text
 
 
 def test_an_answer_is_shown_as_text_and_nothing_else(charlie: PageClient, server: FakeWebServer) -> None:

@@ -231,7 +231,7 @@ def test_mail_is_taken_on_from_a_key_that_may_send(client: FlaskClient) -> None:
     assert response.get_json() == {"id": message.key, "message_id": message.message_id}
     assert (message.sender, message.accepted_by) == ("a@x.test", "Cron")
     refused = client.post("/api/v1/messages", data=b"Subject: x\n\nx", headers=bearer(may) | as_mail)
-    assert (refused.status_code, refused.get_json()["detail"]) == (422, "It has no recipient.")
+    assert (refused.status_code, refused.get_json()["detail"]) == (422, "The message has no recipient.")
 
 
 def test_a_message_with_attachments_is_larger_than_any_form(client: FlaskClient) -> None:

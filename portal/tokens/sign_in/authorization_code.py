@@ -1,4 +1,4 @@
-"""The authorization-code flow: begin a sign-in at the provider, and take its answer exactly once."""
+"""The authorization code flow: starts a sign-in at the provider and accepts its response exactly once."""
 
 import hashlib
 import secrets
@@ -20,18 +20,18 @@ from portal.tokens.sign_in import owner_links
 
 LIFE = timedelta(minutes=10)
 FOREIGN_STATE = (
-    "This answer belongs to no sign-in that is under way here: it was used already, is older than ten minutes, or was "
-    "begun in another browser. Nothing was changed. Request a new token to start again."
+    "This response belongs to no sign-in in progress: it has already been used, is older than ten minutes, or was "
+    "started in another browser. Nothing was changed. Request a new token to start again."
 )
 
 
-#: The browser that begins a sign-in, and alone may bring its answer: that of a user, or that of whom a link was sent.
-#: None: the command line, which takes the answer itself.
+#: The only browser that may return the response: that of a signed-in user or of a mailbox owner with a link.
+#: None: the command line, which reads the response itself.
 Browser = LoginSession | OwnerLink | None
 
 
 def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_owner: bool = False) -> str:
-    """The provider's address for this sign-in. ``replace_owner``: another account than before may take it over."""
+    """Start a sign-in; return the provider's URL for it. ``replace_owner``: another account may take over the token."""
     config = token.token_config
     if not config.is_valid:
         raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
@@ -72,7 +72,7 @@ def _authorize_url(config: TokenConfig, row: SignIn, state: str) -> str:
 
 
 def _wanted_owner(token: Token) -> str | None:
-    """Whose sign-in it should be: the owner so far, else the login of the first mail account that waits for it."""
+    """The expected account: the token's owner, else the login of the first mail account that uses the token."""
     if token.owner:
         return token.owner
     account = MailAccount.select().where(MailAccount.token == token.id).order_by(MailAccount.id).first()
@@ -80,26 +80,26 @@ def _wanted_owner(token: Token) -> str | None:
 
 
 def answer_parameters(address: str) -> dict[str, str]:
-    """What a pasted address carries; Refused when it is none."""
+    """Return the query parameters of a pasted address; Refused if it is not a URL."""
     try:
         parameters = dict(parse_qsl(urlsplit(address.strip()).query))
     except ValueError as error:
-        raise Refused("This is not an address; copy all of it.") from error
+        raise Refused("This is not a URL. Copy the complete address from the browser.") from error
     if any("\0" in value for value in parameters.values()):
-        raise Refused("This is not an address that a provider sends.")
+        raise Refused("This is not a redirect from a provider. Copy the complete address from the browser.")
     return parameters
 
 
 def begun_by_link(state: str) -> bool:
-    """Whether the sign-in of this ``state`` was begun by a link for the mailbox owner."""
+    """Whether the sign-in of this ``state`` was started from an owner link."""
     row = SignIn.get_or_none(SignIn.state_hash == _hash(state))
     return row is not None and row.owner_link_id is not None
 
 
 def complete(parameters: Mapping[str, str], *, by: str, user: User | None, browser: Browser, now: datetime) -> Token:
-    """Take the provider's answer (RFC 6749 section 4.1.2) and store the tokens.
+    """Process the provider's response (RFC 6749 section 4.1.2) and store the tokens.
 
-    Refused tells the cause, the next step and the provider's words; the token in hand stays as it was.
+    Refused states the cause, the action and the provider's message; the stored token stays unchanged.
     """
     row = _use_up(parameters.get("state", ""), browser, by, now)
     token = row.token
@@ -116,13 +116,13 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
         }
         raise type(error)(causes.explained(str(error), Where.SIGN_IN, facts), error.answer) from error
     if row.owner_link and not owner_links.use(row.owner_link, now=now):
-        raise Refused("This link was used already. Ask for a new one.")
+        raise Refused("This link has already been used. Ask for a new one.")
     store(token, answer, owner, by=by, user=user, now=now)
     return token
 
 
 def _use_up(state: str, browser: Browser, by: str, now: datetime) -> SignIn:
-    """The sign-in that ``state`` belongs to, marked as used before anything else is looked at."""
+    """Return the sign-in of ``state``, marked as used before the response is processed."""
     row = SignIn.get_or_none(SignIn.state_hash == _hash(state))
     if row is not None and _began(row) == (type(browser), browser.id if browser else None):
         fresh = (SignIn.id == row.id) & SignIn.used_at.is_null() & (SignIn.started_at > now - LIFE)
@@ -135,14 +135,14 @@ def _use_up(state: str, browser: Browser, by: str, now: datetime) -> SignIn:
         "token",
         row.token_id if row else None,
         name,
-        "unknown, used or foreign state",
+        "state unknown, already used or from another browser",
         now,
     )
     raise Refused(FOREIGN_STATE)
 
 
 def _began(row: SignIn) -> tuple[type, int | None]:
-    """Which browser began it, as kind and id."""
+    """The browser that started the sign-in, as type and id."""
     if row.login_session_id is not None:
         return LoginSession, row.login_session_id
     return (OwnerLink, row.owner_link_id) if row.owner_link_id is not None else (type(None), None)
@@ -152,9 +152,9 @@ def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
     if error := parameters.get("error"):
         answer = Answer(error=error[:200], description=" ".join(parameters.get("error_description", "").split())[:2000])
         raise Refused(str(answer), answer)
-    # RFC 9207: an answer of another authorization server is not ours.
+    # RFC 9207: reject the response of another authorization server.
     if parameters.get("iss") and "{" not in config.issuer and config.issuer not in ("", parameters["iss"]):
-        raise Refused(f"The answer came from {parameters['iss']}, not from {config.issuer}.")
+        raise Refused(f"The response came from {parameters['iss']}, not from {config.issuer}.")
     if not parameters.get("code"):
         raise Refused("The provider sent neither an authorization code nor an error.")
     return Secret(parameters["code"])
@@ -174,7 +174,7 @@ def _exchange(row: SignIn, code: Secret, by: str, now: datetime) -> TokenAnswer:
 
 
 def _owner(row: SignIn, answer: TokenAnswer) -> str | None:
-    """Who signed in; Refused when it is not the account that this token belongs to."""
+    """Return the account that signed in; Refused if the token belongs to another account."""
     config = row.token.token_config
     identity = oidc.Identity(config.issuer, config.jwks_url, config.userinfo_url)
     claims = providers.of(config.template).owner_claims
@@ -183,20 +183,19 @@ def _owner(row: SignIn, answer: TokenAnswer) -> str | None:
 
 
 def same_owner(token: Token, owner: str | None) -> str | None:
-    """The owner after a sign-in; Refused when it is another account than before."""
+    """Return the token's owner after a sign-in; Refused if another account signed in than before."""
     before = token.owner
     if before and owner and before.casefold() != owner.casefold():
         raise Refused(
             f"{owner} signed in, but this token belongs to {before}. "
-            f"Sign in as {before}, or let another account take it over."
+            f"Sign in as {before}, or allow another account to take over the token."
         )
     return owner or before
 
 
 def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:
-    """Put the tokens of a sign-in into the row, and wake what waited for them."""
-    """Put the tokens of a sign-in into the row, and wake what waited for them."""
-    # A new grant: neither the refresh token nor the failures of the old one go on.
+    """Store the tokens of a sign-in and make the rows that waited for them due now."""
+    # A new grant replaces the refresh token and clears the failures of the old one.
     token.refresh_token = token.granted_scope = None
     token.tries = 0
     refresh_results.keep(token, answer, now=now)
@@ -205,11 +204,11 @@ def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user
         token.overwrite()
         _credentials_work(token.token_config, now)
         refresh_results.wake_dependants(token, now=now)
-        audit.about(token, by, "signed-in", f"owner {owner or 'not told'}; scope {token.granted_scope}", now)
+        audit.about(token, by, "signed-in", f"owner {owner or 'unknown'}; scope {token.granted_scope}", now)
 
 
 def _credentials_work(config: TokenConfig, now: datetime) -> None:
-    """The provider has just taken client ID and secret: what paused for them goes on."""
+    """Resume the configuration if it was suspended: the provider has just accepted the client's credentials."""
     if config.credentials_refused_at:
         refresh_results.resume(config, now=now)
 

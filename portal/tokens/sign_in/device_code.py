@@ -1,4 +1,4 @@
-"""Signing in by device code (RFC 8628): begun here, decided on another device, noticed by a worker."""
+"""Sign-in by device code (RFC 8628): started in the portal, confirmed on another device, polled by a worker."""
 
 from datetime import datetime, timedelta
 
@@ -13,13 +13,13 @@ from portal.system import audit
 from portal.tokens import client_auth
 from portal.tokens.sign_in import authorization_code
 
-#: Longer than the longest HTTP attempt.
+#: Longer than the longest HTTP request.
 _LEASE = timedelta(minutes=3)
 _SLOWER = 5
 
 
 def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
-    """Ask the provider for a code; a worker polls from then on."""
+    """Request a device code from the provider; a worker then polls for the tokens."""
     config = token.token_config
     if not config.is_valid:
         raise PortalError(f"The token configuration {config.name!r} is set to {config.validity.value}.")
@@ -49,7 +49,7 @@ def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
 
 
 def poll(row_id: int, *, now: datetime) -> None:
-    """Ask once whether the person has decided, and store what came of it."""
+    """Poll the provider once for the result of the sign-in, and store it."""
     if not DeviceSignIn.select().where(DeviceSignIn.id == row_id, DeviceSignIn.look_at <= now).exists():
         return
     row = DeviceSignIn.claim(row_id, now=now, until=now + _LEASE)
@@ -65,7 +65,7 @@ def poll(row_id: int, *, now: datetime) -> None:
     except (Refused, OutsideError) as error:
         _end(row, str(error), now)
     if row.ended_at is None and now >= row.expires_at:
-        _end(row, "Nobody decided in time; start again.", now)
+        _end(row, "The code expired before the sign-in was completed. Start again.", now)
     row.give_back()
 
 

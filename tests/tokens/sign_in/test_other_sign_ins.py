@@ -97,7 +97,7 @@ def test_a_denial_ends_it_with_the_providers_words(provider: FakeProvider, error
 def test_a_code_that_nobody_takes_ends_in_time(provider: FakeProvider) -> None:
     row = begun(provider)
     provider.refuses("authorization_pending")
-    assert poll(row, NOW + 10 * MINUTE).failure == "Nobody decided in time; start again."
+    assert poll(row, NOW + 10 * MINUTE).failure == "The code expired before the sign-in was completed. Start again."
 
 
 def test_another_account_than_before_is_refused_by_code_too(provider: FakeProvider) -> None:
@@ -184,7 +184,7 @@ def test_a_revocation_that_fails_changes_nothing(provider: FakeProvider) -> None
     with pytest.raises(Refused):
         revocation.revoke(fresh(token), actor="Alice", now=NOW)
     assert fresh(token).access_token == Secret(ACCESS_TOKEN)
-    with pytest.raises(PortalError, match="no revocation"):
+    with pytest.raises(PortalError, match="does not support revocation"):
         revocation.revoke(make_token(), actor="Alice", now=NOW)
 
 
