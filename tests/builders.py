@@ -101,7 +101,7 @@ def make_token(
     life: timedelta = timedelta(hours=1),
     refresh_token: str | None = REFRESH_TOKEN,
     signed_in_at: datetime = NOW,
-    look_at: datetime | None = None,
+    due_at: datetime | None = None,
 ) -> Token:
     """Create a signed-in token."""
     token = token_configs.tokens_of(config or make_config())[0]
@@ -111,7 +111,7 @@ def make_token(
     token.refresh_token = Secret(refresh_token) if refresh_token else None
     token.refresh_token_used_at = signed_in_at
     token.granted_scope = "mail"
-    token.look_at = look_at
+    token.due_at = due_at
     token.overwrite()
     return fresh(token)
 
@@ -163,7 +163,7 @@ def make_account(
 def make_notice(text: str = "The refresh token for “Office” was refused.", **facts: Any) -> Notice:
     known: dict[str, Any] = {
         "key": f"test {next(_number)}", "cause": "refresh-token-revoked", "opened_at": NOW, "since": NOW,
-        "standing_still": "Help desk", "remedy": "Press Request new token.", "of_machine": True,
+        "affected": "Help desk", "remedy": "Press Request new token.", "of_machine": True,
     }  # fmt: skip
     return Notice.create(text=text, **(known | facts))
 

@@ -40,7 +40,7 @@ class Fields:
     configs: list[TokenConfig] = field(default_factory=list)
     networks: str = ""
     may_send: bool = False
-    may_watch: bool = False
+    may_read_health: bool = False
     ends_at: datetime | None = None
     comment: str = ""
 
@@ -55,7 +55,7 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
         with transaction():
             row = ApiKey.create(
                 name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
-                may_send=entered.may_send, may_watch=entered.may_watch, ends_at=entered.ends_at,
+                may_send=entered.may_send, may_read_health=entered.may_read_health, ends_at=entered.ends_at,
                 comment=entered.comment, created_at=now, created_by=actor[:100],
             )  # fmt: skip
             for config in entered.configs:
@@ -69,7 +69,7 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
 def _scope(entered: Fields) -> str:
     names = ", ".join(config.name for config in entered.configs)
     parts = [f"for tokens of {names}" if names else "", "may send mail" if entered.may_send else "",
-             "may read health status" if entered.may_watch else ""]  # fmt: skip
+             "may read health status" if entered.may_read_health else ""]  # fmt: skip
     return "; ".join(part for part in parts if part)
 
 
@@ -84,7 +84,7 @@ def check(entered: Fields, now: datetime) -> None:
     problems = text_problems(ApiKey, {"name": entered.name, "networks": entered.networks, "comment": entered.comment})
     if not entered.name:
         problems["name"] = "This field is required."
-    if not (entered.configs or entered.may_send or entered.may_watch):
+    if not (entered.configs or entered.may_send or entered.may_read_health):
         problems["configs"] = "Choose a token configuration, or allow the key to send mail or read health status."
     if entered.ends_at and entered.ends_at <= now:
         problems["ends_at"] = "Enter a time in the future."
@@ -148,7 +148,7 @@ def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now
 
 def handed_out(row: ApiKey) -> int:
     """The number of access tokens issued for the key."""
-    return sum(hand_out.count for hand_out in row.hand_outs)
+    return sum(hand_out.count for hand_out in row.usage_counts)
 
 
 def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
@@ -157,7 +157,7 @@ def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
 
 
 def require_watching(row: ApiKey, address: str, *, now: datetime) -> None:
-    if not row.may_watch:
+    if not row.may_read_health:
         _refuse(row, address, "This API key may not read health status.", now)
 
 

@@ -13,7 +13,7 @@ from peewee import DatabaseError, IntegrityError
 
 from portal.core.db import connected, transaction
 from portal.core.errors import ConfigError
-from portal.models import ApiKey, HandOut, Token
+from portal.models import ApiKey, Token, UsageCount
 from portal.system import audit
 
 _GATHER_SECONDS = 1.0
@@ -33,11 +33,11 @@ class Borrowing:
 
     key_id: int | None
     token_id: int
-    borrower: str
+    client: str
 
     @property
     def key(self) -> str:
-        return f"{self.key_id or 0}:{self.token_id}:{self.borrower}"[:150]
+        return f"{self.key_id or 0}:{self.token_id}:{self.client}"[:150]
 
 
 def note(borrowing: Borrowing, *, now: datetime) -> None:
@@ -65,7 +65,7 @@ def _write_later() -> None:
 
 def _begin(borrowing: Borrowing, now: datetime) -> None:
     with transaction():
-        row = HandOut.get_or_none(HandOut.key == borrowing.key)
+        row = UsageCount.get_or_none(UsageCount.key == borrowing.key)
         if row is None or now - row.last_at > _LONG_AGO:
             about = "first access" if row is None else f"first access in {(now - row.last_at).days} days"
             _audit(borrowing, about, now)
@@ -78,15 +78,15 @@ def _audit(borrowing: Borrowing, about: str, now: datetime) -> None:
     key = ApiKey.get_or_none(ApiKey.id == borrowing.key_id)
     token = Token.get_or_none(Token.id == borrowing.token_id)
     if token is not None:
-        audit.about(token, f"{key.name if key else 'local user'} ({borrowing.borrower})", "handed-out", about, now)
+        audit.about(token, f"{key.name if key else 'local user'} ({borrowing.client})", "handed-out", about, now)
 
 
 def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
-    row = {"api_key": borrowing.key_id, "token": borrowing.token_id, "borrower": borrowing.borrower}
-    HandOut.insert(**row, key=borrowing.key, count=count, first_at=now, last_at=now).on_conflict(
-        conflict_target=[HandOut.key], update={HandOut.count: HandOut.count + count, HandOut.last_at: now}
+    row = {"api_key": borrowing.key_id, "token": borrowing.token_id, "client": borrowing.client}
+    UsageCount.insert(**row, key=borrowing.key, count=count, first_at=now, last_at=now).on_conflict(
+        conflict_target=[UsageCount.key], update={UsageCount.count: UsageCount.count + count, UsageCount.last_at: now}
     ).execute()
-    ApiKey.update(used_at=now, used_from=borrowing.borrower).where(ApiKey.id == borrowing.key_id).execute()
+    ApiKey.update(used_at=now, used_from=borrowing.client).where(ApiKey.id == borrowing.key_id).execute()
 
 
 def _write_gathered() -> None:

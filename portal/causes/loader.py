@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 
 _FOLDER = Path(__file__).parent
 UNKNOWN = "unknown"
@@ -60,23 +60,23 @@ class Sign:
     #: A regular expression that the response must contain; case is ignored.
     text: str = ""
 
-    def weight(self, words: str, where: Where) -> int:
+    def weight(self, response: str, where: Where) -> int:
         """The weight of the match; 0: no match. An AADSTS number outweighs a text, a text outweighs an error code."""
         if self.where and not {where, Where.PROVIDER if where is Where.SIGN_IN else where} & set(self.where):
             return 0
-        if self.error and not re.match(rf"{re.escape(self.error)}\b", words):
+        if self.error and not re.match(rf"{re.escape(self.error)}\b", response):
             return 0
-        if self.codes and not set(self.codes) & _numbers(words):
+        if self.codes and not set(self.codes) & _numbers(response):
             return 0
-        if self.text and not re.search(self.text, words, re.IGNORECASE):
+        if self.text and not re.search(self.text, response, re.IGNORECASE):
             return 0
         return (
             8 * bool(self.codes) + 4 * bool(self.text) + 2 * bool(self.error) + bool(self.where) + (where in self.where)
         )
 
 
-def _numbers(words: str) -> set[int]:
-    return {int(number) for number in re.findall(r"AADSTS(\d{4,9})", words)}
+def _numbers(response: str) -> set[int]:
+    return {int(number) for number in re.findall(r"AADSTS(\d{4,9})", response)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Cause:
     page: str
     remedy: tuple[str, ...]
     signs: tuple[Sign, ...]
-    tone: Tone
+    severity: Severity
     #: Applies only to accounts that sign in with a token.
     about_tokens: bool
     #: A temporary error: reported only if it persists, as a warning by default.
@@ -122,7 +122,7 @@ _PLACES = {
 
 
 def _filled(text: str, facts: Mapping[str, str]) -> str:
-    """Fill in the placeholders: an unknown one is described in words, within a command it becomes ``<mailbox>``."""
+    """Fill in the placeholders: an unknown one is described in text, within a command it becomes ``<mailbox>``."""
 
     def fill(part: str, unknown: Mapping[str, str]) -> str:
         return re.sub(r"\{(\w+)\}", lambda found: facts.get(found[1]) or unknown[found[1]], part)
@@ -132,32 +132,32 @@ def _filled(text: str, facts: Mapping[str, str]) -> str:
     return "`".join(fill(part, inside if number % 2 else _PLACES) for number, part in enumerate(parts))
 
 
-def recognise(words: str, where: Where, *, by_password: bool = False) -> Cause:
+def recognise(response: str, where: Where, *, by_password: bool = False) -> Cause:
     """The cause with the highest weight (on a tie, the first in file order); ``unknown`` if no sign matches."""
-    return _recognise(_without_ids(words), where, by_password)
+    return _recognise(_without_ids(response), where, by_password)
 
 
-def _without_ids(words: str) -> str:
+def _without_ids(response: str) -> str:
     """Remove the trailing trace IDs, which differ in each response."""
-    return re.sub(r" \[[0-9A-Za-z:. -]*\]$", "", words)
+    return re.sub(r" \[[0-9A-Za-z:. -]*\]$", "", response)
 
 
 @lru_cache(maxsize=1024)
-def _recognise(words: str, where: Where, by_password: bool) -> Cause:
+def _recognise(response: str, where: Where, by_password: bool) -> Cause:
     best, most = named(UNKNOWN), 0
     for cause in (one for one in every() if not (by_password and one.about_tokens)):
-        weight = max((sign.weight(words, where) for sign in cause.signs), default=0)
+        weight = max((sign.weight(response, where) for sign in cause.signs), default=0)
         if weight > most:
             best, most = cause, weight
     return best
 
 
-def explained(words: str, where: Where, facts: Mapping[str, str]) -> str:
+def explained(response: str, where: Where, facts: Mapping[str, str]) -> str:
     """The cause, its next step and the server response; only the response if its cause is unknown."""
-    cause = recognise(words, where)
+    cause = recognise(response, where)
     if cause.name == UNKNOWN:
-        return words
-    return f"{cause.title}. {cause.steps(facts)[0]} Server response: {words}".replace("`", "")
+        return response
+    return f"{cause.title}. {cause.steps(facts)[0]} Server response: {response}".replace("`", "")
 
 
 def named(name: str) -> Cause:
@@ -185,7 +185,7 @@ def _cause(name: str, entry: dict[str, Any]) -> Cause:
     return Cause(
         name=name,
         fault=Fault(entry.pop("fault")),
-        tone=Tone(entry.pop("level", Tone.WARNING if temporary else Tone.BROKEN)),
+        severity=Severity(entry.pop("severity", Severity.WARNING if temporary else Severity.CRITICAL)),
         temporary=temporary,
         about_tokens=entry.pop("about_tokens", False),
         remedy=tuple(entry.pop("remedy")),

@@ -4,20 +4,22 @@ import re
 from datetime import datetime
 
 from portal.causes import Where
-from portal.models import UnknownAnswer
+from portal.models import UnmatchedResponse
 
 _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27,}|\b[0-9a-f]{16,}\b|[^\s@]+@[^\s@]+|\d+", re.IGNORECASE)
 
 
-def note(where: Where, words: str, now: datetime) -> None:
+def count(where: Where, response: str, now: datetime) -> None:
     """Count a response; responses that differ only in numbers, ids and addresses are counted together."""
-    pattern = " ".join(_IDS.sub("#", words).split())[:300]
-    again = {UnknownAnswer.count: UnknownAnswer.count + 1, UnknownAnswer.words: words, UnknownAnswer.last_at: now}
-    UnknownAnswer.insert(place=where.value, pattern=pattern, words=words, first_at=now, last_at=now).on_conflict(
-        conflict_target=[UnknownAnswer.place, UnknownAnswer.pattern], update=again
+    row = UnmatchedResponse
+    pattern = " ".join(_IDS.sub("#", response).split())[:300]
+    row.insert(source=where.value, pattern=pattern, response=response, first_at=now, last_at=now).on_conflict(
+        conflict_target=[row.source, row.pattern],
+        update={row.count: row.count + 1, row.response: response, row.last_at: now},
     ).execute()
 
 
-def listed() -> list[UnknownAnswer]:
+def most_frequent() -> list[UnmatchedResponse]:
     """The 50 most frequent unrecognized responses, most frequent first."""
-    return list(UnknownAnswer.select().order_by(UnknownAnswer.count.desc(), UnknownAnswer.last_at.desc()).limit(50))
+    row = UnmatchedResponse
+    return list(row.select().order_by(row.count.desc(), row.last_at.desc()).limit(50))

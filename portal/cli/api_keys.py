@@ -23,7 +23,7 @@ def list_keys(in_json: bool) -> None:
     for row in ApiKey.select().order_by(ApiKey.name):
         configs = ", ".join(allowed.token_config.name for allowed in row.token_configs)
         shown.append({"name": row.name, "begins": row.hint, "configs": configs, "may_send": row.may_send,
-                      "may_watch": row.may_watch,
+                      "may_watch": row.may_read_health,
                       "networks": row.networks, "ends_at": row.ends_at, "used_at": row.used_at,
                       "used_from": row.used_from, "handed_out": api_keys.handed_out(row)})  # fmt: skip
     show_all(shown, in_json)
@@ -33,7 +33,7 @@ def list_keys(in_json: bool) -> None:
 @click.argument("name")
 @click.option("--config", "configs", multiple=True, metavar="CONFIG", help="Token configuration to allow; repeatable.")
 @click.option("--may-send", is_flag=True, help="The key may send mail.")
-@click.option("--may-watch", is_flag=True, help="The key may read health status.")
+@click.option("--may-watch", "may_read_health", is_flag=True, help="The key may read health status.")
 @click.option("--networks", default="", help="Networks that may use the key, such as 10.1.0.0/16. Default: any.")
 @click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Expires at (UTC). Default: never.")
 @click.option("--comment", default="")
@@ -42,7 +42,7 @@ def add(
     name: str,
     configs: tuple[str, ...],
     may_send: bool,
-    may_watch: bool,
+    may_read_health: bool,
     networks: str,
     ends: datetime | None,
     comment: str,
@@ -53,7 +53,7 @@ def add(
         configs=[TokenConfig.named(config) for config in configs],
         networks=networks,
         may_send=may_send,
-        may_watch=may_watch,
+        may_read_health=may_read_health,
         ends_at=ends.replace(tzinfo=UTC) if ends else None,
         comment=comment,
     )

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from portal.core.config import Config, from_environment
 from portal.core.db import connected
 from portal.core.encryption import Secret
 from portal.core.errors import ConfigError
+from portal.models import Row
 from portal.runtime import startup
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -60,6 +61,15 @@ def secret_from_stdin(what: str) -> Secret:
     if not line:
         raise ConfigError(f"{what}: standard input is empty")
     return Secret(line)
+
+
+#: Names in the output that differ from the column: programs rely on them.
+_COLUMNS = {"look_at": "due_at", "most_tries": "max_attempts", "occasions": "triggers"}
+
+
+def columns(row: Row, names: Iterable[str]) -> dict[str, Any]:
+    """The named columns of a row, for ``show``."""
+    return {name: getattr(row, _COLUMNS.get(name, name)) for name in names}
 
 
 def show(facts: dict[str, Any], in_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError
 from portal.incoming import fetch as fetching
 from portal.incoming import mail_accounts, progress
@@ -53,7 +53,7 @@ def _summary(row: MailAccount) -> dict[str, Any]:
         "host": row.host,
         "state": state.name,
         "fetched_at": row.fetched_at,
-        "next_fetch": row.look_at,
+        "next_fetch": row.due_at,
         "why": state.why,
     }
 
@@ -65,7 +65,7 @@ def _summary(row: MailAccount) -> dict[str, Any]:
 def show_account(name: str, in_json: bool) -> None:
     """Show one mail account without its password."""
     row = MailAccount.named(name)
-    facts = {column: getattr(row, column) for column in _SHOWN}
+    facts = columns(row, _SHOWN)
     token = row.token.name if row.token else None
     show(
         {

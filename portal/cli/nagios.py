@@ -3,19 +3,19 @@
 Format: monitoring-plugins.org.
 """
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.monitoring.health import Part
 from portal.monitoring.health_report import CheckUp
 from portal.monitoring.notices import Banner
 
-EXIT = {Tone.GOOD: 0, Tone.WARNING: 1, Tone.BROKEN: 2}
-_WORD = {Tone.GOOD: "OK", Tone.WARNING: "WARNING", Tone.BROKEN: "CRITICAL"}
+EXIT = {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+_WORD = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}
 
 
 def lines(found: CheckUp) -> list[str]:
     """The output lines, the summary first. A ``|`` starts the performance data, so texts must not contain one."""
-    first = f"PORTAL {_WORD[found.tone]} - {_summary(found)}".replace("|", "/")
-    parts = [f"{_WORD.get(part.state.tone, 'OK')}: {_part(part)}" for part in found.parts]
+    first = f"PORTAL {_WORD[found.severity]} - {_summary(found)}".replace("|", "/")
+    parts = [f"{_WORD.get(part.state.severity, 'OK')}: {_part(part)}" for part in found.parts]
     problems = [_problem(one, found.is_known(one)) for one in found.problems]
     return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in [*problems, *parts])]
 
@@ -30,8 +30,8 @@ def _summary(found: CheckUp) -> str:
 
 
 def _problem(one: Banner, known: bool) -> str:
-    word = "ACKNOWLEDGED" if known else _WORD[one.tone]
-    still = f" Affected: {', '.join(one.standing_still)}." if one.standing_still else ""
+    word = "ACKNOWLEDGED" if known else _WORD[one.severity]
+    still = f" Affected: {', '.join(one.affected)}." if one.affected else ""
     return f"{word}: {one.text}{still} {one.remedy[0]}"
 
 
@@ -49,8 +49,8 @@ def _performance(found: CheckUp) -> str:
         "tokens_broken": found.tokens.broken,
         "mail_accounts_fetched": fetched,
         "mail_accounts_failing": fetched - well,
-        "broken": found.count(Tone.BROKEN),
-        "warnings": found.count(Tone.WARNING),
+        "broken": found.count(Severity.CRITICAL),
+        "warnings": found.count(Severity.WARNING),
         **{f"due_{what.replace(' ', '_')}": count for what, count in found.due.items()},
     }
     return " ".join(f"{name}={value}" for name, value in values.items())

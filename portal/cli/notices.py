@@ -34,12 +34,12 @@ def _of_banner(one: Banner) -> dict[str, Any]:
     row = one.notice
     return {
         "id": row.id if row else None,
-        "level": one.tone.value,
+        "level": one.severity.level,
         "cause": one.cause.name,
         "text": one.text,
         "since": one.since,
-        "standing_still": ", ".join(one.standing_still),
-        "known_until": row.known_until if row else None,
+        "standing_still": ", ".join(one.affected),
+        "known_until": row.acknowledged_until if row else None,
         "next_step": one.remedy[0],
     }
 
@@ -47,7 +47,7 @@ def _of_banner(one: Banner) -> dict[str, Any]:
 def _of_row(row: Notice) -> dict[str, Any]:
     return {
         "id": row.id,
-        "level": row.tone.value,
+        "level": row.severity.level,
         "cause": row.cause,
         "text": row.text,
         "opened_at": row.opened_at,

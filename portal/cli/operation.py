@@ -173,7 +173,7 @@ def check() -> None:
         raise click.exceptions.Exit(3) from None
     for line in nagios.lines(found):
         click.echo(line)
-    raise click.exceptions.Exit(nagios.EXIT[found.tone])
+    raise click.exceptions.Exit(nagios.EXIT[found.severity])
 
 
 commands = (run, web, worker, clock, push, submission, upgrade, check)

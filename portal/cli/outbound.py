@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Validity
 from portal.outgoing import mail_queue, test_message
@@ -47,7 +47,7 @@ def show_profile(name: str, in_json: bool) -> None:
     """Show one outbound profile without its password."""
     row = OutboundProfile.named(name)
     token = row.token.name if row.token else None
-    facts = {column: getattr(row, column) for column in _SHOWN}
+    facts = columns(row, _SHOWN)
     show({**facts, "token": token, "private_ca": bool(row.ca), "state": profiles.state(row, now()).name}, in_json)
 
 

@@ -7,7 +7,7 @@ import click
 
 from portal import providers
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
 from portal.system import settings
@@ -53,7 +53,7 @@ def show_config(name: str, in_json: bool) -> None:
     """Show one token configuration without its client secret."""
     row = TokenConfig.named(name)
     secret = row.client_secret
-    facts = {column: getattr(row, column) for column in _SHOWN}
+    facts = columns(row, _SHOWN)
     show(
         {
             **facts,

@@ -44,7 +44,7 @@ def list_tokens(in_json: bool) -> None:
                 "expires_at": row.expires_at,
                 "refresh_token": refresh.name,
                 "refreshed_at": row.obtained_at,
-                "next_try": row.look_at,
+                "next_try": row.due_at,
                 "why": access.why,
             }
         )
@@ -66,7 +66,7 @@ def show_token(reference: str, in_json: bool) -> None:
         "owner": row.owner,
         "token": access.name,
         "expires_at": row.expires_at,
-        "end_note": row.end_note,
+        "end_note": row.expiry_note,
         "refresh_token": refresh.name,
         "granted_scope": row.granted_scope,
         "signed_in_at": row.signed_in_at,
@@ -74,7 +74,7 @@ def show_token(reference: str, in_json: bool) -> None:
         "failed_at": row.failed_at,
         "failure": row.failure,
         "tries": row.tries,
-        "next_try": row.look_at,
+        "next_try": row.due_at,
         "renewed_30_days": sum(day.renewed for day in days),
         "failed_30_days": sum(day.failed for day in days),
         "remedy": access.remedy,

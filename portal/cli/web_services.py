@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
 from portal.tokens import token_configs
@@ -32,7 +32,7 @@ def list_services(in_json: bool) -> None:
     for row in WebService.select().order_by(WebService.name):
         state = services.state(row, now())
         shown.append({"name": row.name, "method": row.method, "url": row.url, "authentication": row.authentication,
-                      "occasions": row.occasions, "state": state.name, "why": state.why})  # fmt: skip
+                      "occasions": row.triggers, "state": state.name, "why": state.why})  # fmt: skip
     show_all(shown, in_json)
 
 
@@ -44,7 +44,7 @@ def show_service(name: str, in_json: bool) -> None:
     """Show one web service without its secret."""
     row = WebService.named(name)
     token = row.token.name if row.token else None
-    facts = {column: getattr(row, column) for column in _SHOWN}
+    facts = columns(row, _SHOWN)
     show({**facts, "token": token, "private_ca": bool(row.ca), "state": services.state(row, now()).name}, in_json)
 
 
@@ -61,8 +61,8 @@ def _options(command: Any) -> Any:
         click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of CAs to trust."),
         click.option("--timeout", type=int),
         click.option("--success", help="HTTP status codes that mean success, such as 200-299,404."),
-        click.option("--tries", "most_tries", type=int),
-        click.option("--occasions", help=f"Events that trigger a call: {', '.join(triggers.Occasion)}."),
+        click.option("--tries", "max_attempts", type=int),
+        click.option("--occasions", "triggers", help=f"Events that trigger a call: {', '.join(triggers.Occasion)}."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)
@@ -158,7 +158,7 @@ def calls(name: str, limit: int, in_json: bool) -> None:
 def _of_call(row: WebServiceCall) -> dict[str, Any]:
     answer = " ".join((row.answer or "").split())[:100]
     return {"id": row.id, "state": row.state, "status": row.status, "tries": row.tries, "created_at": row.created_at,
-            "next_try": row.look_at, "cause": row.cause, "answer": answer}  # fmt: skip
+            "next_try": row.due_at, "cause": row.cause, "answer": answer}  # fmt: skip
 
 
 diagnosing.add_to(web_service, WebService.named)

@@ -64,11 +64,11 @@ def next_time_of_day(now: datetime, text: str, zone: tzinfo) -> datetime:
     return min(moment for moment in moments if moment > now)
 
 
-def confirm_at(doubted_at: datetime) -> datetime:
+def confirm_at(first_refused_at: datetime) -> datetime:
     """Return when a first rejection is retried for confirmation."""
-    return doubted_at + _CONFIRM_AFTER
+    return first_refused_at + _CONFIRM_AFTER
 
 
-def is_confirmed(doubted_at: datetime | None, now: datetime) -> bool:
-    """Whether a rejection now confirms the first one of ``doubted_at`` (None: no earlier rejection)."""
-    return doubted_at is not None and abs(now - doubted_at) >= _CONFIRM_AFTER
+def is_confirmed(first_refused_at: datetime | None, now: datetime) -> bool:
+    """Whether a rejection now confirms the first one of ``first_refused_at`` (None: no earlier rejection)."""
+    return first_refused_at is not None and abs(now - first_refused_at) >= _CONFIRM_AFTER

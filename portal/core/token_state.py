@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class State:
     """
 
     name: str
-    tone: Tone
+    severity: Severity
     word: str
     at: datetime | None = None
     next_try: datetime | None = None
@@ -42,9 +42,9 @@ class TokenFacts:
     in_testing: bool
     failing_since: datetime | None
     failure: str | None
-    doubted_at: datetime | None
+    first_refused_at: datetime | None
     refused_at: datetime | None
-    look_at: datetime | None
+    due_at: datetime | None
     margin: timedelta
 
     @property
@@ -64,16 +64,21 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
     """Return the state of an access token: the first that applies."""
     if not facts.config_valid:
         return State(
-            "configuration invalid", Tone.IDLE, "configuration is set to invalid", remedy="Set its Validity to valid."
+            "configuration invalid",
+            Severity.IDLE,
+            "configuration is set to invalid",
+            remedy="Set its Validity to valid.",
         )
     if facts.credentials_refused_at:
         return _rejected(facts)
     if facts.refused_at:
         remedy = ASK_AGAIN if facts.app_only else SIGN_IN_AGAIN
-        return State("refused", Tone.BROKEN, "rejected since", facts.refused_at, why=facts.failure or "", remedy=remedy)
+        return State(
+            "refused", Severity.CRITICAL, "rejected since", facts.refused_at, why=facts.failure or "", remedy=remedy
+        )
     if not facts.has_access_token and not facts.failing_since:
         remedy = "Press Request new token. No sign-in is needed." if facts.app_only else SIGN_IN
-        return State("never requested", Tone.IDLE, "never requested", remedy=remedy)
+        return State("never requested", Severity.IDLE, "never requested", remedy=remedy)
     if facts.failing_since:
         return _unavailable(facts)
     return _by_end(facts, now)
@@ -93,64 +98,71 @@ def _rejected(facts: TokenFacts) -> State:
     name, word, remedy = "credentials rejected", "client ID or secret rejected since", NEW_SECRET
     if is_about_the_request(why):
         name, word, remedy = "configuration rejected", "configuration rejected since", CORRECT_IT
-    return State(name, Tone.BROKEN, word, facts.credentials_refused_at, why=why, remedy=remedy)
+    return State(name, Severity.CRITICAL, word, facts.credentials_refused_at, why=why, remedy=remedy)
 
 
 def _unavailable(facts: TokenFacts) -> State:
-    if facts.doubted_at:
+    if facts.first_refused_at:
         word = "rejected once, retrying since"
         why = facts.failure or ""
-        return State("refusal unconfirmed", Tone.WARNING, word, facts.doubted_at, next_try=facts.look_at, why=why)
+        return State(
+            "refusal unconfirmed", Severity.WARNING, word, facts.first_refused_at, next_try=facts.due_at, why=why
+        )
     return State(
         "provider unavailable",
-        Tone.WARNING,
+        Severity.WARNING,
         "provider unavailable since",
         facts.failing_since,
-        next_try=facts.look_at,
+        next_try=facts.due_at,
         why=facts.failure or "",
     )
 
 
 def _by_end(facts: TokenFacts, now: datetime) -> State:
     if facts.expires_at is None:
-        return State("valid", Tone.GOOD, "valid, expiry unknown", next_try=facts.look_at)
+        return State("valid", Severity.OK, "valid, expiry unknown", next_try=facts.due_at)
     if now >= facts.expires_at:
         return _expired(facts)
     # The refresh is overdue by more than half the margin: a warning, not yet a failure.
-    if facts.look_at and now > facts.look_at + facts.margin / 2:
-        return State("expiring", Tone.WARNING, "expiring", facts.expires_at, next_try=facts.look_at)
+    if facts.due_at and now > facts.due_at + facts.margin / 2:
+        return State("expiring", Severity.WARNING, "expiring", facts.expires_at, next_try=facts.due_at)
     if not facts.renewable and now > facts.expires_at - facts.margin:
-        return State("expiring", Tone.WARNING, "expiring", facts.expires_at, remedy=SIGN_IN_AGAIN)
-    return State("valid", Tone.GOOD, "valid until", facts.expires_at, next_try=facts.look_at)
+        return State("expiring", Severity.WARNING, "expiring", facts.expires_at, remedy=SIGN_IN_AGAIN)
+    return State("valid", Severity.OK, "valid until", facts.expires_at, next_try=facts.due_at)
 
 
 def _expired(facts: TokenFacts) -> State:
     if facts.renewable:
         return State(
             "expired",
-            Tone.BROKEN,
+            Severity.CRITICAL,
             "expired since",
             facts.expires_at,
-            next_try=facts.look_at,
+            next_try=facts.due_at,
             remedy="Check on the Status page that workers and clock are running, or press Refresh now.",
         )
-    return State("expired", Tone.BROKEN, "expired since", facts.expires_at, remedy=SIGN_IN_AGAIN)
+    return State("expired", Severity.CRITICAL, "expired since", facts.expires_at, remedy=SIGN_IN_AGAIN)
 
 
 def refresh_token(facts: TokenFacts, now: datetime) -> State:
     """Return the state of a refresh token: the first that applies."""
     if facts.app_only:
-        return State("none asked for", Tone.IDLE, "not available for this flow")
+        return State("none asked for", Severity.IDLE, "not available for this flow")
     if facts.refused_at:
         return State(
-            "refused", Tone.BROKEN, "rejected since", facts.refused_at, why=facts.failure or "", remedy=SIGN_IN_AGAIN
+            "refused",
+            Severity.CRITICAL,
+            "rejected since",
+            facts.refused_at,
+            why=facts.failure or "",
+            remedy=SIGN_IN_AGAIN,
         )
     if facts.signed_in_at is None:
-        return State("never requested", Tone.IDLE, "none requested yet", remedy=SIGN_IN)
+        return State("never requested", Severity.IDLE, "none requested yet", remedy=SIGN_IN)
     if not facts.has_refresh_token:
         return State(
             "none given",
-            Tone.WARNING,
+            Severity.WARNING,
             "none issued",
             why="The provider issued no refresh token, so access ends when the access token expires.",
             remedy="Ask for offline access (Microsoft: scope offline_access; Google: prompt=consent), "
@@ -163,9 +175,9 @@ def refresh_token(facts: TokenFacts, now: datetime) -> State:
     if facts.refresh_token_idle_life and facts.refresh_token_used_at:
         dead_after = facts.refresh_token_used_at + facts.refresh_token_idle_life
         if now >= dead_after:
-            return State("likely dead", Tone.WARNING, "probably expired since", dead_after, remedy=SIGN_IN_AGAIN)
-        return State("valid", Tone.GOOD, "valid; expires if not used before", dead_after)
-    return State("valid", Tone.GOOD, "valid, expiry unknown")
+            return State("likely dead", Severity.WARNING, "probably expired since", dead_after, remedy=SIGN_IN_AGAIN)
+        return State("valid", Severity.OK, "valid; expires if not used before", dead_after)
+    return State("valid", Severity.OK, "valid, expiry unknown")
 
 
 #: https://developers.google.com/identity/protocols/oauth2#expiration
@@ -177,38 +189,42 @@ def _in_testing(dead_after: datetime, now: datetime) -> State:
     why = "Google's consent screen is in Testing, so every sign-in expires after seven days."
     remedy = "Publish the app or make it Internal at Google, switch Testing off here, and sign in again."
     return State(
-        "likely dead" if now >= dead_after else "valid", Tone.WARNING, word, dead_after, why=why, remedy=remedy
+        "likely dead" if now >= dead_after else "valid", Severity.WARNING, word, dead_after, why=why, remedy=remedy
     )
 
 
 def _refresh_by_end(expires_at: datetime, now: datetime) -> State:
     if now >= expires_at:
-        return State("expired", Tone.BROKEN, "expired since", expires_at, remedy=SIGN_IN_AGAIN)
-    return State("valid", Tone.GOOD, "valid until", expires_at)
+        return State("expired", Severity.CRITICAL, "expired since", expires_at, remedy=SIGN_IN_AGAIN)
+    return State("valid", Severity.OK, "valid until", expires_at)
 
 
 def provider_host(failing_since: datetime | None, failure: str | None, next_try: datetime | None) -> State:
     """Return the state of a provider's host."""
     if failing_since is None:
-        return State("good", Tone.GOOD, "responding")
+        return State("good", Severity.OK, "responding")
     remedy = "No action required. The tokens are refreshed automatically when the provider responds again."
-    return State("unavailable", Tone.WARNING, "unavailable since", failing_since, next_try, failure or "", remedy)
+    return State("unavailable", Severity.WARNING, "unavailable since", failing_since, next_try, failure or "", remedy)
 
 
 def client_secret(ends_at: datetime | None, refused_at: datetime | None, warning: timedelta, now: datetime) -> State:
     """Return the state of one client secret: the first that applies. ``warning``: time before its expiry to warn."""
     if refused_at:
-        return State("refused", Tone.BROKEN, "rejected since", refused_at, remedy=NEW_SECRET)
+        return State("refused", Severity.CRITICAL, "rejected since", refused_at, remedy=NEW_SECRET)
     if ends_at is None:
-        return State("no end known", Tone.GOOD, "expiry unknown")
+        return State("no end known", Severity.OK, "expiry unknown")
     if now >= ends_at:
-        return State("ended", Tone.BROKEN, "expired on", ends_at, remedy=NEW_SECRET)
+        return State("ended", Severity.CRITICAL, "expired on", ends_at, remedy=NEW_SECRET)
     if now >= ends_at - warning:
         days = (ends_at - now).days
         return State(
-            "ending", Tone.WARNING, f"expires in {days} day{'' if days == 1 else 's'}, on", ends_at, remedy=NEW_SECRET
+            "ending",
+            Severity.WARNING,
+            f"expires in {days} day{'' if days == 1 else 's'}, on",
+            ends_at,
+            remedy=NEW_SECRET,
         )
-    return State("good", Tone.GOOD, "valid until", ends_at)
+    return State("good", Severity.OK, "valid until", ends_at)
 
 
 #: Requested for the user's identity and a refresh token; providers do not list them in the granted scope.

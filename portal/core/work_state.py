@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.core.token_state import State
 
 
@@ -17,7 +17,7 @@ class AccountFacts:
     fetched_at: datetime | None
     failing_since: datetime | None
     failure: str | None
-    look_at: datetime | None
+    due_at: datetime | None
     running: bool
 
 
@@ -33,14 +33,16 @@ def token_stands_still(token: State) -> bool:
 def mail_account(facts: AccountFacts) -> State:
     """Return the state of a mail account: the first that applies."""
     if facts.running:
-        return State("running", Tone.GOOD, "being fetched now")
+        return State("running", Severity.OK, "being fetched now")
     if at_rest := _at_rest(facts, goes_on="Resume the mail account."):
         return at_rest
     if facts.failing_since:
-        return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.look_at, facts.failure or "")
+        return State(
+            "failing", Severity.WARNING, "failing since", facts.failing_since, facts.due_at, facts.failure or ""
+        )
     if facts.fetched_at is None:
-        return State("not fetched yet", Tone.IDLE, "not fetched yet", next_try=facts.look_at)
-    return State("good", Tone.GOOD, "fetched", facts.fetched_at, facts.look_at)
+        return State("not fetched yet", Severity.IDLE, "not fetched yet", next_try=facts.due_at)
+    return State("good", Severity.OK, "fetched", facts.fetched_at, facts.due_at)
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,21 @@ def sender(facts: SenderFacts, *, done: str, unused: str) -> State:
         return at_rest
     if facts.failing_since:
         why = facts.failure or ""
-        return State("failing", Tone.WARNING, "failing since", facts.failing_since, facts.next_try, why)
+        return State("failing", Severity.WARNING, "failing since", facts.failing_since, facts.next_try, why)
     if facts.good_at is None:
-        return State("unused", Tone.IDLE, unused)
-    return State("good", Tone.GOOD, done, facts.good_at)
+        return State("unused", Severity.IDLE, unused)
+    return State("good", Severity.OK, done, facts.good_at)
 
 
 def _at_rest(facts: AccountFacts | SenderFacts, *, goes_on: str) -> State | None:
     """Return the state if no attempt is made until a user acts, else None; ``goes_on`` is how to end a pause."""
     if facts.paused:
-        return State("paused", Tone.IDLE, "paused", remedy=goes_on)
+        return State("paused", Severity.IDLE, "paused", remedy=goes_on)
     if not facts.valid:
-        return State("invalid", Tone.IDLE, "set to invalid", remedy="Set its Validity to valid.")
+        return State("invalid", Severity.IDLE, "set to invalid", remedy="Set its Validity to valid.")
     return _waiting(facts.token) if facts.token and token_stands_still(facts.token) else None
 
 
 def _waiting(token: State) -> State:
-    tone = Tone.IDLE if token.name == "never requested" else Tone.BROKEN
-    return State("waiting", tone, f"waiting for its token ({token.name})", why=token.why, remedy=token.remedy)
+    severity = Severity.IDLE if token.name == "never requested" else Severity.CRITICAL
+    return State("waiting", severity, f"waiting for its token ({token.name})", why=token.why, remedy=token.remedy)

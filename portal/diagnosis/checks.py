@@ -11,7 +11,7 @@ from typing import Any
 from portal import causes
 from portal.causes import Cause, Where, unmatched
 from portal.core.errors import INTERNAL_ERROR, PortalError
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.protocols.dialogue import Dialogue
 
 logger = logging.getLogger(__name__)
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Step:
-    """One check. ``found``: its result if passed; ``words``: the error or server response if failed."""
+    """One check. ``found``: its result if passed; ``response``: the error or server response if failed."""
 
     name: str
-    tone: Tone = Tone.GOOD
+    severity: Severity = Severity.OK
     seconds: float = 0.0
     found: str = ""
-    words: str = ""
+    response: str = ""
     cause: Cause | None = None
     remedy: list[str] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Diagnosis:
     @property
     def fault(self) -> Step | None:
         """Return the failed check; None: all checks passed."""
-        return next((step for step in self.steps if step.tone is not Tone.GOOD), None)
+        return next((step for step in self.steps if step.severity is not Severity.OK), None)
 
     def as_facts(self) -> dict[str, Any]:
         """Return the diagnosis for JSON."""
@@ -64,11 +64,11 @@ class Diagnosis:
         lines = [f"Diagnosis of the {self.kind} {self.name}, {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         for step in self.steps:
             lines.append(
-                f"{step.tone.value:<8} {step.seconds:6.2f} s  {step.name}{f': {step.found}' if step.found else ''}"
+                f"{step.severity.value:<8} {step.seconds:6.2f} s  {step.name}{f': {step.found}' if step.found else ''}"
             )
             if step.cause:
                 lines.append(f"         {step.cause.title}. {step.cause.meaning({})}")
-                lines.append(f"         Server response: {step.words}")
+                lines.append(f"         Server response: {step.response}")
                 lines += [f"         {number}. {text}" for number, text in enumerate(step.remedy, 1)]
         lines += [f"Hint: {hint}" for hint in self.hints]
         return [*lines, *(["", "Protocol dialogue with secrets masked:"] if self.dialogue else []), *self.dialogue]
@@ -77,11 +77,11 @@ class Diagnosis:
 def _facts(step: Step) -> dict[str, Any]:
     return {
         "step": step.name,
-        "result": step.tone.value,
+        "result": step.severity.level,
         "seconds": round(step.seconds, 3),
         "found": step.found,
         "cause": step.cause.name if step.cause else None,
-        "words": step.words,
+        "words": step.response,
         "remedy": step.remedy,
     }
 
@@ -103,17 +103,17 @@ class Ladder:
     by_password: bool = False
 
     @contextmanager
-    def step(self, name: str, where: Where, words: str | None = None) -> Iterator[Step]:
+    def step(self, name: str, where: Where, response: str | None = None) -> Iterator[Step]:
         """Run one check. A PortalError or unexpected error fails it with its cause and raises Fallen.
 
-        ``words``: the stored server response, if the error would only quote it.
+        ``response``: the stored server response, if the error would only quote it.
         """
         step, began = Step(name), time.monotonic()
         self.steps.append(step)
         try:
             yield step
         except PortalError as error:
-            self._fall(step, words or str(error), where)
+            self._fall(step, response or str(error), where)
             raise Fallen from error
         except Fallen:
             raise
@@ -124,12 +124,12 @@ class Ladder:
             raise Fallen from error
         finally:
             step.seconds = time.monotonic() - began
-            step.found = self.dialogue.words(step.found)
+            step.found = self.dialogue.mask(step.found)
 
-    def _fall(self, step: Step, words: str, where: Where) -> None:
-        words = self.dialogue.words(words)
-        cause = step.cause or causes.recognise(words, where, by_password=self.by_password)
-        step.cause, step.words = cause, words
-        step.tone, step.remedy = cause.tone, cause.steps(self.facts)
+    def _fall(self, step: Step, response: str, where: Where) -> None:
+        response = self.dialogue.mask(response)
+        cause = step.cause or causes.recognise(response, where, by_password=self.by_password)
+        step.cause, step.response = cause, response
+        step.severity, step.remedy = cause.severity, cause.steps(self.facts)
         if cause.name == causes.UNKNOWN:
-            unmatched.note(where, words, self.now)
+            unmatched.count(where, response, self.now)

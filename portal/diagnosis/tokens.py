@@ -120,7 +120,7 @@ def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | N
     try:
         return refresh.refresh(token.id, actor=actor, now=now)
     except Unavailable:
-        doubted = Token.select().where(Token.id == token.id, Token.doubted_at.is_null(False)).exists()
+        doubted = Token.select().where(Token.id == token.id, Token.first_refused_at.is_null(False)).exists()
         step.cause = causes.named("refusal-unconfirmed") if doubted else None
         raise
 

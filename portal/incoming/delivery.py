@@ -60,7 +60,7 @@ class Deliveries:
         if self.account.dispatch_by_address:
             self._by_address = routing.by_address((row, row.addresses) for row in Destination.select())
 
-    def look_at(self, batch: list[Arrival]) -> list[Incoming]:
+    def due_at(self, batch: list[Arrival]) -> list[Incoming]:
         """Record a batch in the ledger and return the messages to deliver, without refused and too large ones."""
         seen = self.rows.see({arrival.uid: arrival.about for arrival in batch}, self.keep.clock())
         wanted: list[Incoming] = []

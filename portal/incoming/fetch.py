@@ -60,8 +60,8 @@ def _can_start(account: MailAccount, now: datetime) -> bool:
         if account.is_valid:
             return True
     # Keep a due time that a new sign-in has set since the row was read.
-    as_read = (MailAccount.id == account.id) & (MailAccount.look_at == account.look_at)
-    MailAccount.update(look_at=again).where(as_read).execute()
+    as_read = (MailAccount.id == account.id) & (MailAccount.due_at == account.due_at)
+    MailAccount.update(due_at=again).where(as_read).execute()
     return False
 
 
@@ -73,7 +73,7 @@ def _close_abandoned(account_id: int, now: datetime) -> None:
 
 def release(account_id: int, *, now: datetime) -> None:
     """Release the lease of a worker that is known to be dead, so that another worker can continue at once."""
-    freed = {"leased_until": None, "look_at": now, "version": MailAccount.version + 1}
+    freed = {"leased_until": None, "due_at": now, "version": MailAccount.version + 1}
     held = (MailAccount.id == account_id) & MailAccount.leased_until.is_null(False)
     with transaction():
         MailAccount.update(**freed).where(held).execute()
@@ -178,7 +178,7 @@ class _Fetch:
         with Ahead(mailbox, prefetch.batches(mailbox, waiting, work.limits)) as ahead:
             while (batch := ahead.take(self.keep.hold)) is not None:
                 with prefetch.closing(batch):
-                    wanted = work.look_at(batch)
+                    wanted = work.due_at(batch)
                     self._finish(mailbox, work)
                     if not self.keep.go_on():
                         return

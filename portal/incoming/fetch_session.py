@@ -8,7 +8,7 @@ from typing import Any
 from portal.core import backoff
 from portal.core.db import transaction
 from portal.core.errors import OutsideError, Unavailable
-from portal.models import MailAccount, Run, RunLine, RunOutcome, Tally, tuples
+from portal.models import MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
 from portal.system import settings
 
 #: Duration of a lease, extended with each batch; after a worker dies, another can start when it expires.
@@ -39,7 +39,7 @@ class RunKeeping:
         self.log = log
         self._watch = watch
         self._ends_at = watch.clock() + RUN_LIMIT
-        self._was_due_at = account.look_at
+        self._was_due_at = account.due_at
         #: Log lines that are saved with the next change of the run; one commit per line would be too slow.
         self._lines: list[dict[str, Any]] = []
 
@@ -95,7 +95,7 @@ class RunKeeping:
         account.failing_since = account.failure = account.failed_at = account.failing_side = None
         account.tries = 0
         goes_on_at_once = (stopped and not self.log.cancelled_by) or self._was_asked_for()
-        account.look_at = now if goes_on_at_once else self._next(now)
+        account.due_at = now if goes_on_at_once else self._next(now)
         text = "Finished."
         if stopped:
             by = self.log.cancelled_by
@@ -104,10 +104,10 @@ class RunKeeping:
 
     def _was_asked_for(self) -> bool:
         """Whether a fetch was requested during this run, possibly after it listed the mailbox."""
-        ((look_at,),) = tuples(MailAccount.select(MailAccount.look_at).where(MailAccount.id == self.account.id)) or [
+        ((due_at,),) = tuples(MailAccount.select(MailAccount.due_at).where(MailAccount.id == self.account.id)) or [
             (None,)
         ]
-        return look_at is not None and look_at != self._was_due_at
+        return due_at is not None and due_at != self._was_due_at
 
     def _next(self, now: datetime) -> datetime:
         account = self.account
@@ -129,16 +129,16 @@ class RunKeeping:
         account.tries += 1
         account.failure, account.failed_at, account.failing_side = str(error), now, error.side
         asked = error.retry_after if isinstance(error, Unavailable) else None
-        account.look_at = backoff.retry_at(now, account.tries, asked)
+        account.due_at = backoff.retry_at(now, account.tries, asked)
         self.say(str(error), "error")
-        self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.look_at:%H:%M:%S} UTC.")
+        self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.due_at:%H:%M:%S} UTC.")
 
     def _count(self) -> None:
         log = self.log
-        Tally.add("fetch", log.outcome.value, seconds=log.seconds or 0.0)
+        MetricCounter.add("fetch", log.outcome.value, seconds=log.seconds or 0.0)
         for outcome, count in (("delivered", log.delivered), ("failed", log.failed)):
             if count:
-                Tally.add("message", outcome, count)
+                MetricCounter.add("message", outcome, count)
 
     def _end(self, outcome: RunOutcome, text: str) -> None:
         """Release the account and close the log in one transaction; if the lease was lost, only stop the run."""

@@ -91,7 +91,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
     _check_password(password)
     try:
         with transaction():
-            account = MailAccount.create(created_at=now, changed_at=now, look_at=now, **_columns(entered))
+            account = MailAccount.create(created_at=now, changed_at=now, due_at=now, **_columns(entered))
             account.password = password
             account.save()
             audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
@@ -112,7 +112,7 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
         setattr(account, name, getattr(entered, name))
     if password or entered.token:
         account.password = None if entered.token else password
-    account.changed_at, account.look_at = now, now
+    account.changed_at, account.due_at = now, now
     try:
         with transaction():
             account.overwrite()
@@ -131,7 +131,7 @@ def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
 def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Make the account due and reset its backoff. The job is enqueued at once, or by the clock if Redis is down."""
     with transaction():
-        MailAccount.update(look_at=now, tries=0).where(MailAccount.id == account.id).execute()
+        MailAccount.update(due_at=now, tries=0).where(MailAccount.id == account.id).execute()
         audit.about(account, actor, "fetch-requested", "", now)
     job_queue.fetch_mail_account(account.id)
 
@@ -154,7 +154,7 @@ def _set_validity(
     if account.validity is not before:
         raise Invalid({"validity": f"{account.name} is {account.validity.value}; it cannot be {act}."})
     with transaction():
-        account.validity, account.look_at, account.tries = validity, now, 0
+        account.validity, account.due_at, account.tries = validity, now, 0
         account.overwrite()
         audit.about(account, actor, act, "", now)
 
@@ -265,7 +265,7 @@ def state(account: MailAccount, now: datetime) -> token_state.State:
         fetched_at=account.fetched_at,
         failing_since=account.failing_since,
         failure=account.failure,
-        look_at=account.look_at,
+        due_at=account.due_at,
         running=account.leased_until is not None and account.leased_until > now,
     )
     return work_state.mail_account(facts)

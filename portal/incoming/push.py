@@ -192,11 +192,11 @@ class Push:
         ids = [account_id for account_id, ear in self._ears.items() if ear.has_news and ear.under_way is None]
         if not ids:
             return
-        resting = MailAccount.failing_since.is_null(False) & (MailAccount.look_at > now)
+        resting = MailAccount.failing_since.is_null(False) & (MailAccount.due_at > now)
         busy = {row.id for row in MailAccount.select(MailAccount.id).where(MailAccount.is_held(now) | resting)}
         for account_id in set(ids) - busy:
             self._ears[account_id].has_news = False
-            MailAccount.update(look_at=now).where(MailAccount.id == account_id).execute()
+            MailAccount.update(due_at=now).where(MailAccount.id == account_id).execute()
             job_queue.fetch_mail_account(account_id)
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def try_again(row: Message, *, actor: str, now: datetime) -> None:
     with transaction():
         row.try_at = now
         row.save()
-        MailAccount.update(look_at=now).where(MailAccount.id == row.mail_account.id).execute()
+        MailAccount.update(due_at=now).where(MailAccount.id == row.mail_account.id).execute()
         audit.about(row.mail_account, actor, "message-tried-again", _name(row), now)
 
 

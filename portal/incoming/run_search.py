@@ -25,12 +25,12 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A filter for runs; empty ``outcome`` and ``words`` and ``account_id`` None match all runs."""
+    """A filter for runs; empty ``outcome`` and ``search`` and ``account_id`` None match all runs."""
 
     since: datetime
     account_id: int | None = None
     outcome: str = ""
-    words: str = ""
+    search: str = ""
 
     @property
     def condition(self) -> Expression:
@@ -45,16 +45,16 @@ def runs(wanted: Wanted) -> "ModelSelect[Run]":
     query = Run.select(Run, MailAccount).join(MailAccount).where(wanted.condition).order_by(Run.id.desc())
     if wanted.outcome in set(RunOutcome):
         query = query.where(Run.outcome == wanted.outcome)
-    return query.where(_say(wanted.words)) if wanted.words else query
+    return query.where(_say(wanted.search)) if wanted.search else query
 
 
-def _say(words: str) -> Expression:
+def _say(search: str) -> Expression:
     """Condition: a log line, a message or the account name of the run contains the search text."""
-    lines = RunLine.select(SQL("1")).where(RunLine.run == Run.id, RunLine.text.contains(words))
-    about = Message.subject.contains(words) | Message.sender.contains(words) | Message.message_id.contains(words)
+    lines = RunLine.select(SQL("1")).where(RunLine.run == Run.id, RunLine.text.contains(search))
+    about = Message.subject.contains(search) | Message.sender.contains(search) | Message.message_id.contains(search)
     messages = Message.select(SQL("1")).where(Message.run == Run.id, about)
     # EXISTS is evaluated per run, so that the query can stop after one page of runs.
-    return MailAccount.name.contains(words) | fn.EXISTS(lines) | fn.EXISTS(messages)
+    return MailAccount.name.contains(search) | fn.EXISTS(lines) | fn.EXISTS(messages)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The database models, one file per subject."""
 
-from portal.models.api_key import ApiKey, ApiKeyConfig, HandOut
+from portal.models.api_key import ApiKey, ApiKeyConfig, UsageCount
 from portal.models.backlog import Backlog
 from portal.models.base import HOST, Leased, Row, text_problems, tuples
 from portal.models.destination import Destination, DestinationType
@@ -17,6 +17,7 @@ from portal.models.mail_account import (
     RunLine,
     RunOutcome,
 )
+from portal.models.metric_counter import MetricCounter
 from portal.models.notice import Notice
 from portal.models.outbound import (
     OutboundMessage,
@@ -30,10 +31,9 @@ from portal.models.provider_host import ProviderHost
 from portal.models.refresh_day import RefreshDay
 from portal.models.setting import Setting
 from portal.models.sign_in import DeviceSignIn, ImportDraft, OwnerLink, SignIn
-from portal.models.tally import Tally
 from portal.models.token import Token
 from portal.models.token_config import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
-from portal.models.unknown_answer import UnknownAnswer
+from portal.models.unmatched_response import UnmatchedResponse
 from portal.models.user import LoginFailures, LoginSession, Role, SetupLink, User
 from portal.models.web_service import CallState, ServiceAuth, WebService, WebServiceCall
 
@@ -52,7 +52,6 @@ __all__ = [
     "DeviceSignIn",
     "Event",
     "Flow",
-    "HandOut",
     "Heartbeat",
     "ImportDraft",
     "LargeMessages",
@@ -62,6 +61,7 @@ __all__ = [
     "MailAccount",
     "Message",
     "MessageState",
+    "MetricCounter",
     "Notice",
     "OutboundMessage",
     "OutboundPart",
@@ -81,10 +81,10 @@ __all__ = [
     "Setting",
     "SetupLink",
     "SignIn",
-    "Tally",
     "Token",
     "TokenConfig",
-    "UnknownAnswer",
+    "UnmatchedResponse",
+    "UsageCount",
     "User",
     "Validity",
     "WebService",

@@ -11,7 +11,7 @@ from portal.models.token_config import TokenConfig
 class ApiKey(Row):
     kind = "API key"
     token_configs: "ModelSelect[ApiKeyConfig]"
-    hand_outs: "ModelSelect[HandOut]"
+    usage_counts: "ModelSelect[UsageCount]"
 
     name = CharField(max_length=100, unique=True)
     #: SHA-256. The key has 256 random bits, so a slower hash is not needed.
@@ -23,7 +23,7 @@ class ApiKey(Row):
     #: Permission to send mail.
     may_send = BooleanField(default=False)
     #: Permission to read the health status.
-    may_watch = BooleanField(default=False)
+    may_read_health = BooleanField(default=False)
     #: NULL: the key does not expire.
     ends_at = UtcField(null=True)
     comment = CharField(max_length=250, default="")
@@ -44,14 +44,14 @@ class ApiKeyConfig(Row):
         indexes = ((("api_key", "token_config"), True),)
 
 
-class HandOut(Row):
+class UsageCount(Row):
     """Usage count: how often an access token was issued to one client."""
 
     #: NULL: the client is a local user, connected through the portal's socket.
-    api_key = ForeignKeyField(ApiKey, backref="hand_outs", null=True, on_delete="CASCADE")
-    token = ForeignKeyField(Token, backref="hand_outs", on_delete="CASCADE")
+    api_key = ForeignKeyField(ApiKey, backref="usage_counts", null=True, on_delete="CASCADE")
+    token = ForeignKeyField(Token, backref="usage_counts", on_delete="CASCADE")
     #: The client's IP address, or ``user NAME``.
-    borrower = CharField(max_length=100)
+    client = CharField(max_length=100)
     #: API key, token and client combined; unique, so that concurrent writers create only one row.
     key = CharField(max_length=150, unique=True)
     count = IntegerField(default=0)

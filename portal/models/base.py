@@ -80,12 +80,12 @@ class Leased(Row):
     #: NULL: no worker holds the row.
     leased_until = UtcField(null=True, index=True)
     #: Due time, at which the clock enqueues the row. NULL: not scheduled.
-    look_at = UtcField(null=True, index=True)
+    due_at = UtcField(null=True, index=True)
 
     @classmethod
     def due(cls, now: datetime, limit: int) -> list[int]:
         """Return the ids of due rows that no worker holds, longest due first."""
-        query = cls.select(cls.id).where(cls.is_due(now)).order_by(cls.look_at).limit(limit)
+        query = cls.select(cls.id).where(cls.is_due(now)).order_by(cls.due_at).limit(limit)
         return [row_id for (row_id,) in tuples(query)]
 
     @classmethod
@@ -96,7 +96,7 @@ class Leased(Row):
     @classmethod
     def is_due(cls, now: datetime) -> Any:
         """Query condition: the row is due and no worker holds it."""
-        return (cls.look_at <= now) & (cls.leased_until.is_null() | _is_over(cls.leased_until, now))
+        return (cls.due_at <= now) & (cls.leased_until.is_null() | _is_over(cls.leased_until, now))
 
     @classmethod
     def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:

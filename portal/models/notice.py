@@ -6,7 +6,7 @@ from peewee import BooleanField, CharField, IntegerField, TextField
 from playhouse.fields import EnumField
 
 from portal.core.fields import UtcField
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models.base import Row
 
 
@@ -19,13 +19,13 @@ class Notice(Row):
     key = CharField(max_length=400, index=True)
     #: The cause's name in the catalogue; notices of an older version may have a name that no longer exists.
     cause = CharField(max_length=60, default="unknown")
-    tone = EnumField(Tone, default=Tone.BROKEN)
+    severity = EnumField(Severity, default=Severity.CRITICAL)
     #: The problem, in one sentence.
     text = TextField()
     #: The server's response; empty: none.
-    words = TextField(default="")
+    response = TextField(default="")
     #: The affected mail accounts and other rows, one per line.
-    standing_still = TextField(default="")
+    affected = TextField(default="")
     #: Kind and id of the row concerned. NULL: no single row.
     about_kind = CharField(max_length=40, null=True)
     about_id = IntegerField(null=True)
@@ -34,23 +34,23 @@ class Notice(Row):
     #: Detected from the host's state, not from rows; page requests do not check it.
     of_machine = BooleanField(default=False)
     #: Whether the notice was ever an outage; an escalation is notified once, not at each change.
-    was_broken = BooleanField(default=False)
+    was_critical = BooleanField(default=False)
     #: Start of the outage, or the date that a warning announces. NULL: unknown.
     since = UtcField(null=True)
     opened_at = UtcField()
     #: NULL: the notice is open.
     closed_at = UtcField(null=True, index=True)
     #: Last notification by mail. NULL: not sent.
-    told_at = UtcField(null=True)
+    notified_at = UtcField(null=True)
     #: Notification of the resolution by mail. NULL: not sent.
-    end_told_at = UtcField(null=True)
+    resolution_notified_at = UtcField(null=True)
     #: Why the last notification failed. NULL: sent, or not attempted.
-    telling_failure = TextField(null=True)
+    notification_failure = TextField(null=True)
     #: Acknowledged until then: no reminders and no banner. NULL: not acknowledged.
-    known_until = UtcField(null=True)
-    known_by = CharField(max_length=100, default="")
-    known_comment = CharField(max_length=250, default="")
+    acknowledged_until = UtcField(null=True)
+    acknowledged_by = CharField(max_length=100, default="")
+    acknowledged_comment = CharField(max_length=250, default="")
 
     def is_known(self, now: datetime) -> bool:
         """Whether the notice is acknowledged at this time."""
-        return self.known_until is not None and self.known_until > now
+        return self.acknowledged_until is not None and self.acknowledged_until > now

@@ -33,7 +33,7 @@ class OutboundType(StrEnum):
 class OutboundProfile(Leased):
     """An SMTP server for outgoing mail, leased by the worker that sends through it.
 
-    Due times are stored in its messages (``try_at``); ``look_at`` is only the end of a pause.
+    Due times are stored in its messages (``try_at``); ``due_at`` is only the end of a pause.
     """
 
     kind = "outbound profile"

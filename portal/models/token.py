@@ -20,7 +20,7 @@ class Token(Leased):
     #: NULL: the provider reported no usable expiry.
     expires_at = UtcField(null=True)
     #: What is unusual about the reported expiry, for display. NULL: nothing.
-    end_note = CharField(max_length=200, null=True)
+    expiry_note = CharField(max_length=200, null=True)
     refresh_token = SealedField()
     #: The previous refresh token, until the new one has worked once. NULL: none.
     previous_refresh_token = SealedField()
@@ -43,7 +43,7 @@ class Token(Leased):
     failed_at = UtcField(null=True)
     failure = TextField(null=True)
     #: The provider's first rejection, until one retry confirms it. NULL: none, or confirmed.
-    doubted_at = UtcField(null=True)
+    first_refused_at = UtcField(null=True)
     #: NULL: not rejected. Otherwise a new sign-in is required.
     refused_at = UtcField(null=True)
 

@@ -47,9 +47,9 @@ class WebService(Row):
     #: HTTP status codes that count as success, such as ``200-299, 404``.
     success = CharField(max_length=200, default="200-299")
     #: Number of attempts before a call counts as failed.
-    most_tries = IntegerField(default=8)
+    max_attempts = IntegerField(default=8)
     #: Triggers, separated by commas; empty: called manually and by destinations only.
-    occasions = TextField(default="")
+    triggers = TextField(default="")
     validity = EnumField(Validity, default=Validity.VALID)
     comment = CharField(max_length=250, default="")
     #: The last successful call. NULL: none yet.

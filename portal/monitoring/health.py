@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from portal.core import token_state
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.core.token_state import State
 from portal.models import Heartbeat, MailAccount, Token, Validity
 from portal.system import job_queue
@@ -27,18 +27,20 @@ class Part:
 
 def parts(now: datetime) -> list[Part]:
     """Return all parts with their state. The database always answers here: the query itself needs it."""
-    found = [Part("Database", State("good", Tone.GOOD, "answers")), clock(now), *_listener(now), *_providers()]
+    found = [Part("Database", State("good", Severity.OK, "answers")), clock(now), *_listener(now), *_providers()]
     workers = job_queue.workers(now)
     if workers is None:
-        gone = State("broken", Tone.BROKEN, "does not answer", remedy="Start the portal with: python -m portal run")
+        gone = State(
+            "broken", Severity.CRITICAL, "does not answer", remedy="Start the portal with: python -m portal run"
+        )
         return [*found, Part("Redis", gone, "No data is lost: the clock enqueues due work again.")]
-    found.append(Part("Redis", State("good", Tone.GOOD, "answers")))
+    found.append(Part("Redis", State("good", Severity.OK, "answers")))
     return [*found, *(_workers(queue, names) for queue, names in workers.items())]
 
 
 def silent(now: datetime) -> list[str]:
     """Return the required parts that are down. Providers and the push listener are not required for readiness."""
-    return [part.name for part in parts(now) if part.state.tone is Tone.BROKEN and part.name != LISTENER]
+    return [part.name for part in parts(now) if part.state.severity is Severity.CRITICAL and part.name != LISTENER]
 
 
 def _providers() -> list[Part]:
@@ -70,23 +72,23 @@ def _beating(title: str, name: str, command: str, now: datetime) -> Part:
     beat = Heartbeat.get_or_none(Heartbeat.name == name)
     remedy = f"Start the {title.lower()}: python -m portal {command}"
     if beat is None:
-        return Part(title, State("broken", Tone.BROKEN, "no heartbeat yet", remedy=remedy))
+        return Part(title, State("broken", Severity.CRITICAL, "no heartbeat yet", remedy=remedy))
     if now - beat.at > _SILENT:
-        return Part(title, State("broken", Tone.BROKEN, "no heartbeat since", beat.at, remedy=remedy))
-    return Part(title, State("good", Tone.GOOD, "last heartbeat", beat.at), beat.holder)
+        return Part(title, State("broken", Severity.CRITICAL, "no heartbeat since", beat.at, remedy=remedy))
+    return Part(title, State("good", Severity.OK, "last heartbeat", beat.at), beat.holder)
 
 
 def _workers(queue: str, names: list[str]) -> Part:
     title = WORKERS.get(queue, f"Workers for {queue}")
     if not names:
         remedy = "Start a worker: python -m portal worker"
-        return Part(title, State("broken", Tone.BROKEN, "none running", remedy=remedy))
-    return Part(title, State("good", Tone.GOOD, f"{len(names)} running"), ", ".join(sorted(names)))
+        return Part(title, State("broken", Severity.CRITICAL, "none running", remedy=remedy))
+    return Part(title, State("good", Severity.OK, f"{len(names)} running"), ", ".join(sorted(names)))
 
 
 def backlog(now: datetime) -> dict[str, int]:
     """Return the number of due rows that no worker has claimed, by kind of work."""
     return {
-        "tokens to renew": Token.select().where(Token.look_at <= now).count(),
-        "mail accounts to fetch": MailAccount.select().where(MailAccount.look_at <= now).count(),
+        "tokens to renew": Token.select().where(Token.due_at <= now).count(),
+        "mail accounts to fetch": MailAccount.select().where(MailAccount.due_at <= now).count(),
     }

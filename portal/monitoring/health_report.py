@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.monitoring import dashboard, health, notices
 from portal.monitoring.dashboard import Tokens
 from portal.monitoring.health import Part
@@ -24,11 +24,13 @@ class CheckUp:
     due: dict[str, int]
 
     @property
-    def tone(self) -> Tone:
+    def severity(self) -> Severity:
         """Return the highest severity of the problems that count and of the parts."""
-        tones = {one.tone for one in self.problems if self.counts(one)}
-        tones |= {Tone.BROKEN} if self.silent else set()
-        return next((tone for tone in (Tone.BROKEN, Tone.WARNING) if tone in tones), Tone.GOOD)
+        severities = {one.severity for one in self.problems if self.counts(one)}
+        severities |= {Severity.CRITICAL} if self.silent else set()
+        return next(
+            (severity for severity in (Severity.CRITICAL, Severity.WARNING) if severity in severities), Severity.OK
+        )
 
     def counts(self, problem: Banner) -> bool:
         """Whether a problem raises an alarm: not if it is acknowledged or shown in the portal only."""
@@ -39,20 +41,24 @@ class CheckUp:
 
     @property
     def silent(self) -> list[str]:
-        return [part.name for part in self.parts if part.state.tone is Tone.BROKEN and part.name != health.LISTENER]
+        return [
+            part.name
+            for part in self.parts
+            if part.state.severity is Severity.CRITICAL and part.name != health.LISTENER
+        ]
 
-    def count(self, tone: Tone) -> int:
-        return sum(one.tone is tone and self.counts(one) for one in self.problems)
+    def count(self, severity: Severity) -> int:
+        return sum(one.severity is severity and self.counts(one) for one in self.problems)
 
     def as_facts(self) -> dict[str, Any]:
         """Return the report for JSON, as schema ``Health`` in the OpenAPI description."""
         accounts, well = self.mail_accounts
         return {
-            "status": self.tone.value,
+            "status": self.severity.level,
             "at": stamp(self.at),
             "problems": [_problem(one, self.is_known(one)) for one in self.problems],
             "parts": [
-                {"name": part.name, "level": part.state.tone.value, "state": part.state.name} for part in self.parts
+                {"name": part.name, "level": part.state.severity.level, "state": part.state.name} for part in self.parts
             ],
             "tokens": {"good": self.tokens.good, "troubled": self.tokens.troubled, "broken": self.tokens.broken},
             "mail_accounts": {"fetched": accounts, "failing": accounts - well},
@@ -66,16 +72,18 @@ def stamp(moment: datetime) -> str:
 
 def _problem(one: Banner, known: bool) -> dict[str, Any]:
     return {
-        "level": one.tone.value,
+        "level": one.severity.level,
         "id": one.notice.id if one.notice else None,
         "cause": one.cause.name,
         "who": one.cause.who,
         "text": one.text,
         "since": stamp(one.since) if one.since else None,
-        "words": one.words,
-        "standing_still": one.standing_still,
+        "words": one.response,
+        "standing_still": one.affected,
         "remedy": one.remedy,
-        "known_until": stamp(one.notice.known_until) if known and one.notice and one.notice.known_until else None,
+        "known_until": stamp(one.notice.acknowledged_until)
+        if known and one.notice and one.notice.acknowledged_until
+        else None,
     }
 
 

@@ -8,17 +8,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.core.version import VERSION
 from portal.models import (
     Heartbeat,
     MailAccount,
     Message,
     MessageState,
+    MetricCounter,
     Notice,
     OutboundMessage,
     OutboundState,
-    Tally,
     Token,
     TokenConfig,
     Validity,
@@ -89,10 +89,10 @@ def _mail_accounts() -> dict[str, float]:
 
 
 def _notices(now: datetime) -> dict[str, float]:
-    unknown = Notice.known_until.is_null() | (Notice.known_until <= now)
-    query = Notice.select(Notice.tone, fn.COUNT(Notice.id)).where(Notice.closed_at.is_null(), unknown)
-    counts = {str(Tone(tone)): count for tone, count in tuples(query.group_by(Notice.tone))}
-    return {tone: counts.get(tone, 0) for tone in ("broken", "warning")}
+    unknown = Notice.acknowledged_until.is_null() | (Notice.acknowledged_until <= now)
+    query = Notice.select(Notice.severity, fn.COUNT(Notice.id)).where(Notice.closed_at.is_null(), unknown)
+    counts = {Severity(severity): count for severity, count in tuples(query.group_by(Notice.severity))}
+    return {severity.level: counts.get(severity, 0) for severity in (Severity.CRITICAL, Severity.WARNING)}
 
 
 def _queued() -> int:
@@ -129,7 +129,7 @@ def _fullest() -> dict[str, float]:
 
 
 def _tallies() -> Iterator[Metric]:
-    rows = list(Tally.select().order_by(Tally.name, Tally.outcome))
+    rows = list(MetricCounter.select().order_by(MetricCounter.name, MetricCounter.outcome))
     for name, (metric, help_text) in _COUNTED.items():
         counter = CounterMetricFamily(metric, f"{help_text}, by outcome", labels=["outcome"])
         mine = [row for row in rows if row.name == name]

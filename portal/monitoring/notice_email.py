@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from portal import causes
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import Notice
 
 _FOLDER = Path(__file__).parents[2] / "templates" / "mail"
@@ -62,16 +62,16 @@ def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> Emai
 def _subject(kind: Kind, rows: list[Notice]) -> str:
     if len(rows) == 1:
         word = {
-            Kind.OPENED: rows[0].tone.value.capitalize(),
+            Kind.OPENED: rows[0].severity.value.capitalize(),
             Kind.REMINDER: "Reminder",
             Kind.CLOSED: "Resolved",
         }[kind]
         return f"{word}: {rows[0].text}"
     if kind is Kind.CLOSED:
         return f"{len(rows)} notices resolved"
-    broken = sum(row.tone is Tone.BROKEN for row in rows)
-    warnings = len(rows) - broken
-    counts = (broken, "broken"), (warnings, "warning" if warnings == 1 else "warnings")
+    critical = sum(row.severity is Severity.CRITICAL for row in rows)
+    warnings = len(rows) - critical
+    counts = (critical, "critical"), (warnings, "warning" if warnings == 1 else "warnings")
     levels = ", ".join(f"{count} {word}" for count, word in counts if count)
     return f"{'Reminder about ' if kind is Kind.REMINDER else ''}{len(rows)} notices: {levels}"
 

@@ -11,8 +11,8 @@ from portal import causes
 from portal.causes import Cause, unmatched
 from portal.core.db import transaction
 from portal.core.errors import Invalid
-from portal.core.severity import Tone
-from portal.models import Notice, Tally
+from portal.core.severity import Severity
+from portal.models import MetricCounter, Notice
 from portal.monitoring import detection
 from portal.monitoring.detection import Outage
 from portal.system import audit, leader_election
@@ -33,11 +33,11 @@ class Banner:
 
     text: str
     cause: Cause
-    tone: Tone
+    severity: Severity
     means: str
     since: datetime | None
-    words: str
-    standing_still: list[str]
+    response: str
+    affected: list[str]
     remedy: list[str]
     next_try: datetime | None
     about_kind: str | None
@@ -51,8 +51,8 @@ def lasting(now: datetime) -> list[Banner]:
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     seen = [_of_outage(outage, kept.get(outage.key)) for outage in detection.of_rows(now)]
     found = [_of_notice(row) for row in kept.values() if row.of_machine]
-    everything = [*(one for one in found if one.tone is Tone.BROKEN), *seen]
-    everything += [one for one in found if one.tone is not Tone.BROKEN]
+    everything = [*(one for one in found if one.severity is Severity.CRITICAL), *seen]
+    everything += [one for one in found if one.severity is not Severity.CRITICAL]
     return sorted(everything, key=lambda one: _is_known(one, now))
 
 
@@ -60,7 +60,7 @@ def looked_at(now: datetime) -> list[Banner]:
     """Return ``lasting`` with the host checked now, for monitoring: the detection process itself may be down."""
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     found = [_of_outage(outage, kept.get(outage.key)) for outage in _everything(now)]
-    return sorted(found, key=lambda one: (_is_known(one, now), one.tone is not Tone.BROKEN))
+    return sorted(found, key=lambda one: (_is_known(one, now), one.severity is not Severity.CRITICAL))
 
 
 def _is_known(banner: Banner, now: datetime) -> bool:
@@ -75,7 +75,7 @@ def banners(now: datetime) -> list[Banner]:
 def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
     about = outage.about
     return Banner(
-        outage.text, outage.cause, outage.tone, outage.means, outage.since, outage.words, outage.standing_still,
+        outage.text, outage.cause, outage.severity, outage.means, outage.since, outage.response, outage.affected,
         outage.remedy, outage.next_try, about.kind if about else None, about.id if about else None, outage.announced,
         notice,
     )  # fmt: skip
@@ -84,7 +84,7 @@ def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
 def _of_notice(row: Notice) -> Banner:
     cause = causes.named(row.cause)
     return Banner(
-        row.text, cause, row.tone, cause.meaning({}), row.since, row.words, row.standing_still.splitlines(),
+        row.text, cause, row.severity, cause.meaning({}), row.since, row.response, row.affected.splitlines(),
         row.remedy.splitlines(), None, row.about_kind, row.about_id, True, row,
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ def _everything(now: datetime) -> list[Outage]:
 def _named_as_before(found: list[Outage], open_ones: dict[str, Notice]) -> list[Outage]:
     """Reuse the key of an open notice about the same row: a failing server may change its response."""
     for outage in found:
-        alone = outage.about is not None and len(outage.standing_still) == 1 and outage.key not in open_ones
+        alone = outage.about is not None and len(outage.affected) == 1 and outage.key not in open_ones
         if not alone or outage.about is None:
             continue
         same = [
@@ -140,31 +140,31 @@ def _open(outage: Outage, now: datetime) -> None:
             return
         row = Notice(key=outage.key, opened_at=now, of_machine=outage.of_machine)
         _write(row, outage)
-        row.was_broken = row.tone is Tone.BROKEN
+        row.was_critical = row.severity is Severity.CRITICAL
         row.save(force_insert=True)
         if outage.cause.name == causes.UNKNOWN:
-            unmatched.note(outage.where, outage.words, now)
+            unmatched.count(outage.where, outage.response, now)
         occasion, facts = Occasion.NOTICE_OPENED, _facts(row)
         triggers.tell(triggers.listening(occasion), occasion, facts, row.text, now=now)
-    Tally.add("notice", outage.tone.value)
+    MetricCounter.add("notice", outage.severity.level)
 
 
 def _write(row: Notice, outage: Outage) -> None:
     about = outage.about
-    row.cause, row.tone, row.text, row.words = outage.cause.name, outage.tone, outage.text, outage.words
-    row.standing_still, row.since = "\n".join(outage.standing_still), outage.since
+    row.cause, row.severity, row.text, row.response = outage.cause.name, outage.severity, outage.text, outage.response
+    row.affected, row.since = "\n".join(outage.affected), outage.since
     row.remedy = "\n".join(outage.remedy)
     row.about_kind, row.about_id = (about.kind, about.id) if about else (None, None)
 
 
 def _go_on(row: Notice, outage: Outage) -> None:
     """Update an open notice; when a warning becomes a failure, notify again, even if it was acknowledged."""
-    before = row.tone, row.text, row.words, row.standing_still, row.cause
+    before = row.severity, row.text, row.response, row.affected, row.cause
     _write(row, outage)
-    if before == (row.tone, row.text, row.words, row.standing_still, row.cause):
+    if before == (row.severity, row.text, row.response, row.affected, row.cause):
         return
-    if not row.was_broken and row.tone is Tone.BROKEN:
-        row.was_broken, row.told_at, row.known_until = True, None, None
+    if not row.was_critical and row.severity is Severity.CRITICAL:
+        row.was_critical, row.notified_at, row.acknowledged_until = True, None, None
     row.save()
 
 
@@ -172,7 +172,7 @@ def _close(row: Notice, now: datetime) -> None:
     """Close a notice. No resolution is sent for problems that were only a consequence."""
     row.closed_at = now
     if row.key in detection.FOLLOWING:
-        row.end_told_at = now
+        row.resolution_notified_at = now
         row.save()
         return
     with transaction():
@@ -184,20 +184,20 @@ def _close(row: Notice, now: datetime) -> None:
 
 def _hides(outage: Outage, row: Notice) -> bool:
     """Whether a larger problem covers the notice: the notice stays open until that problem is resolved."""
-    if row.of_machine or {row.key, outage.key} & set(detection.FOLLOWING) or outage.tone is not Tone.BROKEN:
+    if row.of_machine or {row.key, outage.key} & set(detection.FOLLOWING) or outage.severity is not Severity.CRITICAL:
         return False
-    still = set(row.standing_still.splitlines())
+    still = set(row.affected.splitlines())
     about_the_same = outage.about is not None and (outage.about.kind, outage.about.id) == (row.about_kind, row.about_id)
-    return outage.key != row.key and (about_the_same or (bool(still) and still <= set(outage.standing_still)))
+    return outage.key != row.key and (about_the_same or (bool(still) and still <= set(outage.affected)))
 
 
 def _facts(row: Notice) -> dict[str, object]:
     return {
         "text": row.text,
-        "reason": row.words,
-        "standing_still": row.standing_still.splitlines(),
+        "reason": row.response,
+        "standing_still": row.affected.splitlines(),
         "cause": row.cause,
-        "level": row.tone.value,
+        "level": row.severity.level,
         "remedy": row.remedy.splitlines(),
     }
 
@@ -212,7 +212,7 @@ def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: 
     if not now < until <= now + _LONGEST_KNOWN:
         raise Invalid({"until": "Enter a time within the next 90 days."})
     with transaction():
-        row.known_until, row.known_by, row.known_comment = until, actor[:100], comment[:250]
+        row.acknowledged_until, row.acknowledged_by, row.acknowledged_comment = until, actor[:100], comment[:250]
         row.save()
         audit.about(row, actor, "acknowledged", f"{row.text} Until {until:%Y-%m-%d %H:%M} UTC.", now)
 
@@ -220,7 +220,7 @@ def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: 
 def announce_again(row: Notice, *, actor: str, now: datetime) -> None:
     """Withdraw the acknowledgment."""
     with transaction():
-        row.known_until = None
+        row.acknowledged_until = None
         row.save()
         audit.about(row, actor, "announced-again", row.text, now)
 

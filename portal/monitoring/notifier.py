@@ -28,7 +28,7 @@ def tell(now: datetime) -> None:
     """Send the notifications that are due; failed ones are retried after a pause."""
     recipients = settings.notice_recipients()
     due = {kind: rows for kind, rows in _due(now).items() if rows} if recipients else {}
-    failed = any(row.telling_failure for rows in due.values() for row in rows)
+    failed = any(row.notification_failure for rows in due.values() for row in rows)
     if failed and not leader_election.is_turn("telling again", _PAUSE, now):
         return
     for kind, rows in due.items():
@@ -38,27 +38,27 @@ def tell(now: datetime) -> None:
 
 def _due(now: datetime) -> dict[Kind, list[Notice]]:
     lasting = Notice.closed_at.is_null()
-    unknown = Notice.known_until.is_null() | (Notice.known_until <= now)
+    unknown = Notice.acknowledged_until.is_null() | (Notice.acknowledged_until <= now)
     last_time = now - settings.notice_reminder()
     queries = {
-        Kind.OPENED: lasting & unknown & Notice.told_at.is_null(),
-        Kind.REMINDER: lasting & unknown & (Notice.told_at <= last_time),
+        Kind.OPENED: lasting & unknown & Notice.notified_at.is_null(),
+        Kind.REMINDER: lasting & unknown & (Notice.notified_at <= last_time),
         # No resolution is sent for a notice that was never sent.
-        Kind.CLOSED: ~lasting & Notice.told_at.is_null(False) & Notice.end_told_at.is_null(),
+        Kind.CLOSED: ~lasting & Notice.notified_at.is_null(False) & Notice.resolution_notified_at.is_null(),
     }
     # Alphabetically, ``broken`` sorts before ``warning``.
-    by_urgency = (Notice.tone, Notice.opened_at, Notice.id)
+    by_urgency = (Notice.severity, Notice.opened_at, Notice.id)
     found = {kind: list(Notice.select().where(which).order_by(*by_urgency)) for kind, which in queries.items()}
     if found[Kind.REMINDER]:
         # One daily reminder for all open notices, not one for each.
         found[Kind.REMINDER] = list(
-            Notice.select().where(lasting & unknown & Notice.told_at.is_null(False)).order_by(*by_urgency)
+            Notice.select().where(lasting & unknown & Notice.notified_at.is_null(False)).order_by(*by_urgency)
         )
     return found
 
 
 def _column(kind: Kind) -> Any:
-    return Notice.end_told_at if kind is Kind.CLOSED else Notice.told_at
+    return Notice.resolution_notified_at if kind is Kind.CLOSED else Notice.notified_at
 
 
 def _claim(kind: Kind, row: Notice, now: datetime) -> bool:
@@ -82,7 +82,7 @@ def _send(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) 
         # Also after an unexpected error: an unsent notification stays due.
         for row in rows if failure else []:
             Notice.update({_column(kind): getattr(row, _column(kind).name)}).where(Notice.id == row.id).execute()
-        Notice.update(telling_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
+        Notice.update(notification_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
 
 
 def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:

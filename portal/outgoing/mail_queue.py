@@ -17,7 +17,7 @@ class Wanted:
 
     state: str = ""
     profile_id: int | None = None
-    words: str = ""
+    search: str = ""
 
 
 def found(wanted: Wanted, page: int, size: int) -> list[OutboundMessage]:
@@ -27,7 +27,7 @@ def found(wanted: Wanted, page: int, size: int) -> list[OutboundMessage]:
         query = query.where(OutboundMessage.state == wanted.state)
     if wanted.profile_id:
         query = query.where(OutboundMessage.profile == wanted.profile_id)
-    for word in wanted.words.split():
+    for word in wanted.search.split():
         to = OutboundRecipient.select(OutboundRecipient.message).where(OutboundRecipient.address.contains(word))
         told = OutboundMessage.sender.contains(word) | OutboundMessage.subject.contains(word)
         query = query.where(told | OutboundMessage.message_id.contains(word) | OutboundMessage.id.in_(to))
@@ -71,7 +71,7 @@ def try_again(message: OutboundMessage, *, actor: str, now: datetime) -> None:
         to = (OutboundRecipient.message == message.id) & OutboundRecipient.state.in_(again)
         OutboundRecipient.update(state=OutboundState.QUEUED, settled_at=None).where(to).execute()
         # A user asked for the retry, so the pause after an earlier server failure ends.
-        OutboundProfile.update(look_at=None).where(OutboundProfile.id == message.profile.id).execute()
+        OutboundProfile.update(due_at=None).where(OutboundProfile.id == message.profile.id).execute()
         audit.about(message, actor, "try-again", message.message_id[:200], now)
     job_queue.send(message.profile.id)
 

@@ -110,7 +110,7 @@ def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, acto
     for name in changed:
         setattr(row, name, getattr(entered, name))
     row.password = None if entered.token or not entered.login else password or kept
-    row.changed_at, row.look_at, row.tries = now, now, 0
+    row.changed_at, row.due_at, row.tries = now, now, 0
     row.failing_since = row.failure = row.failed_at = row.failing_side = None
     try:
         with transaction():
@@ -242,6 +242,6 @@ def state(row: OutboundProfile, now: datetime) -> token_state.State:
         good_at=row.sent_at,
         failing_since=row.failing_since,
         failure=row.failure,
-        next_try=row.look_at,
+        next_try=row.due_at,
     )
     return work_state.sender(facts, done="sent", unused="nothing sent yet")

@@ -20,7 +20,7 @@ from peewee import InterfaceError, ModelSelect, OperationalError
 from portal.core import backoff, errors
 from portal.core.db import database, locked, transaction
 from portal.core.errors import INTERNAL_ERROR, OutsideError, Refused, Side, Unavailable
-from portal.models import OutboundMessage, OutboundProfile, OutboundState, Tally, Token, tuples
+from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
 from portal.outgoing import outbound_profiles, queue_reader, send_results
 from portal.outgoing.queue_reader import Letter
 from portal.protocols import smtp
@@ -72,7 +72,7 @@ def due(now: datetime) -> list[int]:
     """Return the ids of the profiles with due messages that no worker holds."""
     waiting = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.try_at <= now)
     begun = OutboundMessage.state == OutboundState.SENDING
-    rests = OutboundProfile.look_at.is_null() | (OutboundProfile.look_at <= now)
+    rests = OutboundProfile.due_at.is_null() | (OutboundProfile.due_at <= now)
     query = OutboundProfile.select(OutboundProfile.id).join(OutboundMessage).where(waiting | begun, rests)
     free = query.where(~OutboundProfile.is_held(now) | OutboundProfile.leased_until.is_null()).distinct()
     return [row_id for (row_id,) in tuples(free)]
@@ -113,8 +113,8 @@ class _Run:
     def may_begin(self) -> bool:
         """Return whether messages are due and the profile and its token are usable."""
         now, profile = self.clock(), self.profile
-        if profile.look_at and profile.look_at > now:
-            self._rests_until = profile.look_at
+        if profile.due_at and profile.due_at > now:
+            self._rests_until = profile.due_at
             return False
         if not profile.is_valid:
             self._rests_until = now + _IDLE_LOOK
@@ -199,7 +199,7 @@ class _Run:
             settled[row.state.value] += row.settled_at is not None
         for outcome, count in settled.items():
             if count:
-                Tally.add("send", outcome, count)
+                MetricCounter.add("send", outcome, count)
 
     def _hold(self) -> None:
         """Extend the lease. After its loss no further message is started."""
@@ -298,10 +298,10 @@ class _Run:
     def end(self) -> None:
         """Release the profile. After a server failure or at the limit per minute, set when it is due again."""
         now = self.clock()
-        self.profile.look_at = self._rests_until
+        self.profile.due_at = self._rests_until
         if self._rests_until is None and self.profile.per_minute and self._allowance(now) <= 0:
             oldest = self._begun_since(now - _MINUTE).order_by(OutboundMessage.begun_at).get()
-            self.profile.look_at = oldest.begun_at and oldest.begun_at + _MINUTE
+            self.profile.due_at = oldest.begun_at and oldest.begun_at + _MINUTE
         self.profile.give_back()
 
 

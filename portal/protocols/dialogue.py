@@ -39,7 +39,7 @@ class Dialogue:
             return False
         return self.masked(inside) != inside
 
-    def words(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """The text with secrets masked."""
         return self.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
@@ -64,6 +64,6 @@ def masking(dialogue: Dialogue) -> Iterator[None]:
         yield
     except OutsideError as error:
         said = error.answer
-        error.args = (dialogue.words(str(error)),)
-        error.answer = Answer(dialogue.words(said.error), dialogue.words(said.description), said.codes, said.trace)
+        error.args = (dialogue.mask(str(error)),)
+        error.answer = Answer(dialogue.mask(said.error), dialogue.mask(said.description), said.codes, said.trace)
         raise

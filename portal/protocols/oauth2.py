@@ -61,7 +61,7 @@ class TokenAnswer:
     """A successful token response (RFC 6749 section 5.1).
 
     ``expires_at`` None: no usable expiry was reported. ``refresh_token`` None: none was issued. ``scope`` None: as
-    requested. ``end_note`` describes an unusual expiry; None: nothing unusual.
+    requested. ``expiry_note`` describes an unusual expiry; None: nothing unusual.
     """
 
     access_token: Secret
@@ -70,7 +70,7 @@ class TokenAnswer:
     refresh_token_expires_at: datetime | None
     scope: str | None
     id_token: Secret | None
-    end_note: str | None = None
+    expiry_note: str | None = None
     #: Seconds by which the provider's clock is ahead of this server's. None: unknown (no Date header).
     clock_ahead: int | None = None
 
@@ -256,7 +256,7 @@ def _token_answer(body: Mapping[str, Any], host: str, now: datetime) -> TokenAns
         refresh_token_expires_at=_refresh_token_end(body.get("refresh_token_expires_in"), now),
         scope=one_line(body["scope"]) if isinstance(body.get("scope"), str) else None,
         id_token=_secret(body.get("id_token")),
-        end_note=end.note,
+        expiry_note=end.note,
     )
 
 

@@ -101,7 +101,7 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
     soon = now + timedelta(seconds=1)
     answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), soon, None, token.token_config.scope, None)
     refresh_results.keep(token, answer, now=now)
-    token.owner, token.signed_in_at, token.look_at = user, now, now
+    token.owner, token.signed_in_at, token.due_at = user, now, now
     token.overwrite()
 
 

@@ -86,10 +86,10 @@ def _find(token_id: int) -> Token:
 def _stop_if_resting(token: Token, now: datetime) -> None:
     """Raise Unavailable with the next attempt's time during a retry pause, so that callers do not cause requests."""
     failed_before = token.failed_at is not None and token.failed_at <= now
-    if token.failing_since and failed_before and token.look_at and token.look_at > now:
-        seconds = int((token.look_at - now).total_seconds()) + 1
+    if token.failing_since and failed_before and token.due_at and token.due_at > now:
+        seconds = int((token.due_at - now).total_seconds()) + 1
         why = (token.failure or "").rstrip(".")
-        raise Unavailable(f"{why}. Next attempt at {token.look_at:%H:%M:%S} UTC.", retry_after=seconds)
+        raise Unavailable(f"{why}. Next attempt at {token.due_at:%H:%M:%S} UTC.", retry_after=seconds)
 
 
 def _the_last(token: Token, now: datetime) -> Token:

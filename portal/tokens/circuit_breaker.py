@@ -88,7 +88,7 @@ def _put_off(host: ProviderHost, now: datetime) -> None:
     due = Token.is_due(now) & _of(host)
     # Versions stay unchanged: no worker holds these rows, and a worker that claims one now reads it again.
     Token.update(failing_since=now).where(due, Token.failing_since.is_null()).execute()
-    Token.update(look_at=host.not_before, failed_at=now, failure=host.failure).where(due).execute()
+    Token.update(due_at=host.not_before, failed_at=now, failure=host.failure).where(due).execute()
 
 
 def _of(host: ProviderHost) -> object:
@@ -104,8 +104,8 @@ def answered(host: ProviderHost, *, now: datetime) -> None:
         is_down = (ProviderHost.id == host.id) & ProviderHost.failing_since.is_null(False)
         if ProviderHost.update(cleared).where(is_down).execute() != 1:
             return
-        waited = Token.failing_since.is_null(False) & Token.doubted_at.is_null() & (Token.look_at > now)
-        count = Token.update(look_at=now).where(waited, _of(host)).execute()
+        waited = Token.failing_since.is_null(False) & Token.first_refused_at.is_null() & (Token.due_at > now)
+        count = Token.update(due_at=now).where(waited, _of(host)).execute()
         audit.about(host, audit.WORKER, "available", f"tokens resumed: {count + 1}", now)
 
 
@@ -122,7 +122,7 @@ def outages() -> list[ProviderHost]:
     waiting = (
         TokenConfig.select(TokenConfig.host)
         .join(Token)
-        .where(TokenConfig.validity == Validity.VALID, Token.look_at.is_null(False))
+        .where(TokenConfig.validity == Validity.VALID, Token.due_at.is_null(False))
     )
     failing = ProviderHost.select().where(ProviderHost.failing_since.is_null(False), ProviderHost.name.in_(waiting))
     return list(failing.order_by(ProviderHost.failing_since))

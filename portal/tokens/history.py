@@ -54,6 +54,6 @@ def summary(tokens: Sequence[Token], every: Iterable[Strip]) -> Summary:
         last_failure=failures[max(failures)] if failures else None,
         failing=sum(token.failing_since is not None for token in tokens),
         tries=sum(token.tries for token in tokens),
-        next_try=min((token.look_at for token in tokens if token.look_at), default=None),
+        next_try=min((token.due_at for token in tokens if token.due_at), default=None),
         strip=summed(every),
     )

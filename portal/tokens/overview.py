@@ -15,7 +15,7 @@ SORTS: dict[str, Any] = {
     "owner": Token.owner,
     "expires": Token.expires_at,
     "refreshed": Token.obtained_at,
-    "next": Token.look_at,
+    "next": Token.due_at,
 }
 
 

@@ -11,7 +11,7 @@ from portal import providers
 from portal.core import backoff
 from portal.core.encryption import Secret
 from portal.core.errors import INTERNAL_ERROR, HostDown, OutsideError, Refused, Unavailable
-from portal.models import Flow, ProviderHost, Tally, Token
+from portal.models import Flow, MetricCounter, ProviderHost, Token
 from portal.protocols import oauth2
 from portal.protocols.oauth2 import Client, TokenAnswer
 from portal.system import audit
@@ -65,13 +65,13 @@ def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -
 
 def _let_rest(token: Token) -> None:
     """Clear the due time, so that the token is not refreshed until a change makes it due; keep a newer due time."""
-    as_read = token.look_at
+    as_read = token.due_at
     token.give_back()
-    Token.update(look_at=None).where(Token.id == token.id, Token.look_at == as_read).execute()
+    Token.update(due_at=None).where(Token.id == token.id, Token.due_at == as_read).execute()
 
 
 def _is_due(token: Token, now: datetime) -> bool:
-    return token.look_at is not None and token.look_at <= now
+    return token.due_at is not None and token.due_at <= now
 
 
 def _may_be_tried(token: Token, attempt: Attempt) -> bool:
@@ -101,7 +101,7 @@ def _under_lease(token: Token, attempt: Attempt) -> Token:
 def _count(outcome: str, began: float) -> None:
     """Count the attempt after its result is stored; an error here must not lose a refresh token."""
     try:
-        Tally.add("refresh", outcome, seconds=time.monotonic() - began)
+        MetricCounter.add("refresh", outcome, seconds=time.monotonic() - began)
     except DatabaseError:
         logger.warning("A token refresh was not counted in the metrics", exc_info=True)
 
@@ -138,7 +138,7 @@ def _ask(token: Token, attempt: Attempt) -> TokenAnswer:
     try:
         return client_auth.ask(config, _request(token, token.refresh_token, now), actor=actor, now=now)
     except Refused as error:
-        confirmed = backoff.is_confirmed(token.doubted_at, now)
+        confirmed = backoff.is_confirmed(token.first_refused_at, now)
         if older is None or not confirmed or error.answer.error not in oauth2.TOKEN_ERRORS:
             raise
         answer = client_auth.ask(config, _request(token, older, now), actor=actor, now=now)

@@ -98,7 +98,7 @@ def progress(now: datetime) -> Progress | None:
 
 
 def _left(now: datetime) -> int:
-    return int(Token.select(fn.COUNT(Token.id)).where(Token.look_at <= now).scalar())
+    return int(Token.select(fn.COUNT(Token.id)).where(Token.due_at <= now).scalar())
 
 
 def _renewed(since: datetime) -> int:

@@ -59,17 +59,17 @@ def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
     _keep_refresh_token(token, answer, now)
     token.access_token = answer.access_token
     token.obtained_at = now
-    token.expires_at, token.end_note = answer.expires_at, answer.end_note
+    token.expires_at, token.expiry_note = answer.expires_at, answer.expiry_note
     if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
         token.signed_in_at = token.signed_in_at or now
     token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
-    token.failing_since = token.doubted_at = token.refused_at = None
+    token.failing_since = token.first_refused_at = token.refused_at = None
     token.tries = 0
-    token.look_at = next_refresh(token, now) if can_be_renewed(token) else None
+    token.due_at = next_refresh(token, now) if can_be_renewed(token) else None
     if _has_ended(token, now):
         token.tries = tries
-        note_failure(token, answer.end_note or "The provider gave a token that has ended already.", now)
-        token.look_at = backoff.retry_at(now, token.tries)
+        note_failure(token, answer.expiry_note or "The provider gave a token that has ended already.", now)
+        token.due_at = backoff.retry_at(now, token.tries)
 
 
 def _keep_refresh_token(token: Token, answer: TokenAnswer, now: datetime) -> None:
@@ -168,13 +168,13 @@ def _give_back(token: Token, now: datetime) -> bool:
 def put_off(token: Token, closed: Closed, now: datetime) -> None:
     """Postpone a token whose provider host is down; no request was sent, so it does not count as an attempt."""
     token.failing_since = token.failing_since or now
-    token.failed_at, token.failure, token.look_at = now, _words(closed), closed.until
+    token.failed_at, token.failure, token.due_at = now, _words(closed), closed.until
     token.give_back()
 
 
 def write_host_down(token: Token, host: ProviderHost, error: HostDown, attempt: Attempt) -> None:
     note_failure(token, _words(error), attempt.now)
-    token.look_at = circuit_breaker.failed(host, error, by_person=attempt.by_person, now=attempt.now)
+    token.due_at = circuit_breaker.failed(host, error, by_person=attempt.by_person, now=attempt.now)
     _give_back(token, attempt.now)
 
 
@@ -182,7 +182,7 @@ def write_unavailable(token: Token, error: Unavailable, attempt: Attempt) -> Non
     note_failure(token, _words(error), attempt.now)
     # An attempt by a user restarts the backoff: six manual attempts must not cause an hour's pause.
     token.tries = 1 if attempt.by_person else token.tries
-    token.look_at = backoff.retry_at(attempt.now, token.tries, error.retry_after)
+    token.due_at = backoff.retry_at(attempt.now, token.tries, error.retry_after)
     _give_back(token, attempt.now)
 
 
@@ -193,14 +193,14 @@ def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideErro
         _write_credentials_refused(token, error, attempt)
         return error
     note_failure(token, _words(error), now)
-    if not backoff.is_confirmed(token.doubted_at, now):
-        token.doubted_at = token.doubted_at or now
-        token.look_at = backoff.confirm_at(token.doubted_at)
+    if not backoff.is_confirmed(token.first_refused_at, now):
+        token.first_refused_at = token.first_refused_at or now
+        token.due_at = backoff.confirm_at(token.first_refused_at)
         _give_back(token, now)
         return Unavailable(
             f"{str(error).rstrip('.')}. One retry follows before a new sign-in is required.", error.answer
         )
-    token.doubted_at, token.refused_at, token.look_at = None, now, None
+    token.first_refused_at, token.refused_at, token.due_at = None, now, None
     with transaction():
         if _give_back(token, now):
             audit.about(token, attempt.actor, "refused", _words(error), now)
@@ -219,10 +219,10 @@ def _write_credentials_refused(token: Token, error: Refused, attempt: Attempt) -
         is_current = locked(TokenConfig.select().where(as_asked)).first() is not None
         is_first = TokenConfig.update(refusal).where(as_asked, TokenConfig.credentials_refused_at.is_null()).execute()
         token.failed_at, token.failure = now, _words(error)
-        token.look_at = None if is_current else now
+        token.due_at = None if is_current else now
         if not _give_back(token, now) or not is_current:
             return
-        Token.update(look_at=None).where(Token.token_config == config.id).execute()
+        Token.update(due_at=None).where(Token.token_config == config.id).execute()
         if is_first:
             audit.about(config, attempt.actor, "credentials-refused", _words(error), now)
 
@@ -247,13 +247,13 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
     else:
         pausing &= Token.refused_at.is_null() & Token.refresh_token.is_null(False)
     # Versions stay unchanged: a response in transit may carry the next refresh token.
-    Token.update(look_at=now).where(pausing).execute()
+    Token.update(due_at=now).where(pausing).execute()
 
 
 def wake_dependants(token: Token, *, now: datetime) -> None:
     """Make mail accounts, outbound profiles and web service calls that waited for this token due now."""
-    MailAccount.update(look_at=now).where(MailAccount.token == token.id).execute()
-    OutboundProfile.update(look_at=None, tries=0).where(OutboundProfile.token == token.id).execute()
+    MailAccount.update(due_at=now).where(MailAccount.token == token.id).execute()
+    OutboundProfile.update(due_at=None, tries=0).where(OutboundProfile.token == token.id).execute()
     waiting = WebService.select(WebService.id).where(WebService.token == token.id)
     queued = WebServiceCall.state == CallState.QUEUED
-    WebServiceCall.update(look_at=now).where(WebServiceCall.web_service.in_(waiting), queued).execute()
+    WebServiceCall.update(due_at=now).where(WebServiceCall.web_service.in_(waiting), queued).execute()

@@ -48,7 +48,7 @@ _GIVEN = (
     "failure",
     "doubted_at",
     "refused_at",
-    "look_at",
+    "due_at",
 )
 
 

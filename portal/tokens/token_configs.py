@@ -101,7 +101,7 @@ def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, n
             config = TokenConfig.create(
                 template=template.key, flow=flow, created_at=now, changed_at=now, **asdict(entered)
             )
-            Token.create(token_config=config, look_at=now if flow is Flow.CLIENT_CREDENTIALS else None)
+            Token.create(token_config=config, due_at=now if flow is Flow.CLIENT_CREDENTIALS else None)
             if secret.value:
                 _add_secret(config, secret, now)
             audit.about(config, actor, "added", f"from the template {template.name}", now)

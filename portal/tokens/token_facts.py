@@ -25,8 +25,8 @@ def of(token: Token, margin: timedelta) -> TokenFacts:
         in_testing=config.in_testing,
         failing_since=token.failing_since,
         failure=token.failure,
-        doubted_at=token.doubted_at,
+        first_refused_at=token.first_refused_at,
         refused_at=token.refused_at,
-        look_at=token.look_at,
+        due_at=token.due_at,
         margin=margin,
     )

@@ -68,7 +68,7 @@ def variables(occasion: str, facts: Mapping[str, Any], now: datetime) -> dict[st
 
 def listening(occasion: Occasion) -> list[WebService]:
     """Return the web services that this trigger calls."""
-    like = WebService.occasions.contains(occasion.value)
+    like = WebService.triggers.contains(occasion.value)
     return list(WebService.select().where(WebService.validity != Validity.INVALID, like))
 
 
@@ -94,5 +94,5 @@ def ask(row: WebService, cause: str, given: Mapping[str, Any], *, now: datetime)
     body = body_templates.render(row.body, dict(given))
     key = secrets.token_hex(16)
     return WebServiceCall.create(
-        web_service=row, key=key, cause=cause[:250], url=row.url, body=body, created_at=now, look_at=now
+        web_service=row, key=key, cause=cause[:250], url=row.url, body=body, created_at=now, due_at=now
     )

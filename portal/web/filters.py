@@ -40,9 +40,9 @@ def point(value: datetime | None) -> str:
     return _time(value, f"{value:{clock}} ({relative(value, g.now)})")
 
 
-def _time(value: datetime, words: str) -> str:
+def _time(value: datetime, text: str) -> str:
     exact = f"{value:%Y-%m-%d %H:%M:%S} UTC"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, words)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, text)
 
 
 def kilobytes(size: int) -> str:
@@ -69,9 +69,9 @@ def with_code(text: str) -> Markup:
     return Markup("").join(shown)
 
 
-def error_page(words: str) -> str | None:
+def error_page(text: str) -> str | None:
     """Return the URL of Microsoft's page for the first AADSTS code in a response; None without a code."""
-    found = re.search(r"AADSTS(\d{4,9})", words)
+    found = re.search(r"AADSTS(\d{4,9})", text)
     return f"https://login.microsoftonline.com/error?code={found[1]}" if found else None
 
 

@@ -42,7 +42,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         super().stop(graceful)
 
 
-def _count_hand_outs(server: Any, worker: Any) -> None:
+def _flush_usage_counts(server: Any, worker: Any) -> None:
     """Write the usage counts of the last second when a worker process exits."""
     with connected():
         usage_counts.flush(datetime.now(UTC))
@@ -65,7 +65,7 @@ def serve(config: Config, handles: Sequence[int]) -> None:
         "timeout": 90,
         # sendmail passes recipients in the URL; a proxy in front has its own limits.
         "limit_request_line": 0,
-        "worker_exit": _count_hand_outs,
+        "worker_exit": _flush_usage_counts,
         "post_worker_init": _look_after_notices,
         "loglevel": "warning",
         # No access log: the request line of a callback contains the authorization code.

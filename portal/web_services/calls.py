@@ -12,7 +12,7 @@ from portal.core import backoff
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import INTERNAL_ERROR, HostDown, OutsideError, Refused, Unavailable
-from portal.models import CallState, ServiceAuth, Tally, Token, WebService, WebServiceCall
+from portal.models import CallState, MetricCounter, ServiceAuth, Token, WebService, WebServiceCall
 from portal.protocols import http, oauth2
 from portal.protocols.http import Request
 from portal.tokens import retry_with_new_token
@@ -48,10 +48,10 @@ def call(call_id: int, clock: Clock) -> WebServiceCall | None:
         return None
     try:
         if row.state is not CallState.QUEUED:
-            row.look_at = None
+            row.due_at = None
         elif not row.web_service.is_valid:
-            row.look_at = now + _PAUSED_LOOK
-        elif row.look_at is None or row.look_at <= now:
+            row.due_at = now + _PAUSED_LOOK
+        elif row.due_at is None or row.due_at <= now:
             _try_and_plan(row, clock)
     finally:
         with transaction():
@@ -111,7 +111,7 @@ def _as_text(body: bytes) -> str | None:
 
 def release(call_id: int, *, now: datetime) -> None:
     """Release the lease of a killed worker on this call and make the call due now."""
-    freed = {"leased_until": None, "look_at": now, "version": WebServiceCall.version + 1}
+    freed = {"leased_until": None, "due_at": now, "version": WebServiceCall.version + 1}
     held = (WebServiceCall.id == call_id) & WebServiceCall.leased_until.is_null(False)
     WebServiceCall.update(freed).where(held).execute()
 
@@ -130,7 +130,7 @@ def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
         _note_success(row, clock())
     finally:
         row.seconds = time.monotonic() - began
-        Tally.add("call", row.state.value, seconds=row.seconds)
+        MetricCounter.add("call", row.state.value, seconds=row.seconds)
 
 
 def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:
@@ -235,7 +235,7 @@ def _judge(service: WebService, response: requests.Response) -> None:
 
 
 def _note_success(row: WebServiceCall, now: datetime) -> None:
-    row.state, row.ended_at, row.look_at = CallState.DONE, now, None
+    row.state, row.ended_at, row.due_at = CallState.DONE, now, None
     service = row.web_service
     service.succeeded_at = now
     service.failing_since = service.failure = service.failed_at = service.failing_side = None
@@ -243,7 +243,7 @@ def _note_success(row: WebServiceCall, now: datetime) -> None:
 
 def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
     """Record the failure as final; ``_put_off`` may schedule a retry afterwards."""
-    row.state, row.ended_at, row.look_at = CallState.FAILED, now, None
+    row.state, row.ended_at, row.due_at = CallState.FAILED, now, None
     row.answer = row.answer or str(error)
     service = row.web_service
     began = service.failing_since if service.failing_side is error.side else None
@@ -253,9 +253,9 @@ def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> No
 
 def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
     """Schedule a retry after a temporary error, up to the service's maximum number of attempts."""
-    if isinstance(error, Unavailable) and row.tries < row.web_service.most_tries:
+    if isinstance(error, Unavailable) and row.tries < row.web_service.max_attempts:
         row.state, row.ended_at = CallState.QUEUED, None
-        row.look_at = backoff.retry_at(now, row.tries, error.retry_after)
+        row.due_at = backoff.retry_at(now, row.tries, error.retry_after)
         if isinstance(error, HostDown):
             _let_rest(row)
 
@@ -263,5 +263,5 @@ def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
 def _let_rest(row: WebServiceCall) -> None:
     """Delay the other queued calls of an unreachable service, so that they do not block other services."""
     others = (WebServiceCall.web_service == row.web_service.id) & (WebServiceCall.state == CallState.QUEUED)
-    sooner = (WebServiceCall.id != row.id) & (WebServiceCall.look_at < row.look_at)
-    WebServiceCall.update(look_at=row.look_at).where(others, sooner).execute()
+    sooner = (WebServiceCall.id != row.id) & (WebServiceCall.due_at < row.due_at)
+    WebServiceCall.update(due_at=row.due_at).where(others, sooner).execute()

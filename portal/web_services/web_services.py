@@ -46,8 +46,8 @@ class Fields:
     ca: str = ""
     timeout: int = 30
     success: str = "200-299"
-    most_tries: int = 8
-    occasions: str = ""
+    max_attempts: int = 8
+    triggers: str = ""
     validity: Validity = Validity.VALID
     comment: str = ""
 
@@ -86,7 +86,7 @@ def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str,
         with transaction():
             row.save()
             queued = (WebServiceCall.web_service == row.id) & (WebServiceCall.state == CallState.QUEUED)
-            WebServiceCall.update(look_at=now).where(queued).execute()
+            WebServiceCall.update(due_at=now).where(queued).execute()
             audit.about(row, actor, "edited", audit.changed([*changed, *(["secret"] if secret else [])]), now)
     except IntegrityError as error:
         raise Invalid({"name": _NAME_TAKEN}) from error
@@ -199,8 +199,8 @@ def _number_problems(entered: Fields) -> dict[str, str]:
     problems = {}
     if not 1 <= entered.timeout <= 600:
         problems["timeout"] = "Enter a number of seconds from 1 to 600."
-    if not 1 <= entered.most_tries <= 30:
-        problems["most_tries"] = "Enter a number from 1 to 30."
+    if not 1 <= entered.max_attempts <= 30:
+        problems["max_attempts"] = "Enter a number from 1 to 30."
     try:
         if not statuses(entered.success):
             raise ValueError
@@ -226,10 +226,10 @@ def _body_problems(entered: Fields) -> dict[str, str]:
         body_templates.check(entered.body)
     except Refused as error:
         return {"body": str(error)}
-    wanted = occasions_of(entered.occasions)
+    wanted = occasions_of(entered.triggers)
     unknown = [one for one in wanted if one not in set(Occasion)]
     if unknown:
-        return {"occasions": f"{unknown[0]!r} is not a trigger. Available: {', '.join(Occasion)}."}
+        return {"triggers": f"{unknown[0]!r} is not a trigger. Available: {', '.join(Occasion)}."}
     for occasion in wanted:
         example = triggers.variables(occasion, triggers.EXAMPLES[occasion], _EXAMPLE_AT)
         try:
@@ -276,7 +276,7 @@ def call_again(call: WebServiceCall, *, actor: str, now: datetime) -> None:
     with transaction():
         settled = (WebServiceCall.id == call.id) & (WebServiceCall.state != CallState.QUEUED)
         idle = settled & (WebServiceCall.leased_until.is_null() | ~WebServiceCall.is_held(now))
-        anew = {"state": CallState.QUEUED, "tries": 0, "look_at": now, "ended_at": None}
+        anew = {"state": CallState.QUEUED, "tries": 0, "due_at": now, "ended_at": None}
         if not WebServiceCall.update({**anew, "version": WebServiceCall.version + 1}).where(idle).execute():
             raise Refused("The call is in progress. Try again later.")
         audit.about(call.web_service, actor, "called-again", f"call {call.id}", now)

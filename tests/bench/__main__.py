@@ -2,11 +2,11 @@
 
 import sys
 
-from tests.bench import fetching, hand_outs, renewals, sending, thirty_days
+from tests.bench import access_tokens, fetching, renewals, sending, thirty_days
 
 BENCHES = {
     "fetching": fetching.main,
-    "hand-outs": hand_outs.main,
+    "hand-outs": access_tokens.main,
     "renewals": renewals.main,
     "sending": sending.main,
     "thirty-days": thirty_days.main,

@@ -192,14 +192,14 @@ def plant(made: Stage, folder: Path, count: int) -> None:
             login = f"{count}-{number}@x.test"
             made.dovecot.receives(login, [b"Subject: one\r\n\r\none\r\n"])
             account(made, AccountType.IMAPS, inbox, login)
-        MailAccount.update(look_at=None, after_fetch=AfterFetch.KEEP).execute()
+        MailAccount.update(due_at=None, after_fetch=AfterFetch.KEEP).execute()
     database.close()
 
 
 def time_until_fetched(config: Config, count: int) -> float:
     startup.start(config)
     with connected():
-        MailAccount.update(look_at=datetime.now(UTC)).execute()
+        MailAccount.update(due_at=datetime.now(UTC)).execute()
         began = time.perf_counter()
         wait_for(lambda: MailAccount.select().where(MailAccount.fetched_at.is_null()).count() == 0, 300, step=0.1)
         took = time.perf_counter() - began

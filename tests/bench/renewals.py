@@ -121,13 +121,13 @@ def prepare(config: Config, url: str) -> None:
     startup.upgrade(config, now=now())
     with connected():
         make_user(ADMIN, Role.ADMIN)
-        plant(make_config("Bench", base=url).id, TOKENS, look_at=None)
+        plant(make_config("Bench", base=url).id, TOKENS, due_at=None)
     database.close()
 
 
-def plant(config_id: int, count: int, *, look_at: datetime | None) -> None:
+def plant(config_id: int, count: int, *, due_at: datetime | None) -> None:
     began = now()
-    common = {"token_config": config_id, "signed_in_at": began, "obtained_at": began, "look_at": look_at}
+    common = {"token_config": config_id, "signed_in_at": began, "obtained_at": began, "due_at": due_at}
     rows = [{**common, "owner": f"{n}@bench.test", "expires_at": began + timedelta(hours=1)} for n in range(count)]
     with transaction():
         for start in range(0, count, 1000):
@@ -141,7 +141,7 @@ def plant(config_id: int, count: int, *, look_at: datetime | None) -> None:
 def fall_due(config: Config) -> None:
     startup.start(config)
     with connected():
-        Token.update(look_at=now()).where(Token.refresh_token.is_null(False)).execute()
+        Token.update(due_at=now()).where(Token.refresh_token.is_null(False)).execute()
     database.close()
 
 
@@ -202,7 +202,7 @@ def cost_of_a_tick(count: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         startup.upgrade(from_environment({"PORTAL_DATA": name}), now=now())
         with connected():
-            plant(make_config().id, count, look_at=now() + timedelta(hours=1))
+            plant(make_config().id, count, due_at=now() + timedelta(hours=1))
             users.add("somebody", Role.VIEWER, Secret(PASSWORD), actor="bench", now=now())
             costs = []
             for _ in range(TICKS):

@@ -126,7 +126,7 @@ class World:
         quiet = {number for number in self._quiet_tokens() if number + 1 in set(due)}
         Token.update(
             obtained_at=self.now, refresh_token_used_at=self.now, expires_at=self.now + HOUR,
-            look_at=self.now + 45 * MINUTE,
+            due_at=self.now + 45 * MINUTE,
         ).where(Token.id.in_([number + 1 for number in quiet])).execute()  # fmt: skip
         for token_id in due:
             if token_id - 1 not in quiet:
@@ -147,8 +147,8 @@ class World:
 
     def _fetch(self) -> None:
         quiet = [number + 1 for number in self._quiet_accounts()]
-        due = (MailAccount.look_at <= self.now) & MailAccount.id.in_(quiet)
-        MailAccount.update(fetched_at=self.now, look_at=self.now + 5 * MINUTE).where(due).execute()
+        due = (MailAccount.due_at <= self.now) & MailAccount.id.in_(quiet)
+        MailAccount.update(fetched_at=self.now, due_at=self.now + 5 * MINUTE).where(due).execute()
         for row_id in MailAccount.due(self.now, 10_000):
             fetch.fetch(row_id, Watch(clock=lambda: self.now))
 
@@ -172,8 +172,8 @@ class World:
         """Fix a permanent failure as an administrator would."""
         if one.kind == "token revoked":
             token = Token.get_by_id(one.struck + 1)
-            token.refused_at = token.failing_since = token.failure = token.doubted_at = None
-            token.obtained_at, token.expires_at, token.look_at = self.now, self.now + HOUR, self.now + 45 * MINUTE
+            token.refused_at = token.failing_since = token.failure = token.first_refused_at = None
+            token.obtained_at, token.expires_at, token.due_at = self.now, self.now + HOUR, self.now + 45 * MINUTE
             token.overwrite()
             refresh_results.wake_dependants(token, now=self.now)
         if one.kind == "secret expired":
@@ -206,7 +206,7 @@ def populate(world: World, mailboxes: int) -> None:
             inboxes[number % 4], token, name=f"Mailbox {number:03}", host=f"mail{number % 5}.test",
             login=f"{number}@sim.test",
         )  # fmt: skip
-        account.fetched_at, account.look_at = NOW, NOW + timedelta(seconds=world.random.randrange(300))
+        account.fetched_at, account.due_at = NOW, NOW + timedelta(seconds=world.random.randrange(300))
         account.overwrite()
         world.tokens.append(token)
         world.accounts.append(account)
@@ -217,5 +217,5 @@ def _signed_in(world: World, number: int, config: TokenConfig) -> Token:
     return Token.create(
         id=number + 1, token_config=config, owner=f"{number}@sim.test", signed_in_at=NOW - 30 * DAY, obtained_at=began,
         refresh_token=Secret(f"refresh-{number}"), access_token=Secret(f"access-{number}"),
-        refresh_token_used_at=began, expires_at=began + HOUR, look_at=began + 45 * MINUTE,
+        refresh_token_used_at=began, expires_at=began + HOUR, due_at=began + 45 * MINUTE,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import Notice, TokenConfig
 from portal.monitoring import notifier
 from portal.protocols import imap, maildir, oauth2
@@ -139,9 +139,9 @@ def _judge(world: World, report: Report) -> None:
     report.opened = len(rows)
     for row in rows:
         if not _has_reason(world, row):
-            report.false_alarms.append(f"{row.opened_at:%d. %H:%M} {row.tone.value} {row.text} {row.words}")
+            report.false_alarms.append(f"{row.opened_at:%d. %H:%M} {row.severity.value} {row.text} {row.response}")
     for death in (one for one in world.troubles if one.is_death):
-        told = [row for row in rows if row.tone is Tone.BROKEN and _is_about(world, row, death)]
+        told = [row for row in rows if row.severity is Severity.CRITICAL and _is_about(world, row, death)]
         if told:
             report.waits.append(told[0].opened_at - death.begins)
         else:
@@ -155,7 +155,7 @@ def _is_about(world: World, row: Notice, one: Trouble) -> bool:
     if not one.begins <= row.opened_at <= one.ends + 30 * MINUTE:
         return False
     of = (PASSING | DEATHS)[one.kind]
-    names = row.text + row.standing_still
+    names = row.text + row.affected
     if of in ("token", "account"):
         return f"{one.struck}@sim.test" in names or f"Mailbox {one.struck:03}" in names
     if of == "config":
@@ -170,7 +170,7 @@ def _is_about(world: World, row: Notice, one: Trouble) -> bool:
 def _has_reason(world: World, row: Notice) -> bool:
     """Whether a notice is justified: ``broken`` by a permanent failure, ``warning`` by an outage that is not short."""
     reasons = [one for one in world.troubles if _is_about(world, row, one) and not one.is_short]
-    if row.tone is Tone.BROKEN:
+    if row.severity is Severity.CRITICAL:
         # A portal part that is down this long is broken, and so may be a rejection that lasts for an hour.
         lasting = ("workers restart", "redis restart", "clock restart", "refused for a moment", "not connected")
         return any(one.is_death or one.kind in lasting for one in reasons)

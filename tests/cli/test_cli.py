@@ -177,9 +177,9 @@ def test_a_waiting_account_says_what_it_waits_for(run: Run, tmp_path: Path) -> N
 
 def test_background_only_asks_for_the_fetch(run: Run, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(), name="Support")
-    MailAccount.update(look_at=None).execute()
+    MailAccount.update(due_at=None).execute()
     run("mail-account", "fetch", "Support", "--background")
-    assert MailAccount.get_by_id(account.id).look_at is not None
+    assert MailAccount.get_by_id(account.id).due_at is not None
 
 
 def test_destinations_are_listed_shown_and_changed(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from portal.core import token_state, work_state
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.core.token_state import TokenFacts
 from portal.core.work_state import AccountFacts
 from tests.builders import NOW
@@ -25,63 +25,67 @@ GOOD = TokenFacts(
     in_testing=False,
     failing_since=None,
     failure=None,
-    doubted_at=None,
+    first_refused_at=None,
     refused_at=None,
-    look_at=NOW + HOUR * 0.75,
+    due_at=NOW + HOUR * 0.75,
     margin=timedelta(minutes=15),
 )
-NEVER = replace(GOOD, signed_in_at=None, has_access_token=False, has_refresh_token=False, expires_at=None, look_at=None)
-EXPIRED = replace(GOOD, expires_at=NOW - HOUR, look_at=None)
+NEVER = replace(GOOD, signed_in_at=None, has_access_token=False, has_refresh_token=False, expires_at=None, due_at=None)
+EXPIRED = replace(GOOD, expires_at=NOW - HOUR, due_at=None)
 REFUSED = replace(EXPIRED, refused_at=NOW - HOUR, failing_since=NOW - HOUR, failure="invalid_grant")
 REJECTED = replace(GOOD, credentials_refused_at=NOW - HOUR, credentials_answer="invalid_client")
 
 
 @pytest.mark.parametrize(
-    ("facts", "name", "tone"),
+    ("facts", "name", "severity"),
     [
-        (GOOD, "valid", Tone.GOOD),
-        (replace(GOOD, expires_at=None), "valid", Tone.GOOD),
-        (NEVER, "never requested", Tone.IDLE),
-        (EXPIRED, "expired", Tone.BROKEN),
-        (replace(GOOD, expires_at=NOW), "expired", Tone.BROKEN),
-        (REFUSED, "refused", Tone.BROKEN),
-        (REJECTED, "credentials rejected", Tone.BROKEN),
-        (replace(REFUSED, config_valid=False), "configuration invalid", Tone.IDLE),
-        (replace(EXPIRED, failing_since=NOW), "provider unavailable", Tone.WARNING),
-        (replace(GOOD, look_at=NOW - timedelta(minutes=8)), "expiring", Tone.WARNING),
-        (replace(GOOD, look_at=NOW - timedelta(minutes=7)), "valid", Tone.GOOD),
-        (replace(GOOD, has_refresh_token=False, look_at=None, expires_at=NOW + timedelta(minutes=5)), "expiring", Tone.WARNING),
+        (GOOD, "valid", Severity.OK),
+        (replace(GOOD, expires_at=None), "valid", Severity.OK),
+        (NEVER, "never requested", Severity.IDLE),
+        (EXPIRED, "expired", Severity.CRITICAL),
+        (replace(GOOD, expires_at=NOW), "expired", Severity.CRITICAL),
+        (REFUSED, "refused", Severity.CRITICAL),
+        (REJECTED, "credentials rejected", Severity.CRITICAL),
+        (replace(REFUSED, config_valid=False), "configuration invalid", Severity.IDLE),
+        (replace(EXPIRED, failing_since=NOW), "provider unavailable", Severity.WARNING),
+        (replace(GOOD, due_at=NOW - timedelta(minutes=8)), "expiring", Severity.WARNING),
+        (replace(GOOD, due_at=NOW - timedelta(minutes=7)), "valid", Severity.OK),
+        (replace(GOOD, has_refresh_token=False, due_at=None, expires_at=NOW + timedelta(minutes=5)), "expiring", Severity.WARNING),
     ],
 )  # fmt: skip
-def test_the_state_of_an_access_token(facts: TokenFacts, name: str, tone: Tone) -> None:
+def test_the_state_of_an_access_token(facts: TokenFacts, name: str, severity: Severity) -> None:
     state = token_state.access_token(facts, NOW)
-    assert (state.name, state.tone) == (name, tone)
+    assert (state.name, state.severity) == (name, severity)
 
 
 @pytest.mark.parametrize(
-    ("facts", "name", "tone"),
+    ("facts", "name", "severity"),
     [
-        (GOOD, "valid", Tone.GOOD),
-        (NEVER, "never requested", Tone.IDLE),
-        (REFUSED, "refused", Tone.BROKEN),
-        (replace(GOOD, has_refresh_token=False), "none given", Tone.WARNING),
-        (replace(GOOD, refresh_token_expires_at=NOW + DAY), "valid", Tone.GOOD),
-        (replace(GOOD, refresh_token_expires_at=NOW), "expired", Tone.BROKEN),
-        (replace(GOOD, refresh_token_idle_life=90 * DAY), "valid", Tone.GOOD),
-        (replace(GOOD, in_testing=True), "valid", Tone.WARNING),
-        (replace(GOOD, in_testing=True, signed_in_at=NOW - 7 * DAY), "likely dead", Tone.WARNING),
-        (replace(GOOD, refresh_token_idle_life=90 * DAY, refresh_token_used_at=NOW - 91 * DAY), "likely dead", Tone.WARNING),
+        (GOOD, "valid", Severity.OK),
+        (NEVER, "never requested", Severity.IDLE),
+        (REFUSED, "refused", Severity.CRITICAL),
+        (replace(GOOD, has_refresh_token=False), "none given", Severity.WARNING),
+        (replace(GOOD, refresh_token_expires_at=NOW + DAY), "valid", Severity.OK),
+        (replace(GOOD, refresh_token_expires_at=NOW), "expired", Severity.CRITICAL),
+        (replace(GOOD, refresh_token_idle_life=90 * DAY), "valid", Severity.OK),
+        (replace(GOOD, in_testing=True), "valid", Severity.WARNING),
+        (replace(GOOD, in_testing=True, signed_in_at=NOW - 7 * DAY), "likely dead", Severity.WARNING),
+        (replace(GOOD, refresh_token_idle_life=90 * DAY, refresh_token_used_at=NOW - 91 * DAY), "likely dead", Severity.WARNING),
     ],
 )  # fmt: skip
-def test_the_state_of_a_refresh_token(facts: TokenFacts, name: str, tone: Tone) -> None:
+def test_the_state_of_a_refresh_token(facts: TokenFacts, name: str, severity: Severity) -> None:
     state = token_state.refresh_token(facts, NOW)
-    assert (state.name, state.tone) == (name, tone)
+    assert (state.name, state.severity) == (name, severity)
 
 
 @pytest.mark.parametrize("facts", [NEVER, EXPIRED, REFUSED, REJECTED, replace(GOOD, has_refresh_token=False)])
 def test_whoever_is_asked_to_act_is_told_what_to_do(facts: TokenFacts) -> None:
     states = [token_state.access_token(facts, NOW), token_state.refresh_token(facts, NOW)]
-    assert all(state.remedy for state in states if state.tone in (Tone.BROKEN, Tone.IDLE) or state.name == "none given")
+    assert all(
+        state.remedy
+        for state in states
+        if state.severity in (Severity.CRITICAL, Severity.IDLE) or state.name == "none given"
+    )
 
 
 def account(**changes: object) -> AccountFacts:
@@ -92,26 +96,26 @@ def account(**changes: object) -> AccountFacts:
         fetched_at=NOW,
         failing_since=None,
         failure=None,
-        look_at=NOW + HOUR,
+        due_at=NOW + HOUR,
         running=False,
     )
     return replace(facts, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("facts", "name", "tone"),
+    ("facts", "name", "severity"),
     [
-        (account(), "good", Tone.GOOD),
-        (account(valid=False), "invalid", Tone.IDLE),
-        (account(running=True), "running", Tone.GOOD),
-        (account(fetched_at=None), "not fetched yet", Tone.IDLE),
-        (account(failing_since=NOW), "failing", Tone.WARNING),
-        (account(token=token_state.access_token(REFUSED, NOW)), "waiting", Tone.BROKEN),
-        (account(token=token_state.access_token(NEVER, NOW)), "waiting", Tone.IDLE),
-        (account(token=token_state.access_token(GOOD, NOW)), "good", Tone.GOOD),
-        (account(token=token_state.access_token(replace(EXPIRED, look_at=NOW), NOW)), "good", Tone.GOOD),
+        (account(), "good", Severity.OK),
+        (account(valid=False), "invalid", Severity.IDLE),
+        (account(running=True), "running", Severity.OK),
+        (account(fetched_at=None), "not fetched yet", Severity.IDLE),
+        (account(failing_since=NOW), "failing", Severity.WARNING),
+        (account(token=token_state.access_token(REFUSED, NOW)), "waiting", Severity.CRITICAL),
+        (account(token=token_state.access_token(NEVER, NOW)), "waiting", Severity.IDLE),
+        (account(token=token_state.access_token(GOOD, NOW)), "good", Severity.OK),
+        (account(token=token_state.access_token(replace(EXPIRED, due_at=NOW), NOW)), "good", Severity.OK),
     ],
 )
-def test_the_state_of_a_mail_account(facts: AccountFacts, name: str, tone: Tone) -> None:
+def test_the_state_of_a_mail_account(facts: AccountFacts, name: str, severity: Severity) -> None:
     state = work_state.mail_account(facts)
-    assert (state.name, state.tone) == (name, tone)
+    assert (state.name, state.severity) == (name, severity)

@@ -10,7 +10,7 @@ from typing import Any
 
 from portal import causes
 from portal.core.errors import OutsideError
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.incoming import fetch as fetching
 from portal.incoming.fetch_session import Watch
 from portal.models import MailAccount, Notice, OutboundProfile, Row, Token, TokenConfig
@@ -45,21 +45,21 @@ class Stage:
         """Refresh the token like the clock: at the start, when a rejection is confirmed, and once more."""
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
-            Token.update(look_at=now).where(Token.id == token.id, Token.refused_at.is_null()).execute()
+            Token.update(due_at=now).where(Token.id == token.id, Token.refused_at.is_null()).execute()
             with suppress(OutsideError):
                 refresh.renew_if_due(token.id, now=now)
 
     def fetch(self, account: MailAccount) -> None:
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
-            MailAccount.update(look_at=now).where(MailAccount.id == account.id).execute()
+            MailAccount.update(due_at=now).where(MailAccount.id == account.id).execute()
             fetching.fetch(account.id, Watch(clock=lambda now=now: now))  # type: ignore[misc]
 
     def send(self, profile: OutboundProfile) -> None:
         make_message(profile, at=self.began)
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
-            OutboundProfile.update(look_at=None).execute()
+            OutboundProfile.update(due_at=None).execute()
             with suppress(OutsideError):
                 sending.send(profile.id, Pace(clock=lambda now=now: now))  # type: ignore[misc]
 
@@ -74,7 +74,7 @@ class Stage:
         assert _beginning(expected.remedy[0]) in page
         found = json.loads(self.run(kind, "diagnose", name, "--json", code=1).stdout)
         fault = next(step for step in found["steps"] if step["result"] != "good")
-        assert (found["cause"], fault["result"]) == (cause, expected.tone.value)
+        assert (found["cause"], fault["result"]) == (cause, expected.severity.level)
         assert fault["remedy"][0].startswith(_beginning(expected.remedy[0]))
         assert fault["words"]
 
@@ -84,11 +84,11 @@ class Stage:
         for minutes in range(0, 25, 2):
             detection.note_alive(self.began + minutes * MINUTE)
         notices.keep(self.began + 25 * MINUTE)
-        found = [(row.cause, row.tone, row.text, row.words) for row in Notice.select()]
-        assert [(*one[:2],) for one in found] == [(cause, expected.tone)], found
+        found = [(row.cause, row.severity, row.text, row.response) for row in Notice.select()]
+        assert [(*one[:2],) for one in found] == [(cause, expected.severity)], found
         row = Notice.get()
         assert row.remedy.startswith(_beginning(expected.remedy[0]))
-        assert row.tone is Tone.BROKEN or not expected.temporary or row.tone is Tone.WARNING
+        assert row.severity is Severity.CRITICAL or not expected.temporary or row.severity is Severity.WARNING
 
 
 def _beginning(step: str) -> str:

@@ -109,11 +109,11 @@ def test_a_destination_whose_web_service_is_switched_off_is_explained(
 )
 def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, status: int) -> None:
     fake = FakeWebServer([(status, "no")] * 20)
-    row = make_service(url=fake.url, name="Tickets", most_tries=8, authentication=ServiceAuth.NONE)
+    row = make_service(url=fake.url, name="Tickets", max_attempts=8, authentication=ServiceAuth.NONE)
     call = make_call(row)
     for minutes in (0, 12):
         at = stage.began + timedelta(minutes=minutes)
-        WebServiceCall.update(look_at=at, state="queued").execute()
+        WebServiceCall.update(due_at=at, state="queued").execute()
         calls.call(call.id, lambda at=at: at)  # type: ignore[misc]
     stage.is_named(WebService.get(), cause)
     fake.stop()

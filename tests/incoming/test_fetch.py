@@ -80,7 +80,7 @@ def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeM
     assert "status 401" in why(run)
     assert "Invalid credentials" in why(run)
     stored = MailAccount.get_by_id(account.id)
-    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW + MINUTE, NOW + 2 * MINUTE, None)
+    assert (stored.failing_since, stored.due_at, stored.leased_until) == (NOW + MINUTE, NOW + 2 * MINUTE, None)
 
 
 def test_failures_are_tried_again_ever_later_and_forgotten_by_a_success(
@@ -90,7 +90,7 @@ def test_failures_are_tried_again_ever_later_and_forgotten_by_a_success(
     for tries, minutes in ((1, 1), (2, 2), (3, 4)):
         finished(account)
         stored = MailAccount.get_by_id(account.id)
-        assert (stored.tries, stored.look_at) == (tries, NOW + minutes * MINUTE)
+        assert (stored.tries, stored.due_at) == (tries, NOW + minutes * MINUTE)
     mail_server.accepts()
     finished(account)
     stored = MailAccount.get_by_id(account.id)
@@ -103,13 +103,13 @@ def test_an_account_whose_token_needs_a_person_waits_and_connects_nowhere(inbox:
     account = make_account(inbox, token, port=1)
     assert fetch(account) is None
     assert Run.select().count() == 0
-    assert MailAccount.get_by_id(account.id).look_at > NOW
+    assert MailAccount.get_by_id(account.id).due_at > NOW
 
 
 def test_an_invalid_account_is_not_fetched(inbox: Destination) -> None:
     account = make_account(inbox, make_token(), port=1, validity=Validity.INVALID)
     assert fetch(account) is None
-    assert MailAccount.get_by_id(account.id).look_at is None
+    assert MailAccount.get_by_id(account.id).due_at is None
 
 
 def test_an_unwritable_maildir_stops_the_run_before_anything_is_fetched(

@@ -97,7 +97,7 @@ def test_a_run_that_is_told_to_stop_gives_the_rest_back(
     assert run is not None
     assert (run.outcome, run.delivered, run.removed) == (RunOutcome.STOPPED, 3, 3)
     stored = MailAccount.get_by_id(account.id)
-    assert (stored.leased_until, stored.look_at) == (None, NOW)
+    assert (stored.leased_until, stored.due_at) == (None, NOW)
     finished(account)
     assert delivered(inbox) == TEN
 
@@ -169,7 +169,7 @@ def test_a_fault_inside_is_shown_and_tried_again_later(
     with pytest.raises(RuntimeError):
         fetch(account)
     stored = MailAccount.get_by_id(account.id)
-    assert (stored.failing_since, stored.look_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
+    assert (stored.failing_since, stored.due_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
     assert Run.get().outcome is RunOutcome.FAILED
 
 
@@ -192,10 +192,10 @@ def test_a_fetch_that_is_asked_for_during_a_run_comes_at_once(
     mail_server.receives(TEN[0])
 
     def ask(run: Run) -> None:
-        MailAccount.update(look_at=NOW + MINUTE / 2).execute()
+        MailAccount.update(due_at=NOW + MINUTE / 2).execute()
 
     fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=ask))
-    assert MailAccount.get_by_id(account.id).look_at == NOW
+    assert MailAccount.get_by_id(account.id).due_at == NOW
 
 
 def test_a_slow_account_holds_up_no_other(

@@ -141,7 +141,7 @@ def test_what_the_web_service_answers_decides(web: FakeWebServer, status: int, k
     row = message(destination)
     with pytest.raises(kind, match=str(status)):
         deliver(destination, row)
-    assert (WebServiceCall.get().state, WebServiceCall.get().look_at) == (CallState.FAILED, None)
+    assert (WebServiceCall.get().state, WebServiceCall.get().due_at) == (CallState.FAILED, None)
     deliver(destination, row)
     assert (WebServiceCall.get().state, WebServiceCall.get().tries) == (CallState.DONE, 2)
 
@@ -178,7 +178,7 @@ def test_a_fetch_waits_for_a_web_service_that_is_set_to_invalid(
 def test_who_listens_hears_of_each_message_that_is_delivered(
     web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination
 ) -> None:
-    make_service(url=web.url, occasions="mail delivered", body="{{ account }}: {{ subject }} to {{ destination }}")
+    make_service(url=web.url, triggers="mail delivered", body="{{ account }}: {{ subject }} to {{ destination }}")
     mail_server.accepts()
     mail_server.receives(MAIL)
     account = make_account(inbox, make_token(), port=mail_server.port, name="Desk")
@@ -214,7 +214,7 @@ def test_a_body_that_is_not_made_for_messages_is_told_when_it_is_chosen(web: Fak
 def test_mail_is_delivered_though_who_listens_is_deleted_meanwhile(
     web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listening = make_service(url=web.url, occasions="mail delivered")
+    listening = make_service(url=web.url, triggers="mail delivered")
     monkeypatch.setattr("portal.triggers.triggers.listening", lambda occasion: [listening])
     WebService.delete().execute()
     mail_server.accepts()

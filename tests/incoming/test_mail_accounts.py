@@ -73,7 +73,7 @@ def test_an_account_with_times_of_day_is_fetched_then(inbox: Destination, mail_s
     MailAccount.update(fetch_times="06:00, 18:30").execute()
     settings.change({"TimeZone": "Europe/Berlin"}, actor="test", now=NOW)
     finished(account)
-    assert MailAccount.get_by_id(account.id).look_at == datetime(2026, 11, 21, 17, 30, tzinfo=UTC)
+    assert MailAccount.get_by_id(account.id).due_at == datetime(2026, 11, 21, 17, 30, tzinfo=UTC)
 
 
 def test_times_are_stored_in_one_form_and_rubbish_is_an_error(inbox: Destination) -> None:
@@ -190,7 +190,7 @@ def test_a_cancelled_run_stops_soon_and_waits_for_its_next_time(
     assert run is not None
     assert (run.outcome, run.delivered) == (RunOutcome.STOPPED, 3)
     stored = MailAccount.get_by_id(account.id)
-    assert stored.look_at > NOW
+    assert stored.due_at > NOW
     assert not mail_accounts.cancel(run, actor="bob", now=NOW)
     assert stored.fetched_at is None
     assert "Cancelled by bob. Delivered 3" in list(run.lines)[-1].text

@@ -71,10 +71,10 @@ def test_runs_are_found_by_account_outcome_time_and_words(runs: list[Run], accou
     assert len(found()) == 5
     assert found(account_id=accounts[0].id) == [runs[1].id, runs[0].id]
     assert found(outcome="failed") == [runs[2].id, runs[1].id]
-    assert found(words="authenticate") == [runs[1].id]
-    assert found(words="4711") == [runs[4].id]
-    assert found(words="%") == []
-    assert found(words="Goo") == [runs[4].id]
+    assert found(search="authenticate") == [runs[1].id]
+    assert found(search="4711") == [runs[4].id]
+    assert found(search="%") == []
+    assert found(search="Goo") == [runs[4].id]
 
 
 def test_a_plot_has_a_bar_for_every_hour_or_day(runs: list[Run]) -> None:

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from jsonschema_rs import Draft202012Validator
 
 from portal.access import api_keys
-from portal.models import MailAccount, Notice, Tally, Token, TokenConfig
+from portal.models import MailAccount, MetricCounter, Notice, Token, TokenConfig
 from portal.monitoring import notices
 from portal.system import leader_election
 from portal.web import openapi
@@ -34,7 +34,7 @@ def client(app: Flask, at_work: None) -> FlaskClient:
 
 @pytest.fixture
 def ask(client: FlaskClient) -> Callable[[], dict[str, Any]]:
-    _, key = api_keys.add(api_keys.Fields("Icinga", may_watch=True), actor="test", now=now())
+    _, key = api_keys.add(api_keys.Fields("Icinga", may_read_health=True), actor="test", now=now())
     schema = openapi.document()["components"]["schemas"]["Health"]
 
     def asked() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def ask(client: FlaskClient) -> Callable[[], dict[str, Any]]:
 def broken(tmp_path: Path) -> Token:
     token = make_token(make_config("Microsoft"), signed_in_at=now())
     account = make_account(make_destination(tmp_path), token, name="Help desk")
-    MailAccount.update(fetched_at=now(), look_at=now()).where(MailAccount.id == account.id).execute()
+    MailAccount.update(fetched_at=now(), due_at=now()).where(MailAccount.id == account.id).execute()
     words = "invalid_client (AADSTS7000222): The provided client secret keys are expired."
     TokenConfig.update(credentials_refused_at=now(), credentials_answer=words).execute()
     return token
@@ -90,8 +90,8 @@ def test_health_is_for_keys_that_may_ask(client: FlaskClient) -> None:
 
 def test_metrics_count_and_name_nobody(client: FlaskClient, tmp_path: Path) -> None:
     token = broken(tmp_path)
-    Tally.add("refresh", "renewed", 3, 1.5)
-    Tally.add("refresh", "renewed", 2, 0.5)
+    MetricCounter.add("refresh", "renewed", 3, 1.5)
+    MetricCounter.add("refresh", "renewed", 2, 0.5)
     text = client.get("/metrics").text
     assert 'portal_token_refreshes_total{outcome="renewed"} 5.0' in text
     assert "portal_token_refresh_seconds_sum 2.0" in text
@@ -122,7 +122,7 @@ def test_notices_are_listed_and_acknowledged_on_the_command_line(run: Run, at_wo
     (row,) = json.loads(run("notice", "list", "--json").stdout)
     assert (row["cause"], row["standing_still"], row["known_until"]) == ("client-secret-expired", "Help desk", None)
     run("notice", "acknowledge", str(row["id"]), "--hours", "2", "--comment", "on it")
-    assert Notice.get().known_comment == "on it"
+    assert Notice.get().acknowledged_comment == "on it"
     assert "There is no notice with this ID" in run("notice", "acknowledge", "99", code=1).stderr
     TokenConfig.update(credentials_refused_at=None).execute()
     Notice.update(closed_at=now()).execute()

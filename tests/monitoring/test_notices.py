@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import (
     MailAccount,
     Notice,
@@ -47,8 +47,8 @@ def test_a_refused_token_is_announced_with_what_stands_still(tmp_path: Path) -> 
     Token.update(refused_at=NOW - DAY, failure="invalid_grant: revoked").execute()
     (banner,) = notices.banners(NOW)
     assert token.name in banner.text
-    assert banner.standing_still == ["Billing", "Help desk"]
-    assert (banner.since, banner.words) == (NOW - DAY, "invalid_grant: revoked")
+    assert banner.affected == ["Billing", "Help desk"]
+    assert (banner.since, banner.response) == (NOW - DAY, "invalid_grant: revoked")
 
 
 def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Pa
     TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
     (banner,) = notices.banners(NOW)
     assert "Microsoft" in banner.text
-    assert banner.standing_still == ["Account 0", "Account 1", "Account 2"]
+    assert banner.affected == ["Account 0", "Account 1", "Account 2"]
 
 
 @pytest.mark.parametrize("expired_token", [True, False])
@@ -82,11 +82,11 @@ def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
     make_service(name="Tickets", authentication=ServiceAuth.TOKEN, token=token)
     Token.update(refused_at=NOW, failure="revoked").execute()
     (banner,) = notices.banners(NOW)
-    assert banner.standing_still == ["outbound profile Office", "web service Tickets"]
+    assert banner.affected == ["outbound profile Office", "web service Tickets"]
 
 
 def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
-    make_service(occasions="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
+    make_service(triggers="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
     make_token(make_config("Microsoft"))
     notices.keep(NOW)
     assert Notice.select().count() == 0
@@ -138,7 +138,7 @@ def test_a_profile_of_which_every_message_is_refused_is_told() -> None:
         facts = {"state": "failed", "settled_at": NOW - DAY / 2 + number * DAY / 100, "try_at": None, "answer": words}
         OutboundMessage.update(facts).where(OutboundMessage.id == row.id).execute()
     (banner,) = notices.banners(NOW)
-    assert (banner.cause.name, banner.tone) == ("sending-as-not-allowed", Tone.BROKEN)
+    assert (banner.cause.name, banner.severity) == ("sending-as-not-allowed", Severity.CRITICAL)
     OutboundProfile.update(sent_at=NOW).execute()
     assert notices.banners(NOW) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import Notice, OutboundMessage, Token, TokenConfig
 from portal.monitoring import notice_email, notices, notifier
 from portal.monitoring.notice_email import Frame, Kind
@@ -66,7 +66,7 @@ def test_an_outage_is_mailed_once_when_it_opens_daily_while_it_lasts_and_once_in
         turn(minutes)
     what = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
     assert subjects(server) == [
-        f"[Mail Token Portal] {word}: {what}" for word in ("Broken", "Reminder", "Reminder", "Resolved")
+        f"[Mail Token Portal] {word}: {what}" for word in ("Critical", "Reminder", "Reminder", "Resolved")
     ]
     assert {tuple(taken.recipients) for taken in server.took} == {("admins@intranet.test", "boss@intranet.test")}
     assert {taken.sender for taken in server.took} == {"portal@intranet.test"}
@@ -77,7 +77,7 @@ def test_many_that_open_together_are_one_mail(server: FakeSmtpServer) -> None:
         make_token(make_config(f"Client {number}"), life=60 * DAY)
     Token.update(refused_at=NOW, failure="invalid_grant: no").execute()
     turn(0)
-    assert subjects(server) == ["[Mail Token Portal] 40 notices: 40 broken"]
+    assert subjects(server) == ["[Mail Token Portal] 40 notices: 40 critical"]
 
 
 def test_forty_mailboxes_of_one_expired_secret_are_one_notice(server: FakeSmtpServer, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_forty_mailboxes_of_one_expired_secret_are_one_notice(server: FakeSmtpSe
     turn(0)
     (row,) = Notice.select()
     assert row.cause == "client-secret-expired"
-    assert row.standing_still.splitlines() == [f"Mailbox {number:02}" for number in range(40)]
+    assert row.affected.splitlines() == [f"Mailbox {number:02}" for number in range(40)]
     text = message_from_bytes(server.took[0].content, policy=policy.default).get_body(("plain",)).get_content()
     assert "Mailbox 00, Mailbox 01" in text
     assert "and 20 more." in text
@@ -117,12 +117,12 @@ def test_a_warning_that_turns_red_is_told_again_whoever_knew_of_it(server: FakeS
     make_token(make_config("Microsoft", base="https://login.test"), life=60 * DAY)
     Token.update(failing_since=NOW - HOUR, failure="login.test did not answer in time.").execute()
     turn(0)
-    assert Notice.get().tone is Tone.WARNING
+    assert Notice.get().severity is Severity.WARNING
     notices.acknowledge(Notice.get(), NOW + 30 * DAY, "", actor="Ada", now=NOW)
     Token.update(failure="No secure connection to login.test: certificate has expired").execute()
     turn(1)
-    assert Notice.get().tone is Tone.BROKEN
-    assert [one.split("] ")[1].split(":")[0] for one in subjects(server)] == ["Warning", "Broken"]
+    assert Notice.get().severity is Severity.CRITICAL
+    assert [one.split("] ")[1].split(":")[0] for one in subjects(server)] == ["Warning", "Critical"]
 
 
 def test_what_could_not_be_mailed_is_said_and_mailed_when_the_server_is_back(smtp_server: FakeSmtpServer) -> None:
@@ -130,13 +130,13 @@ def test_what_could_not_be_mailed_is_said_and_mailed_when_the_server_is_back(smt
     settings.change({"NoticeServer": f"127.0.0.1:{port}"}, actor="test", now=NOW)
     refuse()
     turn(0)
-    assert "Connection refused" in (Notice.get().telling_failure or "")
-    assert Notice.get().told_at is None
+    assert "Connection refused" in (Notice.get().notification_failure or "")
+    assert Notice.get().notified_at is None
     settings.change({"NoticeServer": f"127.0.0.1:{smtp_server.port}"}, actor="test", now=NOW)
     turn(1)
     assert smtp_server.took == [], "a server that is away is not tried at every turn"
     turn(6)
-    assert Notice.get().telling_failure is None
+    assert Notice.get().notification_failure is None
     assert len(smtp_server.took) == 1
 
 
@@ -165,7 +165,7 @@ def test_without_a_server_of_its_own_it_goes_through_an_outbound_profile() -> No
     (row,) = OutboundMessage.select()
     assert (row.accepted_by, row.sender) == ("notices", "portal@intranet.test")
     assert b"Auto-Submitted: auto-generated" in content_of(row)
-    assert Notice.get().told_at == NOW
+    assert Notice.get().notified_at == NOW
 
 
 def test_without_recipients_nobody_is_told(server: FakeSmtpServer) -> None:
@@ -178,19 +178,19 @@ def test_without_recipients_nobody_is_told(server: FakeSmtpServer) -> None:
 def refused_and_expiring() -> list[Notice]:
     first = make_notice(
         "The provider rejects the client ID or secret of “Microsoft”.", cause="client-secret-expired",
-        words="invalid_client (AADSTS7000222): The provided client secret keys for app '1111' are expired. [0e1f]",
-        standing_still="Billing\nHelp desk\nOrders",
+        response="invalid_client (AADSTS7000222): The provided client secret keys for app '1111' are expired. [0e1f]",
+        affected="Billing\nHelp desk\nOrders",
         remedy="In Certificates & secrets of the app make a new client secret and enter its Value here as Client "
         "secret. The tokens go on by themselves.\nEnter its end as well, so that the portal warns in time.",
     )  # fmt: skip
     second = make_notice(
         "“Help desk” is not fetched: the token is good, the mailbox is not open to it.", cause="mailbox-not-connected",
-        words="outlook.office365.com answered: User is authenticated but not connected.", standing_still="Help desk",
+        response="outlook.office365.com answered: User is authenticated but not connected.", affected="Help desk",
         remedy="Switch it on: `Set-CASMailbox -Identity helpdesk@example.test -ImapEnabled $true -PopEnabled $true`",
     )  # fmt: skip
     third = make_notice(
-        "The client secret of “Google” ends.", cause="client-secret-ends-soon", tone=Tone.WARNING, since=NOW + 12 * DAY,
-        standing_still="", remedy="Make a new client secret at the provider and enter its Value here.",
+        "The client secret of “Google” ends.", cause="client-secret-ends-soon", severity=Severity.WARNING, since=NOW + 12 * DAY,
+        affected="", remedy="Make a new client secret at the provider and enter its Value here.",
     )  # fmt: skip
     return [first, second, third]
 

@@ -84,10 +84,10 @@ def test_a_server_that_is_away_holds_all_up_and_blames_no_message() -> None:
     send(profile)
     row = profile_now(profile)
     assert "No connection to 127.0.0.1" in (row.failure or "")
-    assert row.look_at == NOW + timedelta(minutes=1)
+    assert row.due_at == NOW + timedelta(minutes=1)
     assert [fresh(message).tries for message in messages] == [0, 0, 0]
     assert send(profile, NOW + timedelta(seconds=30)) == 0
-    assert profile_now(profile).look_at == NOW + timedelta(minutes=1)
+    assert profile_now(profile).due_at == NOW + timedelta(minutes=1)
     assert outbound_profiles.state(row, NOW).name == "failing"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.models import Tally
+from portal.models import MetricCounter
 from portal.monitoring import metrics
 from tests.builders import NOW, make_token
 from tests.servers.needs import need
@@ -28,7 +28,7 @@ def promtool(*arguments: str, stdin: bytes = b"") -> str:
 def exposed(now: datetime = NOW) -> str:
     make_token()
     for name in ("refresh", "fetch", "message", "send", "call", "notice"):
-        Tally.add(name, "done", seconds=1.5)
+        MetricCounter.add(name, "done", seconds=1.5)
     return metrics.exposition(now).decode()
 
 

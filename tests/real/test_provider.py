@@ -165,7 +165,7 @@ def test_client_credentials_need_no_sign_in(trusted: None, provider: Provider) -
     given = access_tokens.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
     assert given.access_token is not None
     assert not given.has_refresh_token
-    assert given.look_at is not None
+    assert given.due_at is not None
 
 
 def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(

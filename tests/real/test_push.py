@@ -78,7 +78,7 @@ def test_one_process_listens_to_hundreds(dovecot: Dovecot, certificate_folder: P
         wait_for(lambda: stepped(push).listening == MANY, 60, step=0)
         took = time.monotonic() - began
         assert MailAccount.select().where(MailAccount.listening_since.is_null()).count() == 0
-        MailAccount.update(look_at=None).execute()
+        MailAccount.update(due_at=None).execute()
         dovecot.receives("many-17@x.test", [b"Subject: x\r\n\r\nx\r\n"])
         wait_for(lambda: stepped(push) and told(), 5, step=0)
         assert told() == ["many-17@x.test"]
@@ -94,5 +94,5 @@ def stepped(push: Push) -> Push:
 
 def told() -> list[str]:
     """Whom a fetch was asked for."""
-    due = MailAccount.look_at <= datetime.now(UTC)
+    due = MailAccount.due_at <= datetime.now(UTC)
     return [row.login for row in MailAccount.select().where(due)]

@@ -119,7 +119,7 @@ def force_all(stage: Stage) -> None:
     long_ago = now() + LEASE - timedelta(seconds=5)
     with stage.portal.opened():
         Token.update(leased_until=now()).where(Token.leased_until < long_ago).execute()
-        Token.update(look_at=now()).where(Token.refused_at.is_null()).execute()
+        Token.update(due_at=now()).where(Token.refused_at.is_null()).execute()
 
 
 def kill_some(stage: Stage, dice: random.Random) -> int:
@@ -137,7 +137,7 @@ def kill_some(stage: Stage, dice: random.Random) -> int:
 
 def settle() -> None:
     """Nobody works any more, and every lease has run out."""
-    wait_for(lambda: not Token.select().where(Token.look_at <= now(), Token.leased_until.is_null()).exists(), 60)
+    wait_for(lambda: not Token.select().where(Token.due_at <= now(), Token.leased_until.is_null()).exists(), 60)
     time.sleep(2)
     Token.update(leased_until=None).execute()
 

@@ -166,7 +166,7 @@ def test_kills_lose_nothing_and_what_may_have_arrived_twice_is_named(stage: Stag
         acts[disturb(stage, dice)] += 1
         with stage.portal.opened():
             # A user presses Retry, where the portal would wait for a minute after a failure.
-            OutboundProfile.update(look_at=None).execute()
+            OutboundProfile.update(due_at=None).execute()
     wait_for(lambda: done(stage) >= MANY and not stage.messages("queued"), 120, stage.told)
     arrived = {subject: count for subject, count in subjects(stage).items() if subject.startswith("many-")}
     twice = {subject for subject, count in arrived.items() if count > 1}

@@ -73,7 +73,7 @@ def test_a_server_that_fails_is_asked_again_with_the_same_key_and_a_fresh_token(
     call = make_call(service, n=3)
     tries = [made(call, now)]
     while tries[-1].state is CallState.QUEUED:
-        tries.append(made(call, tries[-1].look_at or now))
+        tries.append(made(call, tries[-1].due_at or now))
     assert [row.status for row in tries] == [500, 502, 503, 200]
     assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
     assert {asked.body for asked in server.asked} == {b"3"}

@@ -79,5 +79,5 @@ def test_an_app_only_token_is_asked_for_without_a_sign_in(provider: FakeProvider
     given = usable(token)
     assert given.access_token == Secret(NEW_ACCESS_TOKEN)
     assert provider.requests[0]["grant_type"] == "client_credentials"
-    assert given.look_at is not None
+    assert given.due_at is not None
     assert refresh.refresh(token.id, actor="worker", now=NOW + HOUR)

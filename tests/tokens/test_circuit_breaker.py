@@ -22,8 +22,8 @@ MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 def tokens(provider: FakeProvider) -> list[Token]:
     """Three tokens of two configurations at one host, all due."""
     first = make_config(base=provider.url)
-    rows = [make_token(first, look_at=NOW), make_token(make_config(base=provider.url), look_at=NOW)]
-    sister = Token.create(token_config=first, owner="sister@example.test", signed_in_at=NOW, look_at=NOW)
+    rows = [make_token(first, due_at=NOW), make_token(make_config(base=provider.url), due_at=NOW)]
+    sister = Token.create(token_config=first, owner="sister@example.test", signed_in_at=NOW, due_at=NOW)
     sister.refresh_token = rows[0].refresh_token
     sister.save()
     return [*rows, sister]
@@ -34,7 +34,7 @@ def test_a_dead_host_is_asked_once_and_all_its_tokens_wait(provider: FakeProvide
     assert try_all(tokens, NOW) == ["HostDown", "", ""]
     assert len(provider.requests) == 1
     for token in map(fresh, tokens):
-        assert (token.failing_since, token.look_at, token.refused_at) == (NOW, NOW + MINUTE, None)
+        assert (token.failing_since, token.due_at, token.refused_at) == (NOW, NOW + MINUTE, None)
         assert "HTTP 503" in (token.failure or "")
     assert [fresh(token).tries for token in tokens] == [1, 0, 0]
 
@@ -71,7 +71,7 @@ def test_retry_after_is_obeyed_by_every_token_of_the_host_and_by_persons(
 ) -> None:
     provider.says({"error": "temporarily_unavailable"}, 429, Retry_After="600")
     try_all(tokens, NOW)
-    assert all(fresh(token).look_at == NOW + 10 * MINUTE for token in tokens)
+    assert all(fresh(token).due_at == NOW + 10 * MINUTE for token in tokens)
     with pytest.raises(HostDown) as told:
         refresh.refresh(tokens[2].id, actor="Alice", now=NOW + MINUTE)
     assert told.value.retry_after == 541
@@ -83,7 +83,7 @@ def test_a_person_need_not_wait_for_a_pause_of_our_own(provider: FakeProvider, t
     try_all(tokens, NOW)
     provider.grants()
     assert refresh.refresh(tokens[2].id, actor="Alice", now=NOW + SECOND)
-    assert all(fresh(token).look_at == NOW + SECOND for token in tokens[:2])
+    assert all(fresh(token).due_at == NOW + SECOND for token in tokens[:2])
 
 
 def test_a_persons_tries_do_not_make_the_pause_longer(provider: FakeProvider, tokens: list[Token]) -> None:
@@ -137,7 +137,7 @@ def test_another_host_goes_on(provider: FakeProvider, tokens: list[Token]) -> No
     try_all(tokens, NOW)
     elsewhere = FakeProvider()
     try:
-        token = make_token(make_config(base=elsewhere.url), look_at=NOW)
+        token = make_token(make_config(base=elsewhere.url), due_at=NOW)
         assert try_all([token], NOW) == [""]
     finally:
         elsewhere.stop()
@@ -147,7 +147,7 @@ def test_another_host_goes_on(provider: FakeProvider, tokens: list[Token]) -> No
 def capped(provider: FakeProvider) -> list[Token]:
     settings.change({"ProviderRequests": "2"}, actor="test", now=NOW)
     config = make_config(base=provider.url)
-    rows = [Token.create(token_config=config, owner=f"{n}@x.test", signed_in_at=NOW, look_at=NOW) for n in range(5)]
+    rows = [Token.create(token_config=config, owner=f"{n}@x.test", signed_in_at=NOW, due_at=NOW) for n in range(5)]
     for row in rows:
         row.refresh_token = make_token().refresh_token
         row.save()
@@ -171,7 +171,7 @@ def test_a_host_never_gets_more_requests_at_once_than_the_setting_says(
     for thread in threads[:2]:
         thread.join(10)
     assert [fresh(token).obtained_at is not None for token in capped] == [True, True, False, False, False]
-    assert all(fresh(token).look_at == NOW and fresh(token).leased_until is None for token in capped[2:])
+    assert all(fresh(token).due_at == NOW and fresh(token).leased_until is None for token in capped[2:])
 
 
 def test_mailboxes_that_stood_still_are_fetched_as_soon_as_their_token_is_back(
@@ -182,10 +182,10 @@ def test_mailboxes_that_stood_still_are_fetched_as_soon_as_their_token_is_back(
     from tests.builders import make_destination
 
     account = make_account(make_destination(Path(str(tmp_path))), tokens[0])
-    MailAccount.update(look_at=NOW + 60 * MINUTE, failing_since=NOW).execute()
+    MailAccount.update(due_at=NOW + 60 * MINUTE, failing_since=NOW).execute()
     provider.says(b"", 500)
     with pytest.raises(Unavailable):
         refresh.renew_if_due(tokens[0].id, now=NOW)
     provider.grants()
     refresh.renew_if_due(tokens[0].id, now=NOW + MINUTE)
-    assert MailAccount.get_by_id(account.id).look_at == NOW + MINUTE
+    assert MailAccount.get_by_id(account.id).due_at == NOW + MINUTE

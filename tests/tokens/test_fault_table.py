@@ -1,4 +1,4 @@
-"""Everything that a token endpoint can answer, at a first sign-in and at a refresh: state, next try, and what is said."""
+"""Everything that a token endpoint can answer, at a first sign-in and at a refresh: state, next attempt, and what is said."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ REJECTED, MISCONFIGURED, UNAVAILABLE = "credentials rejected", "configuration re
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer, and what is to become of a token that gets it: its state and the minutes to the next try, twice."""
+    """An answer, and what is to become of a token that gets it: its state and the minutes to the next attempt, twice."""
 
     name: str
     #: A JSON value, raw bytes, or what is to be done to provider and configuration instead.
@@ -158,7 +158,7 @@ def test_a_fault_at_a_refresh(
     fault: Fault, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, alice: PageClient, run: Run
 ) -> None:
     now = datetime.now(UTC)
-    token = make_token(stage(fault, provider, monkeypatch), signed_in_at=now, look_at=now)
+    token = make_token(stage(fault, provider, monkeypatch), signed_in_at=now, due_at=now)
     for expected in (fault.first, fault.then):
         with pytest.raises(OutsideError):
             refresh.renew_if_due(token.id, now=now)
@@ -169,20 +169,20 @@ def test_a_fault_at_a_refresh(
         assert all(fault.words in text for text in [*said, row["why"]])
         assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
         assert fresh(token).access_token == Secret(ACCESS_TOKEN)
-        if fresh(token).look_at is None:
+        if fresh(token).due_at is None:
             break
-        now = fresh(token).look_at or now
+        now = fresh(token).due_at or now
     remedy = {
         REFUSED: "sign the mailbox in again",
         REJECTED: "Enter a new client secret",
         MISCONFIGURED: "Correct the scope",
-    }.get(fault.then[0], "next try")
+    }.get(fault.then[0], "next attempt")
     assert remedy in alice.get("/tokens").text
 
 
 def test_the_ids_that_the_providers_support_asks_for_are_kept(provider: FakeProvider, alice: PageClient) -> None:
     provider.refuses("invalid_grant", "expired", trace_id="trace-1", correlation_id="corr-2", timestamp="2026-11-21")
-    token = make_token(make_config(base=provider.url), look_at=None)
+    token = make_token(make_config(base=provider.url), due_at=None)
     alice.post(f"/tokens/token/{token.id}/refresh")
     assert "[trace-1 corr-2 2026-11-21]" in alice.get("/tokens").text
 
@@ -233,15 +233,15 @@ def test_every_shape_of_expires_in_has_a_meaning_that_is_shown(
 ) -> None:  # fmt: skip
     provider.grants(**answer)
     now = datetime.now(UTC)
-    token = make_token(make_config("Mail", base=provider.url), signed_in_at=now, look_at=now)
+    token = make_token(make_config("Mail", base=provider.url), signed_in_at=now, due_at=now)
     with pytest.raises(Unavailable, match="ended already") if seconds == 0 else nullcontext():
         refresh.renew_if_due(token.id, now=now)
     stored = fresh(token)
     assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
     assert stored.expires_at == (None if seconds is None else now + timedelta(seconds=seconds))
     assert state_of(token, now)[0] == (UNAVAILABLE if seconds == 0 else "valid")
-    assert stored.look_at is not None
-    assert now < stored.look_at <= now + timedelta(days=1)
+    assert stored.due_at is not None
+    assert now < stored.due_at <= now + timedelta(days=1)
     assert note in alice.get(f"/tokens/{token.token_config.id}").text
     assert note in (json.loads(run("token", "show", "Mail", "--json").stdout)["end_note"] or "")
 
@@ -249,11 +249,11 @@ def test_every_shape_of_expires_in_has_a_meaning_that_is_shown(
 def test_a_provider_that_gives_ended_tokens_is_asked_ever_less_often(provider: FakeProvider) -> None:
     provider.grants(expires_in=0)
     now = datetime.now(UTC)
-    token, pauses = make_token(make_config(base=provider.url), look_at=now), []
+    token, pauses = make_token(make_config(base=provider.url), due_at=now), []
     for _ in range(4):
         with pytest.raises(OutsideError):
             refresh.renew_if_due(token.id, now=now)
-        later = fresh(token).look_at
+        later = fresh(token).due_at
         assert later is not None
         pauses.append((later - now) / timedelta(minutes=1))
         now = later

@@ -36,8 +36,8 @@ def test_a_renewed_token_is_stored_with_its_new_refresh_token(provider: FakeProv
     assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
     assert stored.refresh_token == Secret(NEW_REFRESH_TOKEN)
     assert stored.expires_at == NOW + 2 * HOUR
-    assert stored.look_at is not None
-    assert NOW + HOUR < stored.look_at < stored.expires_at
+    assert stored.due_at is not None
+    assert NOW + HOUR < stored.due_at < stored.expires_at
     assert stored.leased_until is None
 
 
@@ -87,7 +87,7 @@ def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProv
         with pytest.raises(Unavailable):
             refresh(token)
         stored = fresh(token)
-        assert (stored.tries, stored.look_at) == (tries, NOW + HOUR + minutes * MINUTE)
+        assert (stored.tries, stored.due_at) == (tries, NOW + HOUR + minutes * MINUTE)
     assert stored.failing_since == NOW + HOUR
     assert stored.refused_at is None
     assert stored.access_token == Secret(ACCESS_TOKEN)
@@ -100,7 +100,7 @@ def test_a_persons_tries_do_not_push_the_next_one_away(provider: FakeProvider) -
     for _ in range(6):
         with pytest.raises(Unavailable):
             refreshing.refresh(token.id, actor="Alice", now=NOW)
-    assert fresh(token).look_at == NOW + MINUTE
+    assert fresh(token).due_at == NOW + MINUTE
 
 
 def test_a_person_may_try_a_rejected_client_again_and_a_worker_does_not(provider: FakeProvider) -> None:
@@ -135,7 +135,7 @@ def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: Fake
         refresh(token, NOW + HOUR + MINUTE)
     stored = fresh(token)
     assert (stored.failing_since, stored.refused_at) == (NOW + HOUR, NOW + HOUR + MINUTE)
-    assert stored.look_at is None
+    assert stored.due_at is None
     assert stored.refresh_token == Secret(REFRESH_TOKEN)
     assert stored.failure is not None
     assert error in stored.failure
@@ -147,10 +147,10 @@ def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: Fake
 def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provider: FakeProvider, error: str) -> None:
     provider.refuses(error, "AADSTS7000222: The client secret is expired", 401)
     config = make_config(base=provider.url)
-    token = make_token(config, look_at=NOW)
+    token = make_token(config, due_at=NOW)
     sister = Token.create(token_config=config)
     sister.refresh_token = Secret("another")
-    sister.look_at = NOW
+    sister.due_at = NOW
     sister.save()
     with pytest.raises(Refused):
         refresh(token)
@@ -159,8 +159,8 @@ def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provid
     assert "7000222" in (stored.credentials_answer or "")
     assert fresh(token).refused_at is None
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
-    assert fresh(token).look_at is None
-    assert fresh(sister).look_at is None
+    assert fresh(token).due_at is None
+    assert fresh(sister).due_at is None
     assert refresh(sister) is None
     assert len(provider.requests) == 1
 
@@ -188,7 +188,7 @@ def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider:
     error = Refused("invalid_client", Answer("invalid_client"))
     refresh_results._write_credentials_refused(late, error, Attempt("worker", NOW + MINUTE, by_person=False))
     assert TokenConfig.get().credentials_refused_at is None
-    assert fresh(token).look_at == NOW + MINUTE
+    assert fresh(token).due_at == NOW + MINUTE
 
 
 def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: FakeProvider) -> None:
@@ -231,7 +231,7 @@ def test_a_fault_inside_is_written_down_and_tried_again(
     monkeypatch.setattr("portal.tokens.client_auth.ask", fail)
     with pytest.raises(RuntimeError):
         refresh(token)
-    assert fresh(token).look_at == NOW + HOUR + MINUTE
+    assert fresh(token).due_at == NOW + HOUR + MINUTE
     assert "Internal error" in (fresh(token).failure or "")
 
 
@@ -247,7 +247,7 @@ def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) 
     config.credentials_refused_at, config.credentials_answer = NOW, "invalid_client"
     config.save()
     refresh_results.resume(config, now=NOW)
-    assert fresh(token).look_at == NOW
+    assert fresh(token).due_at == NOW
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
 
@@ -256,6 +256,6 @@ def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: Fa
 
     token = token_at(provider)
     account = make_account(make_destination(Path(str(tmp_path))), token)
-    MailAccount.update(look_at=None).execute()
+    MailAccount.update(due_at=None).execute()
     refresh_results.wake_dependants(token, now=NOW)
-    assert MailAccount.get_by_id(account.id).look_at == NOW
+    assert MailAccount.get_by_id(account.id).due_at == NOW

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.usefixtures("db")
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 
 
-def many(provider: FakeProvider, count: int, *, look_at: datetime | None = NOW) -> str:
+def many(provider: FakeProvider, count: int, *, due_at: datetime | None = NOW) -> str:
     """So many signed-in tokens of one configuration; the name of their host is given."""
     config = make_config(base=provider.url)
     Token.delete().execute()
-    common = {"token_config": config.id, "signed_in_at": NOW, "obtained_at": NOW - HOUR, "look_at": look_at}
+    common = {"token_config": config.id, "signed_in_at": NOW, "obtained_at": NOW - HOUR, "due_at": due_at}
     ends = [{"expires_at": NOW + HOUR - n * SECOND, "owner": f"{n}@x.test"} for n in range(count)]
     Token.insert_many([{**common, **end} for end in ends]).execute()
     for row in Token.select():
@@ -122,7 +122,7 @@ def test_a_few_due_tokens_are_no_backlog(provider: FakeProvider) -> None:
 def test_a_tick_with_nothing_due_asks_the_database_as_often_however_many_there_are(
     provider: FakeProvider, queries: Queries, count: int
 ) -> None:
-    many(provider, count, look_at=NOW + HOUR)
+    many(provider, count, due_at=NOW + HOUR)
     assert queries(lambda: refresh_queue.note_backlog(NOW)) == 2
     assert queries(lambda: refresh_queue.due_shares(NOW)) == 2
 
@@ -145,7 +145,7 @@ def test_twelve_hours_without_a_provider_ask_for_no_sign_in_and_are_made_good_wi
 ) -> None:
     host = many(provider, 1000)
     for row in Token.select():
-        Token.update(look_at=NOW + timedelta(seconds=row.id % 900)).where(Token.id == row.id).execute()
+        Token.update(due_at=NOW + timedelta(seconds=row.id % 900)).where(Token.id == row.id).execute()
     provider.says(b"<html>", 503)
     now, asked_while_down = NOW, 0
     while now < NOW + 12 * HOUR:
@@ -161,7 +161,7 @@ def test_twelve_hours_without_a_provider_ask_for_no_sign_in_and_are_made_good_wi
         now += MINUTE
     assert now - back <= HOUR + MINUTE
     assert len(provider.requests) == asked_while_down + 1000
-    assert Token.select().where(Token.refused_at.is_null(False) | Token.doubted_at.is_null(False)).count() == 0
+    assert Token.select().where(Token.refused_at.is_null(False) | Token.first_refused_at.is_null(False)).count() == 0
     told = [event.action for event in Event.select().where(Event.subject_kind == "provider").order_by(Event.id)]
     assert told == ["provider:unavailable", "provider:available"]
     assert ProviderHost.get().failing_since is None

@@ -57,14 +57,14 @@ def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_
     def another_doubts_it_meanwhile(row: Token, *rest: Any) -> bool:
         other = Token.claim(row.id, now=NOW + HOUR + LEASE, until=NOW + 2 * HOUR)
         assert other is not None
-        other.doubted_at = NOW
+        other.first_refused_at = NOW
         other.give_back()
         return real(row, *rest)
 
     monkeypatch.setattr(refresh_results, "_commit", another_doubts_it_meanwhile)
     refresh(token)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
-    assert fresh(token).doubted_at is None
+    assert fresh(token).first_refused_at is None
 
 
 def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: py
 
 
 def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> None:
-    token = make_token(make_config(base="http://127.0.0.1:9"), look_at=NOW)
+    token = make_token(make_config(base="http://127.0.0.1:9"), due_at=NOW)
     with pytest.raises(HostDown):
         refreshing.renew_if_due(token.id, now=NOW)
     assert [host.name for host in circuit_breaker.outages()] == ["127.0.0.1:9"]
@@ -95,7 +95,7 @@ def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> No
 def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_the_same(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = make_token(make_config(base=provider.url, validity=Validity.INVALID), look_at=NOW)
+    token = make_token(make_config(base=provider.url, validity=Validity.INVALID), due_at=NOW)
     real = refreshing._may_be_tried
 
     def somebody_sets_it_valid(row: Token, attempt: Any) -> bool:
@@ -108,7 +108,7 @@ def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_
 
     monkeypatch.setattr(refreshing, "_may_be_tried", somebody_sets_it_valid)
     assert refreshing.renew_if_due(token.id, now=NOW) is None
-    assert fresh(token).look_at == NOW + SECOND
+    assert fresh(token).due_at == NOW + SECOND
 
 
 def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under_way(provider: FakeProvider) -> None:
@@ -122,7 +122,7 @@ def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under
 def test_a_program_waits_for_the_pause_like_everybody(provider: FakeProvider) -> None:
     provider.says(b"<html>", 503)
     config = make_config(base=provider.url)
-    first = make_token(config, look_at=NOW)
+    first = make_token(config, due_at=NOW)
     try_all([first], NOW)
     second = make_token(make_config(base=provider.url))
     for _ in range(5):
@@ -149,7 +149,7 @@ def test_two_presses_in_a_row_confirm_nothing(provider: FakeProvider) -> None:
     for moment in (NOW, NOW + SECOND):
         with pytest.raises(Unavailable):
             refreshing.refresh(token.id, actor="Alice", now=moment)
-    assert (fresh(token).doubted_at, fresh(token).refused_at, fresh(token).look_at) == (NOW, None, NOW + MINUTE)
+    assert (fresh(token).first_refused_at, fresh(token).refused_at, fresh(token).due_at) == (NOW, None, NOW + MINUTE)
 
 
 def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: FakeProvider) -> None:
@@ -162,20 +162,20 @@ def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: Fa
             refresh(token, moment)
     assert fresh(token).refused_at
     refresh_results.resume(TokenConfig.get(), now=NOW + HOUR)
-    assert (fresh(token).refused_at, fresh(token).look_at) == (None, NOW + HOUR)
+    assert (fresh(token).refused_at, fresh(token).due_at) == (None, NOW + HOUR)
 
 
 def test_a_token_that_lives_for_seconds_is_not_renewed_at_every_tick(provider: FakeProvider) -> None:
     provider.grants(expires_in=2)
-    token = token_at(provider, look_at=NOW)
+    token = token_at(provider, due_at=NOW)
     refreshing.renew_if_due(token.id, now=NOW)
-    assert fresh(token).look_at == NOW + 10 * SECOND
+    assert fresh(token).due_at == NOW + 10 * SECOND
 
 
 def test_leases_of_a_clock_that_was_put_back_do_not_block_their_host(provider: FakeProvider) -> None:
     config = make_config(base=provider.url)
     for number in range(4):
-        row = Token.create(token_config=config, owner=str(number), look_at=NOW)
+        row = Token.create(token_config=config, owner=str(number), due_at=NOW)
         assert Token.claim(row.id, now=NOW + 24 * HOUR, until=NOW + 24 * HOUR + LEASE)
     assert circuit_breaker.has_room(config.host, NOW)
     Token.create(token_config=config, owner="5", leased_until=NOW + LEASE)

@@ -117,7 +117,7 @@ def test_a_new_secret_costs_no_token_and_sets_paused_ones_going() -> None:
     stored = TokenConfig.get_by_id(config.id)
     assert stored.client_secret.value == Secret("brand-new")
     assert stored.credentials_refused_at is None
-    assert fresh(token).look_at == later
+    assert fresh(token).due_at == later
     assert ClientSecret.select().count() == 2
 
 

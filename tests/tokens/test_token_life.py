@@ -42,7 +42,7 @@ class Life:
 
     def __init__(self, provider: FakeProvider, patch: pytest.MonkeyPatch) -> None:
         self.provider, self.patch, self.now = provider, patch, NOW
-        self.token = make_token(make_config(base=provider.url), look_at=NOW)
+        self.token = make_token(make_config(base=provider.url), due_at=NOW)
         #: What the provider gave last in an answer that a living worker got.
         self.newest = REFRESH_TOKEN
         self.numbers = itertools.count(1)
@@ -136,9 +136,9 @@ def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_i
         stored = fresh(life.token)
         state = token_state.access_token(token_facts.of(stored, MARGIN), life.now)
         assert state.name in NAMES
-        assert state.tone == "good" or state.remedy or state.next_try, "what is wrong, and nothing that mends it"
+        assert state.severity == "good" or state.remedy or state.next_try, "what is wrong, and nothing that mends it"
         assert stored.refresh_token == Secret(life.newest)
-        assert stored.look_at or stored.refused_at or stored.token_config.credentials_refused_at
+        assert stored.due_at or stored.refused_at or stored.token_config.credentials_refused_at
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -157,7 +157,7 @@ def test_whatever_happened_a_provider_that_grants_again_mends_all_but_a_refusal(
         life.grants()
     stored = fresh(life.token)
     assert stored.obtained_at == life.now
-    assert (stored.failing_since, stored.doubted_at, stored.refused_at) == (None, None, None)
+    assert (stored.failing_since, stored.first_refused_at, stored.refused_at) == (None, None, None)
 
 
 @pytest.mark.parametrize("rotated", [True, False])
@@ -183,7 +183,7 @@ def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provi
     assert refresh.refresh(token.id, actor="worker", now=NOW + 2 * MARGIN)
     stored = fresh(token)
     assert (stored.refresh_token, stored.previous_refresh_token) == (Secret(REFRESH_TOKEN), None)
-    assert (stored.doubted_at, stored.refused_at) == (None, None)
+    assert (stored.first_refused_at, stored.refused_at) == (None, None)
 
 
 def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
@@ -201,7 +201,7 @@ def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
 
 
 def test_a_lease_from_a_clock_that_was_put_back_does_not_hold_for_hours() -> None:
-    token = make_token(look_at=NOW - timedelta(hours=10))
+    token = make_token(due_at=NOW - timedelta(hours=10))
     assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
     back = NOW - timedelta(hours=6)
     assert Token.due(back, 1) == [token.id]

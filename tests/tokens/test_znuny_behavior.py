@@ -10,7 +10,7 @@ import pytest
 from portal.core import token_state
 from portal.core.encryption import Secret
 from portal.core.errors import Answer, InUse
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import Token, TokenConfig
 from portal.protocols import sasl
 from portal.system import settings
@@ -62,7 +62,7 @@ def test_a_token_has_expired_by_its_date_alone(end: datetime | None, name: str) 
 def test_no_token_is_never_requested_and_not_expired() -> None:
     facts = token_facts.of(token_configs.tokens_of(make_config())[0], settings.refresh_margin())
     assert token_state.access_token(facts, NOW).name == "never requested"
-    assert token_state.refresh_token(facts, NOW).tone is Tone.IDLE
+    assert token_state.refresh_token(facts, NOW).severity is Severity.IDLE
 
 
 def test_get_token_returns_a_stored_token_without_any_request() -> None:

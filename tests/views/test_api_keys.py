@@ -11,7 +11,7 @@ def test_a_key_is_shown_once_and_never_again(alice: PageClient) -> None:
     config = make_config("Office")
     page = alice.submit("/api-keys/new", {"name": "Backup", "configs": str(config.id), "networks": "10.0.0.0/8"})
     (key,) = re.findall(r"mtp_[\w-]{43}", page.html)
-    assert "will not show the key again" in page.text
+    assert "will not show it again" in page.text
     listed = alice.get("/api-keys")
     assert key not in listed.html
     assert key[:10] in listed.text

@@ -37,7 +37,7 @@ def test_it_adds_an_account_with_a_token(alice: PageClient, tmp_path: Path) -> N
     page = alice.submit("/mail-accounts/new", form(token=token.id, destination=inbox.id))
     account = MailAccount.named("Support")
     assert (account.token.id, account.destination.id, account.after_fetch) == (token.id, inbox.id, AfterFetch.DELETE)
-    assert account.look_at is not None
+    assert account.due_at is not None
     assert "support@example.test" in page.text
 
 
@@ -107,9 +107,9 @@ def test_a_taken_name_is_an_error_at_its_field(alice: PageClient, tmp_path: Path
 
 def test_fetch_now_makes_the_account_due(bob: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(signed_in_at=datetime.now(UTC)))
-    MailAccount.update(look_at=None).execute()
+    MailAccount.update(due_at=None).execute()
     assert "is being fetched" in bob.submit(f"/mail-accounts/{account.id}/fetch", {}).text
-    assert MailAccount.get_by_id(account.id).look_at <= datetime.now(UTC)
+    assert MailAccount.get_by_id(account.id).due_at <= datetime.now(UTC)
 
 
 def test_it_shows_runs_and_messages_however_odd_they_are(charlie: PageClient, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> No
     assert "No mailbox is fetched yet" in alice.get("/").text
     account = make_account(make_destination(tmp_path), token, name="Support")
     now = datetime.now(UTC)
-    MailAccount.update(fetched_at=now, look_at=now).execute()
+    MailAccount.update(fetched_at=now, due_at=now).execute()
     assert "All tokens are valid and all mailboxes are fetched" in alice.get("/").text
     said = {"failure": "AUTHENTICATE failed.", "tries": 2}
     MailAccount.update(failing_since=now - timedelta(minutes=9), **said).execute()

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import (
     ClientSecret,
     Destination,
@@ -22,7 +22,7 @@ from portal.models import (
     ProviderHost,
     Token,
     TokenConfig,
-    UnknownAnswer,
+    UnmatchedResponse,
     WebService,
 )
 from portal.monitoring import notices
@@ -53,7 +53,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_a_notice_says_what_why_and_what_to_do(alice: PageClient) -> None:
-    row = make_notice(words="invalid_grant (AADSTS50173)", remedy="Press Request new token.\nRun `dmesg`.")
+    row = make_notice(response="invalid_grant (AADSTS50173)", remedy="Press Request new token.\nRun `dmesg`.")
     page = alice.get(f"/notices/{row.id}")
     for words in ("The sign-in was revoked", "invalid_grant (AADSTS50173)", "Help desk", "Press Request new token."):
         assert words in page.text
@@ -89,7 +89,7 @@ def test_the_history_is_kept_with_how_long_it_lasted(alice: PageClient) -> None:
     began = now() - timedelta(days=2)
     make_notice(opened_at=began, closed_at=began + 3 * HOUR)
     text = alice.get("/notices").text
-    assert "was broken" in text
+    assert "was critical" in text
     assert "3 hours" in text
 
 
@@ -102,7 +102,7 @@ def test_what_the_catalogue_does_not_know_is_counted(alice: PageClient, at_work:
         notices.keep(now() + number * HOUR)
         TokenConfig.update(credentials_refused_at=None).execute()
         notices.keep(now() + number * HOUR + HOUR / 2)
-    (row,) = UnknownAnswer.select()
+    (row,) = UnmatchedResponse.select()
     assert row.count == 3
     assert "Unrecognized server responses" in alice.get("/notices").text
 
@@ -191,7 +191,7 @@ def test_every_page_opens_and_says_so_when_everything_is_broken(
 
 
 def test_the_level_is_word_colour_and_icon(alice: PageClient) -> None:
-    make_notice(tone=Tone.WARNING)
+    make_notice(severity=Severity.WARNING)
     page = alice.get("/notices")
-    assert 'class="state state--short tone-warning"' in page.html
+    assert 'class="state state--short severity-warning"' in page.html
     assert "warning" in page.text

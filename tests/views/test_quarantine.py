@@ -11,7 +11,7 @@ from tests.fakes.pages import PageClient
 @pytest.fixture
 def refused(db: None, tmp_path: Path) -> Message:
     account = make_account(make_destination(tmp_path), make_token())
-    MailAccount.update(look_at=None).execute()
+    MailAccount.update(due_at=None).execute()
     common = {"mailbox": "a;1", "delivery_key": "k1", "size": 1234, "seen_at": NOW, "message_id": "<1@x.test>"}
     failed = {"state": MessageState.FAILED, "failure": "550 <b>No such user</b>", "tries": 3, "try_at": NOW}
     return Message.create(mail_account=account, uid="7", **common, **failed)
@@ -33,7 +33,7 @@ def test_an_empty_quarantine_is_good_news(charlie: PageClient) -> None:
 def test_try_again_makes_message_and_account_due(bob: PageClient, refused: Message) -> None:
     bob.post(f"/mail-accounts/quarantine/{refused.id}/try-again")
     assert Message.get_by_id(refused.id).try_at <= datetime.now(UTC)
-    assert MailAccount.get().look_at <= datetime.now(UTC)
+    assert MailAccount.get().due_at <= datetime.now(UTC)
     assert Event.get(Event.action == "mail-account:message-tried-again").actor == "Bob"
 
 

@@ -63,7 +63,7 @@ def test_a_backlog_is_shown_with_its_progress(alice: PageClient) -> None:
     Backlog.create(name="tokens", began_at=began)
     for _ in range(3):
         make_token(signed_in_at=now() - MINUTE / 2)
-    Token.update(look_at=began).where(Token.obtained_at < began).execute()
+    Token.update(due_at=began).where(Token.obtained_at < began).execute()
     for path in ("/tokens", "/status"):
         text = alice.get(path).text
         assert "Refresh backlog: 3 of 4 tokens refreshed" in text
@@ -71,7 +71,7 @@ def test_a_backlog_is_shown_with_its_progress(alice: PageClient) -> None:
 
 
 def test_a_backlog_that_does_not_move_says_where_to_look(alice: PageClient) -> None:
-    make_token(signed_in_at=now() - DAY, look_at=now() - MINUTE)
+    make_token(signed_in_at=now() - DAY, due_at=now() - MINUTE)
     Backlog.create(name="tokens", began_at=now() - MINUTE)
     assert "No token was refreshed in the last minute. Check that the workers are running:" in alice.get("/tokens").text
 
@@ -87,8 +87,8 @@ def test_a_provider_that_does_not_answer_is_one_banner_after_ten_minutes(
     for number in range(3):
         token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=since, expires_at=since)
         make_account(inbox, token, name=f"Account {number}")
-    Token.update(failing_since=since, failure="login.test did not answer in time.", look_at=now()).execute()
-    MailAccount.update(fetched_at=now(), look_at=now()).execute()
+    Token.update(failing_since=since, failure="login.test did not answer in time.", due_at=now()).execute()
+    MailAccount.update(fetched_at=now(), due_at=now()).execute()
     alerts = alice.get("/").all("div")
     shown = [div for div in alerts if div.get("role") == "alert"]
     assert len(shown) == announced

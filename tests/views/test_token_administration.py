@@ -90,7 +90,7 @@ def test_an_app_only_configuration_asks_for_no_redirect_and_no_sign_in(alice: Pa
     assert (config.flow, config.tenant) == (Flow.CLIENT_CREDENTIALS, "contoso.test")
     assert config.token_url == "https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token"
     assert "not available for this flow" in page.text
-    assert token_configs.tokens_of(config)[0].look_at is not None
+    assert token_configs.tokens_of(config)[0].due_at is not None
 
 
 def test_a_second_secret_is_added_with_its_end_and_the_first_stays(alice: PageClient) -> None:

@@ -20,16 +20,16 @@ def server(db: None) -> Iterator[FakeWebServer]:
 def fields(**changes: str) -> dict[str, str]:
     return {
         "name": "Tickets", "method": "POST", "url": "https://tickets.x.test/hook", "authentication": "none", "token": "",
-        "success": "200-299", "most_tries": "8", "timeout": "30", "validity": "valid", **changes,
+        "success": "200-299", "max_attempts": "8", "timeout": "30", "validity": "valid", **changes,
     }  # fmt: skip
 
 
 def test_a_web_service_is_added_changed_and_deleted(alice: PageClient) -> None:
     assert "No web service yet" in alice.get("/web-services").text
     assert "message_id" in alice.get("/web-services/new").text
-    alice.submit("/web-services/new", fields(occasions="mail delivered", body="{{ subject }}"))
+    alice.submit("/web-services/new", fields(triggers="mail delivered", body="{{ subject }}"))
     row = WebService.get()
-    assert (row.name, row.occasions) == ("Tickets", "mail delivered")
+    assert (row.name, row.triggers) == ("Tickets", "mail delivered")
     alice.submit(f"/web-services/{row.id}/edit", fields(name="Tickets 2", headers="X-A: b"))
     assert "Tickets 2" in alice.get("/web-services").text
     alice.post(f"/web-services/{row.id}/delete")
@@ -41,9 +41,9 @@ def test_a_web_service_is_added_changed_and_deleted(alice: PageClient) -> None:
     [
         ({"url": "no url"}, "Enter a URL that begins with https://"),
         ({"authentication": "token"}, "Choose a token"),
-        ({"occasions": "mail delivered", "body": "{{ nothing }}"}, "'nothing' is undefined"),
+        ({"triggers": "mail delivered", "body": "{{ nothing }}"}, "'nothing' is undefined"),
         ({"authentication": "placeholder", "headers": "X: y"}, "<OTRS_OAUTH2_TOKEN>"),
-        ({"most_tries": "0"}, "Enter a number from 1 to 30"),
+        ({"max_attempts": "0"}, "Enter a number from 1 to 30"),
     ],
 )
 def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[str, str], words: str) -> None:

@@ -15,7 +15,7 @@ from peewee import OperationalError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from portal.access import api_keys, usage_counts
-from portal.models import ApiKey, Event, HandOut, LoginFailures, OutboundMessage, Token, TokenConfig
+from portal.models import ApiKey, Event, LoginFailures, OutboundMessage, Token, TokenConfig, UsageCount
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_profile, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 
@@ -162,12 +162,12 @@ def test_two_processes_that_know_nobody_count_one_borrower(client: FlaskClient) 
     for _ in range(2):
         usage_counts.note(borrowing, now=NOW)
         usage_counts.forget()
-    assert [row.count for row in HandOut.select()] == [2]
+    assert [row.count for row in UsageCount.select()] == [2]
     usage_counts.note(borrowing, now=NOW)
     usage_counts.note(borrowing, now=NOW)
     ApiKey.delete().execute()
     usage_counts.flush(NOW)
-    assert HandOut.select().count() == 0
+    assert UsageCount.select().count() == 0
 
 
 def test_a_deleted_key_opens_nothing_from_the_next_request_on(client: FlaskClient) -> None:
@@ -192,7 +192,7 @@ def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(clie
     for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"):
         client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
     usage_counts.flush(now())
-    counts = {row.borrower: row.count for row in HandOut.select()}
+    counts = {row.client: row.count for row in UsageCount.select()}
     assert counts == {"10.0.0.1": 3, "10.0.0.2": 1}
     told = [event.actor for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
     assert told == ["Backup (10.0.0.1)", "Backup (10.0.0.2)"]

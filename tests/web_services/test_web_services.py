@@ -108,34 +108,34 @@ def test_what_fails_for_now_is_tried_again_with_the_same_idempotency_key(server:
     server.answers = [(503, "later"), (500, "oops")]
     service = make_service(url=server.url)
     call = make_call(service)
-    assert made(call).look_at == NOW + timedelta(minutes=1)
-    assert made(call, NOW + timedelta(minutes=1)).look_at == NOW + timedelta(minutes=3)
+    assert made(call).due_at == NOW + timedelta(minutes=1)
+    assert made(call, NOW + timedelta(minutes=1)).due_at == NOW + timedelta(minutes=3)
     assert WebServiceCall.due(NOW + timedelta(minutes=2), 10) == []
     done = made(call, NOW + timedelta(minutes=3))
-    assert (done.state, done.tries, done.look_at) == (CallState.DONE, 3, None)
+    assert (done.state, done.tries, done.due_at) == (CallState.DONE, 3, None)
     assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
 
 
 def test_it_is_given_up_after_as_many_tries_as_the_service_says(server: FakeWebServer) -> None:
     server.answers = [(500, "oops")] * 3
-    service = make_service(url=server.url, most_tries=3)
+    service = make_service(url=server.url, max_attempts=3)
     call = make_call(service)
     for minutes in (0, 1, 3):
         made(call, NOW + timedelta(minutes=minutes))
     row = WebServiceCall.get_by_id(call.id)
-    assert (row.state, row.tries, row.look_at) == (CallState.FAILED, 3, None)
+    assert (row.state, row.tries, row.due_at) == (CallState.FAILED, 3, None)
     assert "answered 500" in (WebService.get().failure or "")
 
 
 def test_a_server_that_asks_for_patience_gets_it(server: FakeWebServer) -> None:
     server.answers, server.headers = [(429, "slow")], {"Retry-After": "600"}
-    assert made(make_call(make_service(url=server.url))).look_at == NOW + timedelta(seconds=600)
+    assert made(make_call(make_service(url=server.url))).due_at == NOW + timedelta(seconds=600)
 
 
 def test_a_refusal_is_not_repeated_until_a_person_says_so(server: FakeWebServer) -> None:
     server.answers = [(404, "no such hook")]
     call = made(make_call(make_service(url=server.url)))
-    assert (call.state, call.look_at, call.answer) == (CallState.FAILED, None, "no such hook")
+    assert (call.state, call.due_at, call.answer) == (CallState.FAILED, None, "no such hook")
     web_services.call_again(call, actor="test", now=NOW)
     again = made(call)
     assert again.state is CallState.DONE
@@ -205,10 +205,10 @@ def test_two_workers_make_one_call(server: FakeWebServer) -> None:
         ({"headers": "X: a\x01b"}, "headers"),
         ({"success": "all"}, "success"),
         ({"timeout": 0}, "timeout"),
-        ({"occasions": "full moon"}, "occasions"),
-        ({"occasions": "mail delivered", "body": "{{ nothing }}"}, "body"),
-        ({"occasions": "mail delivered", "body": "{{ subject.__class__.__mro__ }}"}, "body"),
-        ({"occasions": "mail delivered", "body": "{{ 'a' * 10000000000 }}"}, "body"),
+        ({"triggers": "full moon"}, "triggers"),
+        ({"triggers": "mail delivered", "body": "{{ nothing }}"}, "body"),
+        ({"triggers": "mail delivered", "body": "{{ subject.__class__.__mro__ }}"}, "body"),
+        ({"triggers": "mail delivered", "body": "{{ 'a' * 10000000000 }}"}, "body"),
         ({"authentication": ServiceAuth.TOKEN}, "token"),
         ({"headers": "X: <OTRS_OAUTH2_TOKEN>"}, "token"),
         ({"authentication": ServiceAuth.PLACEHOLDER}, "headers"),
@@ -232,10 +232,8 @@ def test_the_secret_is_asked_for_again_for_another_host() -> None:
 
 
 def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: FakeProvider) -> None:
-    make_service(
-        occasions="token refreshed, token refused", body="{{ occasion }}: {{ token }} {{ reason|default('') }}"
-    )
-    make_service(occasions="mail delivered")
+    make_service(triggers="token refreshed, token refused", body="{{ occasion }}: {{ token }} {{ reason|default('') }}")
+    make_service(triggers="mail delivered")
     token = make_token(make_config("Provider", base=provider.url))
     provider.grants()
     refresh.refresh(token.id, actor="Alice", now=NOW)
@@ -250,8 +248,8 @@ def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: Fak
 
 
 def test_a_body_that_cannot_be_made_takes_nothing_with_it() -> None:
-    service = make_service(occasions="", body="{{ values.ticket }}")
-    WebService.update(occasions=Occasion.TOKEN_REFRESHED.value).execute()
+    service = make_service(triggers="", body="{{ values.ticket }}")
+    WebService.update(triggers=Occasion.TOKEN_REFRESHED.value).execute()
     triggers.tell([service], Occasion.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
     assert "cannot be rendered" in (WebService.get().failure or "")
     with pytest.raises(Refused, match="'dict object' has no attribute 'ticket'"):
@@ -294,7 +292,7 @@ def test_a_wrong_password_is_sent_once_and_not_until_the_account_is_locked(serve
 
 
 def test_a_service_that_is_paused_is_called_when_it_goes_on_and_no_try_is_lost(server: FakeWebServer) -> None:
-    service = make_service(url=server.url, occasions="mail delivered")
+    service = make_service(url=server.url, triggers="mail delivered")
     WebService.update(validity=Validity.INVALID_TEMPORARILY).execute()
     assert triggers.listening(Occasion.MAIL_DELIVERED) == [service]
     call = make_call(service)
@@ -328,7 +326,7 @@ def test_a_bug_is_tried_no_more_often_than_a_server_that_is_away(monkeypatch: py
     with pytest.raises(ZeroDivisionError):
         calling.call(call.id, lambda: NOW)
     row = WebServiceCall.get()
-    assert (row.tries, row.look_at, row.leased_until) == (1, NOW + timedelta(minutes=1), None)
+    assert (row.tries, row.due_at, row.leased_until) == (1, NOW + timedelta(minutes=1), None)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
-    due, later = make_token(look_at=NOW), make_token(look_at=NOW + SECOND)
-    make_token(look_at=None)
+    due, later = make_token(due_at=NOW), make_token(due_at=NOW + SECOND)
+    make_token(due_at=None)
     account = make_account(make_destination(tmp_path), later)
     assert clock.tick("a", now=NOW) == 2
     assert enqueued == [("renew_tokens", due.id % 4), ("fetch_mail_account", account.id)]
@@ -46,7 +46,7 @@ def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]
 def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, int]]) -> None:
     token = make_token()
     texts = {"user_code": "A", "verification_uri": "https://p.test", "user_name": "Alice"}
-    times = {"interval": 5, "started_at": NOW, "expires_at": NOW + 600 * SECOND, "look_at": NOW + 5 * SECOND}
+    times = {"interval": 5, "started_at": NOW, "expires_at": NOW + 600 * SECOND, "due_at": NOW + 5 * SECOND}
     row = DeviceSignIn.create(token=token, **texts, **times)
     clock.tick("a", now=NOW)
     assert enqueued == []
@@ -55,7 +55,7 @@ def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, 
 
 
 def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, int]]) -> None:
-    token = make_token(look_at=NOW)
+    token = make_token(due_at=NOW)
     Token.claim(token.id, now=NOW, until=NOW + 60 * SECOND)
     clock.tick("a", now=NOW)
     assert enqueued == []
@@ -67,13 +67,13 @@ def test_the_longest_due_mailbox_comes_first(enqueued: list[tuple[str, int]], tm
     inbox = make_destination(tmp_path)
     second, first = make_account(inbox, name="Second"), make_account(inbox, name="First")
     for account, ago in ((second, 1), (first, 9)):
-        MailAccount.update(look_at=NOW - ago * SECOND).where(MailAccount.id == account.id).execute()
+        MailAccount.update(due_at=NOW - ago * SECOND).where(MailAccount.id == account.id).execute()
     clock.tick("a", now=NOW)
     assert [row_id for _, row_id in enqueued] == [first.id, second.id]
 
 
 def test_of_two_clocks_one_ticks_until_it_falls_silent(enqueued: list[tuple[str, int]]) -> None:
-    make_token(look_at=NOW)
+    make_token(due_at=NOW)
     assert clock.tick("a", now=NOW) == 1
     assert clock.tick("b", now=NOW + SECOND) == 0
     assert clock.tick("a", now=NOW + 2 * SECOND) == 1
@@ -83,7 +83,7 @@ def test_of_two_clocks_one_ticks_until_it_falls_silent(enqueued: list[tuple[str,
 
 
 def test_without_redis_nothing_is_lost(tmp_path: Path) -> None:
-    token = make_token(look_at=NOW)
+    token = make_token(due_at=NOW)
     make_account(make_destination(tmp_path), token)
     assert clock.tick("a", now=NOW) == 0
     assert Token.due(NOW, 10) == [token.id]

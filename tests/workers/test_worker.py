@@ -63,7 +63,7 @@ def values(connection: Redis) -> bytes:
 
 
 def test_a_renewal_goes_through_redis_without_a_secret(valkey: Redis, provider: FakeProvider) -> None:
-    token = make_token(make_config(base=provider.url), look_at=NOW)
+    token = make_token(make_config(base=provider.url), due_at=NOW)
     assert enqueue(token)
     held = values(valkey)
     assert b"renew-" in held
@@ -77,10 +77,10 @@ def test_a_renewal_goes_through_redis_without_a_secret(valkey: Redis, provider: 
 
 def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
     provider.refuses("invalid_grant")
-    token = make_token(make_config(base=provider.url), look_at=NOW)
+    token = make_token(make_config(base=provider.url), due_at=NOW)
     enqueue(token)
     work(valkey)
-    assert fresh(token).doubted_at is not None
+    assert fresh(token).first_refused_at is not None
     assert Queue("tokens", connection=valkey, serializer="json").failed_job_registry.count == 0
 
 

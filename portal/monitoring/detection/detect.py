@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import Notice
 from portal.monitoring.detection import expiry, machine, quarantined, rejected_messages, servers, tokens
 from portal.monitoring.detection.outage import Outage
@@ -17,7 +17,7 @@ def of_rows(now: datetime) -> list[Outage]:
     """Return the problems found in the database rows, with a constant number of queries."""
     signed_in_by = tokens.of_tokens(now)
     out = [*signed_in_by.outages, *servers.of_servers(signed_in_by.resting, now)]
-    covered = {name for outage in out for name in outage.standing_still}
+    covered = {name for outage in out for name in outage.affected}
     late = [
         *tokens.not_renewed(signed_in_by.left_over, now),
         *servers.not_fetched(signed_in_by.resting, covered, now),
@@ -55,6 +55,6 @@ def ordered(outages: list[Outage]) -> list[Outage]:
 
     def rank(outage: Outage) -> tuple[bool, int, float, str]:
         began = outage.since.timestamp() if outage.since else 0.0
-        return outage.tone is not Tone.BROKEN, -len(outage.standing_still), began, outage.key
+        return outage.severity is not Severity.CRITICAL, -len(outage.affected), began, outage.key
 
     return sorted(outages, key=rank)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import causes
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import (
     Destination,
     DestinationType,
@@ -65,7 +65,7 @@ def silent_parts(now: datetime) -> list[Outage]:
 
 def _silent(now: datetime) -> list[tuple[str, str, str]]:
     """Return key, cause and text of each part that is down; without Redis the state of the workers is unknown."""
-    parts = {part.name for part in health.parts(now) if part.state.tone is Tone.BROKEN}
+    parts = {part.name for part in health.parts(now) if part.state.severity is Severity.CRITICAL}
     if "Redis" in parts:
         return [("redis", "redis-silent", "Redis does not answer.")]
     workers = [name for name in sorted(parts) if name in health.WORKERS.values()]
@@ -130,7 +130,7 @@ def backlog(now: datetime) -> list[Outage]:
 
 def _unsent(before: datetime, now: datetime) -> Any:
     """Return a query for overdue messages, without those of profiles that are suspended or sending at the moment."""
-    at_work = (OutboundProfile.look_at > before) | OutboundProfile.is_held(now) | (OutboundProfile.sent_at > before)
+    at_work = (OutboundProfile.due_at > before) | OutboundProfile.is_held(now) | (OutboundProfile.sent_at > before)
     busy = OutboundProfile.select(OutboundProfile.id).where(at_work | (OutboundProfile.validity != Validity.VALID))
     late = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.try_at < before)
     return OutboundMessage.select().where(late, OutboundMessage.profile.not_in(busy))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from portal.causes import Cause, Where
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import Row
 
 _ARTICLES = ("The", "A", "An", "No", "Nobody", "There", "This", "Another", "Somebody", "Something", "Too", "What")
@@ -14,7 +14,7 @@ _ARTICLES = ("The", "A", "An", "No", "Nobody", "There", "This", "Another", "Some
 class Outage:
     """A problem: ``key`` identifies it for as long as it is open; ``text`` states the problem in one sentence.
 
-    ``since`` is its start, or for a warning the expected time; None: unknown. ``words`` is the server's response.
+    ``since`` is its start, or for a warning the expected time; None: unknown. ``response`` is the server's response.
     ``about`` is the affected row, None: no single row. ``facts`` fill the placeholders of the remedy.
     ``announced`` False: shown on Home only, without notification, because of a switch.
     """
@@ -23,9 +23,9 @@ class Outage:
     text: str
     cause: Cause
     since: datetime | None
-    words: str = ""
+    response: str = ""
     about: Row | None = None
-    standing_still: list[str] = field(default_factory=list)
+    affected: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     next_try: datetime | None = None
     #: Reported only after the notice delay, whatever its severity.
@@ -34,13 +34,13 @@ class Outage:
     seen_at: datetime | None = None
     #: Found by checking the host, not in the database rows.
     of_machine: bool = False
-    #: Kind of server that sent ``words``.
+    #: Kind of server that sent ``response``.
     where: Where = Where.PORTAL
     announced: bool = True
 
     @property
-    def tone(self) -> Tone:
-        return self.cause.tone
+    def severity(self) -> Severity:
+        return self.cause.severity
 
     @property
     def remedy(self) -> list[str]:

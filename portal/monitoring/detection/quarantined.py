@@ -19,21 +19,21 @@ def in_quarantine(now: datetime) -> list[Outage]:
     counts = fn.COUNT(Message.id), fn.MIN(Message.seen_at), fn.MAX(Message.failure)
     lines = tuples(Message.select(Message.mail_account, *counts).where(waiting).group_by(Message.mail_account))
     accounts = {row.id: row for row in MailAccount.select().where(MailAccount.id.in_([line[0] for line in lines]))}
-    return [_outage(accounts[account_id], count, since, words or "") for account_id, count, since, words in lines]
+    return [_outage(accounts[account_id], count, since, response or "") for account_id, count, since, response in lines]
 
 
-def _outage(account: MailAccount, count: int, since: datetime, words: str) -> Outage:
-    known = causes.recognise(words, Where.DESTINATION)
+def _outage(account: MailAccount, count: int, since: datetime, response: str) -> Outage:
+    known = causes.recognise(response, Where.DESTINATION)
     why = "" if known.name == "unknown" else f" {known.title}."
     text = f"{count} message{'' if count == 1 else 's'} of “{account.name}” could not be delivered.{why}"
     cause = causes.named("messages-in-quarantine")
-    return Outage(f"quarantine {account.id}", text, cause, since, words, account, facts={"mailbox": account.login})
+    return Outage(f"quarantine {account.id}", text, cause, since, response, account, facts={"mailbox": account.login})
 
 
 def untold() -> list[Outage]:
     """Return the problem of failed notification email; it is shown in the portal only."""
-    row = Notice.select().where(Notice.closed_at.is_null(), Notice.telling_failure.is_null(False)).first()
+    row = Notice.select().where(Notice.closed_at.is_null(), Notice.notification_failure.is_null(False)).first()
     if row is None:
         return []
     text, cause = "Notifications cannot be sent by email.", causes.named("notices-untold")
-    return [Outage("untold", text, cause, None, row.telling_failure or "", announced=False)]
+    return [Outage("untold", text, cause, None, row.notification_failure or "", announced=False)]

@@ -19,17 +19,17 @@ def of_profiles(now: datetime) -> list[Outage]:
     lately = failed & (OutboundMessage.settled_at >= now - _LATELY)
     facts = fn.COUNT(OutboundMessage.id), fn.MIN(OutboundMessage.settled_at), fn.MAX(OutboundMessage.answer)
     counted = OutboundMessage.select(OutboundMessage.profile, *facts).where(lately).group_by(OutboundMessage.profile)
-    found = {profile: (since, words) for profile, count, since, words in tuples(counted) if count >= _SEVERAL}
+    found = {profile: (since, response) for profile, count, since, response in tuples(counted) if count >= _SEVERAL}
     wanted = (OutboundProfile.validity == Validity.VALID) & OutboundProfile.failing_since.is_null()
     profiles = OutboundProfile.select().where(OutboundProfile.id.in_(list(found)), wanted) if found else []
     return [_outage(row, *found[row.id]) for row in profiles if row.sent_at is None or row.sent_at < found[row.id][0]]
 
 
-def _outage(row: OutboundProfile, since: datetime, words: str | None) -> Outage:
-    cause = causes.recognise(words or "", Where.SMTP, by_password=row.token is None)
+def _outage(row: OutboundProfile, since: datetime, response: str | None) -> Outage:
+    cause = causes.recognise(response or "", Where.SMTP, by_password=row.token is None)
     text = f"The server rejects every message of outbound profile “{row.name}”: {within(cause.title)}."
     facts = {"mailbox": row.login, "host": row.host}
     return Outage(
-        f"refusals of {row.id}", text, cause, since, words or "", row, [f"outbound profile {row.name}"], facts,
+        f"refusals of {row.id}", text, cause, since, response or "", row, [f"outbound profile {row.name}"], facts,
         where=Where.SMTP,
     )  # fmt: skip

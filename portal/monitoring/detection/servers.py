@@ -9,7 +9,7 @@ from peewee import fn
 from portal import causes
 from portal.causes import Cause, Fault, Where
 from portal.core.errors import Side
-from portal.core.severity import Tone
+from portal.core.severity import Severity
 from portal.models import (
     CallState,
     Destination,
@@ -43,7 +43,7 @@ class _Failing:
     since: datetime
     #: When the last attempt failed. None: recorded by an older version without this time.
     failed_at: datetime | None
-    words: str
+    response: str
     side: Side
     next_try: datetime | None
     token_id: int | None
@@ -73,10 +73,10 @@ def of_servers(resting: set[int], now: datetime) -> list[Outage]:
 
 def _join(first: Outage, other: Outage, one: "_Failing") -> None:
     """Add a failing row to a problem; the most severe row determines the cause."""
-    first.standing_still.append(one.what)
+    first.affected.append(one.what)
     first.since = min(first.since or one.since, one.since)
-    if other.tone is Tone.BROKEN and first.tone is not Tone.BROKEN:
-        first.cause, first.text, first.words = other.cause, other.text, other.words
+    if other.severity is Severity.CRITICAL and first.severity is not Severity.CRITICAL:
+        first.cause, first.text, first.response = other.cause, other.text, other.response
 
 
 def _without_services_behind(outages: list[Outage]) -> list[Outage]:
@@ -95,9 +95,9 @@ def _switched_off_tokens() -> set[int]:
 
 def _cause(one: _Failing) -> Cause:
     if one.side is not Side.DESTINATION or one.destination is None:
-        return causes.recognise(one.words, one.where, by_password=one.token_id is None)
+        return causes.recognise(one.response, one.where, by_password=one.token_id is None)
     by_http = one.destination.type is DestinationType.WEB_SERVICE
-    return causes.recognise(one.words, Where.HTTP if by_http else Where.DESTINATION)
+    return causes.recognise(one.response, Where.HTTP if by_http else Where.DESTINATION)
 
 
 def _is_certain(one: _Failing, cause: Cause) -> bool:
@@ -118,7 +118,7 @@ def _outage(one: _Failing, cause: Cause) -> Outage:
         key, text = f"server {one.host}", f"{one.host}: {title}."
     else:
         key, text = f"{row.kind} {row.id}", f"{one.name}: {title}."
-    return Outage(key, text, cause, one.since, one.words, row, facts=facts, next_try=one.next_try, where=where)
+    return Outage(key, text, cause, one.since, one.response, row, facts=facts, next_try=one.next_try, where=where)
 
 
 def _accounts() -> list[_Failing]:
@@ -128,7 +128,7 @@ def _accounts() -> list[_Failing]:
         _Failing(
             row, f"Mail account “{row.name}” cannot be fetched", row.name, row.host,
             Where.POP3 if row.type.is_pop3 else Where.IMAP,
-            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.due_at,
             _token_id(row), row.login, row.destination, row.dispatch_by_address,
         )
         for row in failing.order_by(MailAccount.name)
@@ -142,7 +142,7 @@ def _profiles() -> list[_Failing]:
     return [
         _Failing(
             row, f"Outbound profile “{row.name}” cannot send", f"outbound profile {row.name}", row.host, Where.SMTP,
-            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.look_at,
+            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.due_at,
             _token_id(row), row.login,
         )
         for row in failing.order_by(OutboundProfile.name)
@@ -199,7 +199,7 @@ def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Out
             causes.named("not-fetched"),
             min(row.fetched_at or row.created_at for row in late),
             about=late[0] if len(late) == 1 else None,
-            standing_still=[row.name for row in late],
+            affected=[row.name for row in late],
         )
     ]
 
@@ -217,7 +217,7 @@ def _is_late(row: MailAccount, usual: timedelta, times: int, now: datetime) -> b
     """Whether an account is overdue by several intervals and was not just rescheduled, or waits for its token."""
     if row.failing_since is not None and row.failing_side is Side.PROVIDER:
         return now - row.failing_since > _LATE
-    if row.look_at is None or now - row.look_at <= _LATE:
+    if row.due_at is None or now - row.due_at <= _LATE:
         return False
     own = row.fetch_interval
     interval = timedelta(seconds=own) if own else usual

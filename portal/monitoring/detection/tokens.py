@@ -40,7 +40,7 @@ def of_tokens(now: datetime) -> TokensOut:
             out.resting.add(token.id)
         first = found.setdefault(outage.key, outage)
         if token.id in out.resting:
-            first.standing_still += dependants.get(token.id, [])
+            first.affected += dependants.get(token.id, [])
         first.since = min(first.since or now, outage.since or now)
         first.seen_at = max((one.seen_at for one in (first, outage) if one.seen_at), default=None)
         first.announced |= outage.announced
@@ -102,9 +102,9 @@ def _of_config(config: TokenConfig, tells: bool) -> Outage:
 
 
 def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tells: bool) -> Outage:
-    words = token.failure or "" if token.refused_at else ""
+    response = token.failure or "" if token.refused_at else ""
     return Outage(
-        f"token {token.id}", text, cause, since, words, token.token_config, facts=facts_of(token),
+        f"token {token.id}", text, cause, since, response, token.token_config, facts=facts_of(token),
         where=Where.PROVIDER, announced=tells,
     )  # fmt: skip
 
@@ -113,7 +113,7 @@ def _of_trouble(token: Token) -> Outage:
     """Return a temporary problem: the provider host fails, an unknown response, or an unconfirmed rejection."""
     config, cause = token.token_config, _cause(token)
     key, text, about = f"host {config.host}", f"{config.host} does not answer.", None
-    if token.doubted_at:
+    if token.first_refused_at:
         cause = causes.named("refusal-unconfirmed")
         text = f"A token refresh for “{token.name}” was rejected once; the portal retries."
         key, about = f"token {token.id} doubted", config
@@ -122,7 +122,7 @@ def _of_trouble(token: Token) -> Outage:
         key, about = f"renewals of {config.id}", config
     return Outage(
         key, text, cause, token.failing_since, token.failure or "", about, facts=facts_of(token),
-        next_try=token.look_at, where=Where.PROVIDER, may_pass=True, seen_at=token.failed_at,
+        next_try=token.due_at, where=Where.PROVIDER, may_pass=True, seen_at=token.failed_at,
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def never_requested() -> list[Outage]:
     return [
         Outage(
             f"token {token.id} never requested", f"No token has been requested for “{token.name}” yet.", cause, None,
-            about=token.token_config, standing_still=dependants[token.id], facts=facts_of(token), announced=False,
+            about=token.token_config, affected=dependants[token.id], facts=facts_of(token), announced=False,
         )
         for token in waiting
     ]  # fmt: skip
@@ -173,7 +173,7 @@ def not_renewed(left_over: list[Token], now: datetime) -> list[Outage]:
             causes.named("token-not-renewed"),
             min(token.expires_at or now for token in told),
             about=told[0].token_config if len(told) == 1 else None,
-            standing_still=[name for token in told for name in dependants.get(token.id, [])],
+            affected=[name for token in told for name in dependants.get(token.id, [])],
         )
     ]
 

@@ -40,7 +40,7 @@ def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
             user_name=by[:100],
             started_at=now,
             expires_at=answer.expires_at,
-            look_at=now + timedelta(seconds=answer.interval),
+            due_at=now + timedelta(seconds=answer.interval),
         )
         row.device_code = answer.device_code
         row.save()
@@ -50,7 +50,7 @@ def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
 
 def poll(row_id: int, *, now: datetime) -> None:
     """Poll the provider once for the result of the sign-in, and store it."""
-    if not DeviceSignIn.select().where(DeviceSignIn.id == row_id, DeviceSignIn.look_at <= now).exists():
+    if not DeviceSignIn.select().where(DeviceSignIn.id == row_id, DeviceSignIn.due_at <= now).exists():
         return
     row = DeviceSignIn.claim(row_id, now=now, until=now + _LEASE)
     if row is None:
@@ -59,9 +59,9 @@ def poll(row_id: int, *, now: datetime) -> None:
         _ask(row, now)
     except StillPending as pending:
         row.interval += _SLOWER if pending.slower else 0
-        row.look_at = now + timedelta(seconds=row.interval)
+        row.due_at = now + timedelta(seconds=row.interval)
     except Unavailable:
-        row.look_at = now + timedelta(seconds=2 * row.interval)
+        row.due_at = now + timedelta(seconds=2 * row.interval)
     except (Refused, OutsideError) as error:
         _end(row, str(error), now)
     if row.ended_at is None and now >= row.expires_at:
@@ -88,6 +88,6 @@ def _ask(row: DeviceSignIn, now: datetime) -> None:
 
 
 def _end(row: DeviceSignIn, failure: str | None, now: datetime) -> None:
-    row.ended_at, row.failure, row.look_at, row.device_code = now, failure, None, None
+    row.ended_at, row.failure, row.due_at, row.device_code = now, failure, None, None
     if failure:
         audit.about(row.token, row.user_name, "sign-in-failed", failure, now)

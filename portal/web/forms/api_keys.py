@@ -22,7 +22,7 @@ class ApiKeyForm(Form):
     )
     configs = SelectMultipleField("Tokens of", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
     may_send = BooleanField("May send mail", description="Through the SMTP listener and POST /api/v1/messages.")
-    may_watch = BooleanField("May read health status", description="GET /api/v1/health, for monitoring.")
+    may_read_health = BooleanField("May read health status", description="GET /api/v1/health, for monitoring.")
     networks = StringField(
         "Networks",
         description="Networks and addresses that may use the key, such as 10.1.0.0/16, 127.0.0.1. Empty: any address.",
@@ -44,7 +44,7 @@ class ApiKeyForm(Form):
             configs=list(TokenConfig.select().where(TokenConfig.id.in_(ids)).order_by(TokenConfig.name)),
             networks=text(self.networks.data),
             may_send=bool(self.may_send.data),
-            may_watch=bool(self.may_watch.data),
+            may_read_health=bool(self.may_read_health.data),
             ends_at=datetime.combine(day, time(), UTC) if day else None,
             comment=text(self.comment.data),
         )

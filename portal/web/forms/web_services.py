@@ -13,7 +13,7 @@ from portal.web_services.web_services import Fields
 
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
-_SAME = ("name", "method", "url", "headers", "body", "login", "ca", "timeout", "success", "most_tries", "comment")
+_SAME = ("name", "method", "url", "headers", "body", "login", "ca", "timeout", "success", "max_attempts", "comment")
 
 
 class WebServiceForm(Form):
@@ -43,7 +43,7 @@ class WebServiceForm(Form):
     body = TextAreaField(
         "Body", description="A Jinja template; the variables are listed below.", render_kw={**_OFF, "rows": 6}
     )
-    occasions = SelectMultipleField(
+    triggers = SelectMultipleField(
         "Called when",
         choices=choices((one.value, one.value) for one in Occasion),
         option_widget=CheckboxInput(),
@@ -52,7 +52,7 @@ class WebServiceForm(Form):
     success = StringField(
         "Success", default="200-299", description="HTTP status codes that count as success, such as 200-299, 404."
     )
-    most_tries = IntegerField(
+    max_attempts = IntegerField(
         "Attempts", default=8, description="At intervals of 1 to 60 minutes, all with the same Idempotency-Key."
     )
     timeout = IntegerField("Timeout", default=30, description="Seconds to wait for the complete response.")
@@ -72,7 +72,7 @@ class WebServiceForm(Form):
             self[name].data = getattr(row, name)
         self.authentication.data, self.validity.data = row.authentication.value, row.validity.value
         self.token.data = str(row.token.id) if row.token else ""
-        self.occasions.data = web_services.occasions_of(row.occasions)
+        self.triggers.data = web_services.occasions_of(row.triggers)
 
     def entered(self) -> Fields:
         by_token = self.authentication.data in (ServiceAuth.TOKEN, ServiceAuth.PLACEHOLDER)
@@ -88,8 +88,8 @@ class WebServiceForm(Form):
             ca=(self.ca.data or "").replace("\r\n", "\n"),
             timeout=self.timeout.data or 0,
             success=text(self.success.data),
-            most_tries=self.most_tries.data or 0,
-            occasions=", ".join(self.occasions.data or []),
+            max_attempts=self.max_attempts.data or 0,
+            triggers=", ".join(self.triggers.data or []),
             validity=Validity(self.validity.data),
             comment=text(self.comment.data),
         )

@@ -29,7 +29,7 @@ def index() -> str:
         page=page,
         more=len(over) > _PAGE,
         recipients=settings.notice_recipients(),
-        unknown=unmatched.listed(),
+        unknown=unmatched.most_frequent(),
     )
 
 

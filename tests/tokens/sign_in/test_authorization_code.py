@@ -44,7 +44,7 @@ def test_a_sign_in_stores_tokens_owner_and_scope(session: LoginSession, provider
     assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
     assert stored.refresh_token == Secret(NEW_REFRESH_TOKEN)
     assert (stored.owner, stored.granted_scope, stored.signed_in_at) == ("helpdesk@example.test", "mail", NOW)
-    assert stored.look_at is not None
+    assert stored.due_at is not None
 
 
 def test_the_request_is_pkce_with_the_redirect_uri_of_the_settings(
@@ -167,7 +167,7 @@ def test_no_refresh_token_in_the_answer_is_seen(session: LoginSession, provider:
     token = waiting(provider)
     complete(session, state=begin(token, session)["state"], code="code-1")
     assert not fresh(token).has_refresh_token
-    assert fresh(token).look_at is None
+    assert fresh(token).due_at is None
 
 
 def test_the_command_line_takes_its_own_answer(db: None, provider: FakeProvider) -> None:

@@ -46,14 +46,14 @@ def begun(provider: FakeProvider) -> DeviceSignIn:
 
 def poll(row: DeviceSignIn, now: object = None) -> DeviceSignIn:
     """Ask at the moment that it is due, or at ``now``."""
-    device_code.poll(row.id, now=now or row.look_at or NOW)  # type: ignore[arg-type]
+    device_code.poll(row.id, now=now or row.due_at or NOW)  # type: ignore[arg-type]
     found: DeviceSignIn = DeviceSignIn.get_by_id(row.id)
     return found
 
 
 def test_a_device_sign_in_shows_its_code_and_is_due_after_the_interval(provider: FakeProvider) -> None:
     row = begun(provider)
-    assert (row.user_code, row.verification_uri, row.look_at) == (
+    assert (row.user_code, row.verification_uri, row.due_at) == (
         "WDJB-MJHT",
         "https://p.test/device",
         NOW + 5 * SECOND,
@@ -67,16 +67,16 @@ def test_it_is_polled_until_it_is_decided_and_slower_when_asked(provider: FakePr
     poll(row, NOW)
     assert len(provider.requests) == 1, "not before it is due"
     row = poll(row)
-    assert row.look_at == NOW + 10 * SECOND
+    assert row.due_at == NOW + 10 * SECOND
     provider.refuses("slow_down")
     row = poll(row)
-    assert (row.interval, row.look_at) == (10, NOW + 20 * SECOND)
+    assert (row.interval, row.due_at) == (10, NOW + 20 * SECOND)
     provider.says(b"<html>", 503)
     row = poll(row)
-    assert row.look_at == NOW + 40 * SECOND
+    assert row.due_at == NOW + 40 * SECOND
     provider.grants()
     row = poll(row)
-    assert (row.ended_at, row.failure, row.look_at, row.device_code) == (NOW + 40 * SECOND, None, None, None)
+    assert (row.ended_at, row.failure, row.due_at, row.device_code) == (NOW + 40 * SECOND, None, None, None)
     assert fresh(row.token).access_token == Secret(NEW_ACCESS_TOKEN)
     assert fresh(row.token).owner == "helpdesk@example.test"
     asked = len(provider.requests)

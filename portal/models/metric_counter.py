@@ -5,7 +5,7 @@ from peewee import BigIntegerField, CharField, FloatField
 from portal.models.base import Row
 
 
-class Tally(Row):
+class MetricCounter(Row):
     #: Operation and outcome, for example ``refresh``, ``renewed``.
     name = CharField(max_length=40)
     outcome = CharField(max_length=40)

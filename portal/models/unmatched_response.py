@@ -6,16 +6,16 @@ from portal.core.fields import UtcField
 from portal.models.base import Row
 
 
-class UnknownAnswer(Row):
+class UnmatchedResponse(Row):
     #: Source of the response: ``provider``, ``imap`` …
-    place = CharField(max_length=20)
+    source = CharField(max_length=20)
     #: The response without numbers and ids: one row per pattern.
     pattern = CharField(max_length=300)
     #: The latest response.
-    words = TextField()
+    response = TextField()
     count = IntegerField(default=1)
     first_at = UtcField()
     last_at = UtcField()
 
     class Meta:
-        indexes = ((("place", "pattern"), True),)
+        indexes = ((("source", "pattern"), True),)
