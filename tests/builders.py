@@ -210,7 +210,7 @@ def make_message(
     at: datetime = NOW,
 ) -> OutboundMessage:
     """Create a message that a program has submitted."""
-    handed = submit.Handover(BytesIO(content), sender, list(recipients), by="test", profile=profile)
+    handed = submit.Submission(BytesIO(content), sender, list(recipients), by="test", profile=profile)
     return submit.submit(handed, now=at)
 
 
@@ -230,4 +230,4 @@ def make_service(
 
 
 def make_call(service: WebService, **facts: object) -> WebServiceCall:
-    return triggers.ask(service, "test", triggers.variables("by hand", {"values": facts}, NOW), now=NOW)
+    return triggers.queue_call(service, "test", triggers.variables("by hand", {"values": facts}, NOW), now=NOW)

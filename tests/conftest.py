@@ -60,7 +60,7 @@ def only_loopback() -> Iterator[None]:
 def quick_passwords() -> None:
     """Use fast, insecure password hashing: a thousand sign-ins in the tests would otherwise take minutes."""
     users._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    users._NOBODY = users._hasher.hash("nobody")
+    users._DUMMY_HASH = users._hasher.hash("nobody")
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def config(prepared: Config, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def db(config: Config) -> Iterator[None]:
-    encryption.use_keys(encryption.read_key_file(config.keys_file))
+    encryption.set_keys(encryption.read_key_file(config.keys_file))
     tls.trust(None)
     open_database(config.database_url)
     job_queue._redis = None
@@ -211,7 +211,7 @@ def inbox(db: None, tmp_path: Path) -> Destination:
 
 @pytest.fixture(autouse=True)
 def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    for name in log.TALKATIVE:
+    for name in log.SENSITIVE_AT_DEBUG:
         logging.getLogger(name).setLevel(logging.INFO)
     with caplog.at_level(logging.DEBUG):
         yield

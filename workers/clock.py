@@ -18,12 +18,12 @@ _AT_ONCE = 500
 
 def tick(holder: str, *, now: datetime) -> int:
     """Enqueue due work and return the number of jobs; 0 while another clock is the leader."""
-    if not leader_election.lead(health.CLOCK, holder, now):
+    if not leader_election.hold_leadership(health.CLOCK, holder, now):
         return 0
     retention.purge(now)
     refresh_queue.note_backlog(now)
     enqueued = sum(
-        job_queue.renew_tokens(share.host, share.remainder, share.of) for share in refresh_queue.due_shares(now)
+        job_queue.refresh_tokens(share.host, share.remainder, share.of) for share in refresh_queue.due_shares(now)
     )
     enqueued += sum(job_queue.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
     enqueued += sum(job_queue.send(profile_id) for profile_id in send.due(now))

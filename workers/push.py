@@ -23,13 +23,15 @@ def main(config: Config) -> None:
 
 
 def _while_leading(holder: str) -> None:
-    if not leader_election.lead(health.PUSH, holder, datetime.now(UTC)):
+    if not leader_election.hold_leadership(health.PUSH, holder, datetime.now(UTC)):
         return
     push = Push()
     try:
-        while not stop_signal.is_asked_for() and leader_election.lead(health.PUSH, holder, datetime.now(UTC)):
+        while not stop_signal.is_asked_for() and leader_election.hold_leadership(
+            health.PUSH, holder, datetime.now(UTC)
+        ):
             for _ in range(_STEPS):
                 push.step()
     finally:
         push.close()
-        leader_election.give_up(health.PUSH, holder)
+        leader_election.release(health.PUSH, holder)

@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 
 from portal.core.db import connected
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.runtime import stop_signal
 from portal.tokens import refresh as refreshing
 from portal.tokens import refresh_queue
@@ -32,8 +32,8 @@ def renew(host: str, remainder: int, of: int) -> None:
 def refresh(token_id: int, now: datetime) -> None:
     """Refresh one token if it is due. A provider error is stored in the row and does not fail the job."""
     try:
-        refreshing.renew_if_due(token_id, now=now)
-    except OutsideError as error:
+        refreshing.refresh_if_due(token_id, now=now)
+    except ExternalError as error:
         logger.warning("Token %s: refresh failed: %s", token_id, error)
 
 

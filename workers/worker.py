@@ -76,7 +76,7 @@ def release_after_kill(job: Job, pid: int | None, status: int | None, usage: obj
         release(int(row_id))
 
 
-def forget_dead(connection: Redis) -> None:
+def remove_dead_workers(connection: Redis) -> None:
     """Remove killed workers of this host from Redis and release the rows of their jobs at once."""
     for worker in Worker.all(connection=connection, job_class=ListedJob, serializer="json"):
         if worker.hostname != socket.gethostname() or worker.pid is None or _is_alive(worker.pid):
@@ -104,7 +104,7 @@ def main(config: Config, queues: list[str]) -> None:
     database.obj.dispose()
     connection = startup.redis(config)
     startup.wait_for_redis(connection)
-    forget_dead(connection)
+    remove_dead_workers(connection)
     worker = PortalWorker(
         queues,
         name=f"{socket.gethostname()}-{os.getpid()}-{'-'.join(queues)}",

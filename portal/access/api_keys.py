@@ -24,7 +24,7 @@ _MOST_WRONG = 50
 _NAME_TAKEN = "An API key with this name already exists."
 
 
-class NotAdmitted(PortalError):
+class InvalidKey(PortalError):
     """The API key is invalid: unknown, expired, or used from a network that is not allowed."""
 
 
@@ -97,21 +97,21 @@ def check(entered: Fields, now: datetime) -> None:
         raise Invalid(problems)
 
 
-def admitted(key: str, address: str, *, now: datetime) -> ApiKey:
-    """The row of a valid key. Raise NotAdmitted for an invalid key, Throttled after too many invalid keys."""
+def authenticate(key: str, address: str, *, now: datetime) -> ApiKey:
+    """The row of a valid key. Raise InvalidKey for an invalid key, RateLimited after too many invalid keys."""
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == hashed(key))
     reason = _reason_against(row, address, now)
     if row is not None and not reason:
         return row
     _note_refusal(row, address, reason, now)
-    raise NotAdmitted(reason)
+    raise InvalidKey(reason)
 
 
 def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) -> None:
-    """Record a refusal in the audit trail. Raise Throttled after too many refusals for one address."""
+    """Record a refusal in the audit trail. Raise RateLimited after too many refusals for one address."""
     guesses = [rate_limit.Subject(f"api key:{address}", _MOST_WRONG)]
-    rate_limit.stop_if_throttled(guesses, "API keys", now=now)
-    rate_limit.count(guesses, now=now)
+    rate_limit.check_limit(guesses, "API keys", now=now)
+    rate_limit.record_failure(guesses, now=now)
     name, row_id = (row.name, row.id) if row else ("", None)
     audit.record(address[:100], "API-key:refused", ApiKey.kind, row_id, name, reason, now)
 
@@ -146,7 +146,7 @@ def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now
     raise NotAllowed(reason)
 
 
-def handed_out(row: ApiKey) -> int:
+def usage_total(row: ApiKey) -> int:
     """The number of access tokens issued for the key."""
     return sum(hand_out.count for hand_out in row.usage_counts)
 

@@ -12,7 +12,7 @@ from portal.models import LoginFailures
 _WINDOW = timedelta(minutes=15)
 
 
-class Throttled(PortalError):
+class RateLimited(PortalError):
     """The rate limit is exceeded. ``seconds``: time until the next attempt is allowed."""
 
     def __init__(self, what: str, seconds: int) -> None:
@@ -33,16 +33,16 @@ class Subject:
         return hashlib.sha256(self.name.encode()).hexdigest()
 
 
-def stop_if_throttled(subjects: Iterable[Subject], what: str, *, now: datetime) -> None:
-    """Raise Throttled when a subject has reached its limit."""
+def check_limit(subjects: Iterable[Subject], what: str, *, now: datetime) -> None:
+    """Raise RateLimited when a subject has reached its limit."""
     for subject in subjects:
         still = LoginFailures.window_ends_at > now
         row = LoginFailures.get_or_none(LoginFailures.subject == subject.hashed, still)
         if row and row.count >= subject.most:
-            raise Throttled(what, int((row.window_ends_at - now).total_seconds()))
+            raise RateLimited(what, int((row.window_ends_at - now).total_seconds()))
 
 
-def count(subjects: Iterable[Subject], *, now: datetime) -> None:
+def record_failure(subjects: Iterable[Subject], *, now: datetime) -> None:
     """Count one failure for each subject."""
     with transaction():
         LoginFailures.delete().where(LoginFailures.window_ends_at <= now).execute()
@@ -52,5 +52,5 @@ def count(subjects: Iterable[Subject], *, now: datetime) -> None:
             ).execute()
 
 
-def forget(subject: Subject) -> None:
+def reset(subject: Subject) -> None:
     LoginFailures.delete().where(LoginFailures.subject == subject.hashed).execute()

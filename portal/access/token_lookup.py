@@ -23,7 +23,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Loan:
+class IssuedToken:
     """An access token for an API key. ``expires_at`` None: expiry unknown."""
 
     key_id: int
@@ -33,7 +33,7 @@ class Loan:
     expires_at: datetime | None
 
 
-def at_hand(key: str, address: str, reference: str, min_life: timedelta, *, now: datetime) -> Loan | None:
+def find_valid(key: str, address: str, reference: str, min_life: timedelta, *, now: datetime) -> IssuedToken | None:
     """The access token of this name, if valid for ``min_life``. None: the full check is needed and gives the reason."""
     sql, places = _query(database.obj.param)
     given = {_KEY: api_keys.hashed(key), _NAME: reference}
@@ -45,7 +45,7 @@ def at_hand(key: str, address: str, reference: str, min_life: timedelta, *, now:
     if (key_end and key_end <= now) or (end and end <= now + min_life) or not api_keys.is_within(address, networks):
         return None
     access_token = keys().open(Sealed(sealed), Place("token", token_id, "access_token"))
-    return Loan(key_id, token_id, owner, access_token, end)
+    return IssuedToken(key_id, token_id, owner, access_token, end)
 
 
 @cache

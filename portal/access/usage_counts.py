@@ -23,12 +23,12 @@ _LONG_AGO = timedelta(days=30)
 logger = logging.getLogger(__name__)
 _lock = Lock()
 _timer: Timer | None = None
-_known: set["Borrowing"] = set()
-_gathered: "Counter[Borrowing]" = Counter()
+_known: set["TokenUse"] = set()
+_gathered: "Counter[TokenUse]" = Counter()
 
 
 @dataclass(frozen=True)
-class Borrowing:
+class TokenUse:
     """A token, the API key that got it, and the client's address. ``key_id`` None: through the local socket."""
 
     key_id: int | None
@@ -40,7 +40,7 @@ class Borrowing:
         return f"{self.key_id or 0}:{self.token_id}:{self.client}"[:150]
 
 
-def note(borrowing: Borrowing, *, now: datetime) -> None:
+def record(borrowing: TokenUse, *, now: datetime) -> None:
     """Count one use. The first use of its kind is written immediately, with an audit trail entry."""
     with _lock:
         is_known = borrowing in _known
@@ -63,7 +63,7 @@ def _write_later() -> None:
     _timer.start()
 
 
-def _begin(borrowing: Borrowing, now: datetime) -> None:
+def _begin(borrowing: TokenUse, now: datetime) -> None:
     with transaction():
         row = UsageCount.get_or_none(UsageCount.key == borrowing.key)
         if row is None or now - row.last_at > _LONG_AGO:
@@ -74,14 +74,14 @@ def _begin(borrowing: Borrowing, now: datetime) -> None:
         _known.add(borrowing)
 
 
-def _audit(borrowing: Borrowing, about: str, now: datetime) -> None:
+def _audit(borrowing: TokenUse, about: str, now: datetime) -> None:
     key = ApiKey.get_or_none(ApiKey.id == borrowing.key_id)
     token = Token.get_or_none(Token.id == borrowing.token_id)
     if token is not None:
         audit.about(token, f"{key.name if key else 'local user'} ({borrowing.client})", "handed-out", about, now)
 
 
-def _write(borrowing: Borrowing, count: int, now: datetime) -> None:
+def _write(borrowing: TokenUse, count: int, now: datetime) -> None:
     row = {"api_key": borrowing.key_id, "token": borrowing.token_id, "client": borrowing.client}
     UsageCount.insert(**row, key=borrowing.key, count=count, first_at=now, last_at=now).on_conflict(
         conflict_target=[UsageCount.key], update={UsageCount.count: UsageCount.count + count, UsageCount.last_at: now}
@@ -118,7 +118,7 @@ def flush(now: datetime) -> None:
         raise
 
 
-def _write_if_there(borrowing: Borrowing, count: int, now: datetime) -> None:
+def _write_if_there(borrowing: TokenUse, count: int, now: datetime) -> None:
     """Write a count, unless the API key or token has been deleted; its id may be reused by another row."""
     try:
         with transaction():
@@ -128,7 +128,7 @@ def _write_if_there(borrowing: Borrowing, count: int, now: datetime) -> None:
             _known.discard(borrowing)
 
 
-def forget() -> None:
+def clear() -> None:
     """Clear the collected counts and known uses, for a change of database."""
     if _timer is not None:
         _timer.cancel()

@@ -27,7 +27,7 @@ _WRONG = "Name and password do not match a user who may sign in."
 
 _hasher = PasswordHasher()
 #: Checked when the name is unknown, so that the response takes as long as for a known name.
-_NOBODY = _hasher.hash(secrets.token_hex())
+_DUMMY_HASH = _hasher.hash(secrets.token_hex())
 
 
 def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -> User:
@@ -77,20 +77,20 @@ def _check_password(password: Secret) -> None:
 def sign_in(name: str, password: Secret, *, address: str, now: datetime) -> Secret:
     """Check the password, open a session and return the key for the browser's cookie.
 
-    Raise Invalid when name and password do not match, guessing.Throttled after too many wrong passwords in 15 minutes:
-    10 for a name, 50 for an address.
+    Raise Invalid when name and password do not match, RateLimited after too many wrong passwords in 15 minutes: 10 for
+    a name, 50 for an address.
     """
     by_name = rate_limit.Subject(f"name:{name.casefold()}", _MOST_BY_NAME)
     by_address = rate_limit.Subject(f"address:{address}", _MOST_BY_ADDRESS)
-    rate_limit.stop_if_throttled([by_name, by_address], "passwords", now=now)
+    rate_limit.check_limit([by_name, by_address], "passwords", now=now)
     user = User.get_or_none(User.name == name, User.disabled_at.is_null())
-    if not _matches(user.password_hash if user else _NOBODY, password) or user is None:
-        rate_limit.count([by_name, by_address], now=now)
+    if not _matches(user.password_hash if user else _DUMMY_HASH, password) or user is None:
+        rate_limit.record_failure([by_name, by_address], now=now)
         audit.record(
             address, "user:sign-in-failed", "user", user.id if user else None, user.name if user else "", "", now
         )
         raise Invalid({"password": _WRONG})
-    rate_limit.forget(by_name)
+    rate_limit.reset(by_name)
     return open_session(user, now=now)
 
 
@@ -143,7 +143,7 @@ def new_setup_link(*, now: datetime) -> Secret | None:
     return key
 
 
-def setup_link_opens(key: str, *, now: datetime) -> bool:
+def is_setup_link_valid(key: str, *, now: datetime) -> bool:
     row = SetupLink.get_or_none(SetupLink.key_hash == _hash(key))
     return row is not None and now < row.created_at + SETUP_LINK_LIFE and not User.select().exists()
 
@@ -151,7 +151,10 @@ def setup_link_opens(key: str, *, now: datetime) -> bool:
 def use_setup_link(key: str, name: str, password: Secret, *, now: datetime) -> User:
     """Create the first admin and invalidate the link. Raise PortalError for a link that was used or has expired."""
     with transaction():
-        if setup_link_opens(key, now=now) and SetupLink.delete().where(SetupLink.key_hash == _hash(key)).execute() == 1:
+        if (
+            is_setup_link_valid(key, now=now)
+            and SetupLink.delete().where(SetupLink.key_hash == _hash(key)).execute() == 1
+        ):
             return add(name, Role.ADMIN, password, actor="setup link", now=now)
     raise PortalError("This setup link has been used or has expired. Restart the portal to get a new link.")
 

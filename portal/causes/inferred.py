@@ -13,7 +13,7 @@ _SEVEN_DAYS = (timedelta(days=6, hours=12), timedelta(days=7, hours=12))
 _ONE_LIFE = (timedelta(minutes=40), timedelta(minutes=150))
 
 
-def refined(cause: Cause, token: Token) -> Cause:
+def infer(cause: Cause, token: Token) -> Cause:
     """The recognized cause of a refused token, or a more specific cause inferred from its history."""
     if cause.name not in _VAGUE or token.signed_in_at is None or token.refused_at is None:
         return cause

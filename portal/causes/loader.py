@@ -132,7 +132,7 @@ def _filled(text: str, facts: Mapping[str, str]) -> str:
     return "`".join(fill(part, inside if number % 2 else _PLACES) for number, part in enumerate(parts))
 
 
-def recognise(response: str, where: Where, *, by_password: bool = False) -> Cause:
+def recognize(response: str, where: Where, *, by_password: bool = False) -> Cause:
     """The cause with the highest weight (on a tie, the first in file order); ``unknown`` if no sign matches."""
     return _recognise(_without_ids(response), where, by_password)
 
@@ -154,7 +154,7 @@ def _recognise(response: str, where: Where, by_password: bool) -> Cause:
 
 def explained(response: str, where: Where, facts: Mapping[str, str]) -> str:
     """The cause, its next step and the server response; only the response if its cause is unknown."""
-    cause = recognise(response, where)
+    cause = recognize(response, where)
     if cause.name == UNKNOWN:
         return response
     return f"{cause.title}. {cause.steps(facts)[0]} Server response: {response}".replace("`", "")

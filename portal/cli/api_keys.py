@@ -25,7 +25,7 @@ def list_keys(in_json: bool) -> None:
         shown.append({"name": row.name, "begins": row.hint, "configs": configs, "may_send": row.may_send,
                       "may_watch": row.may_read_health,
                       "networks": row.networks, "ends_at": row.ends_at, "used_at": row.used_at,
-                      "used_from": row.used_from, "handed_out": api_keys.handed_out(row)})  # fmt: skip
+                      "used_from": row.used_from, "handed_out": api_keys.usage_total(row)})  # fmt: skip
     show_all(shown, in_json)
 
 

@@ -39,7 +39,7 @@ def with_portal(command: Command) -> Command:
     return ready  # type: ignore[return-value]
 
 
-def is_at_home(config: Config) -> bool:
+def has_direct_access(config: Config) -> bool:
     """Whether this user may read the key file and so open the database; other users go through the local socket."""
     return config.local_socket is None or os.access(config.keys_file, os.R_OK)
 
@@ -75,7 +75,7 @@ def columns(row: Row, names: Iterable[str]) -> dict[str, Any]:
 def show(facts: dict[str, Any], in_json: bool) -> None:
     """Print one object: one line per field, or one JSON object."""
     if in_json:
-        click.echo(json.dumps(facts, default=as_plain, indent=2))
+        click.echo(json.dumps(facts, default=to_json_value, indent=2))
         return
     width = max(len(name) for name in facts)
     for name, value in facts.items():
@@ -85,7 +85,7 @@ def show(facts: dict[str, Any], in_json: bool) -> None:
 def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
     """Print objects of one kind: a table, or one JSON array."""
     if in_json:
-        click.echo(json.dumps(rows, default=as_plain, indent=2))
+        click.echo(json.dumps(rows, default=to_json_value, indent=2))
         return
     if not rows:
         click.echo("None.")
@@ -96,7 +96,7 @@ def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def as_plain(value: Any) -> str:
+def to_json_value(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from portal import diagnosis
-from portal.cli.common import actor, as_json, as_plain, now, with_portal
+from portal.cli.common import actor, as_json, now, to_json_value, with_portal
 from portal.models import Row
 
 
@@ -22,6 +22,6 @@ def add_to(group: click.Group, find: Callable[[str], Row], metavar: str = "NAME"
         """Check the connection step by step; show which check fails, why, and what to do."""
         found = diagnosis.of(find(name), actor=actor(), clock=now)
         facts: dict[str, Any] = found.as_facts()
-        click.echo(json.dumps(facts, default=as_plain, indent=2) if in_json else "\n".join(found.as_lines()))
+        click.echo(json.dumps(facts, default=to_json_value, indent=2) if in_json else "\n".join(found.as_lines()))
         if found.fault:
             raise click.exceptions.Exit(1)

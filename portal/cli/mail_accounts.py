@@ -237,7 +237,7 @@ def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
         rows = list(MailAccount.select().where(MailAccount.validity == Validity.VALID).order_by(MailAccount.name))
     if background:
         for row in rows:
-            mail_accounts.ask_for_fetch(row, actor=actor(), now=now())
+            mail_accounts.request_fetch(row, actor=actor(), now=now())
         return
     failed = [row.name for row in rows if not _fetched(row)]
     if failed:

@@ -5,14 +5,14 @@ Format: monitoring-plugins.org.
 
 from portal.core.severity import Severity
 from portal.monitoring.health import Part
-from portal.monitoring.health_report import CheckUp
+from portal.monitoring.health_report import HealthReport
 from portal.monitoring.notices import Banner
 
 EXIT = {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 _WORD = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}
 
 
-def lines(found: CheckUp) -> list[str]:
+def lines(found: HealthReport) -> list[str]:
     """The output lines, the summary first. A ``|`` starts the performance data, so texts must not contain one."""
     first = f"PORTAL {_WORD[found.severity]} - {_summary(found)}".replace("|", "/")
     parts = [f"{_WORD.get(part.state.severity, 'OK')}: {_part(part)}" for part in found.parts]
@@ -20,7 +20,7 @@ def lines(found: CheckUp) -> list[str]:
     return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in [*problems, *parts])]
 
 
-def _summary(found: CheckUp) -> str:
+def _summary(found: HealthReport) -> str:
     texts = [one.text.rstrip(".") for one in found.problems if found.counts(one)]
     missing = [name for name in found.silent if not any(name.split()[0] in text for text in texts)]
     texts += [f"not working: {', '.join(missing)}"] if missing else []
@@ -41,7 +41,7 @@ def _part(part: Part) -> str:
     return f"{part.name} {part.state.word}{at}{remedy}"
 
 
-def _performance(found: CheckUp) -> str:
+def _performance(found: HealthReport) -> str:
     fetched, well = found.mail_accounts
     values = {
         "tokens_good": found.tokens.good,

@@ -26,7 +26,7 @@ def notice() -> None:
 def list_notices(over: bool, in_json: bool) -> None:
     """List the open notices, most urgent first."""
     moment = now()
-    rows = notices.history(1, _MOST) if over else notices.lasting(moment)
+    rows = notices.history(1, _MOST) if over else notices.open_problems(moment)
     show_all([_of_row(row) if isinstance(row, Notice) else _of_banner(row) for row in rows], in_json)
 
 

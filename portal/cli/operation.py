@@ -167,7 +167,7 @@ def check() -> None:
     try:
         startup.start(from_environment())
         with connected():
-            found = health_report.look(now())
+            found = health_report.report(now())
     except Exception as error:  # noqa: BLE001 - the exit code 1 of a traceback would mean "warning"
         click.echo(f"PORTAL UNKNOWN - {' '.join(str(error).split())}")
         raise click.exceptions.Exit(3) from None

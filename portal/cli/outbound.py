@@ -133,7 +133,7 @@ def delete(name: str) -> None:
 @with_portal
 def test(name: str, to: str) -> None:
     """Send a test message now and show the SMTP dialogue with secrets masked."""
-    tried = test_message.try_out(OutboundProfile.named(name), to, actor=actor(), clock=now)
+    tried = test_message.send_test_message(OutboundProfile.named(name), to, actor=actor(), clock=now)
     for line in tried.dialogue:
         click.echo(line)
     if not tried.good:

@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 
 import click
 
-from portal.cli.common import actor, is_at_home, now, with_portal
+from portal.cli.common import actor, has_direct_access, now, with_portal
 from portal.core.config import from_environment
-from portal.core.errors import ConfigError, NotNow, PortalError, Refused
+from portal.core.errors import ConfigError, PortalError, Refused, TemporaryConfigError
 from portal.outgoing import submit
 from portal.outgoing.envelope import Head
-from portal.outgoing.submit import Handover
+from portal.outgoing.submit import Submission
 from portal.protocols import unix_socket
 from portal.protocols.unix_socket import Denied
 
@@ -104,7 +104,7 @@ def sendmail(arguments: tuple[str, ...]) -> None:
         _end(EX_NOPERM if error.status in (401, 403) else EX_UNAVAILABLE, str(error))
     except Refused as error:
         _end(EX_UNAVAILABLE, str(error))
-    except NotNow as error:
+    except TemporaryConfigError as error:
         _end(EX_TEMPFAIL, str(error))
     except ConfigError as error:
         _end(EX_CONFIG, str(error))
@@ -127,7 +127,7 @@ def _send(asked: Asked) -> None:
     # With -t, recipients on the command line are added to those of the header, as in Postfix.
     named = asked.recipients + (_of_header(content) if asked.from_header else [])
     sender = getpass.getuser() if asked.sender is None else asked.sender
-    way: Callable[[bytes, str, list[str], str], None] = _here if is_at_home(from_environment()) else _by_socket
+    way: Callable[[bytes, str, list[str], str], None] = _here if has_direct_access(from_environment()) else _by_socket
     way(content, sender, named, asked.full_name)
 
 
@@ -147,12 +147,12 @@ def _of_header(content: bytes) -> list[str]:
     try:
         return Head.read(BytesIO(content)).addresses("To", "Cc", "Bcc")
     except ValueError as error:
-        raise submit.NotTaken(str(error)) from error
+        raise submit.NotAccepted(str(error)) from error
 
 
 @with_portal
 def _here(content: bytes, sender: str, recipients: list[str], full_name: str) -> None:
-    handed = Handover(BytesIO(content), sender, recipients, by=f"sendmail, {actor()}", full_name=full_name)
+    handed = Submission(BytesIO(content), sender, recipients, by=f"sendmail, {actor()}", full_name=full_name)
     submit.submit(handed, now=now())
 
 

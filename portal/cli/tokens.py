@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, is_at_home, now, show, show_all, with_portal
+from portal.cli.common import actor, as_json, has_direct_access, now, show, show_all, with_portal
 from portal.core import token_state
 from portal.core.config import from_environment
 from portal.core.errors import PortalError
@@ -125,7 +125,7 @@ def get_token(reference: str, min_seconds: int) -> None:
     Users without access to the portal's data folder get the token through PORTAL_LOCAL_SOCKET.
     """
     config = from_environment()
-    if config.local_socket is None or is_at_home(config):
+    if config.local_socket is None or has_direct_access(config):
         _print_token(reference, min_seconds)
         return
     target = f"/api/v1/tokens/{quote(reference)}?min_seconds={min_seconds}"

@@ -62,7 +62,7 @@ def _options(command: Any) -> Any:
         click.option("--timeout", type=int),
         click.option("--success", help="HTTP status codes that mean success, such as 200-299,404."),
         click.option("--tries", "max_attempts", type=int),
-        click.option("--occasions", "triggers", help=f"Events that trigger a call: {', '.join(triggers.Occasion)}."),
+        click.option("--occasions", "triggers", help=f"Events that trigger a call: {', '.join(triggers.Trigger)}."),
         click.option("--comment"),
     )):  # fmt: skip
         command = option(command)

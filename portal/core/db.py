@@ -12,7 +12,7 @@ from peewee import Database, DatabaseProxy, OperationalError, SqliteDatabase
 from playhouse.db_url import parse as parse_url
 from playhouse.pool import PooledPostgresqlDatabase
 
-from portal.core.errors import ConfigError, NotNow
+from portal.core.errors import ConfigError, TemporaryConfigError
 
 database = DatabaseProxy()
 
@@ -45,7 +45,7 @@ def open_database(url: str) -> Database:
 
 
 def connected() -> AbstractContextManager[Any]:
-    """A connection for the duration of the block. Raise NotNow when the database cannot be opened."""
+    """A connection for the duration of the block. Raise TemporaryConfigError when the database cannot be opened."""
     return _Connection()
 
 
@@ -54,7 +54,7 @@ class _Connection:
         try:
             self._opened_here = database.connect(reuse_if_open=True)
         except OperationalError as error:
-            raise NotNow(f"DATABASE_URL: the database cannot be opened: {str(error).strip()}") from error
+            raise TemporaryConfigError(f"DATABASE_URL: the database cannot be opened: {str(error).strip()}") from error
 
     def __exit__(self, *exc: object) -> None:
         if self._opened_here and not database.is_closed():

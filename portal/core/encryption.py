@@ -62,7 +62,7 @@ class Sealed(str):
     __slots__ = ()
 
 
-class SealBroken(PortalError):
+class DecryptionError(PortalError):
     """Decryption failed: the key is wrong, or the value was moved to another row or column."""
 
 
@@ -92,16 +92,18 @@ class KeyRing:
         return Sealed(f"{self._newest}.{base64.b64encode(nonce + box).decode()}")
 
     def open(self, sealed: Sealed, place: Place) -> Secret:
-        """Decrypt a value. Raise SealBroken when the key is unknown or the value belongs to another place."""
+        """Decrypt a value. Raise DecryptionError when the key is unknown or the value belongs to another place."""
         key_id, _, text = sealed.partition(".")
         if key_id not in self._ciphers:
-            raise SealBroken(f"The key {key_id!r} that encrypted {place.table}.{place.column} is not in the key file.")
+            raise DecryptionError(
+                f"The key {key_id!r} that encrypted {place.table}.{place.column} is not in the key file."
+            )
         try:
             box = base64.b64decode(text, validate=True)
             plain = self._ciphers[key_id].decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], bytes(place))
         except (InvalidTag, binascii.Error, ValueError) as error:
             where = f"{place.table}.{place.column} of row {place.row_id}"
-            raise SealBroken(f"{where} cannot be decrypted with key {key_id!r}.") from error
+            raise DecryptionError(f"{where} cannot be decrypted with key {key_id!r}.") from error
         return Secret(plain.decode())
 
     def signing_keys(self) -> list[str]:
@@ -159,7 +161,7 @@ def _key(line: str, path: Path) -> tuple[str, bytes]:
 _ring: KeyRing | None = None
 
 
-def use_keys(ring: KeyRing) -> None:
+def set_keys(ring: KeyRing) -> None:
     """Set the keys for all encrypted columns of this process."""
     global _ring
     _ring = ring

@@ -22,7 +22,7 @@ class ConfigError(PortalError):
     """A process setting, key file or directory is unusable. The program must not start."""
 
 
-class NotNow(ConfigError):
+class TemporaryConfigError(ConfigError):
     """A temporary ConfigError, for example when the database does not answer."""
 
 
@@ -69,7 +69,7 @@ class Side(StrEnum):
     DESTINATION = "destination"
 
 
-class OutsideError(PortalError):
+class ExternalError(PortalError):
     """A failure of a provider, server or destination."""
 
     side = Side.SERVER
@@ -83,19 +83,19 @@ class OutsideError(PortalError):
 
 @contextmanager
 def on(side: Side) -> Iterator[None]:
-    """Set ``side`` on every OutsideError raised in the block."""
+    """Set ``side`` on every ExternalError raised in the block."""
     try:
         yield
-    except OutsideError as error:
+    except ExternalError as error:
         error.side = side
         raise
 
 
-class Refused(OutsideError):
+class Refused(ExternalError):
     """Permanent rejection by the server: an administrator must act."""
 
 
-class Unavailable(OutsideError):
+class Unavailable(ExternalError):
     """Temporary failure of the server: try later and change nothing.
 
     ``retry_after`` is the number of seconds that the server asked to wait; None: not given.

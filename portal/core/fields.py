@@ -69,6 +69,6 @@ if TYPE_CHECKING:
     @overload
     def UtcField(*, index: bool = ...) -> DateTimeField[datetime]: ...
     def UtcField(**kwargs: Any) -> Any: ...  # noqa: N802
-    def SealedField() -> TextField[Secret | None]: ...  # noqa: N802
+    def EncryptedField() -> TextField[Secret | None]: ...  # noqa: N802
 else:
-    UtcField, SealedField = _Utc, _SealedText
+    UtcField, EncryptedField = _Utc, _SealedText

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from portal.core.config import LogFormat
 
 #: Loggers that write tokens, codes and verifiers at DEBUG.
-TALKATIVE = ("authlib", "imapclient", "peewee", "requests", "urllib3")
+SENSITIVE_AT_DEBUG = ("authlib", "imapclient", "peewee", "requests", "urllib3")
 
 
 class _Json(logging.Formatter):
@@ -29,7 +29,7 @@ def set_up(log_format: LogFormat) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(_Json() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in TALKATIVE:
+    for name in SENSITIVE_AT_DEBUG:
         logging.getLogger(name).setLevel(logging.INFO)
     # Lines for each job and connection repeat the log of the run.
     # aiosmtpd logs every client command at INFO, including AUTH.

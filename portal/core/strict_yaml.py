@@ -10,7 +10,7 @@ MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
 
 
-class YamlRefused(PortalError):
+class InvalidYaml(PortalError):
     """The YAML is not accepted; the message names the reason and, if known, the line."""
 
 
@@ -25,20 +25,20 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def load(raw: bytes) -> Any:
-    """Load maps, lists, texts and None. Raise YamlRefused for anything else."""
+    """Load maps, lists, texts and None. Raise InvalidYaml for anything else."""
     if len(raw) > MAX_BYTES:
-        raise YamlRefused(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
+        raise InvalidYaml(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
     try:
         text = raw.decode("utf-8")
         _scan(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with fewer types
     except UnicodeDecodeError as error:
-        raise YamlRefused("The file is not UTF-8 text.") from error
+        raise InvalidYaml("The file is not UTF-8 text.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise YamlRefused(f"Line {line}: {error.problem or 'this is not valid YAML'}.") from error
+        raise InvalidYaml(f"Line {line}: {error.problem or 'this is not valid YAML'}.") from error
     except yaml.YAMLError as error:
-        raise YamlRefused("The file is not valid YAML.") from error
+        raise InvalidYaml("The file is not valid YAML.") from error
 
 
 def _scan(text: str) -> None:
@@ -49,9 +49,9 @@ def _scan(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise YamlRefused(f"Line {line}: aliases and anchors are not allowed.")
+            raise InvalidYaml(f"Line {line}: aliases and anchors are not allowed.")
         if getattr(event, "tag", None) and not getattr(event, "implicit", False):
-            raise YamlRefused(f"Line {line}: the tag {event.tag} is not allowed.")
+            raise InvalidYaml(f"Line {line}: the tag {event.tag} is not allowed.")
         if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             stack.pop()
             expecting_key.pop()
@@ -61,7 +61,7 @@ def _scan(text: str) -> None:
             stack.append(set() if isinstance(event, yaml.MappingStartEvent) else None)
             expecting_key.append(isinstance(event, yaml.MappingStartEvent))
             if len(stack) > _MAX_DEPTH:
-                raise YamlRefused(f"Line {line}: nesting is deeper than {_MAX_DEPTH} levels.")
+                raise InvalidYaml(f"Line {line}: nesting is deeper than {_MAX_DEPTH} levels.")
         elif isinstance(event, yaml.ScalarEvent):
             _key(event.value, stack, expecting_key, line)
             _passed(expecting_key, stack)
@@ -69,14 +69,14 @@ def _scan(text: str) -> None:
 
 def _no_complex_key(stack: list[set[str] | None], expecting_key: list[bool], line: int) -> None:
     if stack and stack[-1] is not None and expecting_key[-1]:
-        raise YamlRefused(f"Line {line}: a key must be a text.")
+        raise InvalidYaml(f"Line {line}: a key must be a text.")
 
 
 def _key(value: str, stack: list[set[str] | None], expecting_key: list[bool], line: int) -> None:
     keys = stack[-1] if stack else None
     if keys is not None and expecting_key[-1]:
         if value in keys:
-            raise YamlRefused(f"Line {line}: the key {value[:60]!r} occurs twice.")
+            raise InvalidYaml(f"Line {line}: the key {value[:60]!r} occurs twice.")
         keys.add(value)
 
 

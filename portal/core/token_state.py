@@ -55,8 +55,10 @@ class TokenFacts:
 
 SIGN_IN = "Request a new token: sign the mailbox in."
 SIGN_IN_AGAIN = "Request a new token: sign the mailbox in again. Everything else is kept."
-ASK_AGAIN = "Fix the app at the provider, then press Request new token. No sign-in is needed."
-CORRECT_IT = "Correct the scope, tenant and URLs of the configuration. The tokens are kept and refreshed automatically."
+FIX_APP = "Fix the app at the provider, then press Request new token. No sign-in is needed."
+CORRECT_CONFIG = (
+    "Correct the scope, tenant and URLs of the configuration. The tokens are kept and refreshed automatically."
+)
 NEW_SECRET = "Enter a new client secret. The tokens are kept and refreshed automatically."
 
 
@@ -72,7 +74,7 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
     if facts.credentials_refused_at:
         return _rejected(facts)
     if facts.refused_at:
-        remedy = ASK_AGAIN if facts.app_only else SIGN_IN_AGAIN
+        remedy = FIX_APP if facts.app_only else SIGN_IN_AGAIN
         return State(
             "refused", Severity.CRITICAL, "rejected since", facts.refused_at, why=facts.failure or "", remedy=remedy
         )
@@ -97,7 +99,7 @@ def _rejected(facts: TokenFacts) -> State:
     why = facts.credentials_answer or ""
     name, word, remedy = "credentials rejected", "client ID or secret rejected since", NEW_SECRET
     if is_about_the_request(why):
-        name, word, remedy = "configuration rejected", "configuration rejected since", CORRECT_IT
+        name, word, remedy = "configuration rejected", "configuration rejected since", CORRECT_CONFIG
     return State(name, Severity.CRITICAL, word, facts.credentials_refused_at, why=why, remedy=remedy)
 
 

@@ -25,7 +25,7 @@ class AccountFacts:
 _STANDSTILL = ("configuration invalid", "credentials rejected", "configuration rejected", "refused", "never requested")
 
 
-def token_stands_still(token: State) -> bool:
+def is_suspended(token: State) -> bool:
     """Whether the token does not work until a user acts."""
     return token.name in _STANDSTILL or (token.name == "expired" and token.next_try is None)
 
@@ -79,7 +79,7 @@ def _at_rest(facts: AccountFacts | SenderFacts, *, goes_on: str) -> State | None
         return State("paused", Severity.IDLE, "paused", remedy=goes_on)
     if not facts.valid:
         return State("invalid", Severity.IDLE, "set to invalid", remedy="Set its Validity to valid.")
-    return _waiting(facts.token) if facts.token and token_stands_still(facts.token) else None
+    return _waiting(facts.token) if facts.token and is_suspended(facts.token) else None
 
 
 def _waiting(token: State) -> State:

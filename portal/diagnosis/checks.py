@@ -86,12 +86,12 @@ def _facts(step: Step) -> dict[str, Any]:
     }
 
 
-class Fallen(Exception):
+class CheckFailed(Exception):
     """A check failed: the remaining checks are not run."""
 
 
 @dataclass
-class Ladder:
+class Checks:
     """One run of checks; ``facts`` fill the placeholders of remedies."""
 
     now: datetime
@@ -104,7 +104,7 @@ class Ladder:
 
     @contextmanager
     def step(self, name: str, where: Where, response: str | None = None) -> Iterator[Step]:
-        """Run one check. A PortalError or unexpected error fails it with its cause and raises Fallen.
+        """Run one check. A PortalError or unexpected error fails it with its cause and raises CheckFailed.
 
         ``response``: the stored server response, if the error would only quote it.
         """
@@ -114,21 +114,21 @@ class Ladder:
             yield step
         except PortalError as error:
             self._fall(step, response or str(error), where)
-            raise Fallen from error
-        except Fallen:
+            raise CheckFailed from error
+        except CheckFailed:
             raise
         except Exception as error:
             # Outermost handler of a user's request: the page must open whatever a server sends.
             logger.exception("Diagnosis: unexpected error in check %s", name)
             self._fall(step, INTERNAL_ERROR, where)
-            raise Fallen from error
+            raise CheckFailed from error
         finally:
             step.seconds = time.monotonic() - began
             step.found = self.dialogue.mask(step.found)
 
     def _fall(self, step: Step, response: str, where: Where) -> None:
         response = self.dialogue.mask(response)
-        cause = step.cause or causes.recognise(response, where, by_password=self.by_password)
+        cause = step.cause or causes.recognize(response, where, by_password=self.by_password)
         step.cause, step.response = cause, response
         step.severity, step.remedy = cause.severity, cause.steps(self.facts)
         if cause.name == causes.UNKNOWN:

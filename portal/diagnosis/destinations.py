@@ -9,7 +9,7 @@ from pathlib import Path
 from portal.causes import Where
 from portal.core.errors import Refused
 from portal.diagnosis import network, tokens
-from portal.diagnosis.checks import Ladder
+from portal.diagnosis.checks import Checks
 from portal.models import Destination, DestinationType, Validity, WebService
 from portal.protocols import lmtp, maildir, probe, program
 from portal.web_services import calls, web_services
@@ -17,7 +17,7 @@ from portal.web_services import calls, web_services
 Clock = Callable[[], datetime]
 
 
-def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> None:
+def takes_mail(ladder: Checks, row: Destination, actor: str, clock: Clock) -> None:
     """Check that the destination would accept a message."""
     ladder.facts |= {"path": row.path, "user": getpass.getuser()}
     with ladder.step("Destination accepts mail", Where.DESTINATION) as step:
@@ -36,7 +36,7 @@ def takes_mail(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> No
                 raise Refused(f"The {through.kind} {through.name!r} is set to invalid.")
 
 
-def of_service(ladder: Ladder, service: WebService, actor: str, clock: Clock) -> None:
+def of_service(ladder: Checks, service: WebService, actor: str, clock: Clock) -> None:
     """Check a web service up to an OPTIONS request, which changes nothing (RFC 9110 section 9.3.7)."""
     url = web_services.full_url(service)
     network.to_web_server(ladder, url, Where.HTTP, service.ca)
@@ -44,7 +44,7 @@ def of_service(ladder: Ladder, service: WebService, actor: str, clock: Clock) ->
     if service.token:
         token = tokens.fresh(ladder, service.token, min_life=calls.TOKEN_MIN_LIFE, actor=actor, clock=clock)
     with ladder.step("Response to OPTIONS request", Where.HTTP) as step:
-        wanted = calls.harmless_request(service, token.access_token if token else None)
+        wanted = calls.probe_request(service, token.access_token if token else None)
         answer = probe.web_answer(wanted, ca=service.ca)
         # Many servers do not support OPTIONS, so any status shows that the server responds.
         step.found = f"HTTP {answer.status}"

@@ -9,7 +9,7 @@ from portal.causes import Where
 from portal.core.errors import Refused, Unavailable
 from portal.core.text import split_list
 from portal.diagnosis import network, tokens
-from portal.diagnosis.checks import Ladder
+from portal.diagnosis.checks import Checks
 from portal.incoming import mailbox_connection
 from portal.models import MailAccount, OutboundProfile, Token
 from portal.outgoing import outbound_profiles
@@ -22,7 +22,7 @@ Clock = Callable[[], datetime]
 _SILENCE = 20.0
 
 
-def of_account(ladder: Ladder, account: MailAccount, actor: str, clock: Clock) -> None:
+def of_account(ladder: Checks, account: MailAccount, actor: str, clock: Clock) -> None:
     ladder.facts |= {"mailbox": account.login, "host": account.host}
     ladder.by_password = account.token is None
     at = replace(mailbox_connection.server(account), silence=_SILENCE)
@@ -32,7 +32,7 @@ def of_account(ladder: Ladder, account: MailAccount, actor: str, clock: Clock) -
         (_climb_pop3 if account.type.is_pop3 else _climb_imap)(ladder, account, at, opened, actor, clock)
 
 
-def _climb_imap(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
+def _climb_imap(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
     with ladder.step("IMAP protocol", Where.IMAP) as step:
         client = opened.enter_context(imap_session.opened(at, ladder.dialogue))
         offered = imap_session.mechanisms(client)
@@ -44,19 +44,19 @@ def _climb_imap(ladder: Ladder, account: MailAccount, at: Server, opened: ExitSt
         step.found = f"as {credential.login}"
     with ladder.step("Command after sign-in", Where.IMAP) as step:
         client.allow()
-        with imap_session.told(at.host):
+        with imap_session.translated_errors(at.host):
             client.folder_exists(account.folder)
         step.found = "LIST"
     with ladder.step("IMAP folder", Where.IMAP) as step:
-        with imap_session.told(at.host):
+        with imap_session.translated_errors(at.host):
             there = len(imap.ImapMailbox(client, account.folder).uids())
         step.found = f"{account.folder}, {there:,} message{'' if there == 1 else 's'}"
 
 
-def _climb_pop3(ladder: Ladder, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
+def _climb_pop3(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
     with ladder.step("POP3 protocol", Where.POP3) as step:
         connection = opened.enter_context(pop3.opened(at, ladder.dialogue))
-        with imap_session.told(at.host):
+        with imap_session.translated_errors(at.host):
             offered = connection.capabilities().get("SASL", [])
         _tell_starttls(ladder, at, connection.socket)
         step.found = f"offers {', '.join(offered) or 'no SASL'}"
@@ -64,12 +64,12 @@ def _climb_pop3(ladder: Ladder, account: MailAccount, at: Server, opened: ExitSt
     with ladder.step("Sign-in", Where.POP3) as step:
         pop3.sign_in(connection, at, credential)
         step.found = f"as {credential.login}"
-    with ladder.step("Command after sign-in", Where.POP3) as step, imap_session.told(at.host):
+    with ladder.step("Command after sign-in", Where.POP3) as step, imap_session.translated_errors(at.host):
         step.found = f"STAT {connection.command('STAT').decode('ascii', 'replace').removeprefix('+OK').strip()}"
 
 
 def _credential(
-    ladder: Ladder, account: MailAccount | OutboundProfile, offered: list[str], where: Where, actor: str, clock: Clock
+    ladder: Checks, account: MailAccount | OutboundProfile, offered: list[str], where: Where, actor: str, clock: Clock
 ) -> Credential:
     """Return the credential to sign in with. Checks OAuth support of the server, validity and audience of the token."""
     token: Token | None = account.token
@@ -87,7 +87,7 @@ def _credential(
     return Credential(account.login, token=usable.access_token)
 
 
-def _tell_starttls(ladder: Ladder, at: Server, connection: object) -> None:
+def _tell_starttls(ladder: Checks, at: Server, connection: object) -> None:
     """Record TLS details after STARTTLS; implicit TLS was checked before."""
     if at.security is Security.STARTTLS and isinstance(connection, Secured):
         with ladder.step("TLS", Where.IMAP) as step:
@@ -96,13 +96,13 @@ def _tell_starttls(ladder: Ladder, at: Server, connection: object) -> None:
 
 def _sender_of(profile: OutboundProfile) -> str:
     """Return an address that the profile may send from; its login may not be an address."""
-    known = [outbound_profiles.own_address(profile), profile.login]
+    known = [outbound_profiles.sender_address(profile), profile.login]
     domains = [one for one in split_list(profile.senders) if one.startswith("@")]
     known += [f"postmaster{one}" for one in domains]
     return next((one for one in known if "@" in one.strip("@")), "")
 
 
-def of_profile(ladder: Ladder, profile: OutboundProfile, actor: str, clock: Clock) -> None:
+def of_profile(ladder: Checks, profile: OutboundProfile, actor: str, clock: Clock) -> None:
     sender = _sender_of(profile)
     ladder.by_password = profile.token is None
     ladder.facts |= {"mailbox": profile.login, "host": profile.host, "sender": sender}

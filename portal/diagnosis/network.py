@@ -5,16 +5,16 @@ from datetime import timedelta
 
 from portal.causes import Where
 from portal.core.errors import Refused, Unavailable
-from portal.diagnosis.checks import Ladder, Step
+from portal.diagnosis.checks import Checks, Step
 from portal.protocols import probe
 from portal.protocols.http import Request
 from portal.protocols.server import Plain, Secured, Security, Server
-from portal.tokens.refresh_results import MOST_CLOCK_DIFFERENCE
+from portal.tokens.refresh_results import MAX_CLOCK_DIFFERENCE
 
 _SOON = timedelta(days=14)
 
 
-def to_mail_server(ladder: Ladder, at: Server, where: Where) -> None:
+def to_mail_server(ladder: Checks, at: Server, where: Where) -> None:
     """Check a mail server up to its greeting; STARTTLS is checked later by the protocol checks."""
     with ExitStack() as opened:
         plain = _to_host(ladder, at, where, opened)
@@ -30,7 +30,7 @@ def to_mail_server(ladder: Ladder, at: Server, where: Where) -> None:
                 raise
 
 
-def to_web_server(ladder: Ladder, url: str, where: Where, ca: str = "") -> None:
+def to_web_server(ladder: Checks, url: str, where: Where, ca: str = "") -> None:
     """Check a web server up to TLS; with a proxy, the proxy is checked instead."""
     proxy = probe.proxy_of(url)
     at = probe.web_server(proxy if proxy and "//" in proxy else f"http://{proxy}" if proxy else url, ca)
@@ -42,7 +42,7 @@ def to_web_server(ladder: Ladder, url: str, where: Where, ca: str = "") -> None:
             _secured(ladder, at, where, plain, opened)
 
 
-def _to_host(ladder: Ladder, at: Server, where: Where, opened: ExitStack) -> Plain:
+def _to_host(ladder: Checks, at: Server, where: Where, opened: ExitStack) -> Plain:
     ladder.facts["host"] = at.host
     with ladder.step("Host name", where) as step:
         step.found = f"{at.host} resolves to {', '.join(probe.addresses(at.host, at.port)[:4])}"
@@ -52,7 +52,7 @@ def _to_host(ladder: Ladder, at: Server, where: Where, opened: ExitStack) -> Pla
     return plain
 
 
-def _secured(ladder: Ladder, at: Server, where: Where, plain: Plain, opened: ExitStack) -> Secured:
+def _secured(ladder: Checks, at: Server, where: Where, plain: Plain, opened: ExitStack) -> Secured:
     with ladder.step("TLS", where) as step:
         try:
             connection = opened.enter_context(probe.secured(plain, at))
@@ -63,7 +63,7 @@ def _secured(ladder: Ladder, at: Server, where: Where, plain: Plain, opened: Exi
     return connection
 
 
-def tell_tls(ladder: Ladder, step: Step, connection: Secured) -> None:
+def tell_tls(ladder: Checks, step: Step, connection: Secured) -> None:
     """Record the TLS version, the certificate and the days until it expires."""
     shown = probe.certificate(connection)
     left = shown.ends_at - ladder.now
@@ -72,11 +72,11 @@ def tell_tls(ladder: Ladder, step: Step, connection: Secured) -> None:
         ladder.hints.append(f"The server certificate expires in {left.days} days, on {shown.ends_at:%Y-%m-%d}.")
 
 
-def clocks_agree(ladder: Ladder, url: str) -> None:
+def clocks_agree(ladder: Checks, url: str) -> None:
     """Check the system clock against the Date header of the provider's web server; without this header, skip it."""
     with ladder.step("Provider response", Where.PROVIDER) as step:
         answer = probe.web_answer(Request("GET", url, {"Accept": "application/json"}, b""))
         step.found = f"HTTP {answer.status}, clock difference {abs(answer.ahead or 0)} s"
-    if answer.ahead is not None and abs(answer.ahead) > MOST_CLOCK_DIFFERENCE.total_seconds():
+    if answer.ahead is not None and abs(answer.ahead) > MAX_CLOCK_DIFFERENCE.total_seconds():
         with ladder.step("System clock", Where.PORTAL):
             raise Refused(f"clock differs by {answer.ahead} seconds")

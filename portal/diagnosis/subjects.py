@@ -8,7 +8,7 @@ from typing import Any
 from portal.causes import Where
 from portal.core.errors import Refused
 from portal.diagnosis import destinations, mail, tokens
-from portal.diagnosis.checks import Diagnosis, Fallen, Ladder
+from portal.diagnosis.checks import CheckFailed, Checks, Diagnosis
 from portal.models import (
     Destination,
     DestinationType,
@@ -36,9 +36,9 @@ KINDS: dict[str, type[Row]] = {
 
 def of(row: Row, *, actor: str, clock: Clock) -> Diagnosis:
     """Run the checks of a row until the first failure. May refresh a token; otherwise changes nothing."""
-    ladder = Ladder(clock())
+    ladder = Checks(clock())
     audit.about(row, actor, "diagnosed", "", ladder.now)
-    with suppress(Fallen):
+    with suppress(CheckFailed):
         _stop_if_switched_off(ladder, row)
         _LADDERS[type(row)](ladder, row, actor, clock)
     return Diagnosis(
@@ -46,7 +46,7 @@ def of(row: Row, *, actor: str, clock: Clock) -> Diagnosis:
     )
 
 
-def _stop_if_switched_off(ladder: Ladder, row: Row) -> None:
+def _stop_if_switched_off(ladder: Checks, row: Row) -> None:
     """Fail if the row or its configuration is set to invalid: no other check applies then."""
     about = row.token_config if isinstance(row, Token) else row
     validity = getattr(about, "validity", Validity.VALID)
@@ -55,13 +55,13 @@ def _stop_if_switched_off(ladder: Ladder, row: Row) -> None:
             raise Refused(f"The {about.kind} {about.name!r} is set to {validity.value}.")  # type: ignore[attr-defined]
 
 
-def _of_account(ladder: Ladder, row: MailAccount, actor: str, clock: Clock) -> None:
+def _of_account(ladder: Checks, row: MailAccount, actor: str, clock: Clock) -> None:
     """Check the mailbox, then its destination."""
     mail.of_account(ladder, row, actor, clock)
     _of_destination(ladder, row.destination, actor, clock)
 
 
-def _of_destination(ladder: Ladder, row: Destination, actor: str, clock: Clock) -> None:
+def _of_destination(ladder: Checks, row: Destination, actor: str, clock: Clock) -> None:
     """Check a destination, then the outbound profile or web service that it uses."""
     destinations.takes_mail(ladder, row, actor, clock)
     if row.type is DestinationType.SMTP and row.outbound_profile:
@@ -70,7 +70,7 @@ def _of_destination(ladder: Ladder, row: Destination, actor: str, clock: Clock) 
         destinations.of_service(ladder, row.web_service, actor, clock)
 
 
-_LADDERS: dict[type[Row], Callable[[Ladder, Any, str, Clock], None]] = {
+_LADDERS: dict[type[Row], Callable[[Checks, Any, str, Clock], None]] = {
     TokenConfig: tokens.of_config,
     Token: tokens.of_token,
     MailAccount: _of_account,

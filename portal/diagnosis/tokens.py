@@ -8,7 +8,7 @@ from portal.causes import Where, inferred
 from portal.core import token_state
 from portal.core.errors import Refused, Unavailable
 from portal.diagnosis import network
-from portal.diagnosis.checks import Ladder, Step
+from portal.diagnosis.checks import Checks, Step
 from portal.models import Flow, Token, TokenConfig
 from portal.monitoring.detection.tokens import facts_of
 from portal.system import settings
@@ -18,12 +18,12 @@ Clock = Callable[[], datetime]
 _GMAIL = "https://mail.google.com/"
 
 
-def fresh(ladder: Ladder, token: Token, *, min_life: timedelta, actor: str, clock: Clock) -> Token:
+def fresh(ladder: Checks, token: Token, *, min_life: timedelta, actor: str, clock: Clock) -> Token:
     """Check for a valid access token, refreshed if necessary, and return the token."""
     ladder.facts |= {name: value for name, value in facts_of(token).items() if name not in ("host", "mailbox")}
     with ladder.step("Access token", Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
-            step.cause = inferred.refined(causes.recognise(token.failure or "", Where.PROVIDER), token)
+            step.cause = inferred.infer(causes.recognize(token.failure or "", Where.PROVIDER), token)
         usable = access_tokens.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
         step.cause = None
         step.found = _life(usable)
@@ -44,7 +44,7 @@ def _life(token: Token) -> str:
     return f"{token.name}, {end}, issued {token.obtained_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def fits(ladder: Ladder, token: Token, where: Where) -> None:
+def fits(ladder: Checks, token: Token, where: Where) -> None:
     """Check audience, scopes, user and tenant of the access token, if it is readable."""
     assert token.access_token is not None
     config, claims = token.token_config, token_claims.read(token.access_token)
@@ -60,7 +60,7 @@ def fits(ladder: Ladder, token: Token, where: Where) -> None:
             raise Refused(objection)
 
 
-def of_token(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
+def of_token(ladder: Checks, token: Token, actor: str, clock: Clock) -> None:
     """Check the connection to the provider, then refresh the token once."""
     ladder.facts |= facts_of(token)
     _to_provider(ladder, token.token_config)
@@ -68,7 +68,7 @@ def of_token(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
     _tell_end(ladder, token, clock())
 
 
-def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> None:
+def of_config(ladder: Checks, config: TokenConfig, actor: str, clock: Clock) -> None:
     """Check the connection to the provider, then refresh one token of this configuration."""
     ladder.facts |= {"client_id": config.client_id, "host": config.host, "redirect_uri": settings.redirect_uri()}
     ladder.hints += settings.redirect_uri_warnings(None) if config.authorize_url else []
@@ -92,17 +92,17 @@ def of_config(ladder: Ladder, config: TokenConfig, actor: str, clock: Clock) -> 
         _renews(ladder, token, actor, clock)
 
 
-def _to_provider(ladder: Ladder, config: TokenConfig) -> None:
+def _to_provider(ladder: Checks, config: TokenConfig) -> None:
     network.to_web_server(ladder, config.refresh_url or config.token_url, Where.PROVIDER)
     network.clocks_agree(ladder, config.refresh_url or config.token_url)
 
 
-def _renews(ladder: Ladder, token: Token, actor: str, clock: Clock) -> None:
+def _renews(ladder: Checks, token: Token, actor: str, clock: Clock) -> None:
     """Refresh the token at the provider, unless a new sign-in is required."""
     with ladder.step("Token refresh", Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
-            step.cause = inferred.refined(causes.recognise(token.failure or "", Where.PROVIDER), token)
-        access_tokens.stop_if_person_needed(token)
+            step.cause = inferred.infer(causes.recognize(token.failure or "", Where.PROVIDER), token)
+        access_tokens.raise_if_action_required(token)
         if not (token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS):
             step.cause = causes.named("refresh-token-missing")
             raise Refused("no refresh token")
@@ -125,7 +125,7 @@ def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | N
         raise
 
 
-def _tell_end(ladder: Ladder, token: Token, now: datetime) -> None:
+def _tell_end(ladder: Checks, token: Token, now: datetime) -> None:
     if token.token_config.in_testing:
         ladder.hints.append("The Google app is in Testing: its refresh tokens expire seven days after the sign-in.")
     if not token.has_refresh_token and token.token_config.flow is not Flow.CLIENT_CREDENTIALS:

@@ -11,15 +11,15 @@ from portal.core import errors
 from portal.core.db import transaction
 from portal.core.errors import Refused, Side
 from portal.incoming import destinations, header_filter, large_messages, ledger, routing
-from portal.incoming.destinations import Parcel
-from portal.incoming.fetch_session import RunKeeping
+from portal.incoming.destinations import Delivery
+from portal.incoming.fetch_session import FetchSession
 from portal.incoming.ledger import Ledger, Seen
-from portal.incoming.prefetch import Arrival, Limits
+from portal.incoming.prefetch import FetchedMessage, Limits
 from portal.models import Destination, LargeMessages, Message
 from portal.protocols import message_info
 from portal.system import settings
 from portal.triggers import triggers
-from portal.triggers.triggers import Occasion
+from portal.triggers.triggers import Trigger
 
 #: A message with its content.
 Incoming = tuple[Seen, BinaryIO]
@@ -39,7 +39,7 @@ class _Begun:
 class Deliveries:
     """Delivers the messages of one run."""
 
-    keep: RunKeeping
+    keep: FetchSession
     rows: Ledger
     #: The uids on the server when the run started.
     listed: set[str]
@@ -54,13 +54,13 @@ class Deliveries:
         self.limits = Limits(settings.largest_message(), headers=keeps_headers)
         self._disk = ThreadPoolExecutor(1)
         self._begun: _Begun | None = None
-        self._listening = triggers.listening(Occasion.MAIL_DELIVERED)
+        self._listening = triggers.subscribers(Trigger.MAIL_DELIVERED)
         self._untrusted = [] if self.account.trusted else settings.untrusted_headers()
         self._by_address: dict[str, Destination] = {}
         if self.account.dispatch_by_address:
             self._by_address = routing.by_address((row, row.addresses) for row in Destination.select())
 
-    def due_at(self, batch: list[Arrival]) -> list[Incoming]:
+    def due_at(self, batch: list[FetchedMessage]) -> list[Incoming]:
         """Record a batch in the ledger and return the messages to deliver, without refused and too large ones."""
         seen = self.rows.see({arrival.uid: arrival.about for arrival in batch}, self.keep.clock())
         wanted: list[Incoming] = []
@@ -107,12 +107,12 @@ class Deliveries:
 
     def _deliver_to(self, destination: Destination, some: list[Incoming]) -> None:
         self.finish()
-        together = destinations.takes_many(destination)
+        together = destinations.delivers_in_batches(destination)
         (self.keep.hold if together else self.keep.hold_for_long)()
         with errors.on(Side.DESTINATION):
             there = destinations.settle(destination, [seen.row for seen, _ in some if not seen.is_new])
         with ExitStack() as opened:
-            parcels: list[Parcel] = [
+            parcels: list[Delivery] = [
                 (seen.row, opened.enter_context(header_filter.without(content, self._untrusted)))
                 for seen, content in some
                 if seen.row.id not in there
@@ -140,7 +140,7 @@ class Deliveries:
         if self._begun:
             self._begun.opened.close()
 
-    def _deliver_singly(self, destination: Destination, parcels: list[Parcel]) -> None:
+    def _deliver_singly(self, destination: Destination, parcels: list[Delivery]) -> None:
         for row, content in parcels:
             if not self.keep.go_on():
                 return
@@ -173,7 +173,7 @@ class Deliveries:
                 "subject": row.subject,
                 "size": row.size,
             }
-            triggers.tell(self._listening, Occasion.MAIL_DELIVERED, facts, self.account.name, now=self.keep.clock())
+            triggers.fire(self._listening, Trigger.MAIL_DELIVERED, facts, self.account.name, now=self.keep.clock())
 
     def _quarantine(self, row: Message, error: Refused) -> None:
         ledger.failed(row, str(error), self.run, self.keep.clock())
@@ -181,7 +181,7 @@ class Deliveries:
         name = f"Message {row.uid} ({row.message_id or 'no Message-ID'})"
         self.keep.say(f"{name} was not delivered and stays on the server: {error}", "error")
 
-    def _too_large(self, row: Message, arrival: Arrival) -> None:
+    def _too_large(self, row: Message, arrival: FetchedMessage) -> None:
         assert self.limits.largest is not None
         if arrival.content and row.delivered_at is None:
             self._announce(row, arrival.content, self.limits.largest)
@@ -211,7 +211,7 @@ class Deliveries:
         with header_filter.without(text, self._untrusted) as passed:
             try:
                 with errors.on(Side.DESTINATION):
-                    if destinations.takes_many(destination):
+                    if destinations.delivers_in_batches(destination):
                         destinations.deliver_together(destination, [(named, passed)])
                     else:
                         destinations.deliver(destination, (named, passed), self.keep.clock)

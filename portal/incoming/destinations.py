@@ -194,10 +194,10 @@ def _require_valid(through: OutboundProfile | WebService | None) -> None:
 
 
 #: A message and its content, positioned at the start.
-Parcel = tuple[Message, BinaryIO]
+Delivery = tuple[Message, BinaryIO]
 
 
-def takes_many(row: Destination) -> bool:
+def delivers_in_batches(row: Destination) -> bool:
     """True: messages are delivered in batches, and redelivery is harmless. False: one by one, each recorded at once."""
     return row.type is DestinationType.MAILDIR
 
@@ -213,20 +213,20 @@ def settle(row: Destination, messages: list[Message]) -> set[int]:
     return {names[name] for name in maildir.settle(Path(row.path), names)}
 
 
-def deliver_together(row: Destination, parcels: list[Parcel]) -> None:
+def deliver_together(row: Destination, parcels: list[Delivery]) -> None:
     """Deliver a batch durably; repeating it changes nothing. Unavailable: no message counts as delivered."""
     maildir.deliver(Path(row.path), [(_file_name(message), content) for message, content in parcels])
 
 
-def deliver(row: Destination, parcel: Parcel, clock: Callable[[], datetime]) -> None:
+def deliver(row: Destination, parcel: Delivery, clock: Callable[[], datetime]) -> None:
     """Deliver one message durably, for types without batches. Raises Refused or Unavailable."""
     message, content = parcel
     if row.type is DestinationType.LMTP:
         lmtp.deliver(_store(row), row.recipient, content)
     elif row.type is DestinationType.SMTP:
-        forwarding.send_on(row, message, content, now=clock())
+        forwarding.forward(row, message, content, now=clock())
     elif row.type is DestinationType.WEB_SERVICE:
-        forwarding.call_with(row, message, content, clock)
+        forwarding.call_web_service(row, message, content, clock)
     else:
         program.deliver(shlex.split(row.command), content)
 

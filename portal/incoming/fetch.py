@@ -13,10 +13,10 @@ from typing import BinaryIO, cast
 
 from portal.core import errors
 from portal.core.db import transaction
-from portal.core.errors import INTERNAL_ERROR, OutsideError, Refused, Side, Unavailable
+from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Side, Unavailable
 from portal.incoming import destinations, ledger, mailbox_connection, prefetch
 from portal.incoming.delivery import Deliveries
-from portal.incoming.fetch_session import LEASE, LeaseLost, RunKeeping, Watch
+from portal.incoming.fetch_session import LEASE, FetchSession, LeaseLost, Watch
 from portal.incoming.ledger import Ledger, mailbox_key
 from portal.incoming.mailbox_connection import Mailbox
 from portal.incoming.prefetch import Ahead
@@ -45,7 +45,7 @@ def fetch(account_id: int, watch: Watch) -> Run | None:
             return None
         _close_abandoned(account.id, now)
         log = Run.create(mail_account=account, started_at=now)
-    return _Fetch(RunKeeping(account, log, watch)).run()
+    return _Fetch(FetchSession(account, log, watch)).run()
 
 
 def _can_start(account: MailAccount, now: datetime) -> bool:
@@ -53,7 +53,7 @@ def _can_start(account: MailAccount, now: datetime) -> bool:
     again: datetime | None = None
     try:
         if account.is_valid and account.token:
-            access_tokens.stop_if_person_needed(account.token)
+            access_tokens.raise_if_action_required(account.token)
     except Refused:
         again = now + settings.fetch_interval()
     else:
@@ -83,7 +83,7 @@ def release(account_id: int, *, now: datetime) -> None:
 class _Fetch:
     """One run: list the mailbox, prefetch and deliver its messages, apply the after-fetch action."""
 
-    def __init__(self, keep: RunKeeping) -> None:
+    def __init__(self, keep: FetchSession) -> None:
         self.keep = keep
         self.account, self.log = keep.account, keep.log
 
@@ -92,10 +92,10 @@ class _Fetch:
             self._session()
         except LeaseLost:
             self.keep.leave()
-        except OutsideError as error:
+        except ExternalError as error:
             self.keep.fail(error)
         except Exception:
-            if not self.account.is_still_held():
+            if not self.account.is_current():
                 # For example, the account was deleted while rows were written that refer to it.
                 self.keep.leave()
                 return self.log
@@ -208,7 +208,7 @@ class _Fetch:
         rows, work.to_move = work.to_move, []
         try:
             self._treated(rows, lambda uids: mailbox.move(uids, self.account.move_large_to))
-        except OutsideError as error:
+        except ExternalError as error:
             self.keep.warn(f"Large messages were not moved to {self.account.move_large_to}: {error}")
 
     def _treat_some(self, mailbox: Mailbox, rows: list[Message]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from portal.core import backoff
 from portal.core.db import transaction
-from portal.core.errors import OutsideError, Unavailable
+from portal.core.errors import ExternalError, Unavailable
 from portal.models import MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
 from portal.system import settings
 
@@ -31,7 +31,7 @@ class LeaseLost(Exception):
     """The lease is lost: the account was changed, deleted or claimed by another worker, and must not be written."""
 
 
-class RunKeeping:
+class FetchSession:
     """Lease, log and result of a run, from claiming the account to releasing it."""
 
     def __init__(self, account: MailAccount, log: Run, watch: Watch) -> None:
@@ -51,7 +51,7 @@ class RunKeeping:
         now = self.clock()
         held_until = self.account.leased_until
         lasts = held_until is not None and held_until - now > LEASE / 2
-        if not (self.account.is_still_held() if lasts else self.account.extend(until=now + LEASE)):
+        if not (self.account.is_current() if lasts else self.account.extend(until=now + LEASE)):
             raise LeaseLost
 
     def hold_for_long(self) -> None:
@@ -121,7 +121,7 @@ class RunKeeping:
         self.log.outcome, self.log.ended_at = RunOutcome.STOPPED, self.clock()
         self.log.save()
 
-    def fail(self, error: OutsideError) -> None:
+    def fail(self, error: ExternalError) -> None:
         now, account = self.clock(), self.account
         if account.failing_side is not error.side:
             # The previous failure was on a different side.
@@ -144,7 +144,7 @@ class RunKeeping:
         """Release the account and close the log in one transaction; if the lease was lost, only stop the run."""
         log = self.log
         with transaction():
-            if not self.account.give_back():
+            if not self.account.release():
                 self.leave()
             else:
                 log.outcome, log.ended_at = outcome, self.clock()

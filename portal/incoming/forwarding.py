@@ -10,19 +10,19 @@ from portal.core.errors import Refused
 from portal.models import Destination, Message
 from portal.outgoing import outbound_profiles, submit
 from portal.outgoing.envelope import Head
-from portal.outgoing.submit import Handover
+from portal.outgoing.submit import Submission
 from portal.system import settings
 from portal.triggers import body_templates, triggers
 from portal.web_services import calls
 
 
-def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datetime) -> None:
+def forward(row: Destination, message: Message, content: BinaryIO, *, now: datetime) -> None:
     """Queue the unchanged message for sending, with Resent-* fields on top (RFC 5322 section 3.6.6)."""
     profile = row.outbound_profile
     assert profile is not None
     if _came_from_us(row, content):
         raise Refused(f"Mail loop: the message was already forwarded to {row.recipient} and came back.")
-    sender = outbound_profiles.own_address(profile)
+    sender = outbound_profiles.sender_address(profile)
     on_top = {
         "Resent-From": sender or row.recipient,
         "Resent-To": row.recipient,
@@ -31,7 +31,7 @@ def send_on(row: Destination, message: Message, content: BinaryIO, *, now: datet
     }
     # Automatic messages get an empty sender: their bounces would be fetched and forwarded again.
     answers_itself = _is_automatic(content)
-    handed = Handover(
+    handed = Submission(
         content, "" if answers_itself else sender, [row.recipient], by=f"mail account {message.mail_account.name}",
         key=message.delivery_key, profile=profile, on_top=tuple(on_top.items()),
     )  # fmt: skip
@@ -52,7 +52,7 @@ def _is_automatic(content: BinaryIO) -> bool:
     return is_reply or head.text("Return-Path") == "<>" or head.text("Content-Type").startswith("multipart/report")
 
 
-def call_with(row: Destination, message: Message, content: BinaryIO, clock: Callable[[], datetime]) -> None:
+def call_web_service(row: Destination, message: Message, content: BinaryIO, clock: Callable[[], datetime]) -> None:
     """Call the web service with a body rendered from the message; without a template, with the raw message."""
     service = row.web_service
     assert service is not None

@@ -128,7 +128,7 @@ def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
         account.delete_instance()
 
 
-def ask_for_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
+def request_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Make the account due and reset its backoff. The job is enqueued at once, or by the clock if Redis is down."""
     with transaction():
         MailAccount.update(due_at=now, tries=0).where(MailAccount.id == account.id).execute()
@@ -176,7 +176,7 @@ def going(account: MailAccount) -> Run | None:
 
 
 def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Callable[[], datetime]) -> list[str]:
-    """List the server's folders for the entered account. OutsideError: the listing failed, with the reason."""
+    """List the server's folders for the entered account. ExternalError: the listing failed, with the reason."""
     complete(entered)
     check(entered, has_password=bool(password))
     if entered.type.is_pop3:
@@ -224,7 +224,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 def _protocol_problems(entered: Fields) -> dict[str, str]:
     """Errors for options that the account type does not support or that are not secure."""
     problems = {}
-    if entered.type.is_in_the_clear and entered.host not in _LOOPBACK:
+    if entered.type.is_without_tls and entered.host not in _LOOPBACK:
         problems["type"] = (
             f"{entered.type.value} sends {'the token' if entered.token else 'the password'} without TLS; "
             f"choose {entered.type.value}S or {entered.type.value}TLS. (Without TLS, only this host is allowed.)"

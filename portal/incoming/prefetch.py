@@ -37,7 +37,7 @@ class Limits:
 
 
 @dataclass
-class Arrival:
+class FetchedMessage:
     """A message from the server. ``content`` None: not fetched, because it is too large, or ``refused``.
 
     If a message is too large, its ``content`` is the header block or None.
@@ -50,7 +50,7 @@ class Arrival:
     is_too_large: bool = False
 
 
-def batches(mailbox: Mailbox, uids: list[str], limits: Limits) -> Iterator[list[Arrival]]:
+def batches(mailbox: Mailbox, uids: list[str], limits: Limits) -> Iterator[list[FetchedMessage]]:
     """Fetch ``uids`` in their order; messages that are no longer on the server are left out."""
     for start in range(0, len(uids), _SIZES):
         some = uids[start : start + _SIZES]
@@ -74,7 +74,7 @@ def _parted(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:
         yield batch
 
 
-def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[Arrival]:
+def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[FetchedMessage]:
     ((uid, size), *more) = sizes.items()
     if not more and limits.exclude(size):
         return [_too_large(mailbox, uid, size, limits)]
@@ -84,16 +84,16 @@ def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[Ar
     return [_small(uid, sizes[uid], found[uid]) for uid in sizes if uid in found]
 
 
-def _small(uid: str, size: int, found: bytes | Refused) -> Arrival:
+def _small(uid: str, size: int, found: bytes | Refused) -> FetchedMessage:
     if not isinstance(found, Refused) and size and not found:
         found = Refused(NOTHING)
     if isinstance(found, Refused):
-        return Arrival(uid, Description(size), refused=found)
+        return FetchedMessage(uid, Description(size), refused=found)
     content = BytesIO(found)
-    return Arrival(uid, message_info.describe(content), content)
+    return FetchedMessage(uid, message_info.describe(content), content)
 
 
-def _large(mailbox: Mailbox, uid: str, size: int) -> list[Arrival]:
+def _large(mailbox: Mailbox, uid: str, size: int) -> list[FetchedMessage]:
     """Download a large message to a temporary file, part by part."""
     with ExitStack() as opened:
         content = cast(BinaryIO, opened.enter_context(TemporaryFile()))
@@ -103,29 +103,29 @@ def _large(mailbox: Mailbox, uid: str, size: int) -> list[Arrival]:
             if not content.tell():
                 raise Refused(NOTHING)
         except Refused as error:
-            return [Arrival(uid, Description(size), refused=error)]
+            return [FetchedMessage(uid, Description(size), refused=error)]
         opened.pop_all()
-        return [Arrival(uid, message_info.describe(content), content)]
+        return [FetchedMessage(uid, message_info.describe(content), content)]
 
 
-def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> Arrival:
+def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> FetchedMessage:
     content = BytesIO()
     with suppress(Refused):
         if limits.headers and mailbox.header(uid, content):
             # Only the header is known: use the real size, and no digest.
             about = replace(message_info.describe(content), size=size, digest=None)
-            return Arrival(uid, about, content, is_too_large=True)
-    return Arrival(uid, Description(size), is_too_large=True)
+            return FetchedMessage(uid, about, content, is_too_large=True)
+    return FetchedMessage(uid, Description(size), is_too_large=True)
 
 
 class Ahead:
     """Fetches one batch ahead in a thread; only between ``take`` and ``ask`` may the caller use the mailbox."""
 
-    def __init__(self, mailbox: Mailbox, found: Iterator[list[Arrival]]) -> None:
+    def __init__(self, mailbox: Mailbox, found: Iterator[list[FetchedMessage]]) -> None:
         self._mailbox = mailbox
         self._batches = found
         self._thread = ThreadPoolExecutor(1)
-        self._next: Future[list[Arrival] | None] | None = None
+        self._next: Future[list[FetchedMessage] | None] | None = None
 
     def __enter__(self) -> Self:
         self.ask()
@@ -134,7 +134,7 @@ class Ahead:
     def ask(self) -> None:
         self._next = self._thread.submit(next, self._batches, None)
 
-    def take(self, pulse: Callable[[], None]) -> list[Arrival] | None:
+    def take(self, pulse: Callable[[], None]) -> list[FetchedMessage] | None:
         """Wait for the requested batch, None after the last one; ``pulse`` is called every 30 seconds while waiting."""
         assert self._next is not None
         while not wait([self._next], _PULSE_SECONDS).done:
@@ -145,7 +145,7 @@ class Ahead:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop the thread and close open files, also after an error."""
         if self._next is not None:
-            self._mailbox.break_off()
+            self._mailbox.shut_down()
             # Ignore an error of the unused batch; close its files if it arrived.
             if self._next.exception() is None:
                 with closing(self._next.result() or []):
@@ -154,7 +154,7 @@ class Ahead:
 
 
 @contextmanager
-def closing(batch: list[Arrival]) -> Iterator[None]:
+def closing(batch: list[FetchedMessage]) -> Iterator[None]:
     """Close the temporary files of a batch at the end."""
     with ExitStack() as opened:
         for arrival in batch:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.core import backoff
 from portal.core.db import connected
-from portal.core.errors import INTERNAL_ERROR, NotFound, OutsideError
+from portal.core.errors import INTERNAL_ERROR, ExternalError, NotFound
 from portal.incoming import mailbox_connection
 from portal.models import MailAccount, Token, Validity
 from portal.protocols import imap
@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Ear:
+class _Connection:
     """The push connection of one account; ``open`` None: not connected."""
 
     changed_at: datetime
-    open: "imap.Listening | None" = None
+    open: "imap.IdleSession | None" = None
     closing: ExitStack = field(default_factory=ExitStack)
     #: Result of the thread that opens the connection or restarts IDLE; None: no thread is running.
     under_way: "Future[None] | None" = None
@@ -51,7 +51,7 @@ class _Ear:
     good_until: datetime | None = None
     tries: int = 0
     #: New mail was reported, and no fetch has been requested yet.
-    has_news: bool = False
+    has_new_mail: bool = False
 
 
 class Push:
@@ -59,7 +59,7 @@ class Push:
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
-        self._ears: dict[int, _Ear] = {}
+        self._connections: dict[int, _Connection] = {}
         self._selector = selectors.DefaultSelector()
         self._opening = ThreadPoolExecutor(_OPENING)
         # A separate pool, so that failing sign-ins do not delay connections that are open.
@@ -70,16 +70,16 @@ class Push:
     @property
     def listening(self) -> int:
         """The number of mailboxes that are being watched."""
-        return sum(ear.open is not None and ear.under_way is None for ear in self._ears.values())
+        return sum(ear.open is not None and ear.under_way is None for ear in self._connections.values())
 
     def step(self, seconds: float = 0.5) -> None:
         now = self._clock()
         if self._looked_at is None or now - self._looked_at >= _LOOK_EVERY:
             self._look(now)
-        for account_id, ear in list(self._ears.items()):
+        for account_id, ear in list(self._connections.items()):
             self._care(account_id, ear, now)
         for key, _ in self._selector.select(seconds):
-            self._hear(key.data, self._ears[key.data])
+            self._hear(key.data, self._connections[key.data])
         self._pass_on(self._clock())
 
     def _look(self, now: datetime) -> None:
@@ -87,19 +87,19 @@ class Push:
         self._looked_at = now
         rows = MailAccount.select(MailAccount.id, MailAccount.changed_at)
         wanted = {row.id: row for row in rows.where(MailAccount.push, MailAccount.validity == Validity.VALID)}
-        for account_id, ear in list(self._ears.items()):
+        for account_id, ear in list(self._connections.items()):
             row = wanted.get(account_id)
             if (row is None or row.changed_at != ear.changed_at) and ear.under_way is None:
                 self._forget(account_id, ear)
         for row in wanted.values():
-            self._ears.setdefault(row.id, _Ear(row.changed_at, act_at=now))
+            self._connections.setdefault(row.id, _Connection(row.changed_at, act_at=now))
 
-    def _forget(self, account_id: int, ear: _Ear) -> None:
+    def _forget(self, account_id: int, ear: _Connection) -> None:
         self._close(ear)
-        del self._ears[account_id]
+        del self._connections[account_id]
         MailAccount.update(listening_since=None, push_failure=None).where(MailAccount.id == account_id).execute()
 
-    def _care(self, account_id: int, ear: _Ear, now: datetime) -> None:
+    def _care(self, account_id: int, ear: _Connection, now: datetime) -> None:
         if ear.under_way is not None:
             if ear.under_way.done():
                 self._settle(account_id, ear, now)
@@ -112,10 +112,10 @@ class Push:
                 ear.under_way = self._opening.submit(self._open, account_id, ear)
 
     @staticmethod
-    def _lasts(ear: _Ear, now: datetime) -> bool:
+    def _lasts(ear: _Connection, now: datetime) -> bool:
         return ear.good_until is None or ear.good_until > now + _TOKEN_MARGIN
 
-    def _open(self, account_id: int, ear: _Ear) -> None:
+    def _open(self, account_id: int, ear: _Connection) -> None:
         """In a thread: sign in with a valid token and start IDLE."""
         ear.closing.close()
         ear.open = None
@@ -128,16 +128,16 @@ class Push:
             ear.good_until = token.expires_at if token else None
         ear.open = ear.closing.enter_context(imap.listening(at, credential, account.folder))
         # The server did not report mail that arrived while there was no connection.
-        ear.has_news = True
+        ear.has_new_mail = True
 
-    def _renew(self, ear: _Ear) -> None:
+    def _renew(self, ear: _Connection) -> None:
         """In a thread: restart IDLE before the server closes the connection as inactive."""
         assert ear.open is not None
         ear.open.renew()
         # The server may not report mail that arrived between two IDLE commands.
-        ear.has_news = True
+        ear.has_new_mail = True
 
-    def _settle(self, account_id: int, ear: _Ear, now: datetime) -> None:
+    def _settle(self, account_id: int, ear: _Connection, now: datetime) -> None:
         """Record the result of opening the connection or restarting IDLE."""
         assert ear.under_way is not None
         error, ear.under_way = ear.under_way.exception(), None
@@ -149,21 +149,21 @@ class Push:
             MailAccount.update(listening_since=now, push_failure=None).where(
                 MailAccount.id == account_id, listens
             ).execute()
-        elif isinstance(error, OutsideError | NotFound):
+        elif isinstance(error, ExternalError | NotFound):
             self._fail(account_id, ear, str(error), now, getattr(error, "retry_after", None))
         else:
             logger.error("Mail account %s: push failed with an internal error", account_id, exc_info=error)
             self._fail(account_id, ear, INTERNAL_ERROR, now)
 
     @staticmethod
-    def _next_act(ear: _Ear, now: datetime) -> datetime:
+    def _next_act(ear: _Connection, now: datetime) -> datetime:
         renewal = now + IDLE_LIFE
         if ear.good_until is None:
             return renewal
         # No token with a later expiry is available now.
         return max(min(renewal, ear.good_until - _TOKEN_MARGIN), now + _SOON)
 
-    def _fail(self, account_id: int, ear: _Ear, why: str, now: datetime, asked: int | None = None) -> None:
+    def _fail(self, account_id: int, ear: _Connection, why: str, now: datetime, asked: int | None = None) -> None:
         logger.warning("Mail account %s: push failed: %s", account_id, why)
         self._close(ear)
         ear.tries += 1
@@ -172,7 +172,7 @@ class Push:
         )
         MailAccount.update(listening_since=None, push_failure=why).where(MailAccount.id == account_id).execute()
 
-    def _close(self, ear: _Ear) -> None:
+    def _close(self, ear: _Connection) -> None:
         if ear.open is not None:
             with suppress(KeyError, ValueError):
                 self._selector.unregister(ear.open)
@@ -180,22 +180,24 @@ class Push:
         ear.closing.close()
         ear.open = None
 
-    def _hear(self, account_id: int, ear: _Ear) -> None:
+    def _hear(self, account_id: int, ear: _Connection) -> None:
         assert ear.open is not None
         try:
-            ear.has_news |= ear.open.news()
-        except OutsideError as error:
+            ear.has_new_mail |= ear.open.news()
+        except ExternalError as error:
             self._fail(account_id, ear, str(error), self._clock())
 
     def _pass_on(self, now: datetime) -> None:
         """Request fetches for accounts with new mail, but not during a run or during the backoff after a failure."""
-        ids = [account_id for account_id, ear in self._ears.items() if ear.has_news and ear.under_way is None]
+        ids = [
+            account_id for account_id, ear in self._connections.items() if ear.has_new_mail and ear.under_way is None
+        ]
         if not ids:
             return
         resting = MailAccount.failing_since.is_null(False) & (MailAccount.due_at > now)
         busy = {row.id for row in MailAccount.select(MailAccount.id).where(MailAccount.is_held(now) | resting)}
         for account_id in set(ids) - busy:
-            self._ears[account_id].has_news = False
+            self._connections[account_id].has_new_mail = False
             MailAccount.update(due_at=now).where(MailAccount.id == account_id).execute()
             job_queue.fetch_mail_account(account_id)
 
@@ -203,10 +205,10 @@ class Push:
         """Close all connections without waiting for servers, so that another listener can start at once."""
         for pool in (self._opening, self._renewing):
             pool.shutdown(wait=False, cancel_futures=True)
-        for ear in self._ears.values():
+        for ear in self._connections.values():
             self._close(ear)
         self._selector.close()
-        MailAccount.update(listening_since=None).where(MailAccount.id.in_(list(self._ears))).execute()
+        MailAccount.update(listening_since=None).where(MailAccount.id.in_(list(self._connections))).execute()
 
 
 def _token(account: MailAccount, clock: Callable[[], datetime]) -> Token | None:

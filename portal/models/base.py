@@ -113,12 +113,12 @@ class Leased(Row):
         """Extend the lease; False if another worker has taken it meanwhile."""
         return self._swap({"leased_until": until})
 
-    def is_still_held(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the row is unchanged since this process last wrote it."""
         model = type(self)
         return bool(model.select().where((model.id == self.id) & (model.version == self.version)).exists())
 
-    def give_back(self) -> bool:
+    def release(self) -> bool:
         """Write the changed columns and release the lease; False, with nothing written, if the lease was lost."""
         changes = {field.name: self.__data__[field.name] for field in self.dirty_fields}
         return self._swap({**changes, "leased_until": None})

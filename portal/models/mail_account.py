@@ -15,7 +15,7 @@ from peewee import (
 from playhouse.fields import EnumField
 
 from portal.core.errors import Side
-from portal.core.fields import SealedField, UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.destination import Destination
 from portal.models.token import Token
@@ -37,7 +37,7 @@ class AccountType(StrEnum):
         return self.value.startswith("POP3")
 
     @property
-    def is_in_the_clear(self) -> bool:
+    def is_without_tls(self) -> bool:
         return self in (AccountType.IMAP, AccountType.POP3)
 
 
@@ -72,7 +72,7 @@ class MailAccount(Leased):
     login = CharField(max_length=320)
     #: NULL: sign-in by password.
     token = ForeignKeyField(Token, backref="mail_accounts", null=True, on_delete="RESTRICT")
-    password = SealedField()
+    password = EncryptedField()
     folder = CharField(max_length=500, default="INBOX")
     destination = ForeignKeyField(Destination, backref="mail_accounts", on_delete="RESTRICT")
     #: Messages are routed by recipient address; ``destination`` receives those without a match.

@@ -16,7 +16,7 @@ from peewee import (
 from playhouse.fields import EnumField
 
 from portal.core.errors import Side
-from portal.core.fields import SealedField, UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
 from portal.models.token_config import Validity
@@ -48,7 +48,7 @@ class OutboundProfile(Leased):
     login = CharField(max_length=320, default="")
     #: NULL: sign-in by password, or no sign-in.
     token = ForeignKeyField(Token, backref="outbound_profiles", null=True, on_delete="RESTRICT")
-    password = SealedField()
+    password = EncryptedField()
     #: Sender addresses and domains such as ``@example.com`` that the profile serves, separated by commas.
     senders = TextField(default="")
     #: Whether the profile also sends for senders that no profile serves.

@@ -2,7 +2,7 @@
 
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 
-from portal.core.fields import SealedField, UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
 from portal.models.user import LoginSession
@@ -38,7 +38,7 @@ class SignIn(Row):
     #: Whether another account than before may take over the token.
     replaces_owner = BooleanField(default=False)
     #: PKCE verifier (RFC 7636); sent only in the token request.
-    code_verifier = SealedField()
+    code_verifier = EncryptedField()
     nonce = CharField(max_length=64)
     redirect_uri = TextField()
     started_at = UtcField()
@@ -54,7 +54,7 @@ class DeviceSignIn(Leased):
     kind = "device sign-in"
 
     token = ForeignKeyField(Token, on_delete="CASCADE")
-    device_code = SealedField()
+    device_code = EncryptedField()
     user_code = CharField(max_length=100)
     verification_uri = TextField()
     #: The URI that includes the code; empty if the provider sends none.
@@ -74,7 +74,7 @@ class ImportDraft(Row):
     """A checked import file that waits for confirmation; encrypted, because it may contain client secrets."""
 
     login_session = ForeignKeyField(LoginSession, on_delete="CASCADE")
-    content = SealedField()
-    passphrase = SealedField()
+    content = EncryptedField()
+    passphrase = EncryptedField()
     overwrite = BooleanField()
     created_at = UtcField()

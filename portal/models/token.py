@@ -2,7 +2,7 @@
 
 from peewee import CharField, ForeignKeyField, IntegerField, TextField
 
-from portal.core.fields import SealedField, UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased
 from portal.models.token_config import TokenConfig
 from portal.models.user import User
@@ -16,14 +16,14 @@ class Token(Leased):
     token_config = ForeignKeyField(TokenConfig, backref="tokens", on_delete="CASCADE")
     #: The account that signed in: its address, else the provider's id. NULL: not signed in yet, or not reported.
     owner = CharField(max_length=320, null=True)
-    access_token = SealedField()
+    access_token = EncryptedField()
     #: NULL: the provider reported no usable expiry.
     expires_at = UtcField(null=True)
     #: What is unusual about the reported expiry, for display. NULL: nothing.
     expiry_note = CharField(max_length=200, null=True)
-    refresh_token = SealedField()
+    refresh_token = EncryptedField()
     #: The previous refresh token, until the new one has worked once. NULL: none.
-    previous_refresh_token = SealedField()
+    previous_refresh_token = EncryptedField()
     #: When the provider last issued or accepted the refresh token. NULL: never.
     refresh_token_used_at = UtcField(null=True)
     #: NULL: the provider reported no expiry.

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from peewee import BooleanField, CharField, ForeignKeyField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
-from portal.core.fields import SealedField, UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Row
 
 
@@ -49,7 +49,7 @@ class TokenConfig(Row):
     client_auth = EnumField(ClientAuth, default=ClientAuth.SECRET_POST)
     #: PEM certificate for ``private_key_jwt``. NULL: none.
     certificate = TextField(null=True)
-    private_key = SealedField()
+    private_key = EncryptedField()
     #: Empty if the flow does not use it.
     authorize_url = TextField(default="")
     token_url = TextField()
@@ -99,7 +99,7 @@ class ClientSecret(Row):
     """One client secret. A new secret is a new row, so that a change affects no token."""
 
     token_config = ForeignKeyField(TokenConfig, backref="secrets", on_delete="CASCADE")
-    value = SealedField()
+    value = EncryptedField()
     set_at = UtcField()
     #: NULL: expiry unknown; providers do not report it.
     ends_at = UtcField(null=True)

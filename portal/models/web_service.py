@@ -7,7 +7,7 @@ from peewee import CharField, FloatField, ForeignKeyField, IntegerField, ModelSe
 from playhouse.fields import EnumField
 
 from portal.core.errors import Side
-from portal.core.fields import SealedField, UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.token import Token
 from portal.models.token_config import Validity
@@ -38,7 +38,7 @@ class WebService(Row):
     authentication = EnumField(ServiceAuth, default=ServiceAuth.NONE)
     login = CharField(max_length=320, default="")
     #: The password, or the value of ``<PORTAL_SECRET>`` in the headers. NULL: none.
-    secret = SealedField()
+    secret = EncryptedField()
     #: NULL: no token is used.
     token = ForeignKeyField(Token, backref="web_services", null=True, on_delete="RESTRICT")
     #: PEM certificates trusted for this server in addition to the system's.

@@ -54,7 +54,7 @@ def _count(condition: Any) -> Any:
     return fn.SUM(Case(None, [(condition, 1)], 0))
 
 
-def marks(now: datetime) -> list[Mark]:
+def expiries(now: datetime) -> list[Mark]:
     """Return the expiries of the next 90 days; past ones are placed at 0."""
     ending = expiry.coming(now + AHEAD, now)
     return [Mark(end, max((end.since - now) / AHEAD, 0.0)) for end in ending if end.since]

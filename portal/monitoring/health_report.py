@@ -12,7 +12,7 @@ from portal.monitoring.notices import Banner
 
 
 @dataclass(frozen=True)
-class CheckUp:
+class HealthReport:
     """Health of the whole portal. ``problems``: most urgent first; acknowledged ones are last and do not count."""
 
     at: datetime
@@ -87,11 +87,11 @@ def _problem(one: Banner, known: bool) -> dict[str, Any]:
     }
 
 
-def look(now: datetime) -> CheckUp:
+def report(now: datetime) -> HealthReport:
     """Return the current health report, with the host checked now."""
-    return CheckUp(
+    return HealthReport(
         now,
-        notices.looked_at(now),
+        notices.open_problems_checked_now(now),
         health.parts(now)[1:],
         dashboard.tokens(now),
         dashboard.mail_accounts(),

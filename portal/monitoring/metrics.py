@@ -119,7 +119,7 @@ def _redis(now: datetime) -> Iterator[Metric]:
 
 
 def _next_end(now: datetime) -> dict[str, float]:
-    first = next((mark.end.since for mark in dashboard.marks(now)), None)
+    first = next((mark.end.since for mark in dashboard.expiries(now)), None)
     return {"": (first - now).total_seconds() / 86400} if first else {}
 
 

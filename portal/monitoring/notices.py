@@ -17,7 +17,7 @@ from portal.monitoring import detection
 from portal.monitoring.detection import Outage
 from portal.system import audit, leader_election
 from portal.triggers import triggers
-from portal.triggers.triggers import Occasion
+from portal.triggers.triggers import Trigger
 
 _EVERY = timedelta(seconds=30)
 _LONGEST_KNOWN = timedelta(days=90)
@@ -46,7 +46,7 @@ class Banner:
     notice: Notice | None
 
 
-def lasting(now: datetime) -> list[Banner]:
+def open_problems(now: datetime) -> list[Banner]:
     """Return the open problems, most urgent first, acknowledged ones last."""
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     seen = [_of_outage(outage, kept.get(outage.key)) for outage in detection.of_rows(now)]
@@ -56,8 +56,8 @@ def lasting(now: datetime) -> list[Banner]:
     return sorted(everything, key=lambda one: _is_known(one, now))
 
 
-def looked_at(now: datetime) -> list[Banner]:
-    """Return ``lasting`` with the host checked now, for monitoring: the detection process itself may be down."""
+def open_problems_checked_now(now: datetime) -> list[Banner]:
+    """Return ``open_problems`` with the host checked now, for monitoring: the detection process itself may be down."""
     kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     found = [_of_outage(outage, kept.get(outage.key)) for outage in _everything(now)]
     return sorted(found, key=lambda one: (_is_known(one, now), one.severity is not Severity.CRITICAL))
@@ -69,7 +69,7 @@ def _is_known(banner: Banner, now: datetime) -> bool:
 
 def banners(now: datetime) -> list[Banner]:
     """Return the problems shown as banners below the top menu."""
-    return [one for one in lasting(now) if one.announced and not _is_known(one, now)]
+    return [one for one in open_problems(now) if one.announced and not _is_known(one, now)]
 
 
 def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
@@ -92,11 +92,11 @@ def _of_notice(row: Notice) -> Banner:
 # Stored ---------------------------------------------------------------------------------------------------------------
 
 
-def keep(now: datetime) -> None:
+def update(now: datetime) -> None:
     """Open notices for new problems, close resolved ones and fire the triggers; at most twice a minute."""
-    if not leader_election.is_turn("notices", _EVERY, now):
+    if not leader_election.claim_turn("notices", _EVERY, now):
         return
-    detection.note_alive(now)
+    detection.record_heartbeats(now)
     open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
     there = {one.key: one for one in _named_as_before(_everything(now), open_ones) if one.announced}
     for key, outage in there.items():
@@ -144,8 +144,8 @@ def _open(outage: Outage, now: datetime) -> None:
         row.save(force_insert=True)
         if outage.cause.name == causes.UNKNOWN:
             unmatched.count(outage.where, outage.response, now)
-        occasion, facts = Occasion.NOTICE_OPENED, _facts(row)
-        triggers.tell(triggers.listening(occasion), occasion, facts, row.text, now=now)
+        occasion, facts = Trigger.NOTICE_OPENED, _facts(row)
+        triggers.fire(triggers.subscribers(occasion), occasion, facts, row.text, now=now)
     MetricCounter.add("notice", outage.severity.level)
 
 
@@ -177,9 +177,9 @@ def _close(row: Notice, now: datetime) -> None:
         return
     with transaction():
         row.save()
-        occasion = Occasion.NOTICE_CLOSED
+        occasion = Trigger.NOTICE_CLOSED
         facts = {"text": row.text, "minutes": int((now - row.opened_at).total_seconds() // 60)}
-        triggers.tell(triggers.listening(occasion), occasion, facts, row.text, now=now)
+        triggers.fire(triggers.subscribers(occasion), occasion, facts, row.text, now=now)
 
 
 def _hides(outage: Outage, row: Notice) -> bool:
@@ -217,7 +217,7 @@ def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: 
         audit.about(row, actor, "acknowledged", f"{row.text} Until {until:%Y-%m-%d %H:%M} UTC.", now)
 
 
-def announce_again(row: Notice, *, actor: str, now: datetime) -> None:
+def withdraw_acknowledgment(row: Notice, *, actor: str, now: datetime) -> None:
     """Withdraw the acknowledgment."""
     with transaction():
         row.acknowledged_until = None

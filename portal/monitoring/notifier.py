@@ -12,7 +12,7 @@ from portal.models import Notice
 from portal.monitoring import notice_email
 from portal.monitoring.notice_email import Frame, Kind
 from portal.outgoing import submit
-from portal.outgoing.submit import Handover
+from portal.outgoing.submit import Submission
 from portal.protocols import smtp
 from portal.protocols.server import Security, Server
 from portal.system import leader_election, settings
@@ -24,12 +24,12 @@ _SILENCE = 15.0
 _PAUSE = timedelta(minutes=5)
 
 
-def tell(now: datetime) -> None:
+def send_due(now: datetime) -> None:
     """Send the notifications that are due; failed ones are retried after a pause."""
     recipients = settings.notice_recipients()
     due = {kind: rows for kind, rows in _due(now).items() if rows} if recipients else {}
     failed = any(row.notification_failure for rows in due.values() for row in rows)
-    if failed and not leader_election.is_turn("telling again", _PAUSE, now):
+    if failed and not leader_election.claim_turn("telling again", _PAUSE, now):
         return
     for kind, rows in due.items():
         if claimed := [row for row in rows if _claim(kind, row, now)]:
@@ -77,7 +77,7 @@ def _send(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) 
     except PortalError as error:
         failure = str(error)
         logger.warning("Notification email failed, will be retried: %s", error)
-        leader_election.is_turn("telling again", _PAUSE, now)
+        leader_election.claim_turn("telling again", _PAUSE, now)
     finally:
         # Also after an unexpected error: an unsent notification stays due.
         for row in rows if failure else []:
@@ -91,7 +91,7 @@ def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datet
     message = notice_email.compose(kind, rows, Frame(sender, recipients, settings.portal_url(), message_id), now)
     content = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
     if server is None:
-        submit.submit(Handover(BytesIO(content), sender, recipients, by="notices"), now=now)
+        submit.submit(Submission(BytesIO(content), sender, recipients, by="notices"), now=now)
         return
     database.close()
     try:

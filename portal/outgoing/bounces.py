@@ -24,7 +24,7 @@ def bounce(message: OutboundMessage, failed: Sequence[OutboundRecipient], *, now
     profile = _way_back(message.profile)
     if not message.sender or profile is None:
         return None
-    author = outbound_profiles.own_address(profile) or f"postmaster@{settings.host()}"
+    author = outbound_profiles.sender_address(profile) or f"postmaster@{settings.host()}"
     key = secrets.token_hex(16)
     content = notification(message, failed, author, now).as_bytes()
     row = OutboundMessage(
@@ -41,7 +41,7 @@ def _way_back(profile: OutboundProfile | None) -> OutboundProfile | None:
     if profile is not None and profile.is_valid and profile.failing_since is None:
         return profile
     try:
-        return outbound_profiles.serving([])
+        return outbound_profiles.select_profile([])
     except outbound_profiles.NotServed:
         return profile
 

@@ -17,7 +17,7 @@ _PART = 256 * 1024
 #: RFC 5322 section 2.1.1, without CRLF.
 _LONGEST_LINE = 998
 #: Maximum number of Received fields; more indicate a mail loop (RFC 5321 section 6.3).
-MOST_HOPS = 100
+MAX_HOPS = 100
 #: A header field up to its last continuation line; a bare CR, as some programs write, is part of the field.
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(?:[^\r\n]|\r(?!\n)|\r?\n[ \t])*(?:\r?\n|\Z)")
 #: The "From " line that mbox archives and filters put before a message.

@@ -196,7 +196,7 @@ def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, 
 # Choosing -------------------------------------------------------------------------------------------------------------
 
 
-def serving(addresses: list[str]) -> OutboundProfile:
+def select_profile(addresses: list[str]) -> OutboundProfile:
     """Return the profile that serves the first served address, else the fallback. Raises NotServed without either."""
     rows = list(OutboundProfile.select().where(OutboundProfile.validity != Validity.INVALID))
     for address in addresses:
@@ -208,13 +208,13 @@ def serving(addresses: list[str]) -> OutboundProfile:
     raise NotServed(f"No outbound profile serves {' or '.join(addresses) or 'this sender'}, and there is no fallback.")
 
 
-def serves(row: OutboundProfile, address: str) -> bool:
+def may_send_as(row: OutboundProfile, address: str) -> bool:
     """Return whether the profile sends mail under this address instead of ``sends_as``."""
     known = split_list(row.senders)
     return not row.sends_as or address.lower() in known or f"@{address.lower().rpartition('@')[2]}" in known
 
 
-def own_address(row: OutboundProfile) -> str:
+def sender_address(row: OutboundProfile) -> str:
     """Return an address that the profile may send from; empty if none is known."""
     addresses = [row.sends_as, row.login, *split_list(row.senders)]
     return next((one for one in addresses if one.isascii() and re.fullmatch(ADDRESS, one)), "")

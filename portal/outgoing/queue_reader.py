@@ -15,7 +15,7 @@ _AHEAD = 50
 
 
 @dataclass(frozen=True)
-class Letter:
+class QueuedMessage:
     """A message to submit. ``first``: the first part of its content."""
 
     row: OutboundMessage
@@ -23,13 +23,13 @@ class Letter:
     first: bytes
 
 
-def read(waiting: "ModelSelect[OutboundMessage]") -> list[Letter]:
+def read(waiting: "ModelSelect[OutboundMessage]") -> list[QueuedMessage]:
     """Read the first messages of the query in the order of their due times."""
     rows = list(waiting.order_by(OutboundMessage.try_at, OutboundMessage.id).limit(_AHEAD))
     ids = [row.id for row in rows]
     recipients, first = _recipients(ids), _first_parts(ids)
     return [
-        Letter(row, Envelope(row.sender, recipients.get(row.id, []), row.size), bytes(first.get(row.id, b"")))
+        QueuedMessage(row, Envelope(row.sender, recipients.get(row.id, []), row.size), bytes(first.get(row.id, b"")))
         for row in rows
     ]
 
@@ -48,7 +48,7 @@ def _first_parts(ids: list[int]) -> dict[int, bytes]:
     return dict(tuples(OutboundPart.select(OutboundPart.message, OutboundPart.content).where(wanted)))
 
 
-def parts(letter: Letter) -> Iterator[bytes]:
+def parts(letter: QueuedMessage) -> Iterator[bytes]:
     """Yield the content part by part, so that only one part is in memory."""
     yield letter.first
     sent = len(letter.first)

@@ -19,12 +19,12 @@ from peewee import InterfaceError, ModelSelect, OperationalError
 
 from portal.core import backoff, errors
 from portal.core.db import database, locked, transaction
-from portal.core.errors import INTERNAL_ERROR, OutsideError, Refused, Side, Unavailable
+from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Side, Unavailable
 from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
 from portal.outgoing import outbound_profiles, queue_reader, send_results
-from portal.outgoing.queue_reader import Letter
+from portal.outgoing.queue_reader import QueuedMessage
 from portal.protocols import smtp
-from portal.protocols.smtp import BrokenOff, Session, Unsure
+from portal.protocols.smtp import DeliveryUnknown, MessageNotAccepted, Session
 from portal.protocols.smtp_session import Reply
 from portal.tokens import access_tokens, retry_with_new_token
 
@@ -42,7 +42,7 @@ _WRITE_PAUSES = (0.1, 1, 3, 10)
 
 logger = logging.getLogger(__name__)
 #: Messages being submitted.
-Going = dict[Future[dict[str, Reply]], Letter]
+Going = dict[Future[dict[str, Reply]], QueuedMessage]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class _Run:
         self._lanes = profile.connections
         #: Time of the next attempt after a server failure. None: no failure.
         self._rests_until: datetime | None = None
-        self._ahead: list[Letter] = []
+        self._ahead: list[QueuedMessage] = []
         #: Number of consecutive messages during which the connection broke.
         self._broken = 0
         self._is_ours = True
@@ -124,7 +124,7 @@ class _Run:
         try:
             if profile.token:
                 with errors.on(Side.PROVIDER):
-                    access_tokens.stop_if_person_needed(profile.token)
+                    access_tokens.raise_if_action_required(profile.token)
         except Refused as error:
             self._fail(error)
             return False
@@ -139,7 +139,7 @@ class _Run:
         with self._opened:
             try:
                 self._sessions.put(self._first_session())
-            except OutsideError as error:
+            except ExternalError as error:
                 self._fail(error)
                 return
             with ThreadPoolExecutor(self._lanes) as threads:
@@ -154,7 +154,7 @@ class _Run:
 
         if self.profile.token is None:
             return sign_in(None)
-        return retry_with_new_token.attempt(
+        return retry_with_new_token.with_retry(
             self.profile.token, sign_in, min_life=outbound_profiles.TOKEN_MIN_LIFE,
             failing_since=self.profile.failing_since, clock=self.clock,
         )  # fmt: skip
@@ -174,7 +174,7 @@ class _Run:
             if not going:
                 return
 
-    def _write(self, ended: Going, still_going: int) -> list[Letter]:
+    def _write(self, ended: Going, still_going: int) -> list[QueuedMessage]:
         """Record finished messages and return the ones started now. Retries if the database is briefly unavailable."""
         for pause in (*_WRITE_PAUSES, None):
             try:
@@ -207,7 +207,7 @@ class _Run:
         if until is None or until - self.clock() < LEASE / 2:
             self._is_ours = self._is_ours and self.profile.extend(until=self.clock() + LEASE)
 
-    def _hand_over(self, letter: Letter) -> dict[str, Reply]:
+    def _hand_over(self, letter: QueuedMessage) -> dict[str, Reply]:
         """Submit one message, in its own thread. If the server closed a used connection, retry over a new one."""
         try:
             session = self._sessions.get_nowait()
@@ -215,9 +215,9 @@ class _Run:
             session = self._open()
         try:
             answers = session.send(letter.envelope, queue_reader.parts(letter))
-        except OutsideError as error:
+        except ExternalError as error:
             session.close()
-            if not (isinstance(error, BrokenOff) and session.has_sent):
+            if not (isinstance(error, MessageNotAccepted) and session.has_sent):
                 raise
             session = self._open()
             answers = session.send(letter.envelope, queue_reader.parts(letter))
@@ -228,22 +228,22 @@ class _Run:
         now = self.clock()
         try:
             answers = future.result()
-        except Unsure as error:
+        except DeliveryUnknown as error:
             row.repeated_at = now
-            send_results.put_off(row, f"{error}. The message is sent again and may arrive twice.", now=now)
-        except BrokenOff as error:
+            send_results.reschedule(row, f"{error}. The message is sent again and may arrive twice.", now=now)
+        except MessageNotAccepted as error:
             # One broken connection may be caused by the message; two in a row are caused by the server.
-            send_results.put_off(row, str(error), now=now)
+            send_results.reschedule(row, str(error), now=now)
             self._broken += 1
             if self._broken > 1:
                 self._one_lane_less(error)
-        except OutsideError as error:
+        except ExternalError as error:
             self._one_lane_less(error)
             row.state, row.try_at, row.answer = OutboundState.QUEUED, now, str(error)
             row.save()
         except Exception:  # an error of the sending thread, handled here last
             logger.exception("Outbound message %s: internal error", row.id)
-            send_results.put_off(row, INTERNAL_ERROR, now=now)
+            send_results.reschedule(row, INTERNAL_ERROR, now=now)
         else:
             send_results.write_answers(row, answers, now=now)
             self._server_works(now, took=any(reply.is_good for reply in answers.values()))
@@ -254,13 +254,13 @@ class _Run:
         profile.failing_since = profile.failure = profile.failed_at = profile.failing_side = None
         self._broken = 0
 
-    def _one_lane_less(self, error: OutsideError) -> None:
+    def _one_lane_less(self, error: ExternalError) -> None:
         """Use one connection less after an error. Only an error on the last connection is a failure of the profile."""
         self._lanes -= 1
         if self._lanes <= 0 and self._rests_until is None:
             self._fail(error)
 
-    def _fail(self, error: OutsideError) -> None:
+    def _fail(self, error: ExternalError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
         began = profile.failing_since if profile.failing_side is error.side else None
@@ -269,7 +269,7 @@ class _Run:
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._lanes, self._rests_until = 0, backoff.retry_at(now, profile.tries, asked)
 
-    def _begin(self, free: int) -> list[Letter]:
+    def _begin(self, free: int) -> list[QueuedMessage]:
         """Mark the next messages as SENDING and return them."""
         now = self.clock()
         goes_on = self._is_ours and self.pace.keep_going() and now < self._ends_at
@@ -302,10 +302,10 @@ class _Run:
         if self._rests_until is None and self.profile.per_minute and self._allowance(now) <= 0:
             oldest = self._begun_since(now - _MINUTE).order_by(OutboundMessage.begun_at).get()
             self.profile.due_at = oldest.begun_at and oldest.begun_at + _MINUTE
-        self.profile.give_back()
+        self.profile.release()
 
 
-def _not_dropped(ahead: list[Letter]) -> list[Letter]:
+def _not_dropped(ahead: list[QueuedMessage]) -> list[QueuedMessage]:
     """Return the messages that are still queued, without those dropped since they were read."""
     ids = [letter.row.id for letter in ahead]
     query = OutboundMessage.select(OutboundMessage.id).where(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from portal.core import backoff
 from portal.core.db import locked, transaction
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
 from portal.outgoing import bounces
 from portal.protocols.smtp_session import Reply
@@ -38,7 +38,7 @@ def _said(answers: Mapping[str, Reply]) -> str:
     return str(max(answers.values(), key=lambda reply: reply.code)) if answers else ""
 
 
-def put_off(message: OutboundMessage, words: str, *, now: datetime) -> None:
+def reschedule(message: OutboundMessage, words: str, *, now: datetime) -> None:
     """Queue a message again that was not submitted or whose response was lost; too old: it fails."""
     message.answer = words
     failed = []
@@ -94,7 +94,7 @@ def _tell_sender(message: OutboundMessage, failed: Sequence[OutboundRecipient], 
     try:
         with transaction():
             bounces.bounce(message, failed, now=now)
-    except (ValueError, LookupError, TypeError, OutsideError):
+    except (ValueError, LookupError, TypeError, ExternalError):
         logger.exception("Outgoing message %s: bounce to the sender failed", message.id)
         message.answer = f"{message.answer} (The sender could not be notified.)"
 

@@ -13,7 +13,7 @@ from portal.access import api_keys, rate_limit
 from portal.core.db import connected
 from portal.core.errors import INTERNAL_ERROR, PortalError, Refused
 from portal.outgoing import submit
-from portal.outgoing.submit import Handover
+from portal.outgoing.submit import Submission
 
 #: Above the limit of RFC 5321, for programs such as PHP that send longer lines; long lines are folded before sending.
 _LONGEST_LINE = 1024 * 1024
@@ -31,7 +31,7 @@ class Handler:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if len(envelope.rcpt_tos) >= submit.MOST_RECIPIENTS:
+        if len(envelope.rcpt_tos) >= submit.MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
@@ -44,7 +44,7 @@ def _take(key_name: str, envelope: Envelope) -> str:
     content = envelope.original_content or b""
     # aiosmtpd passes the null reverse-path as "<>".
     sender = (envelope.mail_from or "").strip("<>")
-    handed = Handover(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
+    handed = Submission(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
     try:
         with connected():
             row = submit.submit(handed, now=datetime.now(UTC))
@@ -61,9 +61,9 @@ def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: 
     address = str(session.peer[0]) if session.peer else ""
     try:
         with connected():
-            row = api_keys.admitted(_password(given), address, now=datetime.now(UTC))
+            row = api_keys.authenticate(_password(given), address, now=datetime.now(UTC))
             api_keys.require_sending(row, address, now=datetime.now(UTC))
-    except rate_limit.Throttled:
+    except rate_limit.RateLimited:
         return AuthResult(success=False, handled=False, message="454 4.7.0 Too many invalid API keys; try again later")
     except PortalError as error:
         return AuthResult(success=False, handled=False, message=f"535 5.7.8 {_ascii(str(error))}")
@@ -86,6 +86,6 @@ def make_server() -> SMTP:
         warnings.simplefilter("ignore")
         return _Smtp(
             Handler(), authenticator=authenticate, auth_required=True, auth_require_tls=False,
-            data_size_limit=submit.MOST_BYTES, enable_SMTPUTF8=True,
+            data_size_limit=submit.MAX_BYTES, enable_SMTPUTF8=True,
             hostname="localhost", ident="Mail Token Portal",
         )  # fmt: skip

@@ -19,16 +19,16 @@ from portal.protocols.message_info import HEADER_BYTES, shown
 from portal.system import job_queue, settings
 
 #: Above the limits of providers: 35 MB before Base64 at Microsoft, 25 MB at Google.
-MOST_BYTES = 64 * 1024 * 1024
-MOST_RECIPIENTS = 1000
+MAX_BYTES = 64 * 1024 * 1024
+MAX_RECIPIENTS = 1000
 
 
-class NotTaken(Refused):
+class NotAccepted(Refused):
     """The message is invalid, or no outbound profile serves its sender."""
 
 
 @dataclass(frozen=True)
-class Handover:
+class Submission:
     """A message to submit.
 
     ``sender``: the envelope sender; empty: no bounce is sent. ``recipients`` empty: the recipients in the header.
@@ -46,16 +46,18 @@ class Handover:
     on_top: tuple[tuple[str, str], ...] = ()
 
 
-def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
-    """Store a message for sending and return its row. Raises NotTaken, with the reason, if it is not accepted."""
+def submit(handed: Submission, *, now: datetime) -> OutboundMessage:
+    """Store a message for sending and return its row. Raises NotAccepted, with the reason, if it is not accepted."""
     try:
         head = Head.read(handed.content)
     except ValueError as error:
-        raise NotTaken(str(error)) from error
+        raise NotAccepted(str(error)) from error
     body_at = handed.content.tell()
     recipients = _recipients(handed.recipients or head.addresses("To", "Cc", "Bcc"))
     sender = _sender(handed)
-    profile = handed.profile or outbound_profiles.serving([*head.addresses("From")[:1], *([sender] if sender else [])])
+    profile = handed.profile or outbound_profiles.select_profile(
+        [*head.addresses("From")[:1], *([sender] if sender else [])]
+    )
     key = handed.key or secrets.token_hex(16)
     sender = _completed(head, handed, sender, profile, key, now)
     handed.content.seek(body_at)
@@ -69,31 +71,31 @@ def submit(handed: Handover, *, now: datetime) -> OutboundMessage:
     return stored
 
 
-def _completed(head: Head, handed: Handover, sender: str, profile: OutboundProfile, key: str, now: datetime) -> str:
+def _completed(head: Head, handed: Submission, sender: str, profile: OutboundProfile, key: str, now: datetime) -> str:
     """Complete the header for sending and return the envelope sender to use."""
-    if len(head.texts("Received")) > envelope.MOST_HOPS:
-        raise NotTaken("The message has passed more than 100 servers. This is a mail loop.")
-    domain = (sender or outbound_profiles.own_address(profile)).rpartition("@")[2] or settings.host()
+    if len(head.texts("Received")) > envelope.MAX_HOPS:
+        raise NotAccepted("The message has passed more than 100 servers. This is a mail loop.")
+    domain = (sender or outbound_profiles.sender_address(profile)).rpartition("@")[2] or settings.host()
     envelope.complete(head, sender=sender, full_name=handed.full_name, message_id=f"<{key}@{domain}>", now=now)
     author = next(iter(head.addresses("From")), "")
-    if not outbound_profiles.serves(profile, author):
+    if not outbound_profiles.may_send_as(profile, author):
         envelope.go_out_as(head, profile.sends_as)
     for name, value in reversed(handed.on_top):
         head.put(name, value, first=True)
     by = f"{settings.host()} (Mail Token Portal)"
     head.trace(f"from {_one_line(handed.by)} by {by} id {key};\r\n\t{format_datetime(now)}")
-    return sender if not sender or outbound_profiles.serves(profile, sender) else profile.sends_as
+    return sender if not sender or outbound_profiles.may_send_as(profile, sender) else profile.sends_as
 
 
-def _sender(handed: Handover) -> str:
-    """Return the sender with a domain. Raises NotTaken for an invalid address or a name with control characters."""
+def _sender(handed: Submission) -> str:
+    """Return the sender with a domain. Raises NotAccepted for an invalid address or a name with control characters."""
     sender = handed.sender
     if sender and "@" not in sender:
         sender = f"{sender}@{settings.host()}"
     if sender and (len(sender) > 320 or not re.fullmatch(outbound_profiles.ADDRESS, sender)):
-        raise NotTaken(f"{sender!r} is not a valid sender address.")
+        raise NotAccepted(f"{sender!r} is not a valid sender address.")
     if not handed.full_name.isprintable():
-        raise NotTaken("The sender's name contains a control character.")
+        raise NotAccepted("The sender's name contains a control character.")
     return sender
 
 
@@ -105,27 +107,27 @@ def store(row: OutboundMessage, recipients: Iterable[str], parts: Iterable[bytes
             OutboundRecipient.insert_many([{"message": row.id, "address": one} for one in recipients]).execute()
             for number, part in enumerate(parts):
                 row.size += len(part)
-                if row.size > MOST_BYTES:
-                    raise NotTaken(f"The message is larger than {MOST_BYTES // 1024 // 1024} MB.")
+                if row.size > MAX_BYTES:
+                    raise NotAccepted(f"The message is larger than {MAX_BYTES // 1024 // 1024} MB.")
                 OutboundPart.create(message=row.id, number=number, content=part)
             row.save()
     except IntegrityError as error:
         there: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.key == row.key)
         if there is None:
-            raise NotTaken("The outbound profile was deleted during the submission.") from error
+            raise NotAccepted("The outbound profile was deleted during the submission.") from error
         return there
     return row
 
 
 def _recipients(addresses: Iterable[str]) -> list[str]:
-    """Return the addresses without duplicates, each with a domain. Raises NotTaken for an invalid address."""
+    """Return the addresses without duplicates, each with a domain. Raises NotAccepted for an invalid address."""
     found = list(dict.fromkeys(_of_local_user(address) for address in addresses))
     if not found:
-        raise NotTaken("The message has no recipient.")
-    if len(found) > MOST_RECIPIENTS:
-        raise NotTaken(f"The message has more than {MOST_RECIPIENTS} recipients.")
+        raise NotAccepted("The message has no recipient.")
+    if len(found) > MAX_RECIPIENTS:
+        raise NotAccepted(f"The message has more than {MAX_RECIPIENTS} recipients.")
     if strange := [one for one in found if len(one) > 320 or not re.fullmatch(outbound_profiles.ADDRESS, one)]:
-        raise NotTaken(f"{strange[0]!r} is not a valid recipient address.")
+        raise NotAccepted(f"{strange[0]!r} is not a valid recipient address.")
     return found
 
 

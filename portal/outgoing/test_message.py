@@ -7,7 +7,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
-from portal.core.errors import Invalid, OutsideError
+from portal.core.errors import ExternalError, Invalid
 from portal.models import OutboundProfile, Token
 from portal.outgoing import outbound_profiles
 from portal.protocols import smtp
@@ -17,7 +17,7 @@ from portal.tokens import retry_with_new_token
 
 
 @dataclass(frozen=True)
-class Tried:
+class TestResult:
     """The result of a test message for display, and the SMTP dialogue with secrets masked."""
 
     good: bool
@@ -25,7 +25,7 @@ class Tried:
     dialogue: list[str]
 
 
-def try_out(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], datetime]) -> Tried:
+def send_test_message(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], datetime]) -> TestResult:
     """Send a test message now, ahead of the queue. Raises Invalid if ``to`` is not an address."""
     if not re.fullmatch(outbound_profiles.ADDRESS, to):
         raise Invalid({"to": "Enter an address, for example you@example.com."})
@@ -33,15 +33,15 @@ def try_out(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], da
     audit.about(row, actor, "tested", f"a message to {to}", clock())
     try:
         reply = _send_test(row, to, dialogue, clock)
-    except OutsideError as error:
-        return Tried(False, str(error), dialogue)
+    except ExternalError as error:
+        return TestResult(False, str(error), dialogue)
     if reply.is_good:
-        return Tried(True, f"{row.host} accepted the message for {to}: {reply}", dialogue)
-    return Tried(False, f"{row.host} rejected the message for {to}: {reply}", dialogue)
+        return TestResult(True, f"{row.host} accepted the message for {to}: {reply}", dialogue)
+    return TestResult(False, f"{row.host} rejected the message for {to}: {reply}", dialogue)
 
 
 def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callable[[], datetime]) -> Reply:
-    sender = outbound_profiles.own_address(row) or to
+    sender = outbound_profiles.sender_address(row) or to
     content = _test_message(row, sender, to, clock()).as_bytes()
 
     def send(token: Token | None) -> Reply:
@@ -52,7 +52,7 @@ def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callab
 
     if row.token is None:
         return send(None)
-    return retry_with_new_token.attempt(
+    return retry_with_new_token.with_retry(
         row.token, send, min_life=outbound_profiles.TOKEN_MIN_LIFE, failing_since=row.failing_since, clock=clock,
         note=lambda words: dialogue.append(f"   {words}"),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from portal.core.errors import Answer, OutsideError
+from portal.core.errors import Answer, ExternalError
 
 MASK = "…"
 _LONGEST = 1000
@@ -62,7 +62,7 @@ def masking(dialogue: Dialogue) -> Iterator[None]:
     """Mask secrets in errors, because a server may quote what the client sent."""
     try:
         yield
-    except OutsideError as error:
+    except ExternalError as error:
         said = error.answer
         error.args = (dialogue.mask(str(error)),)
         error.answer = Answer(dialogue.mask(said.error), dialogue.mask(said.description), said.codes, said.trace)

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from portal.core.errors import Refused, Unavailable
-from portal.protocols.imap_session import Client, one_line, signed_in, told
+from portal.protocols.imap_session import Client, one_line, signed_in, translated_errors
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Server, suggested_pause
 
@@ -35,9 +35,9 @@ class ImapMailbox:
     def secured_by(self) -> str:
         return self._client.connection.secured_by
 
-    def break_off(self) -> None:
+    def shut_down(self) -> None:
         """Shut down the connection, which ends a read that blocks in another thread."""
-        self._client.connection.break_off()
+        self._client.connection.shut_down()
 
     def uids(self) -> list[str]:
         """All messages, read or unread, oldest first; without those marked as deleted."""
@@ -114,7 +114,7 @@ class ImapMailbox:
     def _exchange(self, size: int = 0) -> Iterator[None]:
         """Run one command with a response of about ``size`` bytes."""
         self._client.allow(size)
-        with told(self._host):
+        with translated_errors(self._host):
             yield
 
     def _part(self, uid: str, asked: str, key: bytes, file: BinaryIO, size: int) -> int | None:
@@ -177,12 +177,12 @@ def _numbers(uids: list[str]) -> list[int]:
 def mailbox(at: Server, credential: Credential, folder: str) -> Iterator[ImapMailbox]:
     """Connect, sign in, select the folder; always log out at the end."""
     with signed_in(at, credential) as client:
-        with told(at.host):
+        with translated_errors(at.host):
             opened = ImapMailbox(client, folder)
         yield opened
 
 
-class Listening:
+class IdleSession:
     """A folder whose changes the server reports (IDLE, RFC 2177). Usable with ``select``."""
 
     def __init__(self, client: Client, folder: str) -> None:
@@ -198,7 +198,7 @@ class Listening:
     def news(self) -> bool:
         """Read without waiting what arrived; True: new mail. Unavailable: the server closed the connection."""
         self._client.allow(_LISTING_BYTES)
-        with told(self._client.host):
+        with translated_errors(self._client.host):
             heard = self._client.idle_check(timeout=0)
             if not heard and self._client.connection.has_hung_up():
                 raise Unavailable(f"{self._client.host} closed the connection.")
@@ -207,28 +207,28 @@ class Listening:
     def renew(self) -> None:
         """End the IDLE command and start it again."""
         self._client.allow(_LISTING_BYTES)
-        with told(self._client.host):
+        with translated_errors(self._client.host):
             self._client.idle_done()
             self._client.idle()
 
     def drop(self) -> None:
         """Shut down without LOGOUT, so that an unreachable server is not waited for."""
-        self._client.connection.break_off()
+        self._client.connection.shut_down()
 
 
 @contextmanager
-def listening(at: Server, credential: Credential, folder: str) -> Iterator[Listening]:
+def listening(at: Server, credential: Credential, folder: str) -> Iterator[IdleSession]:
     """Connect, sign in, select the folder, start IDLE."""
     with signed_in(at, credential) as client:
         client.allow()
-        with told(at.host):
-            opened = Listening(client, folder)
+        with translated_errors(at.host):
+            opened = IdleSession(client, folder)
         yield opened
 
 
 def folders(at: Server, credential: Credential) -> list[str]:
     """The decoded names of the folders that can be selected."""
-    with signed_in(at, credential) as client, told(at.host):
+    with signed_in(at, credential) as client, translated_errors(at.host):
         client.allow(_LISTING_BYTES)
         listed = client.list_folders()
     return sorted(str(name) for flags, _, name in listed if b"\\Noselect" not in flags)

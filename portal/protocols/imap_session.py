@@ -30,11 +30,11 @@ def signed_in(at: Server, credential: Credential) -> "Iterator[Client]":
 @contextmanager
 def opened(at: Server, dialogue: Dialogue | None = None) -> "Iterator[Client]":
     """Connect, with TLS if configured; ``dialogue`` records the exchange."""
-    with told(at.host):
+    with translated_errors(at.host):
         client = Client(at, dialogue)
     try:
         if at.security is Security.STARTTLS:
-            with told(at.host):
+            with translated_errors(at.host):
                 client.starttls(_Careful(client, at))
         yield client
     finally:
@@ -112,7 +112,7 @@ class _Careful:
 
 def mechanisms(client: Client) -> list[str]:
     """The SASL mechanisms that the server offers (RFC 3501 section 6.2.2)."""
-    with told(client.host):
+    with translated_errors(client.host):
         return [
             name.decode().upper().removeprefix("AUTH=") for name in client.capabilities() if name.startswith(b"AUTH=")
         ]
@@ -124,7 +124,7 @@ def sign_in(client: Client, at: Server, credential: Credential) -> None:
     sasl.hide(credential, hidden, at.host, at.port)
     # A token refresh may have taken time since the last response, so the time limit starts again.
     client.allow()
-    with masking(hidden), told(at.host):
+    with masking(hidden), translated_errors(at.host):
         _sign_in(client, at, credential)
 
 
@@ -172,9 +172,9 @@ def _log_out(client: Client) -> None:
 
 
 @contextmanager
-def told(host: str) -> Iterator[None]:
+def translated_errors(host: str) -> Iterator[None]:
     """Convert IMAP errors to Unavailable with one sentence."""
-    with server.told(host):
+    with server.translated_errors(host):
         try:
             yield
         except IMAP4.abort as error:

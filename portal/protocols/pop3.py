@@ -15,7 +15,7 @@ from portal.protocols import sasl
 from portal.protocols import server as servers
 from portal.protocols.dialogue import Dialogue, masking
 from portal.protocols.sasl import Credential
-from portal.protocols.server import Plain, Secured, Security, Server, has_more, told
+from portal.protocols.server import Plain, Secured, Security, Server, has_more, translated_errors
 
 #: Maximum bytes of a status line. RFC 1939 allows 512 octets; challenges from Google and Microsoft are longer.
 _LONGEST_LINE = 8192
@@ -42,9 +42,9 @@ class Pop3Mailbox:
     def secured_by(self) -> str:
         return self._connection.socket.secured_by
 
-    def break_off(self) -> None:
+    def shut_down(self) -> None:
         """Shut down the connection, which ends a read that blocks in another thread."""
-        self._connection.socket.break_off()
+        self._connection.socket.shut_down()
 
     def uids(self) -> list[str]:
         """The UIDL of every message, oldest first."""
@@ -53,7 +53,7 @@ class Pop3Mailbox:
 
     def sizes(self, uids: list[str]) -> dict[str, int]:
         """Sizes in bytes by UIDL."""
-        with told(self._connection.host):
+        with translated_errors(self._connection.host):
             # LIST is sent once; sizes do not change within a session.
             by_number = self._sizes = self._sizes or {
                 number: int(size) for number, size in self._connection.table("LIST")
@@ -63,13 +63,13 @@ class Pop3Mailbox:
     def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
         """Fetch small messages, pipelined if the server supports it (RFC 2449 section 6.6)."""
         commands = [f"RETR {self._numbers[uid]}" for uid in sizes]
-        with told(self._connection.host):
+        with translated_errors(self._connection.host):
             self._connection.socket.allow(sum(sizes.values()))
             return dict(zip(sizes, self._connection.bodies(commands), strict=True))
 
     def header(self, uid: str, file: BinaryIO) -> bool:
         """Write the header block, read by TOP with no body lines."""
-        with told(self._connection.host):
+        with translated_errors(self._connection.host):
             self._connection.retrieve(f"TOP {self._numbers[uid]} 0", file, 0)
         return True
 
@@ -78,13 +78,13 @@ class Pop3Mailbox:
 
         Refused: the server does not return this message.
         """
-        with told(self._connection.host):
+        with translated_errors(self._connection.host):
             self._connection.retrieve(f"RETR {self._numbers[uid]}", file, size)
         return True
 
     def remove(self, uids: list[str]) -> None:
         """Permanently remove exactly these messages from the server; this ends the session."""
-        with told(self._connection.host):
+        with translated_errors(self._connection.host):
             for uid in uids:
                 self._connection.command(f"DELE {self._numbers[uid]}")
             self._connection.command("QUIT")
@@ -102,7 +102,7 @@ def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
     """Connect and sign in; always close the connection at the end. Only ``remove`` deletes messages."""
     with opened(server) as connection:
         sign_in(connection, server, credential)
-        with told(server.host):
+        with translated_errors(server.host):
             # Microsoft accepts a token without access to the mailbox and reports the error at the next command.
             connection.command("STAT")
         yield Pop3Mailbox(connection)
@@ -111,7 +111,7 @@ def mailbox(server: Server, credential: Credential) -> Iterator[Pop3Mailbox]:
 @contextmanager
 def opened(server: Server, dialogue: Dialogue | None = None) -> "Iterator[Connection]":
     """Connect, with TLS if configured; ``dialogue`` records the exchange."""
-    with told(server.host):
+    with translated_errors(server.host):
         connection = Connection(server, dialogue)
     try:
         yield connection
@@ -123,7 +123,7 @@ def sign_in(connection: "Connection", server: Server, credential: Credential) ->
     """Sign in. Refused: the server rejected the sign-in."""
     hidden = connection.dialogue or Dialogue()
     sasl.hide(credential, hidden, server.host, server.port)
-    with masking(hidden), told(server.host):
+    with masking(hidden), translated_errors(server.host):
         _sign_in(connection, server, credential)
 
 
@@ -268,7 +268,7 @@ class Connection:
 
     def table(self, command: str) -> list[tuple[int, str]]:
         """A multi-line response as pairs of message number and value."""
-        with told(self.host):
+        with translated_errors(self.host):
             self.command(command)
             self.socket.allow(_LISTING_BYTES)
             words = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]

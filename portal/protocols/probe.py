@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from portal.core.errors import Unavailable
 from portal.protocols import http, server
-from portal.protocols.server import Plain, Secured, Security, Server, told
+from portal.protocols.server import Plain, Secured, Security, Server, translated_errors
 
 #: Short, because a user waits for the result and a name may have eight addresses that do not answer.
 _PATIENCE, _CONNECT_SECONDS = 15.0, 4.0
@@ -34,7 +34,7 @@ class Certificate:
 
 def addresses(host: str, port: int) -> list[str]:
     """Resolve the host name to IP addresses. Unavailable: it cannot be resolved."""
-    with told(host):
+    with translated_errors(host):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -42,7 +42,7 @@ def addresses(host: str, port: int) -> list[str]:
 @contextmanager
 def connection(at: Server) -> Iterator[Plain]:
     """Open a connection, TLS not started. Unavailable: the connection failed."""
-    with told(at.host):
+    with translated_errors(at.host):
         opened = socket.create_connection((at.host, at.port), _CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
     plain.settimeout(_PATIENCE)
@@ -56,7 +56,7 @@ def connection(at: Server) -> Iterator[Plain]:
 
 def secured(plain: Plain, at: Server) -> Secured:
     """Start TLS on the connection. Unavailable: TLS failed, with the reason."""
-    with told(at.host):
+    with translated_errors(at.host):
         connection = server.secure(plain, at)
         connection.allow(seconds=_PATIENCE)
     return connection
@@ -97,7 +97,7 @@ def _read(der: bytes) -> Certificate:
 
 def greeting(connection: Plain | Secured, host: str) -> str:
     """The greeting of a mail server. Unavailable: no greeting."""
-    with told(host), connection.makefile("rb") as file:
+    with translated_errors(host), connection.makefile("rb") as file:
         line = file.readline(1000)
     if not line:
         raise Unavailable(f"{host} closed the connection without a greeting.")

@@ -69,7 +69,7 @@ class _Patient(_Socket):
         self.ends_at = time.monotonic() + usual + size / SLOWEST
         self.bytes_left = 2 * size + _CHATTER_BYTES
 
-    def break_off(self) -> None:
+    def shut_down(self) -> None:
         """Shut down the connection, which ends a read that blocks in another thread."""
         with suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
@@ -176,7 +176,7 @@ def suggested_pause(words: str) -> int | None:
 
 
 @contextmanager
-def told(host: str) -> Iterator[None]:
+def translated_errors(host: str) -> Iterator[None]:
     """Convert network and protocol errors to Unavailable with one sentence."""
     try:
         yield

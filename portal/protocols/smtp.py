@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from portal.core.errors import Refused, Unavailable
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Server, suggested_pause
-from portal.protocols.smtp_session import Client, Record, Reply, opened, sign_in, told
+from portal.protocols.smtp_session import Client, Record, Reply, opened, sign_in, translated_errors
 
 #: Timeout of the final reply (RFC 5321 section 4.5.3.2.6). With a shorter one a message may be delivered twice.
 LAST_SECONDS = 600
@@ -18,11 +18,11 @@ _GOING_AWAY = (421, 432)
 _NOT_LET_IN = (530, 534, 538)
 
 
-class BrokenOff(Unavailable):
+class MessageNotAccepted(Unavailable):
     """The connection broke during a message, or the server ended it: the message was not accepted."""
 
 
-class Unsure(Unavailable):
+class DeliveryUnknown(Unavailable):
     """The connection broke after the end of the message: the server may have accepted it."""
 
 
@@ -67,18 +67,18 @@ class Session:
     def send(self, envelope: Envelope, parts: Iterable[bytes]) -> dict[str, Reply]:
         """Submit one message and return the reply for each recipient.
 
-        ``parts`` are whole lines that end in CRLF. Raises Unavailable if the server did not accept the message, Unsure
-        if the server may have accepted it.
+        ``parts`` are whole lines that end in CRLF. Raises Unavailable if the server did not accept the message,
+        DeliveryUnknown if the server may have accepted it.
         """
         try:
-            with told(self.host):
+            with translated_errors(self.host):
                 if self._left_open:
                     self.client.say("RSET")
                 answers = self._transaction(envelope, parts)
-        except Unsure:
+        except DeliveryUnknown:
             raise
         except Unavailable as error:
-            raise BrokenOff(str(error), retry_after=error.retry_after) from error
+            raise MessageNotAccepted(str(error), retry_after=error.retry_after) from error
         self._left_open = not all(reply.is_good for reply in answers.values())
         self.has_sent = True
         return answers
@@ -135,7 +135,9 @@ class Session:
         try:
             reply = self.client.say(".")
         except (OSError, smtplib.SMTPException, OverflowError) as error:
-            raise Unsure(f"{self.host} closed the connection before it confirmed the message: {error}") from error
+            raise DeliveryUnknown(
+                f"{self.host} closed the connection before it confirmed the message: {error}"
+            ) from error
         finally:
             connection.silence, self.client.patience = usual, None
         return reply

@@ -132,7 +132,7 @@ def opened(at: Server, record: Record) -> "Iterator[Client]":
     """Open a connection, with TLS as configured, without signing in."""
     client = Client(at, record)
     try:
-        with told(at.host):
+        with translated_errors(at.host):
             _open(client, at)
         yield client
     finally:
@@ -147,16 +147,16 @@ def mechanisms(client: "Client") -> list[str]:
 
 def sign_in(client: "Client", at: Server, credential: Credential) -> None:
     """Sign in. Raises Refused if the server rejects the credential, Unavailable on a temporary error."""
-    with told(at.host):
+    with translated_errors(at.host):
         _sign_in(client, at, credential)
 
 
 def try_sender(client: "Client", sender: str) -> Reply:
     """Return the reply to MAIL FROM, then reset: checks whether the server accepts this sender."""
-    with told(client.at.host):
+    with translated_errors(client.at.host):
         reply = client.say(f"MAIL FROM:<{sender}>")
     if reply.is_good:
-        with suppress(Unavailable), told(client.at.host):
+        with suppress(Unavailable), translated_errors(client.at.host):
             client.say("RSET")
     return reply
 
@@ -232,9 +232,9 @@ def _quit(client: Client) -> None:
 
 
 @contextmanager
-def told(host: str) -> Iterator[None]:
+def translated_errors(host: str) -> Iterator[None]:
     """Convert network and protocol errors into one sentence that never contains sent data."""
-    with server.told(host):
+    with server.translated_errors(host):
         try:
             yield
         except smtplib.SMTPServerDisconnected as error:

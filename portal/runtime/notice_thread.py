@@ -10,8 +10,8 @@ _EVERY_SECONDS = 10
 
 
 def turn(now: datetime) -> None:
-    notices.keep(now)
-    notifier.tell(now)
+    notices.update(now)
+    notifier.send_due(now)
 
 
 def start() -> None:

@@ -18,7 +18,7 @@ from redis.retry import Retry
 from portal.core import encryption, log
 from portal.core.config import Config
 from portal.core.db import connected, database, open_database
-from portal.core.encryption import Place, SealBroken, Sealed, Secret
+from portal.core.encryption import DecryptionError, Place, Sealed, Secret
 from portal.core.errors import ConfigError
 from portal.models import Setting
 from portal.protocols import program, tls
@@ -42,7 +42,7 @@ def start(config: Config) -> None:
     program.allow(config.allow_commands)
     tls.client_context()
     open_database(config.database_url)
-    encryption.use_keys(encryption.read_key_file(config.keys_file))
+    encryption.set_keys(encryption.read_key_file(config.keys_file))
     with connected():
         check_canary()
     job_queue.use_redis(redis(config, seconds=_REDIS_PATIENCE_SECONDS))
@@ -102,7 +102,7 @@ def check_canary() -> None:
         raise ConfigError("The database has not been set up; run: python -m portal upgrade")
     try:
         encryption.keys().open(Sealed(row.value), _CANARY_PLACE)
-    except SealBroken as error:
+    except DecryptionError as error:
         raise ConfigError("PORTAL_KEYS_FILE: the keys do not match this database; restore its key file") from error
 
 
@@ -120,11 +120,11 @@ def make_data_folder(folder: Path) -> None:
 def _make_keys(path: Path, now: datetime) -> None:
     """Create keys for a new database. An existing database needs the keys that encrypted it."""
     if Setting.get_or_none(Setting.name == _CANARY):
-        encryption.use_keys(encryption.read_key_file(path))
+        encryption.set_keys(encryption.read_key_file(path))
         check_canary()
         return
     encryption.create_key_file(path)
-    encryption.use_keys(encryption.read_key_file(path))
+    encryption.set_keys(encryption.read_key_file(path))
     canary = encryption.keys().seal(Secret("canary"), _CANARY_PLACE)
     Setting.create(name=_CANARY, value=canary, changed_at=now)
 

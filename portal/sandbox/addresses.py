@@ -1,4 +1,4 @@
-"""Listening addresses of the sandbox servers: loopback, on the four ports after the portal's port."""
+"""IdleSession addresses of the sandbox servers: loopback, on the four ports after the portal's port."""
 
 from dataclasses import dataclass
 

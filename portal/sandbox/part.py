@@ -37,9 +37,9 @@ def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
             pass  # reports a port in use now, in one line
     certificates.make(folder)
     store.open_store(folder / "sandbox.db")
-    encryption.use_keys(encryption.read_key_file(config.keys_file))
+    encryption.set_keys(encryption.read_key_file(config.keys_file))
     with connected(), store.database.connection_context():
-        seed.sow(config, now=now)
+        seed.create(config, now=now)
     trusted = folder / "trusted.pem"
     extra = config.ca_file.read_text(encoding="utf-8") if config.ca_file else ""
     trusted.write_text((folder / "ca.pem").read_text(encoding="ascii") + extra, encoding="utf-8")

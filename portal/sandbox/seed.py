@@ -33,7 +33,7 @@ ADMIN, ADMIN_PASSWORD = "admin", "sandbox-admin"
 ACTOR = "sandbox"
 
 
-def sow(config: Config, *, now: datetime) -> None:
+def create(config: Config, *, now: datetime) -> None:
     """Create missing example data; existing rows stay unchanged."""
     addresses = Addresses.of(config)
     if not User.select().exists():

@@ -39,7 +39,7 @@ def use_redis(connection: Redis) -> None:
     _redis = connection
 
 
-def renew_tokens(host: str, remainder: int, of: int) -> bool:
+def refresh_tokens(host: str, remainder: int, of: int) -> bool:
     """Enqueue one job for a share of a provider host's tokens; the job reads the due ones from the database."""
     name = hashlib.sha256(host.encode()).hexdigest()[:12]
     return _enqueue("workers.tokens.renew", f"renew-{name}-{remainder}", host, remainder, of)

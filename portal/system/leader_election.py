@@ -8,7 +8,7 @@ from portal.models import Heartbeat
 _TAKE_OVER = timedelta(seconds=10)
 
 
-def lead(name: str, holder: str, now: datetime) -> bool:
+def hold_leadership(name: str, holder: str, now: datetime) -> bool:
     """Write the heartbeat if this holder leads or the leader's is overdue; return whether this holder leads."""
     Heartbeat.insert(name=name, holder=holder, at=now).on_conflict_ignore().execute()
     # A heartbeat in the future was written before this host's clock was set back.
@@ -17,7 +17,7 @@ def lead(name: str, holder: str, now: datetime) -> bool:
     return bool(Heartbeat.update(holder=holder, at=now).where(Heartbeat.name == name, free).execute())
 
 
-def is_turn(name: str, every: timedelta, now: datetime) -> bool:
+def claim_turn(name: str, every: timedelta, now: datetime) -> bool:
     """Claim the next turn of work that is due once per ``every`` across all processes; False if not yet due."""
     Heartbeat.insert(name=name, holder="", at=now - every).on_conflict_ignore().execute()
     # A heartbeat in the future was written before this host's clock was set back.
@@ -25,6 +25,6 @@ def is_turn(name: str, every: timedelta, now: datetime) -> bool:
     return bool(Heartbeat.update(at=now).where(Heartbeat.name == name, due).execute())
 
 
-def give_up(name: str, holder: str) -> None:
+def release(name: str, holder: str) -> None:
     """Release the leadership, so that another process can take over at once."""
     Heartbeat.delete().where(Heartbeat.name == name, Heartbeat.holder == holder).execute()

@@ -19,7 +19,7 @@ def purge(now: datetime) -> int:
     Covers runs, messages removed from their server, settled outbound messages, ended calls and resolved notices.
     Messages still on the server stay in the ledger at any age: without their row they would be delivered again.
     """
-    if not leader_election.is_turn(_NAME, _EVERY, now):
+    if not leader_election.claim_turn(_NAME, _EVERY, now):
         return 0
     before = now - settings.retention()
     ended = Run.ended_at.is_null(False)

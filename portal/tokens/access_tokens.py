@@ -18,7 +18,7 @@ def _clock() -> datetime:
 
 
 #: Tests a token at a given time.
-Judgement = Callable[[Token, datetime], bool]
+Condition = Callable[[Token, datetime], bool]
 
 
 def usable_access_token(
@@ -36,7 +36,7 @@ def usable_access_token(
     return _borrow(token_id, enough=enough, in_need=_lives, actor=actor, clock=clock)
 
 
-def another_access_token(refused: Token, *, actor: str, clock: Callable[[], datetime] = _clock) -> Token:
+def newer_access_token(refused: Token, *, actor: str, clock: Callable[[], datetime] = _clock) -> Token:
     """Return a newer access token than one that a mail or web server rejected. Raises as ``usable_access_token``."""
 
     def enough(token: Token, now: datetime) -> bool:
@@ -46,17 +46,17 @@ def another_access_token(refused: Token, *, actor: str, clock: Callable[[], date
 
 
 def _borrow(
-    token_id: int, *, enough: Judgement, in_need: Judgement, actor: str, clock: Callable[[], datetime]
+    token_id: int, *, enough: Condition, in_need: Condition, actor: str, clock: Callable[[], datetime]
 ) -> Token:
     """Return a token that satisfies ``enough``, or at least ``in_need`` when the refresh fails."""
     deadline = clock() + _WAIT
     while True:
         now = clock()
         token = _find(token_id)
-        stop_if_person_needed(token)
+        raise_if_action_required(token)
         if enough(token, now):
             return token
-        if not refresh_results.can_be_renewed(token):
+        if not refresh_results.is_refreshable(token):
             return _the_last(token, now)
         try:
             if renewed := _renewed(token, enough, actor, now):
@@ -70,7 +70,7 @@ def _borrow(
         time.sleep(_WAIT_STEP_SECONDS)
 
 
-def _renewed(token: Token, enough: Judgement, actor: str, now: datetime) -> Token | None:
+def _renewed(token: Token, enough: Condition, actor: str, now: datetime) -> Token | None:
     """Return the refreshed token, or a token refreshed elsewhere meanwhile; None: another worker is refreshing it."""
     _stop_if_resting(token, now)
     return refresh.refresh_unless(lambda row: enough(row, now), token.id, actor=actor, now=now)
@@ -99,7 +99,7 @@ def _the_last(token: Token, now: datetime) -> Token:
     raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
 
 
-def stop_if_person_needed(token: Token) -> None:
+def raise_if_action_required(token: Token) -> None:
     """Raise Refused with the reason when the token does not work until a user acts."""
     config = token.token_config
     if not config.is_valid:

@@ -28,7 +28,7 @@ class Closed(HostDown):
         super().__init__(host.failure or "", retry_after=int((self.until - now).total_seconds()) + 1)
 
 
-def open_to(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
+def check_available(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
     """Return the host if requests to it are allowed now; raise Closed if not.
 
     A user's request skips the portal's own pause, but not one that the provider asked for.
@@ -61,11 +61,11 @@ def has_room(name: str, now: datetime) -> bool:
     return int(held) <= settings.provider_requests()
 
 
-def failed(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetime) -> datetime:
+def record_failure(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetime) -> datetime:
     """Record a failure of the host, postpone its due tokens, and return the end of the pause.
 
-    ``host`` is as ``open_to`` returned it: the pause grows only after trial requests, not after requests that began
-    before the outage was known.
+    ``host`` is as ``check_available`` returned it: the pause grows only after trial requests, not after requests that
+    began before the outage was known.
     """
     with transaction():
         ProviderHost.insert(name=host.name).on_conflict_ignore().execute()
@@ -95,7 +95,7 @@ def _of(host: ProviderHost) -> object:
     return Token.token_config.in_(TokenConfig.select(TokenConfig.id).where(TokenConfig.host == host.name))
 
 
-def answered(host: ProviderHost, *, now: datetime) -> None:
+def record_success(host: ProviderHost, *, now: datetime) -> None:
     """Record that the host responded; if it was down, make its waiting tokens due now."""
     if host.failing_since is None:
         return
@@ -109,7 +109,7 @@ def answered(host: ProviderHost, *, now: datetime) -> None:
         audit.about(host, audit.WORKER, "available", f"tokens resumed: {count + 1}", now)
 
 
-def tells_time(host: ProviderHost, differs: int | None) -> None:
+def record_clock_difference(host: ProviderHost, differs: int | None) -> None:
     """Store by how many seconds the host's clock is ahead of this server's; None: within the limit."""
     if host.clock_differs == differs or (differs is None and host.clock_differs is None):
         return

@@ -79,11 +79,11 @@ def _record(row: TokenConfig, secrets: bool, sealing: "_Passphrase | None") -> d
 
 
 def plan(raw: bytes, *, overwrite: bool, passphrase: Secret | None = None) -> list[Step]:
-    """Plan the import of a file without changing anything. YamlRefused if the file is not a valid export."""
+    """Plan the import of a file without changing anything. InvalidYaml if the file is not a valid export."""
     content = strict_yaml.load(raw)
     items = [content] if isinstance(content, dict) else content
     if not isinstance(items, list) or not items:
-        raise strict_yaml.YamlRefused("The file contains no token configuration.")
+        raise strict_yaml.InvalidYaml("The file contains no token configuration.")
     sealing = _Passphrase(passphrase) if passphrase else None
     existing = {row.name: row for row in TokenConfig.select()}
     steps, seen = [], set()

@@ -10,7 +10,7 @@ from peewee import DatabaseError
 from portal import providers
 from portal.core import backoff
 from portal.core.encryption import Secret
-from portal.core.errors import INTERNAL_ERROR, HostDown, OutsideError, Refused, Unavailable
+from portal.core.errors import INTERNAL_ERROR, ExternalError, HostDown, Refused, Unavailable
 from portal.models import Flow, MetricCounter, ProviderHost, Token
 from portal.protocols import oauth2
 from portal.protocols.oauth2 import Client, TokenAnswer
@@ -38,7 +38,7 @@ def refresh_unless(enough: Callable[[Token], bool], token_id: int, *, actor: str
     return _refresh(token_id, Attempt(actor, now, by_person=False), unless=enough)
 
 
-def renew_if_due(token_id: int, *, now: datetime) -> Token | None:
+def refresh_if_due(token_id: int, *, now: datetime) -> Token | None:
     """Refresh a token if it is due; used by workers."""
     attempt = Attempt(audit.WORKER, now, by_person=False)
     return _refresh(token_id, attempt, unless=lambda token: not _is_due(token, now))
@@ -51,14 +51,14 @@ def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -
     if token is None:
         return None
     if unless(token):
-        token.give_back()
+        token.release()
         return token
     if not _may_be_tried(token, attempt):
         _let_rest(token)
         return None
     # Over the request limit of this host: give up the lease; the token stays due.
     if not circuit_breaker.has_room(token.token_config.host, now):
-        token.give_back()
+        token.release()
         return None
     return _under_lease(token, attempt)
 
@@ -66,7 +66,7 @@ def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -
 def _let_rest(token: Token) -> None:
     """Clear the due time, so that the token is not refreshed until a change makes it due; keep a newer due time."""
     as_read = token.due_at
-    token.give_back()
+    token.release()
     Token.update(due_at=None).where(Token.id == token.id, Token.due_at == as_read).execute()
 
 
@@ -78,20 +78,20 @@ def _may_be_tried(token: Token, attempt: Attempt) -> bool:
     config = token.token_config
     # Only a user retries a rejected client: it may have been fixed at the provider.
     paused = config.credentials_refused_at and not attempt.by_person
-    return refresh_results.can_be_renewed(token) and config.is_valid and not paused
+    return refresh_results.is_refreshable(token) and config.is_valid and not paused
 
 
 def _under_lease(token: Token, attempt: Attempt) -> Token:
     now = attempt.now
     try:
-        host = circuit_breaker.open_to(token.token_config.host, by_person=attempt.by_person, now=now)
+        host = circuit_breaker.check_available(token.token_config.host, by_person=attempt.by_person, now=now)
     except Closed as closed:
         refresh_results.put_off(token, closed, now)
         raise
     began = time.monotonic()
     try:
         renewed = _answered(token, host, attempt)
-    except OutsideError as error:
+    except ExternalError as error:
         _count("refused" if isinstance(error, Refused) else "unavailable", began)
         raise
     _count("renewed", began)
@@ -116,10 +116,10 @@ def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
         raise
     except Unavailable as error:
         refresh_results.write_unavailable(token, error, attempt)
-        circuit_breaker.answered(host, now=now)
+        circuit_breaker.record_success(host, now=now)
         raise
     except Refused as error:
-        circuit_breaker.answered(host, now=now)
+        circuit_breaker.record_success(host, now=now)
         raise refresh_results.write_refused(token, error, attempt) from error
     except Exception:
         refresh_results.write_unavailable(token, Unavailable(INTERNAL_ERROR), attempt)

@@ -9,7 +9,7 @@ from peewee import InterfaceError, OperationalError
 from portal.core import backoff
 from portal.core.db import database, locked, transaction
 from portal.core.encryption import Sealed
-from portal.core.errors import HostDown, OutsideError, Refused, Unavailable
+from portal.core.errors import ExternalError, HostDown, Refused, Unavailable
 from portal.models import (
     CallState,
     Flow,
@@ -28,10 +28,10 @@ from portal.system import audit, settings
 from portal.tokens import circuit_breaker
 from portal.tokens.circuit_breaker import Closed
 from portal.triggers import triggers
-from portal.triggers.triggers import Occasion
+from portal.triggers.triggers import Trigger
 
 #: Between this server and a provider; beyond it, tokens and certificates appear expired or not yet valid.
-MOST_CLOCK_DIFFERENCE = timedelta(minutes=2)
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=2)
 #: Seconds between commit attempts: a short database outage must not lose a new refresh token.
 _COMMIT_PAUSES = (0.1, 0.5, 1, 3, 10)
 
@@ -45,7 +45,7 @@ class Attempt:
     by_person: bool
 
 
-def can_be_renewed(token: Token) -> bool:
+def is_refreshable(token: Token) -> bool:
     """Whether the portal can refresh the token without a sign-in."""
     return token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS
 
@@ -65,7 +65,7 @@ def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
     token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
     token.failing_since = token.first_refused_at = token.refused_at = None
     token.tries = 0
-    token.due_at = next_refresh(token, now) if can_be_renewed(token) else None
+    token.due_at = next_refresh(token, now) if is_refreshable(token) else None
     if _has_ended(token, now):
         token.tries = tries
         note_failure(token, answer.expiry_note or "The provider gave a token that has ended already.", now)
@@ -104,11 +104,11 @@ def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: da
     has_ended = _has_ended(token, now)
     held = _commit(token, as_read)
     RefreshDay.count(token, now.date(), renewed=not has_ended)
-    circuit_breaker.answered(host, now=now)
-    circuit_breaker.tells_time(host, _too_far(answer.clock_ahead))
+    circuit_breaker.record_success(host, now=now)
+    circuit_breaker.record_clock_difference(host, _too_far(answer.clock_ahead))
     _client_works(token, now)
     if was_failing and not has_ended:
-        wake_dependants(token, now=now)
+        schedule_dependents(token, now=now)
     if not has_ended:
         _tell_refreshed(token, now)
     if has_ended:
@@ -118,14 +118,14 @@ def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: da
 
 def _too_far(seconds: int | None) -> int | None:
     """Return the clock difference if it exceeds the limit; None: within the limit, or unknown."""
-    return seconds if seconds is not None and abs(seconds) > MOST_CLOCK_DIFFERENCE.total_seconds() else None
+    return seconds if seconds is not None and abs(seconds) > MAX_CLOCK_DIFFERENCE.total_seconds() else None
 
 
 def _tell_refreshed(token: Token, now: datetime) -> None:
     end = f"{token.expires_at:%Y-%m-%dT%H:%M:%SZ}" if token.expires_at else ""
     facts = {"token": token.name, "expires_at": end}
-    occasion = Occasion.TOKEN_REFRESHED
-    triggers.tell(triggers.listening(occasion), occasion, facts, token.name, now=now)
+    occasion = Trigger.TOKEN_REFRESHED
+    triggers.fire(triggers.subscribers(occasion), occasion, facts, token.name, now=now)
 
 
 def _commit(token: Token, as_read: Sealed | None) -> bool:
@@ -139,7 +139,7 @@ def _commit(token: Token, as_read: Sealed | None) -> bool:
             changes = {field.name: token.__data__[field.name] for field in token.dirty_fields}
             unreplaced = (Token.id == token.id) & (Token.refresh_token == as_read)
             bumped = {**changes, "leased_until": None, "version": Token.version + 1}
-            return token.give_back() or bool(as_read and Token.update(bumped).where(unreplaced).execute())
+            return token.release() or bool(as_read and Token.update(bumped).where(unreplaced).execute())
         except (OperationalError, InterfaceError):
             if pause is None:
                 raise
@@ -159,7 +159,7 @@ def _client_works(token: Token, now: datetime) -> None:
 def _give_back(token: Token, now: datetime) -> bool:
     """Store a failure and count it, unless another worker took the lease."""
     with transaction():
-        held = token.give_back()
+        held = token.release()
         if held:
             RefreshDay.count(token, now.date(), renewed=False)
     return held
@@ -169,12 +169,12 @@ def put_off(token: Token, closed: Closed, now: datetime) -> None:
     """Postpone a token whose provider host is down; no request was sent, so it does not count as an attempt."""
     token.failing_since = token.failing_since or now
     token.failed_at, token.failure, token.due_at = now, _words(closed), closed.until
-    token.give_back()
+    token.release()
 
 
 def write_host_down(token: Token, host: ProviderHost, error: HostDown, attempt: Attempt) -> None:
     note_failure(token, _words(error), attempt.now)
-    token.due_at = circuit_breaker.failed(host, error, by_person=attempt.by_person, now=attempt.now)
+    token.due_at = circuit_breaker.record_failure(host, error, by_person=attempt.by_person, now=attempt.now)
     _give_back(token, attempt.now)
 
 
@@ -186,7 +186,7 @@ def write_unavailable(token: Token, error: Unavailable, attempt: Attempt) -> Non
     _give_back(token, attempt.now)
 
 
-def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideError:
+def write_refused(token: Token, error: Refused, attempt: Attempt) -> ExternalError:
     """Store a rejection and return the error to raise: Unavailable for a first, still unconfirmed rejection."""
     now = attempt.now
     if error.answer.error not in oauth2.TOKEN_ERRORS:
@@ -204,8 +204,8 @@ def write_refused(token: Token, error: Refused, attempt: Attempt) -> OutsideErro
     with transaction():
         if _give_back(token, now):
             audit.about(token, attempt.actor, "refused", _words(error), now)
-            occasion, facts = Occasion.TOKEN_REFUSED, {"token": token.name, "reason": _words(error)}
-            triggers.tell(triggers.listening(occasion), occasion, facts, token.name, now=now)
+            occasion, facts = Trigger.TOKEN_REFUSED, {"token": token.name, "reason": _words(error)}
+            triggers.fire(triggers.subscribers(occasion), occasion, facts, token.name, now=now)
     return error
 
 
@@ -227,7 +227,7 @@ def _write_credentials_refused(token: Token, error: Refused, attempt: Attempt) -
             audit.about(config, attempt.actor, "credentials-refused", _words(error), now)
 
 
-def _words(error: OutsideError) -> str:
+def _words(error: ExternalError) -> str:
     """The provider's message with its trace ids, which the provider's support asks for."""
     trace = f" [{error.answer.trace}]" if error.answer.trace else ""
     return f"{error}{trace}"
@@ -250,7 +250,7 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
     Token.update(due_at=now).where(pausing).execute()
 
 
-def wake_dependants(token: Token, *, now: datetime) -> None:
+def schedule_dependents(token: Token, *, now: datetime) -> None:
     """Make mail accounts, outbound profiles and web service calls that waited for this token due now."""
     MailAccount.update(due_at=now).where(MailAccount.token == token.id).execute()
     OutboundProfile.update(due_at=None, tries=0).where(OutboundProfile.token == token.id).execute()

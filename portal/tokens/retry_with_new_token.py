@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from portal.core import errors
-from portal.core.errors import OutsideError, Refused, Side, Unavailable
+from portal.core.errors import ExternalError, Refused, Side, Unavailable
 from portal.models import Token
 from portal.system import audit
 from portal.tokens import access_tokens
@@ -16,7 +16,7 @@ Clock = Callable[[], datetime]
 Done = TypeVar("Done")
 
 
-def attempt(
+def with_retry(
     token: Token,
     act: Callable[[Token], Done],
     *,
@@ -51,6 +51,6 @@ def _may_ask_for_another(token: Token, since: datetime | None, now: datetime) ->
 
 def _another(token: Token, refusal: Refused, clock: Clock) -> Token:
     try:
-        return access_tokens.another_access_token(token, actor=audit.WORKER, clock=clock)
-    except OutsideError as error:
+        return access_tokens.newer_access_token(token, actor=audit.WORKER, clock=clock)
+    except ExternalError as error:
         raise Unavailable(f"{refusal} No new token is available: {error}") from error

@@ -167,7 +167,7 @@ def _go_on(config: TokenConfig, changed: list[str], now: datetime) -> None:
         return
     refresh_results.resume(config, now=now)
     for token in tokens_of(config):
-        refresh_results.wake_dependants(token, now=now)
+        refresh_results.schedule_dependents(token, now=now)
 
 
 def _add_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> None:

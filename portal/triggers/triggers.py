@@ -17,7 +17,7 @@ from portal.triggers import body_templates
 logger = logging.getLogger(__name__)
 
 
-class Occasion(StrEnum):
+class Trigger(StrEnum):
     MAIL_DELIVERED = "mail delivered"
     TOKEN_REFRESHED = "token refreshed"
     TOKEN_REFUSED = "token refused"
@@ -27,7 +27,7 @@ class Occasion(StrEnum):
 
 #: Example variables of each trigger, to check body templates and to document the variables.
 EXAMPLES: dict[str, dict[str, Any]] = {
-    Occasion.MAIL_DELIVERED.value: {
+    Trigger.MAIL_DELIVERED.value: {
         "account": "Help desk",
         "destination": "Inbox",
         "message_id": "<1@example.com>",
@@ -35,9 +35,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "subject": "Printer on fire",
         "size": 6144,
     },
-    Occasion.TOKEN_REFRESHED.value: {"token": "Microsoft/helpdesk@example.com", "expires_at": "2026-01-01T12:00:00Z"},
-    Occasion.TOKEN_REFUSED.value: {"token": "Microsoft/helpdesk@example.com", "reason": "invalid_grant: revoked"},
-    Occasion.NOTICE_OPENED.value: {
+    Trigger.TOKEN_REFRESHED.value: {"token": "Microsoft/helpdesk@example.com", "expires_at": "2026-01-01T12:00:00Z"},
+    Trigger.TOKEN_REFUSED.value: {"token": "Microsoft/helpdesk@example.com", "reason": "invalid_grant: revoked"},
+    Trigger.NOTICE_OPENED.value: {
         "text": "The refresh token for “Microsoft/helpdesk@example.com” was refused.",
         "reason": "invalid_grant: revoked",
         "standing_still": ["Help desk"],
@@ -45,7 +45,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "level": "broken",
         "remedy": ["Press Request new token and sign helpdesk@example.com in again."],
     },
-    Occasion.NOTICE_CLOSED.value: {
+    Trigger.NOTICE_CLOSED.value: {
         "text": "The refresh token for “Microsoft/helpdesk@example.com” was refused.",
         "minutes": 12,
     },
@@ -66,20 +66,20 @@ def variables(occasion: str, facts: Mapping[str, Any], now: datetime) -> dict[st
     return {"occasion": occasion, "at": f"{now:%Y-%m-%dT%H:%M:%SZ}", **facts}
 
 
-def listening(occasion: Occasion) -> list[WebService]:
+def subscribers(occasion: Trigger) -> list[WebService]:
     """Return the web services that this trigger calls."""
     like = WebService.triggers.contains(occasion.value)
     return list(WebService.select().where(WebService.validity != Validity.INVALID, like))
 
 
-def tell(
-    services: Iterable[WebService], occasion: Occasion, facts: Mapping[str, Any], cause: str, *, now: datetime
+def fire(
+    services: Iterable[WebService], occasion: Trigger, facts: Mapping[str, Any], cause: str, *, now: datetime
 ) -> None:
     """Queue a call of each service. A service whose body cannot be rendered fails without affecting the others."""
     for row in services:
         try:
             with transaction():
-                ask(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
+                queue_call(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
         except Refused as error:
             row.failing_since, row.failure = row.failing_since or now, str(error)
             row.failed_at, row.failing_side = now, error.side
@@ -89,7 +89,7 @@ def tell(
             logger.exception("Web service %s: queuing a call for trigger “%s” failed", row, occasion.value)
 
 
-def ask(row: WebService, cause: str, given: Mapping[str, Any], *, now: datetime) -> WebServiceCall:
+def queue_call(row: WebService, cause: str, given: Mapping[str, Any], *, now: datetime) -> WebServiceCall:
     """Queue a call that is due now. Raises Refused if its body cannot be rendered."""
     body = body_templates.render(row.body, dict(given))
     key = secrets.token_hex(16)

@@ -90,8 +90,8 @@ def _context(app: Flask) -> None:
         """Called by the signed-in layout only: the page for internal errors must not query the database again."""
         return notices.banners(g.now) if current_user.may(Role.OPERATOR) else []
 
-    app.add_template_global(fix_links.mended_at, "mended_at")
-    app.add_template_global(fix_links.page_of, "page_of")
+    app.add_template_global(fix_links.fix_url, "fix_url")
+    app.add_template_global(fix_links.row_url, "row_url")
     app.add_template_global(lambda: g.now, "now")
 
 

@@ -17,7 +17,7 @@ login_manager = LoginManager()
 _KEY = "_user_id"
 
 
-class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
+class CurrentUser(UserMixin):  # type: ignore[misc]  # flask-login has no types
     """A signed-in user in one browser; the cookie contains the session's key, not the user's id."""
 
     def __init__(self, session_row: LoginSession, key: str) -> None:
@@ -57,7 +57,7 @@ def actor() -> str:
     return str(current_user.name)
 
 
-def me() -> SignedIn:
+def me() -> CurrentUser:
     """The current user; only in views that require a login."""
     return current_user  # type: ignore[no-any-return]
 
@@ -76,7 +76,7 @@ def _use(key: Secret) -> None:
     session.clear()
     row = users.session_of(key.reveal(), now=g.now)
     assert row is not None
-    login_user(SignedIn(row, key.reveal()))
+    login_user(CurrentUser(row, key.reveal()))
 
 
 def sign_out() -> None:
@@ -92,9 +92,9 @@ def init_app(app: Flask) -> None:
     app.before_request(_guard)
 
 
-def _load(key: str) -> SignedIn | None:
+def _load(key: str) -> CurrentUser | None:
     row = users.session_of(key, now=g.now)
-    return SignedIn(row, key) if row else None
+    return CurrentUser(row, key) if row else None
 
 
 def _guard() -> Response | None:

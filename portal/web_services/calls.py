@@ -11,7 +11,7 @@ import requests
 from portal.core import backoff
 from portal.core.db import transaction
 from portal.core.encryption import Secret
-from portal.core.errors import INTERNAL_ERROR, HostDown, OutsideError, Refused, Unavailable
+from portal.core.errors import INTERNAL_ERROR, ExternalError, HostDown, Refused, Unavailable
 from portal.models import CallState, MetricCounter, ServiceAuth, Token, WebService, WebServiceCall
 from portal.protocols import http, oauth2
 from portal.protocols.http import Request
@@ -56,14 +56,14 @@ def call(call_id: int, clock: Clock) -> WebServiceCall | None:
     finally:
         with transaction():
             row.web_service.save()
-            row.give_back()
+            row.release()
     return row
 
 
 def _try_and_plan(row: WebServiceCall, clock: Clock) -> None:
     try:
         _try(row, (row.body or "").encode(), clock)
-    except OutsideError as error:
+    except ExternalError as error:
         _put_off(row, error, clock())
     except Exception:
         # After an internal error, retry with the same pauses as for an unavailable server.
@@ -86,7 +86,7 @@ def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Cl
         _try(row, body, clock)
     finally:
         row.web_service.save()
-        row.give_back()
+        row.release()
 
 
 def _log_of(service: WebService, body: bytes, cause: str, key: str, now: datetime) -> WebServiceCall:
@@ -117,13 +117,13 @@ def release(call_id: int, *, now: datetime) -> None:
 
 
 def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
-    """Make one attempt and record the result in the call and its service. Raises OutsideError on failure."""
+    """Make one attempt and record the result in the call and its service. Raises ExternalError on failure."""
     began = time.monotonic()
     row.tries += 1
     row.status = row.answer = None
     try:
         _judge(row.web_service, _send(row, body, clock))
-    except OutsideError as error:
+    except ExternalError as error:
         _note_failure(row, error, clock())
         raise
     else:
@@ -148,7 +148,7 @@ def _send(row: WebServiceCall, body: bytes, clock: Clock) -> requests.Response:
         return response
 
     try:
-        return retry_with_new_token.attempt(
+        return retry_with_new_token.with_retry(
             service.token, with_token, min_life=TOKEN_MIN_LIFE, failing_since=service.failing_since, clock=clock
         )
     except _NotTaken as error:
@@ -167,7 +167,7 @@ def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> request
     return response
 
 
-def harmless_request(service: WebService, token: Secret | None) -> Request:
+def probe_request(service: WebService, token: Secret | None) -> Request:
     """Return the service's request as OPTIONS without a body, which changes nothing."""
     return Request("OPTIONS", web_services.full_url(service), _headers(service, "diagnosis", token), b"")
 
@@ -241,7 +241,7 @@ def _note_success(row: WebServiceCall, now: datetime) -> None:
     service.failing_since = service.failure = service.failed_at = service.failing_side = None
 
 
-def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
+def _note_failure(row: WebServiceCall, error: ExternalError, now: datetime) -> None:
     """Record the failure as final; ``_put_off`` may schedule a retry afterwards."""
     row.state, row.ended_at, row.due_at = CallState.FAILED, now, None
     row.answer = row.answer or str(error)
@@ -251,7 +251,7 @@ def _note_failure(row: WebServiceCall, error: OutsideError, now: datetime) -> No
     service.failed_at, service.failing_side = now, error.side
 
 
-def _put_off(row: WebServiceCall, error: OutsideError, now: datetime) -> None:
+def _put_off(row: WebServiceCall, error: ExternalError, now: datetime) -> None:
     """Schedule a retry after a temporary error, up to the service's maximum number of attempts."""
     if isinstance(error, Unavailable) and row.tries < row.web_service.max_attempts:
         row.state, row.ended_at = CallState.QUEUED, None

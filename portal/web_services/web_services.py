@@ -18,7 +18,7 @@ from portal.protocols import tls_options
 from portal.system import audit, job_queue, settings
 from portal.tokens import token_facts
 from portal.triggers import body_templates, triggers
-from portal.triggers.triggers import Occasion
+from portal.triggers.triggers import Trigger
 
 #: Placeholders in headers and URL: Znuny's for the token, the portal's own for the secret.
 TOKEN_PLACEHOLDER, SECRET_PLACEHOLDER = "<OTRS_OAUTH2_TOKEN>", "<PORTAL_SECRET>"
@@ -227,9 +227,9 @@ def _body_problems(entered: Fields) -> dict[str, str]:
     except Refused as error:
         return {"body": str(error)}
     wanted = occasions_of(entered.triggers)
-    unknown = [one for one in wanted if one not in set(Occasion)]
+    unknown = [one for one in wanted if one not in set(Trigger)]
     if unknown:
-        return {"triggers": f"{unknown[0]!r} is not a trigger. Available: {', '.join(Occasion)}."}
+        return {"triggers": f"{unknown[0]!r} is not a trigger. Available: {', '.join(Trigger)}."}
     for occasion in wanted:
         example = triggers.variables(occasion, triggers.EXAMPLES[occasion], _EXAMPLE_AT)
         try:
@@ -264,7 +264,7 @@ def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now:
     """Queue a call with values entered by a user, ``values.NAME`` in the body. Raises Refused if rendering fails."""
     given = triggers.variables("by hand", {"values": dict(values)}, now)
     with transaction():
-        call = triggers.ask(row, f"by hand: {actor}", given, now=now)
+        call = triggers.queue_call(row, f"by hand: {actor}", given, now=now)
         audit.about(row, actor, "called", f"call {call.id}", now)
     return call
 

@@ -81,7 +81,7 @@ def test_ten_wrong_passwords_close_the_name_for_a_while() -> None:
     for number in range(10):
         with pytest.raises(Invalid):
             sign_in(password="wrong", address=f"10.0.0.{number}")
-    with pytest.raises(rate_limit.Throttled, match=r"Try again in \d+ minutes"):
+    with pytest.raises(rate_limit.RateLimited, match=r"Try again in \d+ minutes"):
         sign_in()
     assert sign_in(now=NOW + 16 * MINUTE)
 
@@ -91,7 +91,7 @@ def test_fifty_wrong_passwords_close_the_address() -> None:
     for number in range(50):
         with pytest.raises(Invalid):
             sign_in(f"name-{number}", "wrong")
-    with pytest.raises(rate_limit.Throttled):
+    with pytest.raises(rate_limit.RateLimited):
         sign_in()
     assert sign_in(address="10.0.0.1")
 
@@ -131,9 +131,9 @@ def test_the_setup_link_ends_with_the_day_and_with_the_next_one() -> None:
     first, second = users.new_setup_link(now=NOW), users.new_setup_link(now=NOW)
     assert first is not None
     assert second is not None
-    assert not users.setup_link_opens(first.reveal(), now=NOW)
-    assert users.setup_link_opens(second.reveal(), now=NOW)
-    assert not users.setup_link_opens(second.reveal(), now=NOW + users.SETUP_LINK_LIFE)
+    assert not users.is_setup_link_valid(first.reveal(), now=NOW)
+    assert users.is_setup_link_valid(second.reveal(), now=NOW)
+    assert not users.is_setup_link_valid(second.reveal(), now=NOW + users.SETUP_LINK_LIFE)
 
 
 @pytest.mark.parametrize(("role", "covered"), [(Role.ADMIN, 3), (Role.OPERATOR, 2), (Role.VIEWER, 1)])

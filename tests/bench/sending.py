@@ -38,7 +38,7 @@ def main() -> None:
 def _measure(folder: Path, port: int) -> None:
     config = from_environment({"PORTAL_DATA": str(folder / "data")})
     startup.upgrade(config, now=datetime.now(UTC))
-    encryption.use_keys(encryption.read_key_file(config.keys_file))
+    encryption.set_keys(encryption.read_key_file(config.keys_file))
     open_database(config.database_url)
     with connected():
         taken_on, one = _portal(port, 1)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portal.core.encryption import Secret
-from portal.core.errors import Answer, HostDown, OutsideError, Refused, Unavailable
+from portal.core.errors import Answer, ExternalError, HostDown, Refused, Unavailable
 from portal.incoming import fetch
 from portal.incoming.fetch_session import Watch
 from portal.models import Destination, Heartbeat, MailAccount, Token, TokenConfig, tuples
@@ -118,8 +118,8 @@ class World:
         if not self.is_idle:
             self._renew()
             self._fetch()
-        notices.keep(self.now)
-        notifier.tell(self.now)
+        notices.update(self.now)
+        notifier.send_due(self.now)
 
     def _renew(self) -> None:
         due = Token.due(self.now, 10_000)
@@ -130,8 +130,8 @@ class World:
         ).where(Token.id.in_([number + 1 for number in quiet])).execute()  # fmt: skip
         for token_id in due:
             if token_id - 1 not in quiet:
-                with suppress(OutsideError):
-                    refreshing.renew_if_due(token_id, now=self.now)
+                with suppress(ExternalError):
+                    refreshing.refresh_if_due(token_id, now=self.now)
 
     def _quiet_tokens(self) -> set[int]:
         """Return the numbers of tokens without an outage or failure: their refresh would succeed."""
@@ -175,7 +175,7 @@ class World:
             token.refused_at = token.failing_since = token.failure = token.first_refused_at = None
             token.obtained_at, token.expires_at, token.due_at = self.now, self.now + HOUR, self.now + 45 * MINUTE
             token.overwrite()
-            refresh_results.wake_dependants(token, now=self.now)
+            refresh_results.schedule_dependents(token, now=self.now)
         if one.kind == "secret expired":
             refresh_results.resume(TokenConfig.get_by_id(one.struck), now=self.now)
 

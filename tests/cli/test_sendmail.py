@@ -164,7 +164,7 @@ def test_mail_that_nobody_may_send_is_unavailable_and_not_lost_in_silence(sendma
 def test_a_portal_that_cannot_be_reached_is_a_reason_to_try_later(
     sendmail: Sendmail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.cli.sendmail.is_at_home", lambda config: False)
+    monkeypatch.setattr("portal.cli.sendmail.has_direct_access", lambda config: False)
     assert "set PORTAL_LOCAL_SOCKET" in sendmail("bob@x.test", code=78).stderr
     monkeypatch.setenv("PORTAL_LOCAL_SOCKET", str(tmp_path / "nothing"))
     assert "does not answer" in sendmail("bob@x.test", code=75).stderr

@@ -104,8 +104,8 @@ def test_one_dead_token_does_not_condemn_the_client(provider: FakeProvider) -> N
 
 def test_mail_accounts_with_a_password_get_no_advice_about_tokens() -> None:
     words = "The mail server refused the sign-in of a@b: AUTHENTICATE failed."
-    assert causes.recognise(words, Where.IMAP).name == "imap-sign-in-refused-by-microsoft"
-    assert causes.recognise(words, Where.IMAP, by_password=True).name == "sign-in-refused"
+    assert causes.recognize(words, Where.IMAP).name == "imap-sign-in-refused-by-microsoft"
+    assert causes.recognize(words, Where.IMAP, by_password=True).name == "sign-in-refused"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_mail_accounts_with_a_password_get_no_advice_about_tokens() -> None:
     ],
 )  # fmt: skip
 def test_texts_that_look_alike_are_told_apart(words: str, where: Where, cause: str) -> None:
-    assert causes.recognise(words, where).name == cause
+    assert causes.recognize(words, where).name == cause
 
 
 def test_a_profile_whose_login_is_no_address_is_tried_with_one_that_it_serves(servers: ExitStack) -> None:

@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 #: From the number of bytes forwarded so far and the next bytes to the bytes to forward; None: close the connection.
-Spoil = Callable[[int, bytes], bytes | None]
+Interference = Callable[[int, bytes], bytes | None]
 
 
 def nothing(before: int, part: bytes) -> bytes | None:
     return part
 
 
-def cut_after(count: int) -> Spoil:
+def cut_after(count: int) -> Interference:
     """Forward ``count`` bytes, then close the connection."""
 
     def spoil(before: int, part: bytes) -> bytes | None:
@@ -25,7 +25,7 @@ def cut_after(count: int) -> Spoil:
     return spoil
 
 
-def drip(seconds: float) -> Spoil:
+def drip(seconds: float) -> Interference:
     """Forward one byte at a time."""
 
     def spoil(before: int, part: bytes) -> bytes | None:
@@ -58,12 +58,12 @@ def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
 
 
 @dataclass
-class Meddler:
+class InterferingProxy:
     """A proxy from ``port`` to port ``to``; ``said`` and ``heard`` count the bytes of the server and the client."""
 
     to: int
-    server_says: Spoil = nothing
-    client_says: Spoil = nothing
+    server_says: Interference = nothing
+    client_says: Interference = nothing
     #: Protocol of the server, for tests that cover both protocols.
     kind: str = ""
     said: int = 0

@@ -29,7 +29,7 @@ class Taken:
 
 
 @dataclass
-class Behaviour:
+class Behavior:
     """Behavior of the server; a test may change it at any time."""
 
     #: Accepted access tokens and passwords. None: no authentication.
@@ -81,7 +81,7 @@ class FakeSmtpServer:
     """``does``: the behavior; ``took``: the accepted messages."""
 
     port: int = 0
-    does: Behaviour = field(default_factory=Behaviour)
+    does: Behavior = field(default_factory=Behavior)
     took: list[Taken] = field(default_factory=list)
     tokens_seen: list[str] = field(default_factory=list)
     connections: int = 0

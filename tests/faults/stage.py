@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import causes
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.core.severity import Severity
 from portal.incoming import fetch as fetching
 from portal.incoming.fetch_session import Watch
@@ -46,8 +46,8 @@ class Stage:
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
             Token.update(due_at=now).where(Token.id == token.id, Token.refused_at.is_null()).execute()
-            with suppress(OutsideError):
-                refresh.renew_if_due(token.id, now=now)
+            with suppress(ExternalError):
+                refresh.refresh_if_due(token.id, now=now)
 
     def fetch(self, account: MailAccount) -> None:
         for minutes in (0, 6, 12):
@@ -60,7 +60,7 @@ class Stage:
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
             OutboundProfile.update(due_at=None).execute()
-            with suppress(OutsideError):
+            with suppress(ExternalError):
                 sending.send(profile.id, Pace(clock=lambda now=now: now))  # type: ignore[misc]
 
     def is_named(self, row: Row, cause: str, *, in_notice: str | None = None, reference: str = "") -> None:
@@ -82,8 +82,8 @@ class Stage:
         """Check that there is exactly one notice, with the cause's severity and remedy."""
         expected = causes.named(cause)
         for minutes in range(0, 25, 2):
-            detection.note_alive(self.began + minutes * MINUTE)
-        notices.keep(self.began + 25 * MINUTE)
+            detection.record_heartbeats(self.began + minutes * MINUTE)
+        notices.update(self.began + 25 * MINUTE)
         found = [(row.cause, row.severity, row.text, row.response) for row in Notice.select()]
         assert [(*one[:2],) for one in found] == [(cause, expected.severity)], found
         row = Notice.get()

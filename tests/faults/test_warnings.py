@@ -80,7 +80,7 @@ def test_a_silent_clock_is_told(stage: Stage) -> None:
 def test_silent_workers_and_redis_are_told(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, cause: str, alive: dict[str, list[str]] | None
 ) -> None:
-    notices.keep(stage.began)
+    notices.update(stage.began)
     monkeypatch.setattr(job_queue, "workers", lambda now: alive)
     stage.is_noticed(cause)
 

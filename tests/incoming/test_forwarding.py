@@ -215,7 +215,7 @@ def test_mail_is_delivered_though_who_listens_is_deleted_meanwhile(
     web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listening = make_service(url=web.url, triggers="mail delivered")
-    monkeypatch.setattr("portal.triggers.triggers.listening", lambda occasion: [listening])
+    monkeypatch.setattr("portal.triggers.triggers.subscribers", lambda occasion: [listening])
     WebService.delete().execute()
     mail_server.accepts()
     mail_server.receives(MAIL)

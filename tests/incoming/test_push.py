@@ -66,14 +66,14 @@ def test_an_account_that_is_paused_is_listened_to_no_more(push: Push, inbox: Des
     MailAccount.update(push=False).execute()
     push._looked_at = None
     push.step(0.01)
-    assert push._ears == {}
+    assert push._connections == {}
     assert MailAccount.get_by_id(account.id).push_failure is None
 
 
 def test_a_sign_of_life_from_the_future_means_nothing() -> None:
     Heartbeat.create(name="push", holder="another", at=NOW + timedelta(days=1))
-    assert leader_election.lead("push", "we", NOW)
-    assert not leader_election.lead("push", "another", NOW + timedelta(seconds=1))
-    assert leader_election.lead("push", "another", NOW + timedelta(seconds=30))
-    leader_election.give_up("push", "another")
-    assert leader_election.lead("push", "we", NOW + timedelta(seconds=31))
+    assert leader_election.hold_leadership("push", "we", NOW)
+    assert not leader_election.hold_leadership("push", "another", NOW + timedelta(seconds=1))
+    assert leader_election.hold_leadership("push", "another", NOW + timedelta(seconds=30))
+    leader_election.release("push", "another")
+    assert leader_election.hold_leadership("push", "we", NOW + timedelta(seconds=31))

@@ -28,7 +28,7 @@ def now() -> datetime:
 @pytest.fixture
 def client(app: Flask, at_work: None) -> FlaskClient:
     """Everything is alive."""
-    leader_election.lead("clock", "test", now())
+    leader_election.hold_leadership("clock", "test", now())
     return app.test_client()
 
 
@@ -74,7 +74,7 @@ def test_health_names_each_broken_thing_with_its_cause(ask: Callable[[], dict[st
 
 def test_what_somebody_knows_of_does_not_count(ask: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
     broken(tmp_path)
-    notices.keep(now())
+    notices.update(now())
     notices.acknowledge(Notice.get(), now() + timedelta(hours=1), "", actor="Ada", now=now())
     found = ask()
     assert found["status"] == "good"
@@ -102,7 +102,7 @@ def test_metrics_count_and_name_nobody(client: FlaskClient, tmp_path: Path) -> N
 
 
 def test_check_is_a_plugin_of_nagios(run: Run, at_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leader_election.lead("clock", "test", now())
+    leader_election.hold_leadership("clock", "test", now())
     first = run("check").stdout.splitlines()[0]
     assert re.fullmatch(r"PORTAL OK - 0 tokens valid, 0 mail accounts fetched \| (\w+=\d+ ?)+", first)
     broken(tmp_path)
@@ -118,7 +118,7 @@ def test_check_is_a_plugin_of_nagios(run: Run, at_work: None, tmp_path: Path, mo
 
 def test_notices_are_listed_and_acknowledged_on_the_command_line(run: Run, at_work: None, tmp_path: Path) -> None:
     broken(tmp_path)
-    notices.keep(now())
+    notices.update(now())
     (row,) = json.loads(run("notice", "list", "--json").stdout)
     assert (row["cause"], row["standing_still"], row["known_until"]) == ("client-secret-expired", "Help desk", None)
     run("notice", "acknowledge", str(row["id"]), "--hours", "2", "--comment", "on it")

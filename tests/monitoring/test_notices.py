@@ -88,14 +88,14 @@ def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
 def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
     make_service(triggers="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
     make_token(make_config("Microsoft"))
-    notices.keep(NOW)
+    notices.update(NOW)
     assert Notice.select().count() == 0
     Token.update(refused_at=NOW, failure="revoked").execute()
     for minutes in (1, 2, 3):
-        notices.keep(NOW + timedelta(minutes=minutes))
+        notices.update(NOW + timedelta(minutes=minutes))
     assert [row.closed_at for row in Notice.select()] == [None]
     Token.update(refused_at=None).execute()
-    notices.keep(NOW + timedelta(minutes=13))
+    notices.update(NOW + timedelta(minutes=13))
     assert Notice.select().get().closed_at == NOW + timedelta(minutes=13)
     name = "The refresh token for “Microsoft/helpdesk@example.test” was refused."
     assert [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)] == [
@@ -105,11 +105,11 @@ def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens
 
 def test_notices_are_looked_after_twice_a_minute() -> None:
     make_token()
-    notices.keep(NOW)
+    notices.update(NOW)
     Token.update(refused_at=NOW, failure="revoked").execute()
-    notices.keep(NOW + timedelta(seconds=29))
+    notices.update(NOW + timedelta(seconds=29))
     assert Notice.select().count() == 0
-    notices.keep(NOW + timedelta(seconds=30))
+    notices.update(NOW + timedelta(seconds=30))
     assert Notice.select().count() == 1
 
 
@@ -148,13 +148,13 @@ def test_what_is_hidden_by_something_greater_stays_open_and_acknowledged(tmp_pat
     make_account(make_destination(tmp_path), token, name="Help desk")
     failing = {"failing_since": NOW - DAY, "failed_at": NOW, "failure": "No such folder: does not exist"}
     MailAccount.update(failing).execute()
-    notices.keep(NOW)
+    notices.update(NOW)
     row = Notice.get()
     notices.acknowledge(row, NOW + 10 * DAY, "", actor="Ada", now=NOW)
     Token.update(refused_at=NOW, failure="invalid_grant: no").execute()
-    notices.keep(NOW + DAY / 24)
+    notices.update(NOW + DAY / 24)
     Token.update(refused_at=None).execute()
-    notices.keep(NOW + DAY / 12)
+    notices.update(NOW + DAY / 12)
     again = Notice.get_by_id(row.id)
     assert again.closed_at is None
     assert again.is_known(NOW + DAY)

@@ -45,8 +45,8 @@ def subjects(server: FakeSmtpServer) -> list[str]:
 def turn(minutes: int) -> None:
     """What whoever looks after notices does at a moment."""
     now = NOW + minutes * MINUTE
-    notices.keep(now)
-    notifier.tell(now)
+    notices.update(now)
+    notifier.send_due(now)
 
 
 def refuse() -> Token:
@@ -142,7 +142,7 @@ def test_what_could_not_be_mailed_is_said_and_mailed_when_the_server_is_back(smt
 
 def test_what_was_over_before_it_could_be_mailed_is_not_mailed(server: FakeSmtpServer) -> None:
     refuse()
-    notices.keep(NOW)
+    notices.update(NOW)
     Token.update(refused_at=None).execute()
     turn(1)
     assert server.took == []
@@ -150,11 +150,11 @@ def test_what_was_over_before_it_could_be_mailed_is_not_mailed(server: FakeSmtpS
 
 def test_two_processes_tell_it_once(server: FakeSmtpServer) -> None:
     refuse()
-    notices.keep(NOW)
+    notices.update(NOW)
     due = notifier._due(NOW)
-    notifier.tell(NOW)
+    notifier.send_due(NOW)
     assert not any(notifier._claim(Kind.OPENED, row, NOW) for row in due[Kind.OPENED])
-    notifier.tell(NOW)
+    notifier.send_due(NOW)
     assert len(server.took) == 1
 
 

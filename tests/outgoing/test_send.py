@@ -108,7 +108,7 @@ def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() ->
     profile = make_profile()
     profile.failure, profile.tries = "old", 5
     assert profile.extend(until=NOW)
-    assert profile.give_back()
+    assert profile.release()
     assert (profile_now(profile).failure, profile_now(profile).tries) == ("old", 5)
 
 
@@ -140,7 +140,7 @@ def test_a_profile_that_is_edited_while_it_sends_is_taken_over_by_nobody() -> No
         row, outbound_profiles.Fields("New name", row.type, row.host, row.port), None, actor="test", now=NOW
     )
     assert sending.due(NOW) == []
-    assert profile.give_back()
+    assert profile.release()
 
 
 def test_a_message_under_way_is_not_sent_beside_itself() -> None:

@@ -40,7 +40,7 @@ def test_gibberish_after_the_message_may_mean_that_it_arrived_and_that_is_said()
 def test_a_server_that_quotes_our_command_does_not_spread_the_token() -> None:
     with scripted({"AUTH": "500 5.5.1 Command unrecognized: {line}"}) as port:
         profile = make_profile(make_token(), port=port)
-        tried = test_message.try_out(profile, "me@x.test", actor="test", clock=lambda: NOW)
+        tried = test_message.send_test_message(profile, "me@x.test", actor="test", clock=lambda: NOW)
         make_message()
         send(profile)
     told = f"{tried.outcome} {tried.dialogue} {profile_now(profile).failure}"
@@ -169,7 +169,7 @@ def test_mail_waits_for_a_token_that_only_a_person_can_get_and_goes_on_with_it(
     Token.update(refused_at=None).execute()
     from portal.tokens import refresh_results
 
-    refresh_results.wake_dependants(token, now=NOW)
+    refresh_results.schedule_dependents(token, now=NOW)
     assert sending.due(NOW) == [profile.id]
     send(profile)
     assert fresh(message).state is OutboundState.SENT

@@ -6,7 +6,7 @@ import pytest
 
 from portal.models import OutboundMessage, OutboundProfile, OutboundRecipient
 from portal.outgoing import outbound_profiles, submit
-from portal.outgoing.submit import Handover, NotTaken
+from portal.outgoing.submit import NotAccepted, Submission
 from tests.builders import NOW, make_message, make_profile
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.support.sending import content_of, profile_now, send
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("db")
 
 def test_the_same_message_handed_over_twice_is_taken_once() -> None:
     make_profile()
-    handed = Handover(BytesIO(b"Subject: x\n\nx\n"), "a@x.test", ["b@x.test"], by="test", key="the-same")
+    handed = Submission(BytesIO(b"Subject: x\n\nx\n"), "a@x.test", ["b@x.test"], by="test", key="the-same")
     assert submit.submit(handed, now=NOW).id == submit.submit(handed, now=NOW).id
     assert (OutboundMessage.select().count(), OutboundRecipient.select().count()) == (1, 1)
 
@@ -32,8 +32,8 @@ def test_the_same_message_handed_over_twice_is_taken_once() -> None:
 )
 def test_what_cannot_be_sent_is_not_taken_on(content: bytes, recipients: list[str], words: str) -> None:
     make_profile()
-    with pytest.raises(NotTaken, match=words):
-        submit.submit(Handover(BytesIO(content), "a@x.test", recipients, by="test"), now=NOW)
+    with pytest.raises(NotAccepted, match=words):
+        submit.submit(Submission(BytesIO(content), "a@x.test", recipients, by="test"), now=NOW)
     assert OutboundMessage.select().count() == 0
 
 
@@ -71,5 +71,5 @@ def test_a_message_out_of_an_archive_keeps_its_header_and_hides_its_bcc() -> Non
 
 def test_a_header_without_end_is_not_taken() -> None:
     make_profile()
-    with pytest.raises(NotTaken, match="header is larger than"):
+    with pytest.raises(NotAccepted, match="header is larger than"):
         make_message(content=b"X: y\n" * 100_000)

@@ -94,11 +94,11 @@ def test_what_was_not_deleted_because_the_session_broke_is_deleted_next_time_and
 ) -> None:
     mail_server.receives(*TEN)
 
-    def break_off(*_: object) -> None:
+    def shut_down(*_: object) -> None:
         raise Unavailable("the line is cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pop3.Pop3Mailbox, "remove", break_off)
+        patch.setattr(pop3.Pop3Mailbox, "remove", shut_down)
         assert finished(account).outcome is RunOutcome.FAILED
     assert len(mail_server.holds()) == 10
     run = finished(account, 1)

@@ -15,7 +15,7 @@ from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
 from tests.fakes.mail_server import USER
-from tests.fakes.meddler import Meddler, Spoil, cut_after, nothing, serving
+from tests.fakes.meddler import Interference, InterferingProxy, cut_after, nothing, serving
 from tests.support.fetching import delivered
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
@@ -60,7 +60,7 @@ def test_a_cut_at_any_byte_costs_no_mail_and_doubles_none(
     with store.database.connection_context():
         store.Grant.create(access_token=ACCESS_TOKEN, user=USER, scope="mail", expires_at=2**40)
     with serving(HANDLERS[kind]) as port:
-        meddler = Meddler(port)
+        meddler = InterferingProxy(port)
         meddler.start()
         token = make_token(signed_in_at=NOW, life=timedelta(days=3650))
         account = make_account(inbox, token, type=kind, port=meddler.port, after_fetch=AfterFetch.DELETE)
@@ -74,7 +74,7 @@ def test_a_cut_at_any_byte_costs_no_mail_and_doubles_none(
     assert failed > len(cuts) // 2
 
 
-def cut(account: MailAccount, inbox: Destination, meddler: Meddler, where: str, spoil: Spoil) -> bool:
+def cut(account: MailAccount, inbox: Destination, meddler: InterferingProxy, where: str, spoil: Interference) -> bool:
     """A run whose line is cut, and one whose line is not; whether the first one failed."""
     begin(inbox)
     meddler.server_says = spoil if where == "server" else nothing

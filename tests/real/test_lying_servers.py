@@ -14,7 +14,7 @@ from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
 from tests.builders import ACCESS_TOKEN, NOW, make_account, make_token
 from tests.fakes.mail_server import USER
-from tests.fakes.meddler import Meddler, drip, nothing, serving
+from tests.fakes.meddler import InterferingProxy, drip, nothing, serving
 from tests.support.fetching import delivered, finished, why
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("db")]
@@ -41,22 +41,22 @@ def mailbox(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=list(HANDLERS))
-def meddler(request: pytest.FixtureRequest, mailbox: None) -> Iterator[Meddler]:
+def meddler(request: pytest.FixtureRequest, mailbox: None) -> Iterator[InterferingProxy]:
     with serving(HANDLERS[request.param]) as port:
-        made = Meddler(port, kind=request.param)
+        made = InterferingProxy(port, kind=request.param)
         made.start()
         yield made
         made.stop()
 
 
 @pytest.fixture
-def account(meddler: Meddler, inbox: Destination) -> MailAccount:
+def account(meddler: InterferingProxy, inbox: Destination) -> MailAccount:
     kind = AccountType(meddler.kind)
     token = make_token(life=timedelta(days=1))
     return make_account(inbox, token, type=kind, port=meddler.port, after_fetch=AfterFetch.DELETE)
 
 
-def recovers(account: MailAccount, meddler: Meddler, inbox: Destination) -> None:
+def recovers(account: MailAccount, meddler: InterferingProxy, inbox: Destination) -> None:
     """Once the server is itself again everything is there, once."""
     meddler.server_says = nothing
     assert finished(account, NOW + LEASE).outcome is RunOutcome.DONE
@@ -68,7 +68,7 @@ def recovers(account: MailAccount, meddler: Meddler, inbox: Destination) -> None
 
 @pytest.mark.parametrize("word", [b"NO not now", b"BAD what?", b"BYE closing", b"-ERR not now"])
 def test_a_refusal_at_any_step_ends_the_run_with_the_servers_words(
-    word: bytes, account: MailAccount, meddler: Meddler, inbox: Destination
+    word: bytes, account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     finished(account)
     steps = meddler.answers
@@ -98,7 +98,7 @@ def _begin_again(inbox: Destination) -> None:
 
 @pytest.mark.parametrize("meddler", [AccountType.IMAP], indirect=True)
 def test_a_literal_larger_than_was_asked_for_is_not_believed(
-    account: MailAccount, meddler: Meddler, inbox: Destination
+    account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     meddler.server_says = lambda before, part: part.replace(b"BODY[] {", b"BODY[] {99999999")
     began = time.monotonic()
@@ -108,19 +108,23 @@ def test_a_literal_larger_than_was_asked_for_is_not_believed(
 
 
 @pytest.mark.parametrize("meddler", [AccountType.IMAP], indirect=True)
-def test_a_literal_smaller_than_it_is_costs_no_mail(account: MailAccount, meddler: Meddler, inbox: Destination) -> None:
+def test_a_literal_smaller_than_it_is_costs_no_mail(
+    account: MailAccount, meddler: InterferingProxy, inbox: Destination
+) -> None:
     meddler.server_says = lambda before, part: part.replace(b"BODY[] {", b"BODY[] {1}\r\n{")
     assert finished(account).outcome is RunOutcome.FAILED
     recovers(account, meddler, inbox)
 
 
-def test_a_wrong_size_in_the_list_costs_no_mail(account: MailAccount, meddler: Meddler, inbox: Destination) -> None:
+def test_a_wrong_size_in_the_list_costs_no_mail(
+    account: MailAccount, meddler: InterferingProxy, inbox: Destination
+) -> None:
     meddler.server_says = lambda before, part: part.replace(b"RFC822.SIZE ", b"RFC822.SIZE 9")
     finished(account)
     recovers(account, meddler, inbox)
 
 
-def test_endless_lines_end(account: MailAccount, meddler: Meddler, inbox: Destination) -> None:
+def test_endless_lines_end(account: MailAccount, meddler: InterferingProxy, inbox: Destination) -> None:
     meddler.server_says = lambda before, part: part if before < 60 else b"x" * 20_000_000
     began = time.monotonic()
     assert finished(account).outcome is RunOutcome.FAILED
@@ -130,7 +134,7 @@ def test_endless_lines_end(account: MailAccount, meddler: Meddler, inbox: Destin
 
 @pytest.mark.parametrize("meddler", [AccountType.IMAP], indirect=True)
 def test_chatter_that_nobody_asked_for_is_borne_in_measure_and_no_further(
-    account: MailAccount, meddler: Meddler, inbox: Destination
+    account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     meddler.server_says = lambda before, part: b"* OK still here\r\n* 9 EXISTS\r\n* FLAGS (x)\r\n" + part
     assert finished(account).outcome is RunOutcome.DONE
@@ -143,7 +147,7 @@ def test_chatter_that_nobody_asked_for_is_borne_in_measure_and_no_further(
 
 
 def test_a_server_that_drips_is_left_when_its_time_is_up(
-    account: MailAccount, meddler: Meddler, inbox: Destination, monkeypatch: pytest.MonkeyPatch
+    account: MailAccount, meddler: InterferingProxy, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meddler.server_says = drip(0.02)
     with monkeypatch.context() as patch:

@@ -14,7 +14,7 @@ import pytest
 
 from portal.core.config import Config, from_environment
 from portal.core.encryption import Secret
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.models import Token, TokenConfig
 from portal.protocols import tls
 from portal.runtime import startup
@@ -152,6 +152,6 @@ def renew_all_once_more(stage: Stage) -> dict[int, bool]:
             try:
                 alive[row.id] = bool(refresh.refresh(row.id, actor="Alice", now=now() + timedelta(minutes=minutes)))
                 break
-            except OutsideError:
+            except ExternalError:
                 alive[row.id] = False
     return alive

@@ -66,7 +66,7 @@ class Portal:
     def opened(self) -> Iterator[None]:
         """The portal's own database, opened beside it."""
         config = from_environment(self.variables)
-        encryption.use_keys(encryption.read_key_file(config.keys_file))
+        encryption.set_keys(encryption.read_key_file(config.keys_file))
         open_database(config.database_url)
         with connected():
             yield

@@ -5,7 +5,7 @@ from flask import Flask
 #: The callback decides by itself: a mailbox owner who was sent a link is no user. The API asks for keys of its own.
 PUBLIC = {
     "sessions.login", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "static", "sign_ins.owner", "callback.answer",
-    "api.token", "api.send", "api.how_it_stands", "api.description",
+    "api.token", "api.send", "api.health", "api.description",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.models import Token
 from portal.system import audit
 from portal.tokens import refresh as refreshing
@@ -27,8 +27,8 @@ def try_all(tokens: list[Token], now: datetime) -> list[str]:
     outcomes = []
     for token in tokens:
         try:
-            refreshing.renew_if_due(token.id, now=now)
-        except OutsideError as error:
+            refreshing.refresh_if_due(token.id, now=now)
+        except ExternalError as error:
             outcomes.append(type(error).__name__)
         else:
             outcomes.append("")

@@ -51,5 +51,5 @@ def test_mail_that_was_sent_and_calls_that_were_made_are_forgotten_in_their_time
 
 def test_it_looks_once_an_hour() -> None:
     retention.purge(NOW)
-    assert leader_election.is_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=59)) is False
-    assert leader_election.is_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=60)) is True
+    assert leader_election.claim_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=59)) is False
+    assert leader_election.claim_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=60)) is True

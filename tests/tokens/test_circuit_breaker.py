@@ -185,7 +185,7 @@ def test_mailboxes_that_stood_still_are_fetched_as_soon_as_their_token_is_back(
     MailAccount.update(due_at=NOW + 60 * MINUTE, failing_since=NOW).execute()
     provider.says(b"", 500)
     with pytest.raises(Unavailable):
-        refresh.renew_if_due(tokens[0].id, now=NOW)
+        refresh.refresh_if_due(tokens[0].id, now=NOW)
     provider.grants()
-    refresh.renew_if_due(tokens[0].id, now=NOW + MINUTE)
+    refresh.refresh_if_due(tokens[0].id, now=NOW + MINUTE)
     assert MailAccount.get_by_id(account.id).due_at == NOW + MINUTE

@@ -13,7 +13,7 @@ import pytest
 
 from portal.core import token_state
 from portal.core.encryption import Secret
-from portal.core.errors import OutsideError, Unavailable
+from portal.core.errors import ExternalError, Unavailable
 from portal.models import Token, TokenConfig
 from portal.protocols import http
 from portal.system import settings
@@ -160,8 +160,8 @@ def test_a_fault_at_a_refresh(
     now = datetime.now(UTC)
     token = make_token(stage(fault, provider, monkeypatch), signed_in_at=now, due_at=now)
     for expected in (fault.first, fault.then):
-        with pytest.raises(OutsideError):
-            refresh.renew_if_due(token.id, now=now)
+        with pytest.raises(ExternalError):
+            refresh.refresh_if_due(token.id, now=now)
         assert state_of(token, now) == expected
         said = [alice.get("/tokens").text, alice.get(f"/tokens/{token.token_config.id}").text]
         (row,) = listed(run("token", "list", "--json"))
@@ -235,7 +235,7 @@ def test_every_shape_of_expires_in_has_a_meaning_that_is_shown(
     now = datetime.now(UTC)
     token = make_token(make_config("Mail", base=provider.url), signed_in_at=now, due_at=now)
     with pytest.raises(Unavailable, match="ended already") if seconds == 0 else nullcontext():
-        refresh.renew_if_due(token.id, now=now)
+        refresh.refresh_if_due(token.id, now=now)
     stored = fresh(token)
     assert stored.access_token == Secret(NEW_ACCESS_TOKEN)
     assert stored.expires_at == (None if seconds is None else now + timedelta(seconds=seconds))
@@ -251,8 +251,8 @@ def test_a_provider_that_gives_ended_tokens_is_asked_ever_less_often(provider: F
     now = datetime.now(UTC)
     token, pauses = make_token(make_config(base=provider.url), due_at=now), []
     for _ in range(4):
-        with pytest.raises(OutsideError):
-            refresh.renew_if_due(token.id, now=now)
+        with pytest.raises(ExternalError):
+            refresh.refresh_if_due(token.id, now=now)
         later = fresh(token).due_at
         assert later is not None
         pauses.append((later - now) / timedelta(minutes=1))

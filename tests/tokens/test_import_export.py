@@ -6,7 +6,7 @@ import yaml
 
 from portal.core.encryption import Secret
 from portal.core.errors import NotFound
-from portal.core.strict_yaml import YamlRefused
+from portal.core.strict_yaml import InvalidYaml
 from portal.models import Event, TokenConfig, Validity
 from portal.tokens import import_export
 from portal.tokens.import_export import Verdict
@@ -113,13 +113,13 @@ def test_all_is_applied_or_nothing() -> None:
     ],
 )
 def test_a_hostile_file_is_refused_with_its_line(text: str, why: str) -> None:
-    with pytest.raises(YamlRefused) as caught:
+    with pytest.raises(InvalidYaml) as caught:
         plan(text.encode())
     assert why in str(caught.value)
 
 
 def test_a_file_that_is_not_text_is_refused() -> None:
-    with pytest.raises(YamlRefused, match="UTF-8"):
+    with pytest.raises(InvalidYaml, match="UTF-8"):
         plan(b"\xff\xfe")
 
 

@@ -68,7 +68,7 @@ def test_a_late_answer_of_a_lost_lease_changes_nothing(provider: FakeProvider) -
     refresh(token, NOW + LEASE)
     late.access_token = Secret("late")
     late.refused_at = NOW
-    assert late.give_back() is False
+    assert late.release() is False
     assert fresh(token).access_token == Secret(NEW_ACCESS_TOKEN)
     assert fresh(token).refused_at is None
 
@@ -257,5 +257,5 @@ def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: Fa
     token = token_at(provider)
     account = make_account(make_destination(Path(str(tmp_path))), token)
     MailAccount.update(due_at=None).execute()
-    refresh_results.wake_dependants(token, now=NOW)
+    refresh_results.schedule_dependents(token, now=NOW)
     assert MailAccount.get_by_id(account.id).due_at == NOW

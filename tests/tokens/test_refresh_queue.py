@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from portal.core.encryption import Secret
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.models import Backlog, Event, ProviderHost, RefreshDay, Token
 from portal.system import settings
 from portal.tokens import refresh, refresh_queue
@@ -38,8 +38,8 @@ def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
 
     def attempt(token_id: int, moment: datetime) -> bool:
         tried.append(token_id)
-        with suppress(OutsideError):
-            refresh.renew_if_due(token_id, now=moment)
+        with suppress(ExternalError):
+            refresh.refresh_if_due(token_id, now=moment)
         return len(tried) < at_most
 
     for share in refresh_queue.due_shares(now):
@@ -67,8 +67,8 @@ def test_every_token_is_in_one_share_and_the_oldest_end_comes_first(provider: Fa
 def test_a_token_that_was_renewed_in_the_meantime_is_not_renewed_again(provider: FakeProvider) -> None:
     host = many(provider, 1)
     (token,) = Token.select()
-    assert refresh.renew_if_due(token.id, now=NOW)
-    assert refresh.renew_if_due(token.id, now=NOW)
+    assert refresh.refresh_if_due(token.id, now=NOW)
+    assert refresh.refresh_if_due(token.id, now=NOW)
     assert len(provider.requests) == 1
     assert drain(host, NOW) == []
 
@@ -132,7 +132,7 @@ def test_the_days_of_a_token_are_counted_and_old_ones_go(provider: FakeProvider)
     for day in range(40):
         refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=day))
     provider.says(b"", 500)
-    with pytest.raises(OutsideError):
+    with pytest.raises(ExternalError):
         refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=39, hours=1))
     days = list(RefreshDay.select().where(RefreshDay.token == token.id).order_by(RefreshDay.day))
     assert len(days) == 30

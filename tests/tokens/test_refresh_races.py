@@ -7,7 +7,7 @@ import pytest
 from peewee import OperationalError
 
 from portal.core.encryption import Secret
-from portal.core.errors import HostDown, OutsideError, Unavailable
+from portal.core.errors import ExternalError, HostDown, Unavailable
 from portal.models import Flow, ProviderHost, RefreshDay, Token, TokenConfig, Validity
 from portal.tokens import access_tokens, circuit_breaker, refresh_results
 from portal.tokens import refresh as refreshing
@@ -23,7 +23,7 @@ HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(secon
 def test_a_database_that_is_away_for_a_moment_costs_no_refresh_token(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token, real, failures = token_at(provider), Token.give_back, iter([True, True])
+    token, real, failures = token_at(provider), Token.release, iter([True, True])
 
     def flaky(row: Token) -> bool:
         if next(failures, False):
@@ -31,7 +31,7 @@ def test_a_database_that_is_away_for_a_moment_costs_no_refresh_token(
         return real(row)
 
     monkeypatch.setattr(refresh_results, "_COMMIT_PAUSES", (0, 0))
-    monkeypatch.setattr(Token, "give_back", flaky)
+    monkeypatch.setattr(Token, "release", flaky)
     assert refresh(token)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
 
@@ -58,7 +58,7 @@ def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_
         other = Token.claim(row.id, now=NOW + HOUR + LEASE, until=NOW + 2 * HOUR)
         assert other is not None
         other.first_refused_at = NOW
-        other.give_back()
+        other.release()
         return real(row, *rest)
 
     monkeypatch.setattr(refresh_results, "_commit", another_doubts_it_meanwhile)
@@ -84,7 +84,7 @@ def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: py
 def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> None:
     token = make_token(make_config(base="http://127.0.0.1:9"), due_at=NOW)
     with pytest.raises(HostDown):
-        refreshing.renew_if_due(token.id, now=NOW)
+        refreshing.refresh_if_due(token.id, now=NOW)
     assert [host.name for host in circuit_breaker.outages()] == ["127.0.0.1:9"]
     config = token.token_config
     config.token_url = config.refresh_url = f"{provider.url}/token"
@@ -107,14 +107,14 @@ def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_
         return answer
 
     monkeypatch.setattr(refreshing, "_may_be_tried", somebody_sets_it_valid)
-    assert refreshing.renew_if_due(token.id, now=NOW) is None
+    assert refreshing.refresh_if_due(token.id, now=NOW) is None
     assert fresh(token).due_at == NOW + SECOND
 
 
 def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under_way(provider: FakeProvider) -> None:
     healthy = ProviderHost(name="login.test")
-    circuit_breaker.failed(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
-    circuit_breaker.failed(healthy, HostDown("timeout"), by_person=False, now=NOW)
+    circuit_breaker.record_failure(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
+    circuit_breaker.record_failure(healthy, HostDown("timeout"), by_person=False, now=NOW)
     row = ProviderHost.get()
     assert (row.not_before, row.asked_to_wait, row.tries) == (NOW + HOUR, True, 1)
 
@@ -127,7 +127,7 @@ def test_a_program_waits_for_the_pause_like_everybody(provider: FakeProvider) ->
     second = make_token(make_config(base=provider.url))
     for _ in range(5):
         with pytest.raises(Unavailable):
-            access_tokens.another_access_token(second, actor="command line (cron)", clock=lambda: NOW + SECOND)
+            access_tokens.newer_access_token(second, actor="command line (cron)", clock=lambda: NOW + SECOND)
     assert len(provider.requests) == 1
 
 
@@ -158,7 +158,7 @@ def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: Fa
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
     token = Token.get(Token.token_config == config.id)
     for moment in (NOW, NOW + MINUTE):
-        with pytest.raises(OutsideError):
+        with pytest.raises(ExternalError):
             refresh(token, moment)
     assert fresh(token).refused_at
     refresh_results.resume(TokenConfig.get(), now=NOW + HOUR)
@@ -168,7 +168,7 @@ def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: Fa
 def test_a_token_that_lives_for_seconds_is_not_renewed_at_every_tick(provider: FakeProvider) -> None:
     provider.grants(expires_in=2)
     token = token_at(provider, due_at=NOW)
-    refreshing.renew_if_due(token.id, now=NOW)
+    refreshing.refresh_if_due(token.id, now=NOW)
     assert fresh(token).due_at == NOW + 10 * SECOND
 
 

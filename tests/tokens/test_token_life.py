@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from portal.core import token_state
 from portal.core.encryption import Secret
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.models import Event, ProviderHost, RefreshDay, Token, TokenConfig
 from portal.tokens import refresh, token_facts
 from portal.tokens.refresh import LEASE
@@ -48,7 +48,7 @@ class Life:
         self.numbers = itertools.count(1)
 
     def renew(self) -> None:
-        with suppress(OutsideError):
+        with suppress(ExternalError):
             refresh.refresh(self.token.id, actor="Alice", now=self.now)
 
     def grants(self) -> None:
@@ -94,7 +94,7 @@ class Life:
 
         self.provider.grants(refresh_token=f"{REFRESH_TOKEN}-lost-{next(self.numbers)}")
         with self.patch.context() as patch:
-            patch.setattr(Token, "give_back", die)
+            patch.setattr(Token, "release", die)
             with suppress(Killed):
                 self.renew()
 
@@ -178,7 +178,7 @@ def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provi
     refresh.refresh(token.id, actor="Alice", now=NOW)
     provider.grants(refresh_token=None)
     provider.knows_only("refresh_token", REFRESH_TOKEN)
-    with pytest.raises(OutsideError):
+    with pytest.raises(ExternalError):
         refresh.refresh(token.id, actor="worker", now=NOW + MARGIN)
     assert refresh.refresh(token.id, actor="worker", now=NOW + 2 * MARGIN)
     stored = fresh(token)
@@ -192,7 +192,7 @@ def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
     newest = fresh(token).refresh_token
     provider.refuses("invalid_grant")
     for minute in (1, 2):
-        with pytest.raises(OutsideError):
+        with pytest.raises(ExternalError):
             refresh.refresh(token.id, actor="worker", now=NOW + minute * timedelta(minutes=1))
     stored = fresh(token)
     assert stored.refused_at is not None

@@ -35,7 +35,7 @@ OPERATOR_ACTS = {
     "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
     "mail_accounts.pause", "mail_accounts.resume", "runs.cancel",
     "quarantine.try_again", "quarantine.skip", "outbound.test", "outbound_messages.try_again", "outbound_messages.drop",
-    "web_services.call", "web_services.again", "notices.acknowledge", "notices.announce_again", "diagnosis.climb",
+    "web_services.call", "web_services.again", "notices.acknowledge", "notices.withdraw_acknowledgment", "diagnosis.run",
 }  # fmt: skip
 #: Pages for operators and admins.
 OPERATOR_PAGES = {"sign_ins.paste", "sign_ins.device"}

@@ -99,9 +99,9 @@ def test_what_the_catalogue_does_not_know_is_counted(alice: PageClient, at_work:
     for number in range(3):
         words = f"odd_error: request {number} of 127.0.0.{number} failed"
         TokenConfig.update(credentials_refused_at=now(), credentials_answer=words).execute()
-        notices.keep(now() + number * HOUR)
+        notices.update(now() + number * HOUR)
         TokenConfig.update(credentials_refused_at=None).execute()
-        notices.keep(now() + number * HOUR + HOUR / 2)
+        notices.update(now() + number * HOUR + HOUR / 2)
     (row,) = UnmatchedResponse.select()
     assert row.count == 3
     assert "Unrecognized server responses" in alice.get("/notices").text

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.usefixtures("db")
 
 @pytest.fixture(autouse=True)
 def nobody_known() -> Iterator[None]:
-    usage_counts.forget()
+    usage_counts.clear()
     yield
-    usage_counts.forget()
+    usage_counts.clear()
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, m
     def gone(*_: object, **__: object) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr("portal.access.token_lookup.at_hand", gone)
+    monkeypatch.setattr("portal.access.token_lookup.find_valid", gone)
     response = client.get("/api/v1/tokens/Office", headers=bearer("x"))
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
 
@@ -158,13 +158,13 @@ def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, m
 def test_two_processes_that_know_nobody_count_one_borrower(client: FlaskClient) -> None:
     token = living_token()
     key_for(token.token_config)
-    borrowing = usage_counts.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
+    borrowing = usage_counts.TokenUse(ApiKey.get().id, token.id, "10.0.0.1")
     for _ in range(2):
-        usage_counts.note(borrowing, now=NOW)
-        usage_counts.forget()
+        usage_counts.record(borrowing, now=NOW)
+        usage_counts.clear()
     assert [row.count for row in UsageCount.select()] == [2]
-    usage_counts.note(borrowing, now=NOW)
-    usage_counts.note(borrowing, now=NOW)
+    usage_counts.record(borrowing, now=NOW)
+    usage_counts.record(borrowing, now=NOW)
     ApiKey.delete().execute()
     usage_counts.flush(NOW)
     assert UsageCount.select().count() == 0
@@ -196,16 +196,16 @@ def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(clie
     assert counts == {"10.0.0.1": 3, "10.0.0.2": 1}
     told = [event.actor for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
     assert told == ["Backup (10.0.0.1)", "Backup (10.0.0.2)"]
-    assert (ApiKey.get().used_from, api_keys.handed_out(ApiKey.get())) == ("10.0.0.1", 4)
+    assert (ApiKey.get().used_from, api_keys.usage_total(ApiKey.get())) == ("10.0.0.1", 4)
 
 
 def test_who_comes_back_after_a_long_time_is_told_again(client: FlaskClient) -> None:
     token = living_token()
     key_for(token.token_config)
-    borrowing = usage_counts.Borrowing(ApiKey.get().id, token.id, "10.0.0.1")
-    usage_counts.note(borrowing, now=NOW)
-    usage_counts.forget()
-    usage_counts.note(borrowing, now=NOW + timedelta(days=40))
+    borrowing = usage_counts.TokenUse(ApiKey.get().id, token.id, "10.0.0.1")
+    usage_counts.record(borrowing, now=NOW)
+    usage_counts.clear()
+    usage_counts.record(borrowing, now=NOW + timedelta(days=40))
     details = [event.details for event in Event.select().where(Event.action == "token:handed-out").order_by(Event.id)]
     assert details == ["first access", "first access in 40 days"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from portal.core.encryption import Secret
-from portal.core.errors import InUse, Invalid, OutsideError, Refused
+from portal.core.errors import ExternalError, InUse, Invalid, Refused
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
 from portal.tokens import refresh
 from portal.triggers import body_templates, triggers
-from portal.triggers.triggers import Occasion
+from portal.triggers.triggers import Trigger
 from portal.web_services import calls as calling
 from portal.web_services import web_services
 from tests.builders import ACCESS_TOKEN, NOW, make_call, make_config, make_service, make_token
@@ -239,7 +239,7 @@ def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: Fak
     refresh.refresh(token.id, actor="Alice", now=NOW)
     provider.refuses("invalid_grant", "revoked")
     for minutes in (1, 3):
-        with pytest.raises(OutsideError):
+        with pytest.raises(ExternalError):
             refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(minutes=minutes))
     bodies = [call.body for call in WebServiceCall.select().order_by(WebServiceCall.id)]
     assert bodies[0] == "token refreshed: Provider/helpdesk@example.test "
@@ -249,8 +249,8 @@ def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: Fak
 
 def test_a_body_that_cannot_be_made_takes_nothing_with_it() -> None:
     service = make_service(triggers="", body="{{ values.ticket }}")
-    WebService.update(triggers=Occasion.TOKEN_REFRESHED.value).execute()
-    triggers.tell([service], Occasion.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
+    WebService.update(triggers=Trigger.TOKEN_REFRESHED.value).execute()
+    triggers.fire([service], Trigger.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
     assert "cannot be rendered" in (WebService.get().failure or "")
     with pytest.raises(Refused, match="'dict object' has no attribute 'ticket'"):
         web_services.call_by_hand(service, {}, actor="test", now=NOW)
@@ -294,7 +294,7 @@ def test_a_wrong_password_is_sent_once_and_not_until_the_account_is_locked(serve
 def test_a_service_that_is_paused_is_called_when_it_goes_on_and_no_try_is_lost(server: FakeWebServer) -> None:
     service = make_service(url=server.url, triggers="mail delivered")
     WebService.update(validity=Validity.INVALID_TEMPORARILY).execute()
-    assert triggers.listening(Occasion.MAIL_DELIVERED) == [service]
+    assert triggers.subscribers(Trigger.MAIL_DELIVERED) == [service]
     call = make_call(service)
     assert (made(call).tries, made(call).state, server.asked) == (0, CallState.QUEUED, [])
     web_services.edit(WebService.get(), web_services.Fields("x", server.url), None, actor="test", now=NOW)

@@ -26,12 +26,12 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return taken
 
     def share(host: str, remainder: int, of: int) -> bool:
-        found.append(("renew_tokens", remainder))
+        found.append(("refresh_tokens", remainder))
         return True
 
     for name in ("fetch_mail_account", "poll_device_sign_in"):
         monkeypatch.setattr(job_queue, name, take(name))
-    monkeypatch.setattr(job_queue, "renew_tokens", share)
+    monkeypatch.setattr(job_queue, "refresh_tokens", share)
     return found
 
 
@@ -40,7 +40,7 @@ def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]
     make_token(due_at=None)
     account = make_account(make_destination(tmp_path), later)
     assert clock.tick("a", now=NOW) == 2
-    assert enqueued == [("renew_tokens", due.id % 4), ("fetch_mail_account", account.id)]
+    assert enqueued == [("refresh_tokens", due.id % 4), ("fetch_mail_account", account.id)]
 
 
 def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, int]]) -> None:
@@ -60,7 +60,7 @@ def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, i
     clock.tick("a", now=NOW)
     assert enqueued == []
     clock.tick("a", now=NOW + 60 * SECOND)
-    assert enqueued == [("renew_tokens", token.id % 4)]
+    assert enqueued == [("refresh_tokens", token.id % 4)]
 
 
 def test_the_longest_due_mailbox_comes_first(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:

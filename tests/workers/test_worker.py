@@ -45,7 +45,7 @@ def work(connection: Redis) -> PortalWorker:
 
 def enqueue(token: Token) -> bool:
     host = token.token_config.host
-    return job_queue.renew_tokens(host, token.id % 4, 4)
+    return job_queue.refresh_tokens(host, token.id % 4, 4)
 
 
 def values(connection: Redis) -> bytes:
@@ -85,10 +85,10 @@ def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
 
 
 def test_a_share_is_queued_once(valkey: Redis) -> None:
-    assert job_queue.renew_tokens("login.test:443", 0, 4)
-    assert not job_queue.renew_tokens("login.test:443", 0, 4)
-    assert job_queue.renew_tokens("login.test:443", 1, 4)
-    assert job_queue.renew_tokens("other.test", 0, 4)
+    assert job_queue.refresh_tokens("login.test:443", 0, 4)
+    assert not job_queue.refresh_tokens("login.test:443", 0, 4)
+    assert job_queue.refresh_tokens("login.test:443", 1, 4)
+    assert job_queue.refresh_tokens("other.test", 0, 4)
 
 
 @pytest.mark.parametrize(

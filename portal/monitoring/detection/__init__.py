@@ -1,7 +1,7 @@
 """Detection of open problems and upcoming expiries, one per cause: from the database rows and from this host."""
 
 from portal.monitoring.detection.detect import FOLLOWING, is_of_another_machine, of_machine, of_rows
-from portal.monitoring.detection.machine import note_alive
+from portal.monitoring.detection.machine import record_heartbeats
 from portal.monitoring.detection.outage import Outage
 
-__all__ = ["FOLLOWING", "Outage", "is_of_another_machine", "note_alive", "of_machine", "of_rows"]
+__all__ = ["FOLLOWING", "Outage", "is_of_another_machine", "of_machine", "of_rows", "record_heartbeats"]

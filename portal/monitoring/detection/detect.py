@@ -27,7 +27,7 @@ def of_rows(now: datetime) -> list[Outage]:
     clock = machine.silent_clock(now)
     # Overdue work is not a problem of its own while the clock is down.
     late = [] if clock or _was_stopped(now) else late
-    waiting += quarantined.untold()
+    waiting += quarantined.failed_notifications()
     return ordered([*out, *waiting, *expiry.soon(now), *machine.wrong_clock(), *clock, *late])
 
 

@@ -33,7 +33,7 @@ _WATCHED, _WATCHING_SINCE = "notices looked at", "notices watched since"
 _ALIVE = {"redis": "redis seen", "workers": "workers seen", "listener": "listener seen"}
 
 
-def note_alive(now: datetime) -> None:
+def record_heartbeats(now: datetime) -> None:
     """Record which parts are running, and since when detection runs without a gap: a restart is not reported."""
     last = Heartbeat.last(_WATCHED)
     if last is None or now - last > _GAP:

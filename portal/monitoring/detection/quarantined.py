@@ -23,14 +23,14 @@ def in_quarantine(now: datetime) -> list[Outage]:
 
 
 def _outage(account: MailAccount, count: int, since: datetime, response: str) -> Outage:
-    known = causes.recognise(response, Where.DESTINATION)
+    known = causes.recognize(response, Where.DESTINATION)
     why = "" if known.name == "unknown" else f" {known.title}."
     text = f"{count} message{'' if count == 1 else 's'} of “{account.name}” could not be delivered.{why}"
     cause = causes.named("messages-in-quarantine")
     return Outage(f"quarantine {account.id}", text, cause, since, response, account, facts={"mailbox": account.login})
 
 
-def untold() -> list[Outage]:
+def failed_notifications() -> list[Outage]:
     """Return the problem of failed notification email; it is shown in the portal only."""
     row = Notice.select().where(Notice.closed_at.is_null(), Notice.notification_failure.is_null(False)).first()
     if row is None:

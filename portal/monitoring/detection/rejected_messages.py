@@ -26,7 +26,7 @@ def of_profiles(now: datetime) -> list[Outage]:
 
 
 def _outage(row: OutboundProfile, since: datetime, response: str | None) -> Outage:
-    cause = causes.recognise(response or "", Where.SMTP, by_password=row.token is None)
+    cause = causes.recognize(response or "", Where.SMTP, by_password=row.token is None)
     text = f"The server rejects every message of outbound profile “{row.name}”: {within(cause.title)}."
     facts = {"mailbox": row.login, "host": row.host}
     return Outage(

@@ -95,9 +95,9 @@ def _switched_off_tokens() -> set[int]:
 
 def _cause(one: _Failing) -> Cause:
     if one.side is not Side.DESTINATION or one.destination is None:
-        return causes.recognise(one.response, one.where, by_password=one.token_id is None)
+        return causes.recognize(one.response, one.where, by_password=one.token_id is None)
     by_http = one.destination.type is DestinationType.WEB_SERVICE
-    return causes.recognise(one.response, Where.HTTP if by_http else Where.DESTINATION)
+    return causes.recognize(one.response, Where.HTTP if by_http else Where.DESTINATION)
 
 
 def _is_certain(one: _Failing, cause: Cause) -> bool:

@@ -72,7 +72,7 @@ def _outage(token: Token, now: datetime) -> Outage | None:
     if config.credentials_refused_at:
         return _of_config(config, tells)
     if token.refused_at:
-        cause = inferred.refined(_cause(token), token)
+        cause = inferred.infer(_cause(token), token)
         return _of_token(token, f"The refresh token for “{name}” was refused.", cause, token.refused_at, tells)
     if token.failing_since:
         return _of_trouble(token)
@@ -91,7 +91,7 @@ def _of_config(config: TokenConfig, tells: bool) -> Outage:
     return Outage(
         f"configuration {config.id}",
         f"The provider rejects the {what} of “{config.name}”.",
-        causes.recognise(answer, Where.PROVIDER),
+        causes.recognize(answer, Where.PROVIDER),
         config.credentials_refused_at,
         answer,
         config,
@@ -127,7 +127,7 @@ def _of_trouble(token: Token) -> Outage:
 
 
 def _cause(token: Token) -> Cause:
-    return causes.recognise(token.failure or "", Where.PROVIDER)
+    return causes.recognize(token.failure or "", Where.PROVIDER)
 
 
 def facts_of(token: Token) -> dict[str, str]:

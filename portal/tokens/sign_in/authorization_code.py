@@ -10,7 +10,7 @@ from portal import causes, providers
 from portal.causes import Where
 from portal.core.db import transaction
 from portal.core.encryption import Secret
-from portal.core.errors import Answer, OutsideError, Refused
+from portal.core.errors import Answer, ExternalError, Refused
 from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
 from portal.protocols import oauth2, oidc
 from portal.protocols.oauth2 import Client, TokenAnswer
@@ -19,7 +19,7 @@ from portal.tokens import client_auth, refresh_results
 from portal.tokens.sign_in import owner_links
 
 LIFE = timedelta(minutes=10)
-FOREIGN_STATE = (
+INVALID_STATE = (
     "This response belongs to no sign-in in progress: it has already been used, is older than ten minutes, or was "
     "started in another browser. Nothing was changed. Request a new token to start again."
 )
@@ -107,7 +107,7 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
         code = _code(parameters, token.token_config)
         answer = _exchange(row, code, by, now)
         owner = _owner(row, answer)
-    except OutsideError as error:
+    except ExternalError as error:
         _write_failure(row, error, by, now)
         facts = {
             "mailbox": token.owner or "",
@@ -138,7 +138,7 @@ def _use_up(state: str, browser: Browser, by: str, now: datetime) -> SignIn:
         "state unknown, already used or from another browser",
         now,
     )
-    raise Refused(FOREIGN_STATE)
+    raise Refused(INVALID_STATE)
 
 
 def _began(row: SignIn) -> tuple[type, int | None]:
@@ -203,7 +203,7 @@ def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user
     with transaction():
         token.overwrite()
         _credentials_work(token.token_config, now)
-        refresh_results.wake_dependants(token, now=now)
+        refresh_results.schedule_dependents(token, now=now)
         audit.about(token, by, "signed-in", f"owner {owner or 'unknown'}; scope {token.granted_scope}", now)
 
 
@@ -213,7 +213,7 @@ def _credentials_work(config: TokenConfig, now: datetime) -> None:
         refresh_results.resume(config, now=now)
 
 
-def _write_failure(row: SignIn, error: OutsideError, by: str, now: datetime) -> None:
+def _write_failure(row: SignIn, error: ExternalError, by: str, now: datetime) -> None:
     with transaction():
         SignIn.update(failure=str(error)).where(SignIn.id == row.id).execute()
         audit.about(row.token, by, "sign-in-failed", str(error), now)

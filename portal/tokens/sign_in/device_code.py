@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from portal import providers
 from portal.core.db import transaction
-from portal.core.errors import OutsideError, PortalError, Refused, Unavailable
+from portal.core.errors import ExternalError, PortalError, Refused, Unavailable
 from portal.models import DeviceSignIn, Token, User
 from portal.protocols import device, oidc
 from portal.protocols.device import DeviceAnswer, StillPending
@@ -62,11 +62,11 @@ def poll(row_id: int, *, now: datetime) -> None:
         row.due_at = now + timedelta(seconds=row.interval)
     except Unavailable:
         row.due_at = now + timedelta(seconds=2 * row.interval)
-    except (Refused, OutsideError) as error:
+    except (Refused, ExternalError) as error:
         _end(row, str(error), now)
     if row.ended_at is None and now >= row.expires_at:
         _end(row, "The code expired before the sign-in was completed. Start again.", now)
-    row.give_back()
+    row.release()
 
 
 def _ask(row: DeviceSignIn, now: datetime) -> None:

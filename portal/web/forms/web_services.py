@@ -6,7 +6,7 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.core.encryption import Secret
 from portal.models import ServiceAuth, Token, Validity, WebService
-from portal.triggers.triggers import Occasion
+from portal.triggers.triggers import Trigger
 from portal.web.forms import Form, choices, chosen, text
 from portal.web_services import web_services
 from portal.web_services.web_services import Fields
@@ -45,7 +45,7 @@ class WebServiceForm(Form):
     )
     triggers = SelectMultipleField(
         "Called when",
-        choices=choices((one.value, one.value) for one in Occasion),
+        choices=choices((one.value, one.value) for one in Trigger),
         option_widget=CheckboxInput(),
         widget=ListWidget(prefix_label=False),
     )

@@ -14,13 +14,13 @@ from peewee import DatabaseError
 from werkzeug.exceptions import HTTPException
 
 from portal.access import api_keys, rate_limit, token_lookup, usage_counts
-from portal.access.usage_counts import Borrowing
+from portal.access.usage_counts import TokenUse
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, NotFound, PortalError, Refused, Unavailable
 from portal.models import ApiKey, Token
 from portal.monitoring import health_report
 from portal.outgoing import outbound_profiles, submit
-from portal.outgoing.submit import Handover
+from portal.outgoing.submit import Submission
 from portal.tokens import access_tokens, token_configs
 from portal.web import openapi, permissions
 
@@ -30,10 +30,10 @@ _LONGEST = 24 * 3600
 _USUAL_SECONDS = 60
 #: HTTP status and problem title (the status phrase, RFC 9457) by error class; the first match applies.
 _STATUS: list[tuple[type[PortalError], int, str]] = [
-    (api_keys.NotAdmitted, 401, "Unauthorized"),
+    (api_keys.InvalidKey, 401, "Unauthorized"),
     (api_keys.NotAllowed, 403, "Forbidden"),
-    (rate_limit.Throttled, 429, "Too many requests"),
-    (submit.NotTaken, 422, "Unprocessable content"),
+    (rate_limit.RateLimited, 429, "Too many requests"),
+    (submit.NotAccepted, 422, "Unprocessable content"),
     (outbound_profiles.NotServed, 422, "Unprocessable content"),
     (Unavailable, 503, "Service unavailable"),
     (Refused, 409, "Conflict"),
@@ -59,15 +59,15 @@ class Caller:
 @permissions.public
 def token(reference: str) -> Response:
     address, min_life = request.remote_addr or "", _min_life()
-    loan = token_lookup.at_hand(_key(), address, reference, min_life, now=g.now)
+    loan = token_lookup.find_valid(_key(), address, reference, min_life, now=g.now)
     if loan:
-        usage_counts.note(Borrowing(loan.key_id, loan.token_id, address), now=g.now)
+        usage_counts.record(TokenUse(loan.key_id, loan.token_id, address), now=g.now)
         return _handed_out(loan.access_token, loan.expires_at, loan.owner, g.now)
     caller = _caller()
     row = _token(caller, reference)
     usable = access_tokens.usable_access_token(row.id, min_life=min_life, actor=caller.name)
     assert usable.access_token is not None
-    usage_counts.note(Borrowing(caller.key.id if caller.key else None, row.id, caller.place), now=g.now)
+    usage_counts.record(TokenUse(caller.key.id if caller.key else None, row.id, caller.place), now=g.now)
     # Not g.now: a refresh may have taken several seconds.
     return _handed_out(usable.access_token, usable.expires_at, usable.owner, datetime.now(UTC))
 
@@ -111,9 +111,9 @@ def send() -> Response:
     if request.mimetype != "message/rfc822":
         # Flask has already consumed a form body (curl's default content type).
         abort(415, "Send the message as the request body, with Content-Type: message/rfc822.")
-    request.max_content_length = submit.MOST_BYTES
+    request.max_content_length = submit.MAX_BYTES
     content = BytesIO(request.get_data())
-    handed = Handover(
+    handed = Submission(
         content, request.args.get("sender", ""), request.args.getlist("recipient"), by=caller.name,
         full_name=request.args.get("full_name", ""),
     )  # fmt: skip
@@ -123,12 +123,12 @@ def send() -> Response:
 
 @bp.get("/health")
 @permissions.public
-def how_it_stands() -> Response:
+def health() -> Response:
     """The health report, with the cause of each problem; status 200 whatever the state."""
     caller = _caller()
     if caller.key:
         api_keys.require_watching(caller.key, caller.place, now=g.now)
-    return _json(health_report.look(g.now).as_facts())
+    return _json(health_report.report(g.now).as_facts())
 
 
 @bp.get("/openapi.json")
@@ -138,11 +138,11 @@ def description() -> Response:
 
 
 def _caller() -> Caller:
-    """The authenticated caller; raises NotAdmitted."""
+    """The authenticated caller; raises InvalidKey."""
     if user := _local_user():
         return Caller(None, f"user {user}")
     address = request.remote_addr or ""
-    return Caller(api_keys.admitted(_key(), address, now=g.now), address)
+    return Caller(api_keys.authenticate(_key(), address, now=g.now), address)
 
 
 def _key() -> str:

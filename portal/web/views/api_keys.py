@@ -15,7 +15,7 @@ bp = Blueprint("api_keys", __name__, url_prefix="/api-keys")
 @bp.get("")
 @permissions.needs(Role.ADMIN)
 def index() -> str:
-    rows = [(row, api_keys.handed_out(row)) for row in ApiKey.select().order_by(ApiKey.name)]
+    rows = [(row, api_keys.usage_total(row)) for row in ApiKey.select().order_by(ApiKey.name)]
     return render_template("api_keys/index.html", rows=rows)
 
 

@@ -5,7 +5,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from portal.core import token_state
-from portal.core.errors import OutsideError
+from portal.core.errors import ExternalError
 from portal.models import Role, Token
 from portal.system import settings
 from portal.system.setting_definitions import REDIRECT_SCRIPT
@@ -30,7 +30,7 @@ def answer(path: str) -> str | Response | tuple[str, int]:
         return _for_user()
     if session.pop(LINK_KEY, None):
         owner_links.reject(request.remote_addr or "", now=g.now)
-        return render_template("error.html", title="Sign-in failed", text=authorization_code.FOREIGN_STATE), 400
+        return render_template("error.html", title="Sign-in failed", text=authorization_code.INVALID_STATE), 400
     if current_user.is_authenticated:
         abort(403)
     flash("Please sign in first, then request the token again.", "info")
@@ -41,7 +41,7 @@ def _for_user() -> Response:
     me = permissions.me()
     try:
         token = authorization_code.complete(request.args, by=me.name, user=me.user, browser=me.session, now=g.now)
-    except OutsideError as error:
+    except ExternalError as error:
         flash(f"Sign-in failed. {error}", "error")
         return redirect(url_for("tokens.index"), 303)
     flash(f"Signed in as {told(token)}. The token is now refreshed automatically.", "success")
@@ -74,7 +74,7 @@ def _for_owner(key: str) -> str | tuple[str, int]:
         token = authorization_code.complete(
             request.args, by=f"owner link by {link.created_by}", user=None, browser=link, now=g.now
         )
-    except OutsideError as error:
+    except ExternalError as error:
         text = f"{error} Open your link again to restart the sign-in."
         return render_template("error.html", title="Sign-in failed", text=text), 400
     text = f"You signed in as {told(token)}. You can close this window."

@@ -15,7 +15,7 @@ bp = Blueprint("diagnosis", __name__, url_prefix="/diagnosis")
 
 @bp.post("/<kind>/<int:row_id>")
 @permissions.needs(Role.OPERATOR)
-def climb(kind: str, row_id: int) -> str:
+def run(kind: str, row_id: int) -> str:
     """Run the checks and show the result, which is not stored."""
     model = diagnosis.KINDS.get(kind)
     if model is None:

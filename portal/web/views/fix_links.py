@@ -15,7 +15,7 @@ _PAGES = {
 }
 
 
-def page_of(kind: str, row_id: int) -> str:
+def row_url(kind: str, row_id: int) -> str:
     """URL of a row's page; the overview for users who may not edit the row."""
     may_edit = current_user.may(Role.ADMIN)
     if kind == "token configuration":
@@ -27,12 +27,12 @@ def page_of(kind: str, row_id: int) -> str:
     return url_for(endpoint, **named)
 
 
-def mended_at(banner: Banner) -> str:
+def fix_url(banner: Banner) -> str:
     """URL of the page where the problem of a banner is fixed."""
     if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
         return url_for("settings.index")
     if banner.cause.page == "quarantine" and banner.about_id:
         return url_for("quarantine.index")
     if banner.about_kind and banner.about_id:
-        return page_of(banner.about_kind, banner.about_id)
+        return row_url(banner.about_kind, banner.about_id)
     return url_for("status.index")

@@ -13,14 +13,14 @@ def index() -> str:
     accounts, well = dashboard.mail_accounts()
     return render_template(
         "home/index.html",
-        lasting=notices.lasting(g.now),
+        lasting=notices.open_problems(g.now),
         configs=TokenConfig.select().count(),
         has_accounts=MailAccount.select().exists(),
         accounts=accounts,
         well=well,
         tokens=dashboard.tokens(g.now),
         bars=dashboard.mail_per_hour(g.now),
-        marks=dashboard.marks(g.now),
+        marks=dashboard.expiries(g.now),
         ahead=dashboard.AHEAD,
         parts=dashboard.parts(g.now),
         backlog=health.backlog(g.now),

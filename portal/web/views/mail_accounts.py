@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal.core.errors import Invalid, NotFound, OutsideError
+from portal.core.errors import ExternalError, Invalid, NotFound
 from portal.incoming import mail_accounts, progress, quarantine, run_search
 from portal.incoming.run_search import Wanted
 from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig
@@ -94,7 +94,7 @@ def edit(account_id: int) -> str | Response:
 def fetch(account_id: int) -> Response:
     account = _account(account_id)
     state = mail_accounts.state(account, g.now)
-    mail_accounts.ask_for_fetch(account, actor=permissions.actor(), now=g.now)
+    mail_accounts.request_fetch(account, actor=permissions.actor(), now=g.now)
     if state.remedy:
         flash(f"{account.name} cannot be fetched: {state.word}. {state.remedy}", "warning")
     else:
@@ -142,7 +142,7 @@ def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
         found = mail_accounts.folders(entered, password, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
     except Invalid as error:
         form.refuse(error)
-    except OutsideError as error:
+    except ExternalError as error:
         form.folder.errors = [str(error)]
     else:
         form.folders = tuple(found)

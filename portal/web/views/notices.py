@@ -24,7 +24,7 @@ def index() -> str:
     over = notices.history(page, _PAGE)
     return render_template(
         "notices/index.html",
-        lasting=notices.lasting(g.now),
+        lasting=notices.open_problems(g.now),
         over=over[:_PAGE],
         page=page,
         more=len(over) > _PAGE,
@@ -56,9 +56,9 @@ def acknowledge(notice_id: int) -> str | Response:
 
 @bp.post("/<int:notice_id>/announce-again")
 @permissions.needs(Role.OPERATOR)
-def announce_again(notice_id: int) -> Response:
+def withdraw_acknowledgment(notice_id: int) -> Response:
     row = _notice(notice_id)
-    notices.announce_again(row, actor=permissions.actor(), now=g.now)
+    notices.withdraw_acknowledgment(row, actor=permissions.actor(), now=g.now)
     flash("The notice is no longer acknowledged. Banner and reminders are on again.", "success")
     return redirect(url_for("notices.show", notice_id=row.id), 303)
 

@@ -9,7 +9,7 @@ from portal import providers
 from portal.core.errors import Invalid, NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
 from portal.outgoing import mail_queue, outbound_profiles, test_message
-from portal.outgoing.test_message import Tried
+from portal.outgoing.test_message import TestResult
 from portal.system import settings
 from portal.web import permissions
 from portal.web.forms.outbound import OutboundProfileForm, TestMessageForm
@@ -70,7 +70,7 @@ def test(row_id: int) -> str:
     row, form, tried = _row(row_id), TestMessageForm(), None
     if form.validate_on_submit():
         try:
-            tried = test_message.try_out(
+            tried = test_message.send_test_message(
                 row, form.to.data.strip(), actor=permissions.actor(), clock=lambda: datetime.now(UTC)
             )
         except Invalid as error:
@@ -91,7 +91,7 @@ def delete(row_id: int) -> Response:
     return redirect(url_for("outbound.index"), 303)
 
 
-def _page(row: OutboundProfile, form: TestMessageForm, tried: Tried | None) -> str:
+def _page(row: OutboundProfile, form: TestMessageForm, tried: TestResult | None) -> str:
     messages = OutboundMessage.select(OutboundMessage, OutboundProfile).join(OutboundProfile)
     messages = messages.where(OutboundProfile.id == row.id).order_by(OutboundMessage.id.desc()).limit(_SHOWN)
     listed = list(messages)

@@ -28,7 +28,7 @@ def login() -> str | Response | tuple[str, int]:
     except Invalid as error:
         form.refuse(error)
         return render_template("sessions/login.html", form=form), 401
-    except rate_limit.Throttled as error:
+    except rate_limit.RateLimited as error:
         form.refuse(Invalid({"password": str(error)}))
         return render_template("sessions/login.html", form=form), 429
     return redirect(target, 303)
@@ -45,7 +45,7 @@ def logout() -> Response:
 @bp.route("/setup/<key>", methods=["GET", "POST"])
 @permissions.public
 def setup(key: str) -> str | Response:
-    if not users.setup_link_opens(key, now=g.now):
+    if not users.is_setup_link_valid(key, now=g.now):
         abort(404)
     form = SetupForm()
     if form.validate_on_submit():

@@ -5,7 +5,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, sessi
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from portal.core.errors import NotFound, OutsideError, PortalError
+from portal.core.errors import ExternalError, NotFound, PortalError
 from portal.models import DeviceSignIn, Flow, Role, Token
 from portal.tokens.sign_in import authorization_code, device_code, owner_links
 from portal.web import permissions
@@ -53,7 +53,7 @@ def paste(token_id: int) -> str | Response:
     try:
         parameters = authorization_code.answer_parameters(request.form.get("answer", ""))
         signed_in = authorization_code.complete(parameters, by=me.name, user=me.user, browser=me.session, now=g.now)
-    except OutsideError as error:
+    except ExternalError as error:
         flash(f"Sign-in failed. {error}", "error")
         return redirect(url_for("sign_ins.paste", token_id=token.id), 303)
     flash(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.", "success")
