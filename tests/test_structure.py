@@ -1,4 +1,4 @@
-"""What the folders promise: imports go down, vendored files are what they claim, migrations make the models."""
+"""Project structure: import layers, vendored files, migrations and documentation match the code."""
 
 import ast
 import hashlib
@@ -12,7 +12,7 @@ from portal import models
 from portal.core.db import database
 
 ROOT = Path(__file__).parent.parent
-#: The packages in the order of their layers, lowest first: a package may import from the layers above it in this list.
+#: Packages by layer, lowest first: a package may only import from layers listed before its own.
 LAYERS = [
     ["core"],
     ["models", "protocols", "providers"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["workers"],
     ["cli"],
 ]
-#: The modules that lie directly in ``portal/``.
+#: Modules directly in ``portal/``.
 FLAT = {"__init__", "__main__"}
 
 
@@ -41,7 +41,7 @@ def modules() -> dict[str, Path]:
 
 
 def package(name: str) -> str:
-    """The package of a module: ``tokens`` for ``portal.tokens.refresh``, ``workers`` for ``workers.clock``."""
+    """Return the package of a module: ``tokens`` for ``portal.tokens.refresh``, ``workers`` for ``workers.clock``."""
     first, _, rest = name.partition(".")
     return rest.partition(".")[0] if first == "portal" else first
 
@@ -51,7 +51,7 @@ def layer(name: str) -> int:
 
 
 def imported(path: Path) -> set[str]:
-    """Our own modules that a file imports, by full name."""
+    """Return the full names of the project's modules that a file imports."""
     known = modules()
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -74,12 +74,12 @@ def test_imports_go_to_lower_layers_only(name: str) -> None:
     assert not [other for other in others if layer(other) >= layer(name)]
 
 
-def test_no_module_lies_directly_in_portal() -> None:
+def test_portal_package_has_no_top_level_modules() -> None:
     assert {path.stem for path in (ROOT / "portal").glob("*.py")} == FLAT
 
 
 @pytest.mark.parametrize("library", ["rq", "authlib", "imapclient"])
-def test_one_file_wraps_each_library(library: str) -> None:
+def test_each_wrapped_library_is_imported_by_one_file(library: str) -> None:
     wrapping = {
         "rq": "portal/system/job_queue.py",
         "authlib": "portal/protocols/oauth2.py",
@@ -94,25 +94,25 @@ def test_one_file_wraps_each_library(library: str) -> None:
     assert users == [wrapping[library]]
 
 
-def test_vendored_files_are_what_they_claim() -> None:
+def test_vendored_files_match_their_checksums() -> None:
     folder = ROOT / "static" / "vendor"
     for line in (folder / "SHA256SUMS").read_text().splitlines():
         checksum, name = line.split()
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == checksum, name
 
 
-def test_the_migrations_make_the_tables_of_the_models(db: None) -> None:
+def test_migrations_create_the_tables_of_the_models(db: None) -> None:
     rows = [getattr(models, name) for name in models.__all__]
     tables = [row for row in rows if isinstance(row, type) and issubclass(row, models.Row)]
     tables = [row for row in tables if row not in (models.Row, models.Leased)]
     assert str(diff_models(database.obj, tables)) == ""
 
 
-def test_every_icon_that_a_page_asks_for_exists() -> None:
+def test_icons_used_by_templates_exist() -> None:
     sprite = (ROOT / "static" / "icons.svg").read_text()
     for path in (ROOT / "templates").rglob("*.html"):
         for name in re.findall(r"icon\('(\w+)'\)", path.read_text()):
-            assert f'id="{name}"' in sprite, f"{path.name} asks for {name}"
+            assert f'id="{name}"' in sprite, f"{path.name} uses the icon {name}"
 
 
 def test_every_setting_is_documented() -> None:
@@ -122,7 +122,7 @@ def test_every_setting_is_documented() -> None:
     assert all(f"`{name}`" in text for name in KNOWN)
 
 
-def test_nothing_names_this_machine_or_a_package_host() -> None:
+def test_files_name_no_build_path_and_no_package_host() -> None:
     unwanted = re.compile(r"/work/main|pypi\.org|pythonhosted|deb\.debian\.org|registry\.npmjs")
     here = Path(__file__)
     suffixes = {".py", ".md", ".yml", ".html", ".css", ".js", ".toml", ".txt", ".json", ".mjs", ""}

@@ -16,12 +16,12 @@ def sign_in(name: str = ADMIN, password: str = PASSWORD, *, address: str = "127.
     return users.sign_in(name, Secret(password), address=address, now=now)  # type: ignore[arg-type]
 
 
-def test_a_password_is_stored_as_argon2id_alone() -> None:
+def test_password_is_stored_only_as_argon2id_hash() -> None:
     assert make_user().password_hash.startswith("$argon2id$")
     assert PASSWORD not in User.get().password_hash
 
 
-def test_the_right_password_opens_a_session_that_ends() -> None:
+def test_session_after_sign_in_expires_when_idle() -> None:
     make_user()
     key = sign_in().reveal()
     assert users.session_of(key, now=NOW) is not None
@@ -29,7 +29,7 @@ def test_the_right_password_opens_a_session_that_ends() -> None:
     assert users.session_of("made up", now=NOW) is None
 
 
-def test_a_session_in_use_ends_after_a_week_all_the_same() -> None:
+def test_session_in_use_expires_at_absolute_limit() -> None:
     make_user()
     key = sign_in().reveal()
     now = NOW
@@ -38,21 +38,21 @@ def test_a_session_in_use_ends_after_a_week_all_the_same() -> None:
     assert now - NOW > users.ABSOLUTE_LIFE
 
 
-def test_the_database_holds_no_key_of_a_session() -> None:
+def test_session_key_is_stored_only_as_hash() -> None:
     make_user()
     key = sign_in().reveal()
     assert LoginSession.get().key_hash != key
 
 
 @pytest.mark.parametrize(("name", "password"), [(ADMIN, "wrong"), ("nobody", PASSWORD), ("", "")])
-def test_a_wrong_name_and_a_wrong_password_look_the_same(name: str, password: str) -> None:
+def test_wrong_name_and_wrong_password_give_same_error(name: str, password: str) -> None:
     make_user()
     with pytest.raises(Invalid) as caught:
         sign_in(name, password)
     assert caught.value.fields == {"password": "Name and password do not match a user who may sign in."}
 
 
-def test_a_disabled_user_is_out_at_once() -> None:
+def test_disabled_user_loses_session_and_cannot_sign_in() -> None:
     make_user()
     bob = make_user(OPERATOR, Role.OPERATOR)
     key = sign_in(OPERATOR).reveal()
@@ -62,7 +62,7 @@ def test_a_disabled_user_is_out_at_once() -> None:
         sign_in(OPERATOR)
 
 
-def test_the_last_admin_stays() -> None:
+def test_last_admin_cannot_be_disabled() -> None:
     alice = make_user()
     with pytest.raises(PortalError, match="last admin"):
         users.disable(alice, actor=ADMIN, now=NOW)
@@ -76,7 +76,7 @@ def test_a_new_password_ends_every_session() -> None:
     assert sign_in(password="another good password")
 
 
-def test_ten_wrong_passwords_close_the_name_for_a_while() -> None:
+def test_ten_wrong_passwords_block_the_name_temporarily() -> None:
     make_user()
     for number in range(10):
         with pytest.raises(Invalid):
@@ -86,7 +86,7 @@ def test_ten_wrong_passwords_close_the_name_for_a_while() -> None:
     assert sign_in(now=NOW + 16 * MINUTE)
 
 
-def test_fifty_wrong_passwords_close_the_address() -> None:
+def test_fifty_wrong_passwords_block_the_address() -> None:
     make_user()
     for number in range(50):
         with pytest.raises(Invalid):
@@ -96,19 +96,19 @@ def test_fifty_wrong_passwords_close_the_address() -> None:
     assert sign_in(address="10.0.0.1")
 
 
-def test_what_was_typed_as_a_name_is_not_kept() -> None:
+def test_unknown_sign_in_name_is_not_stored_in_audit_trail() -> None:
     with pytest.raises(Invalid):
         sign_in("my-password-by-mistake", "x")
     assert all("my-password" not in f"{event.subject_name}{event.details}" for event in Event.select())
 
 
 @pytest.mark.parametrize("name", ["", "   ", "a" * 101, "line\nbreak"])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_invalid_user_name_is_rejected(name: str) -> None:
     with pytest.raises(Invalid):
         make_user(name)
 
 
-def test_a_name_is_taken_once_and_a_password_has_ten_characters() -> None:
+def test_duplicate_name_and_short_password_are_rejected() -> None:
     make_user()
     with pytest.raises(Invalid, match="exists"):
         make_user()
@@ -116,7 +116,7 @@ def test_a_name_is_taken_once_and_a_password_has_ten_characters() -> None:
         users.add("Dave", Role.VIEWER, Secret("short"), actor="test", now=NOW)
 
 
-def test_the_setup_link_makes_one_admin() -> None:
+def test_setup_link_creates_one_admin_and_works_once() -> None:
     key = users.new_setup_link(now=NOW)
     assert key is not None
     user = users.use_setup_link(key.reveal(), ADMIN, Secret(PASSWORD), now=NOW)
@@ -127,7 +127,7 @@ def test_the_setup_link_makes_one_admin() -> None:
     assert users.new_setup_link(now=NOW) is None
 
 
-def test_the_setup_link_ends_with_the_day_and_with_the_next_one() -> None:
+def test_setup_link_expires_after_a_day_or_when_replaced() -> None:
     first, second = users.new_setup_link(now=NOW), users.new_setup_link(now=NOW)
     assert first is not None
     assert second is not None
@@ -137,5 +137,5 @@ def test_the_setup_link_ends_with_the_day_and_with_the_next_one() -> None:
 
 
 @pytest.mark.parametrize(("role", "covered"), [(Role.ADMIN, 3), (Role.OPERATOR, 2), (Role.VIEWER, 1)])
-def test_a_role_covers_those_below_it(role: Role, covered: int) -> None:
+def test_role_includes_all_lower_roles(role: Role, covered: int) -> None:
     assert sum(role.covers(other) for other in Role) == covered

@@ -1,4 +1,4 @@
-"""The demo as a person sees it: clicked through in Chromium, looked at in both widths and both themes."""
+"""The demo in Chromium: main workflow, accessibility in both widths and themes, and start and stop."""
 
 import os
 import signal
@@ -53,11 +53,11 @@ def signed_in(browser: Browser, demo: Portal, **options: object) -> Page:
     return page
 
 
-def test_mail_flows_without_a_click(demo: Portal) -> None:
+def test_demo_delivers_mail_without_user_action(demo: Portal) -> None:
     wait_for(lambda: inbox(demo) >= 5, 30, demo.log)
 
 
-def test_the_whole_way_is_clicked_through(demo: Portal, browser: Browser) -> None:
+def test_demo_sign_in_and_fetch_work_in_the_browser(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
     assert "No token has been requested for “Sandbox invoices” yet." in page.inner_text("main")
     page.get_by_role("link", name="Tokens", exact=True).click()
@@ -80,7 +80,7 @@ def test_the_whole_way_is_clicked_through(demo: Portal, browser: Browser) -> Non
     assert "is being fetched" in page.inner_text("main")
 
 
-def test_every_page_is_fit_to_be_seen(demo: Portal, browser: Browser) -> None:
+def test_pages_are_accessible_in_every_size_and_theme(demo: Portal, browser: Browser) -> None:
     shots = os.environ.get("PORTAL_SHOTS")
     found: list[str] = []
     for theme in ("light", "dark"):
@@ -101,14 +101,14 @@ def test_every_page_is_fit_to_be_seen(demo: Portal, browser: Browser) -> None:
 
 
 def problems(page: Page, where: str) -> list[str]:
-    """What axe says, and whether anything sticks out at the side."""
+    """Return axe violations and horizontal overflow of the page."""
     found = [f"{where}: {hit['id']} {hit['nodes'][0]['html'][:120]}" for hit in Axe().run(page).response["violations"]]
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-        found.append(f"{where}: it is wider than the window")
+        found.append(f"{where}: the page is wider than the window")
     return found
 
 
-def test_the_pages_load_nothing_that_the_policy_forbids(demo: Portal, browser: Browser) -> None:
+def test_pages_cause_no_console_error_or_policy_violation(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
     heard: list[str] = []
     page.on("console", lambda message: heard.append(message.text) if message.type in ("error", "warning") else None)
@@ -119,7 +119,7 @@ def test_the_pages_load_nothing_that_the_policy_forbids(demo: Portal, browser: B
     assert heard == []
 
 
-def test_the_redirect_uri_is_drawn_while_it_is_typed(demo: Portal, browser: Browser) -> None:
+def test_redirect_uri_preview_follows_the_typed_settings(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
     page.goto(f"{demo.url}/settings")
     page.get_by_label("FQDN").fill("help.example.test")
@@ -127,7 +127,7 @@ def test_the_redirect_uri_is_drawn_while_it_is_typed(demo: Portal, browser: Brow
     assert page.locator("#redirect-uri").inner_text().startswith("http://help.example.test/znuny/get-oauth2-token")
 
 
-def test_everything_works_without_javascript(demo: Portal, browser: Browser) -> None:
+def test_token_configuration_pages_work_without_javascript(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo, java_script_enabled=False)
     page.goto(f"{demo.url}/tokens")
     page.get_by_label("Template").select_option("google")
@@ -141,7 +141,7 @@ def test_everything_works_without_javascript(demo: Portal, browser: Browser) -> 
     assert "Google was deleted" in page.inner_text("main")
 
 
-def test_a_refusing_provider_brings_the_banner_and_a_sign_in_takes_it_away(demo: Portal, browser: Browser) -> None:
+def test_refused_token_shows_a_banner_until_the_next_sign_in(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
     _switch(browser, demo, "refuse")
     page.goto(f"{demo.url}/tokens")
@@ -176,7 +176,7 @@ def _switch(browser: Browser, demo: Portal, mode: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_in_time_and_has_kept_everything_when_it_is_started_again(demo: Portal, number: int) -> None:
+def test_portal_stops_within_5_seconds_and_keeps_its_data(demo: Portal, number: int) -> None:
     accounts = len(demo.rows("mail-account", "list"))
     owners = [(row["config"], row["owner"]) for row in demo.rows("token", "list")]
     assert demo.stop(number) < 5
@@ -194,14 +194,14 @@ def test_it_stops_in_time_and_has_kept_everything_when_it_is_started_again(demo:
     wait_for(lambda: inbox(demo) > before, 60, demo.log)
 
 
-def test_a_part_that_dies_is_started_again(demo: Portal) -> None:
+def test_killed_process_is_restarted_by_the_supervisor(demo: Portal) -> None:
     clock = next(pid for pid, title in demo.pids().items() if "portal clock" in title)
     os.kill(clock, signal.SIGKILL)
     wait_for(lambda: "clock: exited with status -9, restart in 1 s" in demo.log(), 5, demo.log)
     wait_for(lambda: any("portal clock" in title for pid, title in demo.pids().items() if pid != clock), 10, demo.log)
 
 
-def test_a_second_portal_on_the_same_folder_is_refused_and_changes_nothing(demo: Portal) -> None:
+def test_second_portal_on_the_same_folder_is_refused(demo: Portal) -> None:
     import subprocess
     import sys
 
@@ -216,7 +216,7 @@ def test_a_second_portal_on_the_same_folder_is_refused_and_changes_nothing(demo:
     assert before[1] == after[1]
 
 
-def test_a_taken_port_is_one_clear_line(demo: Portal, tmp_path: Path) -> None:
+def test_used_port_is_reported_in_one_line(demo: Portal, tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -230,7 +230,7 @@ def test_a_taken_port_is_one_clear_line(demo: Portal, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_nothing_is_left_when_the_supervisor_is_killed(demo: Portal) -> None:
+def test_killed_supervisor_leaves_no_process(demo: Portal) -> None:
     pids = demo.pids()
     assert demo.process is not None
     demo.process.kill()

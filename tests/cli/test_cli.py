@@ -32,7 +32,7 @@ GENERIC = (
 )
 
 
-def test_users_are_added_listed_and_disabled(run: Run) -> None:
+def test_cli_adds_lists_and_disables_users(run: Run) -> None:
     run("user", "add", "alice", "--role", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     run("user", "add", "bob", "--role", "viewer", stdin=f"{PASSWORD}\n")
     assert [row["name"] for row in listed(run("user", "list", "--json"))] == ["alice", "bob"]
@@ -43,7 +43,7 @@ def test_users_are_added_listed_and_disabled(run: Run) -> None:
     assert User.named("alice").password_hash != before
 
 
-def test_a_failure_is_one_line_and_exit_code_1(run: Run) -> None:
+def test_cli_error_prints_one_line_and_exits_with_1(run: Run) -> None:
     assert run("user", "password", "nobody", stdin="x\n", code=1).stderr == "Error: There is no user named 'nobody'.\n"
     assert "at least 10" in run("user", "add", "x", "--role", "admin", stdin="short\n", code=1).stderr
     assert "standard input is empty" in run("user", "add", "x", "--role", "admin", code=1).stderr
@@ -59,11 +59,11 @@ def test_a_failure_is_one_line_and_exit_code_1(run: Run) -> None:
         ("run", "--workers", "0"),
     ],
 )
-def test_a_wrong_use_is_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
+def test_cli_usage_error_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert "Usage:" in run(*arguments, code=2).stderr
 
 
-def test_settings_are_read_and_set(run: Run) -> None:
+def test_cli_reads_and_sets_settings(run: Run) -> None:
     run("settings", "set", "HttpType", "https")
     run("settings", "set", "FQDN", "help.example.test")
     assert run("settings", "get", "HttpType").stdout == "https\n"
@@ -72,7 +72,7 @@ def test_settings_are_read_and_set(run: Run) -> None:
     assert "Enter http or https" in run("settings", "set", "HttpType", "ftp", code=1).stderr
 
 
-def test_a_token_configuration_from_the_command_line(run: Run) -> None:
+def test_cli_manages_a_token_configuration(run: Run) -> None:
     assert {"template": "google", "name": "Google Mail"} in listed(run("token-config", "templates", "--json"))
     run("token-config", "add", "--name", "Mail", *GENERIC, "--client-secret-stdin", stdin=f"{CLIENT_SECRET}\n")
     shown = listed(run("token-config", "show", "Mail", "--json"))
@@ -88,7 +88,7 @@ def test_a_token_configuration_from_the_command_line(run: Run) -> None:
     assert "None." in run("token-config", "list").stdout
 
 
-def test_bad_values_are_named_by_their_fields(run: Run) -> None:
+def test_cli_validation_error_names_the_field(run: Run) -> None:
     bad = [*GENERIC[:-1], "http://p.test/t"]
     assert "token_url: Use https" in run("token-config", "add", "--name", "Mail", *bad, code=1).stderr
     tenant = run("token-config", "add", "--name", "M", "--template", "microsoft-tenant", "--client-id", "c", code=1)
@@ -96,7 +96,7 @@ def test_bad_values_are_named_by_their_fields(run: Run) -> None:
     assert "There is no template" in run("token-config", "add", "--name", "M", "--template", "x", code=1).stderr
 
 
-def test_authorize_prints_the_address_and_takes_the_answer(
+def test_token_authorize_prints_the_url_and_reads_the_redirect(
     run: Run, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_config("Mail", base=provider.url, userinfo_url=f"{provider.url}/userinfo")
@@ -112,14 +112,14 @@ def test_authorize_prints_the_address_and_takes_the_answer(
     assert begin is authorization_code.begin
 
 
-def test_authorize_without_an_answer_fails(run: Run, provider: FakeProvider) -> None:
+def test_token_authorize_without_valid_redirect_fails(run: Run, provider: FakeProvider) -> None:
     make_config("Mail", base=provider.url)
     assert "No URL was entered" in run("token", "authorize", "Mail", code=1).stderr
     wrong = run("token", "authorize", "Mail", stdin="http://x/?state=wrong&code=1\n", code=1)
     assert "belongs to no sign-in" in wrong.stderr
 
 
-def test_get_prints_a_good_token_and_list_prints_none(run: Run, provider: FakeProvider) -> None:
+def test_token_get_prints_a_valid_token_and_list_prints_none(run: Run, provider: FakeProvider) -> None:
     from datetime import UTC, datetime, timedelta
 
     a_while_ago = datetime.now(UTC) - timedelta(minutes=40)
@@ -130,7 +130,7 @@ def test_get_prints_a_good_token_and_list_prints_none(run: Run, provider: FakePr
     assert (row["config"], row["owner"], row["token"]) == ("Mail", "helpdesk@example.test", "valid")
 
 
-def test_refresh_tells_the_providers_refusal(run: Run, provider: FakeProvider) -> None:
+def test_token_refresh_prints_the_providers_error(run: Run, provider: FakeProvider) -> None:
     make_token(make_config("Mail", base=provider.url))
     run("token", "refresh", "Mail")
     provider.refuses("invalid_grant", "AADSTS70008: too old")
@@ -142,9 +142,7 @@ def _never() -> str:
     return make_config("Never").name
 
 
-def test_a_mail_account_from_the_command_line_to_the_maildir(
-    run: Run, mail_server: FakeMailServer, tmp_path: Path
-) -> None:
+def test_cli_adds_and_fetches_a_mail_account(run: Run, mail_server: FakeMailServer, tmp_path: Path) -> None:
     from datetime import UTC, datetime
 
     make_token(make_config("Mail"), signed_in_at=datetime.now(UTC))
@@ -168,27 +166,27 @@ def test_a_mail_account_from_the_command_line_to_the_maildir(
     run("destination", "delete", "Inbox")
 
 
-def test_a_waiting_account_says_what_it_waits_for(run: Run, tmp_path: Path) -> None:
+def test_fetch_of_a_waiting_account_prints_the_reason(run: Run, tmp_path: Path) -> None:
     config = make_config("Mail")
     make_account(make_destination(tmp_path), Token.get(Token.token_config == config.id), name="Support")
     waiting = run("mail-account", "fetch", "Support", code=1)
     assert "waiting for its token (never requested)" in waiting.stderr
 
 
-def test_background_only_asks_for_the_fetch(run: Run, tmp_path: Path) -> None:
+def test_background_option_only_schedules_the_fetch(run: Run, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(), name="Support")
     MailAccount.update(due_at=None).execute()
     run("mail-account", "fetch", "Support", "--background")
     assert MailAccount.get_by_id(account.id).due_at is not None
 
 
-def test_destinations_are_listed_shown_and_changed(run: Run, tmp_path: Path) -> None:
+def test_cli_lists_shows_and_edits_destinations(run: Run, tmp_path: Path) -> None:
     make_destination(tmp_path)
     run("destination", "edit", "Inbox", "--name", "Post", "--comment", "for the help desk")
     assert listed(run("destination", "show", "Post", "--json"))["comment"] == "for the help desk"
     assert listed(run("destination", "list", "--json"))[0]["type"] == "maildir"
 
 
-def test_check_names_what_is_silent(run: Run) -> None:
+def test_check_lists_parts_without_heartbeat(run: Run) -> None:
     result = run("check", code=2)
     assert result.stdout.startswith("PORTAL CRITICAL - not working: Clock, Redis | tokens_good=0")

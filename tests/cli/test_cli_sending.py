@@ -1,4 +1,4 @@
-"""The command line of what goes out: profiles, messages, web services, API keys."""
+"""Commands for outbound profiles, messages, web services and API keys."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.fakes.web_server import FakeWebServer
 from tests.support.commands import Run, listed
 
 
-def test_a_profile_from_the_command_line_to_a_test_message(run: Run, smtp_server: FakeSmtpServer) -> None:
+def test_cli_manages_a_profile_and_sends_a_test_message(run: Run, smtp_server: FakeSmtpServer) -> None:
     server = ("--type", "SMTP", "--host", "127.0.0.1", "--port", str(smtp_server.port))
     run("outbound", "add", "--name", "Relay", *server, "--fallback", "--senders", "@x.test")
     assert listed(run("outbound", "list", "--json"))[0]["state"] == "unused"
@@ -27,7 +27,7 @@ def test_a_profile_from_the_command_line_to_a_test_message(run: Run, smtp_server
     assert OutboundProfile.select().count() == 0
 
 
-def test_messages_are_listed_dropped_and_tried_again(run: Run) -> None:
+def test_cli_lists_drops_and_retries_messages(run: Run) -> None:
     make_profile()
     message = make_message()
     (row,) = listed(run("outbound", "messages", "--state", "queued", "--json"))
@@ -38,7 +38,7 @@ def test_messages_are_listed_dropped_and_tried_again(run: Run) -> None:
     assert "no message with this ID" in run("outbound", "drop", "99", code=1).stderr
 
 
-def test_a_web_service_from_the_command_line_to_a_call(run: Run, tmp_path: Path) -> None:
+def test_cli_manages_and_calls_a_web_service(run: Run, tmp_path: Path) -> None:
     server = FakeWebServer()
     body = tmp_path / "body.json"
     body.write_text('{"n": "{{ values.n }}"}')
@@ -60,7 +60,7 @@ def test_a_web_service_from_the_command_line_to_a_call(run: Run, tmp_path: Path)
     assert WebService.select().count() == 0
 
 
-def test_destinations_that_send_on_and_call_name_what_they_go_through(run: Run) -> None:
+def test_destination_list_shows_the_profile_or_web_service(run: Run) -> None:
     make_profile(name="Relay")
     make_service(name="Hook")
     run("destination", "add", "--name", "On", "--type", "smtp", "--outbound", "Relay", "--recipient", "a@x.test")
@@ -73,7 +73,7 @@ def test_destinations_that_send_on_and_call_name_what_they_go_through(run: Run) 
     assert "in use" in run("web-service", "delete", "Hook", code=1).stderr
 
 
-def test_an_api_key_is_printed_once(run: Run) -> None:
+def test_api_key_is_printed_only_when_created(run: Run) -> None:
     make_config("Office")
     key = run(
         "api-key", "add", "Backup", "--config", "Office", "--networks", "10.0.0.0/8", "--ends", "2030-01-01"

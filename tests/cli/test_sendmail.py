@@ -1,4 +1,4 @@
-"""The sendmail(8) work-alike: what cron, PHP and monitoring call, with the exit codes that they look at."""
+"""The sendmail(8)-compatible command: options, recipients and exit codes."""
 
 import time
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def recipients() -> list[str]:
     return [row.address for row in OutboundMessage.get().recipients]
 
 
-def test_recipients_come_from_the_header_and_bcc_is_seen_by_nobody(sendmail: Sendmail) -> None:
+def test_option_t_reads_recipients_and_removes_bcc(sendmail: Sendmail) -> None:
     make_profile()
     sendmail("-t", "-i")
     assert recipients() == ["bob@x.test", "eve@x.test", "hidden@x.test"]
@@ -50,7 +50,7 @@ def test_recipients_come_from_the_header_and_bcc_is_seen_by_nobody(sendmail: Sen
     assert content.endswith(b"\r\nline\r\n.\r\nafter\r\n")
 
 
-def test_named_recipients_are_served_and_the_header_is_left_alone(sendmail: Sendmail) -> None:
+def test_recipients_given_as_arguments_replace_the_header(sendmail: Sendmail) -> None:
     make_profile()
     sendmail("-oi", "-f", "bounce@x.test", "--", "-odd@x.test", "bob@x.test")
     assert recipients() == ["-odd@x.test", "bob@x.test"]
@@ -68,7 +68,7 @@ def test_named_recipients_are_served_and_the_header_is_left_alone(sendmail: Send
         (("-q30m", "-h", "5", "a@x.test", "-b@x.test"), "root", ["a@x.test", "-b@x.test"], False),
     ],
 )
-def test_options_in_bundles_mean_what_they_mean_to_every_sendmail(
+def test_combined_options_follow_sendmail_conventions(
     sendmail: Sendmail,
     arguments: tuple[str, ...],
     sender: str,
@@ -84,14 +84,14 @@ def test_options_in_bundles_mean_what_they_mean_to_every_sendmail(
     assert content_of(message).endswith(b"after\r\n") is whole
 
 
-def test_a_large_message_without_i_is_read_in_no_time(sendmail: Sendmail) -> None:
+def test_large_message_without_option_i_is_read_quickly(sendmail: Sendmail) -> None:
     make_profile()
     began = time.monotonic()
     sendmail("a@x.test", content=MAIL[: MAIL.index(b"\n\n")] + b"\n\n" + b"x" * 70 + b"\nline\n" * 500_000)
     assert time.monotonic() - began < 10
 
 
-def test_a_database_that_is_away_is_a_reason_to_try_later(sendmail: Sendmail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_error_exits_with_temporary_failure(sendmail: Sendmail, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise OperationalError("disk I/O error")
 
@@ -100,13 +100,13 @@ def test_a_database_that_is_away_is_a_reason_to_try_later(sendmail: Sendmail, mo
     assert "internal error" in sendmail("a@x.test", code=75).stderr
 
 
-def test_a_line_with_a_dot_ends_the_message_unless_told_otherwise(sendmail: Sendmail) -> None:
+def test_single_dot_line_ends_the_message_without_option_i(sendmail: Sendmail) -> None:
     make_profile()
     sendmail("bob@x.test")
     assert content_of(OutboundMessage.get()).endswith(b"\r\nline\r\n")
 
 
-def test_values_stick_to_their_options_as_php_and_cron_write_them(sendmail: Sendmail) -> None:
+def test_option_values_without_space_are_accepted(sendmail: Sendmail) -> None:
     make_profile()
     sendmail(
         "-FCron Daemon",
@@ -124,13 +124,13 @@ def test_values_stick_to_their_options_as_php_and_cron_write_them(sendmail: Send
     assert content.endswith(b"\r\n\r\nno header\r\n")
 
 
-def test_an_empty_sender_is_the_null_reverse_path(sendmail: Sendmail) -> None:
+def test_empty_sender_is_the_null_reverse_path(sendmail: Sendmail) -> None:
     make_profile()
     sendmail("-f", "<>", "bob@x.test")
     assert OutboundMessage.get().sender == ""
 
 
-def test_mail_to_root_goes_where_the_settings_say(sendmail: Sendmail) -> None:
+def test_mail_to_root_goes_to_the_configured_address(sendmail: Sendmail) -> None:
     make_profile()
     settings.change({"LocalMailAddress": "it@x.test"}, actor="test", now=NOW)
     sendmail("root")
@@ -147,7 +147,7 @@ def test_mail_to_root_goes_where_the_settings_say(sendmail: Sendmail) -> None:
         (("not an address@x.test",), 69, "not a valid recipient address"),
     ],
 )
-def test_what_is_wrong_is_told_by_the_exit_code(
+def test_invalid_use_sets_the_exit_code_and_queues_nothing(
     sendmail: Sendmail, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     make_profile()
@@ -155,13 +155,13 @@ def test_what_is_wrong_is_told_by_the_exit_code(
     assert OutboundMessage.select().count() == 0
 
 
-def test_mail_that_nobody_may_send_is_unavailable_and_not_lost_in_silence(sendmail: Sendmail) -> None:
+def test_mail_without_matching_profile_exits_with_unavailable(sendmail: Sendmail) -> None:
     assert "no fallback" in sendmail("bob@x.test", code=69).stderr
     profile = make_profile()
     outbound_profiles.delete(OutboundProfile.get_by_id(profile.id), actor="test", now=NOW)
 
 
-def test_a_portal_that_cannot_be_reached_is_a_reason_to_try_later(
+def test_unreachable_portal_exits_with_config_or_temporary_error(
     sendmail: Sendmail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.cli.sendmail.has_direct_access", lambda config: False)

@@ -6,7 +6,7 @@ from portal.core.config import from_environment
 from portal.core.errors import ConfigError
 
 
-def test_the_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_environment_uses_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = from_environment({})
     assert config.data_dir == tmp_path / "data"
@@ -27,13 +27,13 @@ def test_the_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("DATABASE_URL_FILE", "/does/not/exist"),
     ],
 )
-def test_a_bad_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
+def test_invalid_value_error_names_the_variable_in_one_line(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name) as caught:
         from_environment({name: value})
     assert "\n" not in str(caught.value)
 
 
-def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+def test_database_url_is_read_from_file_variable(tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_text("postgresql://portal:s3cret@db.test/portal\n")
     config = from_environment({"DATABASE_URL_FILE": str(path), "DATABASE_URL": "sqlite:///other"})
@@ -41,5 +41,5 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bind", "address"), [("[::1]:8080", "[::1]:8080"), (":8080", "0.0.0.0:8080")])
-def test_an_address_is_split_and_put_together(bind: str, address: str) -> None:
+def test_bind_address_is_parsed_and_formatted(bind: str, address: str) -> None:
     assert from_environment({"PORTAL_BIND": bind}).address == address

@@ -16,20 +16,20 @@ def ring(**keys: int) -> KeyRing:
     return KeyRing({name: bytes([value]) * 32 for name, value in (keys or {"k1": 1}).items()})
 
 
-def test_a_secret_prints_nothing_of_itself() -> None:
+def test_secret_value_is_hidden_in_formatted_text() -> None:
     secret = Secret(ACCESS_TOKEN)
     shown = f"{secret} {secret!r} {secret!s} {[secret]} {secret:>40}" + "%s" % secret  # noqa: UP031
     assert ACCESS_TOKEN not in shown
 
 
-def test_a_secret_goes_into_no_job() -> None:
+def test_secret_cannot_be_serialized() -> None:
     with pytest.raises(TypeError):
         json.dumps({"token": Secret(ACCESS_TOKEN)})
     with pytest.raises(TypeError):
         pickle.dumps(Secret(ACCESS_TOKEN))
 
 
-def test_a_sealed_value_opens_where_it_was_sealed() -> None:
+def test_encrypted_value_decrypts_in_its_own_column() -> None:
     sealed = ring().seal(Secret("Ünïcode ☂"), HERE)
     assert ring().open(sealed, HERE).reveal() == "Ünïcode ☂"
 
@@ -38,32 +38,32 @@ def test_a_sealed_value_opens_where_it_was_sealed() -> None:
     "elsewhere",
     [Place("token", 8, "access_token"), Place("token", 7, "refresh_token"), Place("mail_account", 7, "access_token")],
 )
-def test_a_sealed_value_that_was_moved_does_not_open(elsewhere: Place) -> None:
+def test_encrypted_value_moved_elsewhere_does_not_decrypt(elsewhere: Place) -> None:
     sealed = ring().seal(Secret(ACCESS_TOKEN), HERE)
     with pytest.raises(DecryptionError):
         ring().open(sealed, elsewhere)
 
 
-def test_the_newest_key_seals_and_the_older_ones_still_open() -> None:
+def test_newest_key_encrypts_and_older_keys_still_decrypt() -> None:
     old = ring(k1=1).seal(Secret("old"), HERE)
     both = ring(k1=1, k2=2)
     assert both.open(old, HERE).reveal() == "old"
     assert both.seal(Secret("new"), HERE).startswith("k2.")
 
 
-def test_a_key_that_is_gone_is_named() -> None:
+def test_missing_key_is_named_in_decryption_error() -> None:
     sealed = ring(k9=9).seal(Secret("x"), HERE)
     with pytest.raises(DecryptionError, match="k9"):
         ring().open(sealed, HERE)
 
 
 @pytest.mark.parametrize("rubbish", ["", "k1.", "k1.%%%", "k1.QUJD"])
-def test_rubbish_in_a_sealed_column_is_an_error_of_ours(rubbish: str) -> None:
+def test_malformed_encrypted_value_is_a_decryption_error(rubbish: str) -> None:
     with pytest.raises(DecryptionError):
         ring().open(Sealed(rubbish), HERE)
 
 
-def test_a_key_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_key_file_must_be_readable_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     create_key_file(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -76,7 +76,7 @@ def test_a_key_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "k1\n", "k1 QUJD\n", "k1 %%%\n", "k.1 " + "A" * 43 + "=\n"])
-def test_a_broken_key_file_is_one_clear_line(tmp_path: Path, content: str) -> None:
+def test_invalid_key_file_is_a_configuration_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "keys"
     path.touch(0o600)
     path.write_text(content)
@@ -84,7 +84,7 @@ def test_a_broken_key_file_is_one_clear_line(tmp_path: Path, content: str) -> No
         read_key_file(path)
 
 
-def test_a_column_holds_only_the_sealed_form(db: None) -> None:
+def test_secret_column_stores_only_the_encrypted_value(db: None) -> None:
     token = fresh(make_token())
     assert token.access_token == Secret(ACCESS_TOKEN)
     assert isinstance(token.__data__["access_token"], Sealed)
@@ -92,7 +92,7 @@ def test_a_column_holds_only_the_sealed_form(db: None) -> None:
     assert ACCESS_TOKEN not in stored
 
 
-def test_a_plain_string_is_refused_by_a_sealed_column(db: None) -> None:
+def test_encrypted_column_rejects_a_plain_string(db: None) -> None:
     token = make_token()
     with pytest.raises(TypeError, match="as Secret"):
         token.access_token = "plain"  # type: ignore[assignment]
@@ -100,7 +100,7 @@ def test_a_plain_string_is_refused_by_a_sealed_column(db: None) -> None:
         Token.update(access_token="plain").execute()
 
 
-def test_the_token_of_one_row_cannot_be_pasted_into_another(db: None) -> None:
+def test_encrypted_token_copied_to_another_row_fails(db: None) -> None:
     first, second = make_token(), make_token()
     Token.update(access_token=first.__data__["access_token"]).where(Token.id == second.id).execute()
     with pytest.raises(DecryptionError):

@@ -53,7 +53,7 @@ REJECTED = replace(GOOD, credentials_refused_at=NOW - HOUR, credentials_answer="
         (replace(GOOD, has_refresh_token=False, due_at=None, expires_at=NOW + timedelta(minutes=5)), "expiring", Severity.WARNING),
     ],
 )  # fmt: skip
-def test_the_state_of_an_access_token(facts: TokenFacts, name: str, severity: Severity) -> None:
+def test_access_token_facts_determine_its_state(facts: TokenFacts, name: str, severity: Severity) -> None:
     state = token_state.access_token(facts, NOW)
     assert (state.name, state.severity) == (name, severity)
 
@@ -73,13 +73,13 @@ def test_the_state_of_an_access_token(facts: TokenFacts, name: str, severity: Se
         (replace(GOOD, refresh_token_idle_life=90 * DAY, refresh_token_used_at=NOW - 91 * DAY), "likely dead", Severity.WARNING),
     ],
 )  # fmt: skip
-def test_the_state_of_a_refresh_token(facts: TokenFacts, name: str, severity: Severity) -> None:
+def test_refresh_token_facts_determine_its_state(facts: TokenFacts, name: str, severity: Severity) -> None:
     state = token_state.refresh_token(facts, NOW)
     assert (state.name, state.severity) == (name, severity)
 
 
 @pytest.mark.parametrize("facts", [NEVER, EXPIRED, REFUSED, REJECTED, replace(GOOD, has_refresh_token=False)])
-def test_whoever_is_asked_to_act_is_told_what_to_do(facts: TokenFacts) -> None:
+def test_token_state_that_requires_action_has_a_remedy(facts: TokenFacts) -> None:
     states = [token_state.access_token(facts, NOW), token_state.refresh_token(facts, NOW)]
     assert all(
         state.remedy
@@ -116,6 +116,6 @@ def account(**changes: object) -> AccountFacts:
         (account(token=token_state.access_token(replace(EXPIRED, due_at=NOW), NOW)), "good", Severity.OK),
     ],
 )
-def test_the_state_of_a_mail_account(facts: AccountFacts, name: str, severity: Severity) -> None:
+def test_mail_account_facts_determine_its_state(facts: AccountFacts, name: str, severity: Severity) -> None:
     state = work_state.mail_account(facts)
     assert (state.name, state.severity) == (name, severity)

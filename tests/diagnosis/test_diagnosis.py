@@ -1,4 +1,4 @@
-"""What a diagnosis must never do: show a secret, touch what is there, or fail itself."""
+"""Diagnosis: secrets are masked, nothing is changed, causes are inferred correctly, and no check raises an error."""
 
 import base64
 import os
@@ -42,7 +42,7 @@ def told(found: diagnosis.Diagnosis) -> str:
 
 
 @pytest.mark.parametrize("kind", [AccountType.IMAPS, AccountType.POP3S])
-def test_a_password_is_masked_however_it_is_quoted_and_whoever_repeats_it(
+def test_password_is_masked_in_any_quoting_and_in_responses(
     servers: ExitStack, certificate_folder: Path, tmp_path: Path, kind: AccountType
 ) -> None:
     handler = scripted_mail.Pop3 if kind.is_pop3 else scripted_mail.Imap
@@ -60,7 +60,7 @@ def test_a_password_is_masked_however_it_is_quoted_and_whoever_repeats_it(
     assert ODD not in MailAccount.get().failure
 
 
-def test_a_token_is_masked_in_a_challenge_that_repeats_it() -> None:
+def test_token_echoed_in_a_challenge_is_masked() -> None:
     dialogue = Dialogue()
     dialogue.hide(b"a-long-token-4711")
     dialogue.server(b"+ " + base64.b64encode(b'{"status":"401","token":"a-long-token-4711"}') + b"\r\n")
@@ -68,7 +68,7 @@ def test_a_token_is_masked_in_a_challenge_that_repeats_it() -> None:
     assert dialogue.lines == ["S: + …", "S: * BAD …"]
 
 
-def test_the_trial_of_a_maildir_touches_nothing_and_makes_no_folder(tmp_path: Path) -> None:
+def test_maildir_check_changes_no_file_and_creates_no_folder(tmp_path: Path) -> None:
     destination = make_destination(tmp_path)
     precious = tmp_path / "keys"
     precious.write_text("precious")
@@ -81,7 +81,7 @@ def test_the_trial_of_a_maildir_touches_nothing_and_makes_no_folder(tmp_path: Pa
     assert not (tmp_path / "not mounted").exists()
 
 
-def test_what_is_switched_off_is_said_first(provider: FakeProvider, tmp_path: Path) -> None:
+def test_diagnosis_reports_an_invalid_configuration_first(provider: FakeProvider, tmp_path: Path) -> None:
     token = make_token(make_config("Office", base=provider.url))
     Token.update(refused_at=NOW, failure="invalid_grant: revoked").execute()
     TokenConfig.update(validity=Validity.INVALID).execute()
@@ -91,7 +91,7 @@ def test_what_is_switched_off_is_said_first(provider: FakeProvider, tmp_path: Pa
     assert fault.cause.name == "switched-off"
 
 
-def test_one_dead_token_does_not_condemn_the_client(provider: FakeProvider) -> None:
+def test_refused_token_does_not_fail_the_client_check(provider: FakeProvider) -> None:
     config = make_config("Office", base=provider.url)
     first = make_token(config)
     Token.update(refused_at=NOW, failure="invalid_grant: revoked").where(Token.id == first.id).execute()
@@ -102,7 +102,7 @@ def test_one_dead_token_does_not_condemn_the_client(provider: FakeProvider) -> N
     assert climbed(config).fault is None
 
 
-def test_mail_accounts_with_a_password_get_no_advice_about_tokens() -> None:
+def test_account_with_password_gets_no_token_cause() -> None:
     words = "The mail server refused the sign-in of a@b: AUTHENTICATE failed."
     assert causes.recognize(words, Where.IMAP).name == "imap-sign-in-refused-by-microsoft"
     assert causes.recognize(words, Where.IMAP, by_password=True).name == "sign-in-refused"
@@ -128,11 +128,11 @@ def test_mail_accounts_with_a_password_get_no_advice_about_tokens() -> None:
         ("access_denied: no", Where.SIGN_IN, "consent-declined"),
     ],
 )  # fmt: skip
-def test_texts_that_look_alike_are_told_apart(words: str, where: Where, cause: str) -> None:
+def test_similar_server_messages_map_to_different_causes(words: str, where: Where, cause: str) -> None:
     assert causes.recognize(words, where).name == cause
 
 
-def test_a_profile_whose_login_is_no_address_is_tried_with_one_that_it_serves(servers: ExitStack) -> None:
+def test_profile_check_uses_a_served_address_as_sender(servers: ExitStack) -> None:
     answers: dict[str, str | None] = {"AUTH": "235 welcome", "MAIL FROM:<AKIA": "501 bad"}
     port = servers.enter_context(smtp_server.scripted(answers))
     row = make_profile(
@@ -144,7 +144,7 @@ def test_a_profile_whose_login_is_no_address_is_tried_with_one_that_it_serves(se
     assert "secret-4711" not in told(found)
 
 
-def test_every_cause_says_who_mends_it_and_how() -> None:
+def test_every_cause_has_a_meaning_a_remedy_and_a_page() -> None:
     for cause in causes.every():
         assert cause.means.endswith("."), cause.name
         assert cause.remedy, cause.name
@@ -154,13 +154,13 @@ def test_every_cause_says_who_mends_it_and_how() -> None:
             assert "{" not in step, cause.name
 
 
-def test_a_certificate_that_another_library_refuses_takes_down_no_page(tmp_path: Path) -> None:
+def test_unreadable_ca_certificate_does_not_break_detection(tmp_path: Path) -> None:
     make_account(make_destination(tmp_path), make_token())
     MailAccount.update(ca="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").execute()
     assert [one.key for one in detection.of_rows(NOW) if one.key.startswith("CA ")] == []
 
 
-def test_an_app_only_client_that_never_worked_is_told(tmp_path: Path) -> None:
+def test_app_only_client_that_never_worked_is_detected(tmp_path: Path) -> None:
     config = make_config("App")
     TokenConfig.update(
         flow="client_credentials", credentials_refused_at=NOW, credentials_answer="invalid_client: no"

@@ -1,4 +1,4 @@
-"""Destinations and web services."""
+"""Causes reported for faults of destinations and web services."""
 
 from contextlib import ExitStack
 from datetime import timedelta
@@ -23,7 +23,7 @@ def broken_destination(stage: Stage, provider: FakeProvider, servers: ExitStack)
     return row, Destination.get()
 
 
-def test_a_maildir_that_is_a_file_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_maildir_below_a_file_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     row, destination = broken_destination(stage, provider, servers)
     (stage.folder / "file").touch()
     Destination.update(path=str(stage.folder / "file" / "Maildir")).execute()
@@ -31,17 +31,15 @@ def test_a_maildir_that_is_a_file_is_explained(stage: Stage, provider: FakeProvi
     stage.is_named(destination, "destination-no-folder")
 
 
-def test_a_maildir_that_may_not_be_written_is_explained(
-    stage: Stage, provider: FakeProvider, servers: ExitStack
-) -> None:
+def test_maildir_that_cannot_be_created_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     row, destination = broken_destination(stage, provider, servers)
-    # Not even root may make a folder there.
+    # Even root cannot create a folder under /proc.
     Destination.update(path="/proc/self/Maildir").execute()
     stage.fetch(row)
     stage.is_named(destination, "destination-no-folder")
 
 
-def test_a_mail_store_that_is_down_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_unreachable_mail_store_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     row, destination = broken_destination(stage, provider, servers)
     facts = {
         "type": DestinationType.LMTP,
@@ -55,7 +53,7 @@ def test_a_mail_store_that_is_down_is_explained(stage: Stage, provider: FakeProv
     stage.is_named(Destination.get_by_id(destination.id), "mail-store-down")
 
 
-def test_a_mail_store_that_does_not_know_the_recipient_is_explained(
+def test_recipient_unknown_to_the_mail_store_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack
 ) -> None:
     script: dict[str, str | None] = {"lhlo": "250 store", "rcpt": "550 5.1.1 <a@b.test> User doesn't exist"}
@@ -68,14 +66,14 @@ def test_a_mail_store_that_does_not_know_the_recipient_is_explained(
     stage.run("destination", "diagnose", "Inbox", code=1)
 
 
-def test_commands_that_are_switched_off_are_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_disabled_command_destination_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     row, destination = broken_destination(stage, provider, servers)
     Destination.update(type=DestinationType.COMMAND, command="/bin/cat", path="").execute()
     stage.fetch(row)
     stage.is_named(Destination.get_by_id(destination.id), "commands-switched-off")
 
 
-def test_a_program_that_is_missing_is_explained(
+def test_missing_program_of_a_command_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.protocols.program.allow", lambda yes: None)
@@ -86,7 +84,7 @@ def test_a_program_that_is_missing_is_explained(
     stage.is_named(Destination.get_by_id(destination.id), "command-missing")
 
 
-def test_a_destination_whose_web_service_is_switched_off_is_explained(
+def test_destination_with_invalid_web_service_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack
 ) -> None:
     row, destination = broken_destination(stage, provider, servers)
@@ -107,7 +105,7 @@ def test_a_destination_whose_web_service_is_switched_off_is_explained(
         ("service-token-refused", 401),
     ],
 )
-def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, status: int) -> None:
+def test_web_service_error_status_is_diagnosed(stage: Stage, cause: str, status: int) -> None:
     fake = FakeWebServer([(status, "no")] * 20)
     row = make_service(url=fake.url, name="Tickets", max_attempts=8, authentication=ServiceAuth.NONE)
     call = make_call(row)
@@ -119,7 +117,7 @@ def test_what_a_web_service_answers_is_explained(stage: Stage, cause: str, statu
     fake.stop()
 
 
-def test_a_web_service_that_is_not_there_is_explained(stage: Stage) -> None:
+def test_unreachable_web_service_is_diagnosed(stage: Stage) -> None:
     row = make_service(url=f"http://127.0.0.1:{free_port()}/hook", name="Tickets")
     calls.call(make_call(row).id, lambda: stage.began)
     calls.call(make_call(row).id, lambda: stage.began + 12 * MINUTE)

@@ -1,4 +1,4 @@
-"""What mail servers say, and what keeps from reaching them."""
+"""Causes reported for responses of mail servers and for failed connections to them."""
 
 import socket
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ from tests.servers.ports import free_port
 
 
 @pytest.mark.parametrize("heard", IMAP, ids=lambda heard: heard.cause)
-def test_what_an_imap_server_says_is_explained(
+def test_imap_error_response_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack, heard: Heard
 ) -> None:
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, heard.script, stage.certificates))
@@ -29,7 +29,7 @@ def test_what_an_imap_server_says_is_explained(
 
 
 @pytest.mark.parametrize("heard", POP3, ids=lambda heard: heard.cause)
-def test_what_a_pop3_server_says_is_explained(
+def test_pop3_error_response_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack, heard: Heard
 ) -> None:
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Pop3, heard.script, stage.certificates))
@@ -39,7 +39,7 @@ def test_what_a_pop3_server_says_is_explained(
 
 
 @pytest.mark.parametrize("heard", SMTP, ids=lambda heard: heard.cause)
-def test_what_an_smtp_server_says_is_explained(
+def test_smtp_error_response_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack, heard: Heard
 ) -> None:
     offers: dict[str, str | None] = {"ehlo": "250-fake.test\r\n250 AUTH XOAUTH2 PLAIN", "AUTH": "235 welcome"}
@@ -49,7 +49,7 @@ def test_what_an_smtp_server_says_is_explained(
     stage.is_named(row, heard.cause)
 
 
-def test_a_server_that_takes_no_tokens_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_server_without_oauth_support_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     script: scripted_mail.Script = {
         "capabilities": "AUTH=PLAIN",
         "AUTHENTICATE": "NO Unsupported authentication mechanism",
@@ -60,13 +60,13 @@ def test_a_server_that_takes_no_tokens_is_explained(stage: Stage, provider: Fake
     stage.is_named(row, "no-oauth-offered")
 
 
-def test_a_port_that_does_not_speak_tls_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_port_without_tls_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     row = account(stage, provider, servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, {}, None)))
     stage.fetch(row)
     stage.is_named(row, "tls-not-spoken")
 
 
-def test_a_server_without_starttls_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_server_without_starttls_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     script: scripted_mail.Script = {"STARTTLS": "BAD Unknown command STLS"}
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, script, None))
     row = account(stage, provider, port, AccountType.IMAPTLS)
@@ -74,7 +74,7 @@ def test_a_server_without_starttls_is_explained(stage: Stage, provider: FakeProv
     stage.is_named(row, "no-starttls")
 
 
-def test_another_service_at_the_port_is_explained(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
+def test_port_of_another_protocol_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
     script: scripted_mail.Script = {"greeting": "HTTP/1.1 400 Bad Request"}
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Pop3, script, stage.certificates))
     row = account(stage, provider, port, AccountType.POP3S)
@@ -82,13 +82,13 @@ def test_another_service_at_the_port_is_explained(stage: Stage, provider: FakePr
     stage.is_named(row, "not-this-protocol")
 
 
-def test_a_closed_port_is_explained(stage: Stage, provider: FakeProvider) -> None:
+def test_closed_port_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
     row = account(stage, provider, free_port())
     stage.fetch(row)
     stage.is_named(row, "connection-refused")
 
 
-def test_a_misspelt_mail_server_is_explained(
+def test_unknown_mail_server_name_is_diagnosed(
     stage: Stage, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
@@ -107,7 +107,7 @@ def test_a_misspelt_mail_server_is_explained(
         ("certificate-untrusted", "self-signed"),
     ],
 )
-def test_a_certificate_that_is_not_good_is_explained(
+def test_invalid_server_certificate_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack, cause: str, odd: str
 ) -> None:
     folder = make_odd(stage.folder / odd, odd)
@@ -118,7 +118,7 @@ def test_a_certificate_that_is_not_good_is_explained(
     stage.is_named(row, cause)
 
 
-def test_another_certificate_than_the_pinned_one_is_explained(
+def test_certificate_other_than_the_pinned_one_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack
 ) -> None:
     port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, {}, stage.certificates))
@@ -128,7 +128,7 @@ def test_another_certificate_than_the_pinned_one_is_explained(
     stage.is_named(row, "certificate-not-pinned-one")
 
 
-def test_a_server_that_falls_silent_is_explained(
+def test_unresponsive_server_is_diagnosed(
     stage: Stage, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, servers: ExitStack
 ) -> None:
     monkeypatch.setattr(server, "READ_SECONDS", 0.3)
@@ -147,7 +147,7 @@ def test_a_server_that_falls_silent_is_explained(
         ("https://outlook.office.com", "SMTP.Send", "token-lacks-scope"),
     ],
 )
-def test_a_token_that_cannot_open_the_mailbox_is_explained_by_what_it_holds(
+def test_wrong_audience_or_scope_of_a_token_is_diagnosed(
     stage: Stage, provider: FakeProvider, servers: ExitStack, audience: str, scope: str, cause: str
 ) -> None:
     script: scripted_mail.Script = {"AUTHENTICATE": "NO AUTHENTICATE failed."}

@@ -1,4 +1,4 @@
-"""What providers answer at a renewal, and what keeps from reaching them."""
+"""Causes reported for responses of providers to a refresh and for failed connections to them."""
 
 import socket
 from datetime import timedelta
@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize("said", MICROSOFT, ids=lambda said: f"{said.number}")
-def test_what_microsoft_says_is_explained(stage: Stage, provider: FakeProvider, said: Said) -> None:
+def test_microsoft_error_is_diagnosed(stage: Stage, provider: FakeProvider, said: Said) -> None:
     token = stage.token(make_config("Microsoft", base=provider.url))
     say(provider, said)
     stage.renew(token)
@@ -25,7 +25,7 @@ def test_what_microsoft_says_is_explained(stage: Stage, provider: FakeProvider, 
 
 
 @pytest.mark.parametrize("said", GOOGLE, ids=lambda said: f"{said.error}: {said.words}")
-def test_what_google_says_is_explained(stage: Stage, provider: FakeProvider, said: Said) -> None:
+def test_google_error_is_diagnosed(stage: Stage, provider: FakeProvider, said: Said) -> None:
     token = stage.token(make_config("Google", base=provider.url, template="google"))
     Token.update(obtained_at=stage.began - MINUTE).execute()
     say(provider, said)
@@ -33,14 +33,14 @@ def test_what_google_says_is_explained(stage: Stage, provider: FakeProvider, sai
     stage.is_named(token, said.cause, reference="Google")
 
 
-def test_a_workspace_session_that_ended_is_explained(stage: Stage, provider: FakeProvider) -> None:
+def test_ended_google_workspace_session_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
     token = stage.token(make_config("Google", base=provider.url, template="google"))
     provider.refuses("invalid_grant", "reauth related error (invalid_rapt)", error_subtype="invalid_rapt")
     stage.renew(token)
     stage.is_named(token, "workspace-session-ended", reference="Google")
 
 
-def test_death_on_the_seventh_day_means_testing(stage: Stage, provider: FakeProvider) -> None:
+def test_google_token_refused_after_seven_days_means_testing(stage: Stage, provider: FakeProvider) -> None:
     token = stage.token(make_config("Google", base=provider.url, template="google"))
     Token.update(signed_in_at=stage.began - 7 * DAY, obtained_at=stage.began - DAY / 24).execute()
     provider.refuses("invalid_grant", "Token has been expired or revoked.")
@@ -48,19 +48,19 @@ def test_death_on_the_seventh_day_means_testing(stage: Stage, provider: FakeProv
     stage.is_named(token, "google-testing-ended", reference="Google")
 
 
-def test_death_an_hour_after_the_sign_in_means_that_renewing_never_worked(stage: Stage, provider: FakeProvider) -> None:
+def test_token_refused_at_first_refresh_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
     token = stage.token(make_config("Microsoft", base=provider.url))
     provider.refuses("invalid_grant", "no")
     stage.renew(token)
     stage.is_named(token, "never-renewed", reference="Microsoft")
 
 
-def test_a_token_without_a_refresh_token_is_explained(stage: Stage, provider: FakeProvider) -> None:
+def test_missing_refresh_token_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
     token = stage.token(make_config("Google", base=provider.url), refresh_token=None, life=timedelta(minutes=55))
     stage.is_named(token, "refresh-token-missing", reference="Google")
 
 
-def test_a_client_whose_certificate_is_gone_is_explained(stage: Stage, provider: FakeProvider) -> None:
+def test_missing_client_certificate_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
     token = stage.token(make_config("Microsoft", base=provider.url))
     TokenConfig.update(client_auth="private_key_jwt").execute()
     stage.renew(token)
@@ -80,14 +80,14 @@ def test_a_client_whose_certificate_is_gone_is_explained(stage: Stage, provider:
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.status} {value.body[:12]!r}",
 )
-def test_what_is_no_token_answer_is_explained(stage: Stage, provider: FakeProvider, cause: str, reply: Reply) -> None:
+def test_invalid_token_response_is_diagnosed(stage: Stage, provider: FakeProvider, cause: str, reply: Reply) -> None:
     token = stage.token(make_config("Microsoft", base=provider.url))
     provider.replies["/token"] = reply
     stage.renew(token)
     stage.is_named(token, cause, reference="Microsoft")
 
 
-def test_a_wrong_clock_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_wrong_system_clock_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
     token = stage.token(make_config("Microsoft", base=provider.url))
     provider.date = "Sat, 01 Jan 2022 12:00:00 GMT"
     stage.renew(token)
@@ -101,7 +101,7 @@ def test_a_wrong_clock_is_told(stage: Stage, provider: FakeProvider) -> None:
         ("name-not-found", "https://login.nowhere.invalid"),
     ],
 )
-def test_a_provider_that_is_not_reached_is_explained(
+def test_unreachable_provider_is_diagnosed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, cause: str, base: str
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)

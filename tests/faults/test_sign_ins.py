@@ -1,4 +1,4 @@
-"""Sign-ins that come to nothing."""
+"""Causes reported for failed sign-ins."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,13 +15,13 @@ from tests.faults.stage import Stage, now
 
 
 @pytest.mark.parametrize("said", SIGN_IN, ids=lambda said: f"{said.error} {said.number}")
-def test_a_sign_in_that_comes_to_nothing_is_explained(stage: Stage, provider: FakeProvider, said: Said) -> None:
+def test_failed_sign_in_shows_cause_and_remedy(stage: Stage, provider: FakeProvider, said: Said) -> None:
     words = f"AADSTS{said.number}: {said.words}" if said.number else said.words
     _sign_in_fails(stage, provider, said, {"error": said.error, "error_description": words})
 
 
 @pytest.mark.parametrize("said", EXCHANGE, ids=lambda said: f"{said.number}")
-def test_a_code_that_is_refused_is_explained(stage: Stage, provider: FakeProvider, said: Said) -> None:
+def test_rejected_authorization_code_shows_cause_and_remedy(stage: Stage, provider: FakeProvider, said: Said) -> None:
     say(provider, said)
     _sign_in_fails(stage, provider, said, {"code": "the-code"})
 

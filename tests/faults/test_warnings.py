@@ -1,4 +1,4 @@
-"""What is told before it happens, and of the portal's own parts."""
+"""Notices about upcoming expiry, missed work and the portal's own parts."""
 
 from datetime import timedelta
 
@@ -15,51 +15,51 @@ from tests.faults.stage import Stage
 DAY = timedelta(days=1)
 
 
-def test_what_ends_soon_is_told_before(stage: Stage, provider: FakeProvider) -> None:
+def test_client_secret_expiring_soon_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     make_config("Microsoft", base=provider.url)
     ClientSecret.update(ends_at=stage.began + 10 * DAY).execute()
     stage.is_noticed("client-secret-ends-soon")
 
 
-def test_a_secret_whose_end_has_come_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_expired_client_secret_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     make_config("Microsoft", base=provider.url)
     ClientSecret.update(ends_at=stage.began - DAY).execute()
     stage.is_noticed("client-secret-ended")
 
 
-def test_a_refresh_token_near_its_end_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_refresh_token_expiring_soon_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Google", base=provider.url), due_at=stage.began + DAY)
     ends = {"refresh_token_expires_at": stage.began + 5 * DAY, "expires_at": stage.began + DAY}
     Token.update({**ends, "obtained_at": stage.began}).execute()
     stage.is_noticed("refresh-token-ends-soon")
 
 
-def test_an_app_in_testing_is_told_two_days_before_the_end(stage: Stage, provider: FakeProvider) -> None:
+def test_google_testing_app_opens_a_notice_two_days_before(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Google", base=provider.url), due_at=stage.began + DAY)
     TokenConfig.update(in_testing=True).execute()
     Token.update(signed_in_at=stage.began - 5 * DAY).execute()
     stage.is_noticed("google-testing")
 
 
-def test_a_refresh_token_that_nobody_used_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_refresh_token_unused_for_91_days_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Microsoft", base=provider.url), due_at=stage.began + DAY)
     TokenConfig.update(template="microsoft-common").execute()
     Token.update(refresh_token_used_at=stage.began - 91 * DAY).execute()
     stage.is_noticed("refresh-token-likely-dead")
 
 
-def test_a_refresh_token_that_reached_its_end_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_expired_refresh_token_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Google", base=provider.url), due_at=stage.began + DAY)
     Token.update(refresh_token_expires_at=stage.began - DAY).execute()
     stage.is_noticed("refresh-token-expired")
 
 
-def test_a_token_that_was_not_renewed_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_token_not_refreshed_in_time_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Microsoft", base=provider.url), life=timedelta(minutes=30), due_at=stage.began + DAY)
     stage.is_noticed("token-not-renewed")
 
 
-def test_a_mailbox_that_nobody_fetched_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_mail_account_not_fetched_in_time_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     row = account(stage, provider, 9)
     token = Token.get()
     token.expires_at, token.due_at = stage.began + DAY, stage.began + DAY
@@ -69,7 +69,7 @@ def test_a_mailbox_that_nobody_fetched_is_told(stage: Stage, provider: FakeProvi
     stage.is_noticed("not-fetched")
 
 
-def test_a_silent_clock_is_told(stage: Stage) -> None:
+def test_clock_without_heartbeat_opens_a_notice(stage: Stage) -> None:
     Heartbeat.create(name=health.CLOCK, holder="gone", at=stage.began - DAY)
     stage.is_noticed("clock-silent")
 
@@ -77,7 +77,7 @@ def test_a_silent_clock_is_told(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("cause", "alive"), [("workers-silent", {"tokens": [], "mail": ["b"], "out": ["c"]}), ("redis-silent", None)]
 )
-def test_silent_workers_and_redis_are_told(
+def test_missing_workers_or_redis_open_a_notice(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, cause: str, alive: dict[str, list[str]] | None
 ) -> None:
     notices.update(stage.began)
@@ -85,12 +85,12 @@ def test_silent_workers_and_redis_are_told(
     stage.is_noticed(cause)
 
 
-def test_work_that_piles_up_is_told(stage: Stage, provider: FakeProvider) -> None:
+def test_growing_backlog_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:
     stage.token(make_config("Microsoft", base=provider.url), life=DAY, due_at=stage.began)
     stage.is_noticed("backlog-grows")
 
 
-def test_messages_that_could_not_be_delivered_are_told(stage: Stage, provider: FakeProvider) -> None:
+def test_messages_in_quarantine_open_a_notice(stage: Stage, provider: FakeProvider) -> None:
     row = account(stage, provider, 9)
     MailAccount.update(fetched_at=stage.began, due_at=stage.began + DAY).execute()
     facts = {"mailbox": "x", "uid": "1", "delivery_key": "k", "size": 1, "seen_at": stage.began}

@@ -1,4 +1,4 @@
-"""Where mail may go: a mail store over LMTP, a command, and whichever destination its addresses name."""
+"""Delivery to a mail store over LMTP and to a command, and routing by recipient address."""
 
 import stat
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ RECIPIENT = "helpdesk@store.test"
 
 
 class Store:
-    """A mail store that remembers, and refuses whom the test names."""
+    """An LMTP server that records accepted messages and rejects every recipient except ``RECIPIENT``."""
 
     def __init__(self) -> None:
         self.took: list[tuple[list[str], bytes]] = []
@@ -70,7 +70,7 @@ def message() -> Message:
     "content",
     [b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n", b"Subject: x\r\n\r\nno end", b"\r\n" + b"a" * 200_000 + b"\r\n"],
 )
-def test_the_mail_store_gets_every_byte(store: tuple[Store, int], content: bytes) -> None:
+def test_lmtp_delivery_keeps_every_byte(store: tuple[Store, int], content: bytes) -> None:
     handler, port = store
     LMTP.line_length_limit = 1_000_000
     destinations.deliver(lmtp_destination(port), (message(), BytesIO(content)), lambda: NOW)
@@ -82,7 +82,7 @@ def test_the_mail_store_gets_every_byte(store: tuple[Store, int], content: bytes
 @pytest.mark.parametrize(
     ("answer", "kind"), [("552 5.2.2 Mailbox full", Refused), ("452 4.2.2 Over quota for now", Refused)]
 )
-def test_what_the_mail_store_answers_decides(store: tuple[Store, int], answer: str, kind: type[Exception]) -> None:
+def test_lmtp_rejection_reports_the_response(store: tuple[Store, int], answer: str, kind: type[Exception]) -> None:
     handler, port = store
     handler.answer = answer
     with pytest.raises(kind, match=answer[10:]):
@@ -91,7 +91,7 @@ def test_what_the_mail_store_answers_decides(store: tuple[Store, int], answer: s
         lmtp.deliver(("127.0.0.1", port), "nobody@store.test", BytesIO(b"x\r\n"))
 
 
-def test_a_store_that_does_not_answer_is_told_when_it_is_entered() -> None:
+def test_lmtp_destination_unreachable_is_a_field_error() -> None:
     with pytest.raises(Invalid) as told:
         lmtp_destination(9)
     assert "No connection to the mail store at 127.0.0.1:9" in told.value.fields["host"]
@@ -110,7 +110,7 @@ def test_a_store_that_does_not_answer_is_told_when_it_is_entered() -> None:
         ({"addresses": "a@x.test, nonsense"}, "addresses"),
     ],
 )
-def test_what_is_missing_is_a_field_error(changes: dict[str, Any], field: str) -> None:
+def test_lmtp_destination_invalid_value_is_a_field_error(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as told:
         lmtp_destination(24, **changes)
     assert field in told.value.fields
@@ -118,7 +118,7 @@ def test_what_is_missing_is_a_field_error(changes: dict[str, Any], field: str) -
 
 @pytest.fixture
 def script(tmp_path: Path) -> Iterator[Path]:
-    """A program that writes down its arguments, environment and message, and ends as it is told to."""
+    """A program that records its arguments, environment and input, and exits with the status in its second argument."""
     path = tmp_path / "take it"
     path.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/arguments\nenv > {tmp_path}/environment\ncat > {tmp_path}/got\n'
                     'echo "told so" >&2\nexit "$2"\n')  # fmt: skip
@@ -128,7 +128,7 @@ def script(tmp_path: Path) -> Iterator[Path]:
     program.allow(False)
 
 
-def test_a_command_gets_the_message_and_nothing_else(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_gets_the_message_without_shell_or_secrets(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://portal:secret@db/portal")
     row = destinations.add(
         destinations.Fields("Take", DestinationType.COMMAND, command=f"'{script}' '$(id); `id`' 0"),
@@ -144,27 +144,25 @@ def test_a_command_gets_the_message_and_nothing_else(script: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("code", "kind"), [(75, Unavailable), (71, Unavailable), (1, Refused), (255, Refused), (67, Refused)]
 )
-def test_the_exit_code_decides_as_sysexits_has_it(script: Path, code: int, kind: type[Exception]) -> None:
+def test_command_exit_status_selects_retry_or_rejection(script: Path, code: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=f"exited with status {code}. told so"):
         program.deliver([str(script), "x", str(code)], BytesIO(b""))
 
 
-def test_a_child_that_a_command_leaves_behind_holds_nothing_up(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_with_background_child_does_not_block_delivery(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "SECONDS", 5)
     script.write_text("#!/bin/sh\nsleep 20 &\nexit 0\n")
     program.deliver([str(script)], BytesIO(b"x"))
 
 
-def test_a_command_that_does_not_end_is_killed_and_its_message_waits(
-    script: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_past_its_time_limit_is_stopped_as_refused(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "SECONDS", 0.2)
     script.write_text("#!/bin/sh\nsleep 20\n")
     with pytest.raises(Refused, match="did not end"):
         program.deliver([str(script)], BytesIO(b"x"))
 
 
-def test_commands_are_off_unless_the_process_allows_them() -> None:
+def test_command_destination_is_refused_unless_enabled() -> None:
     with pytest.raises(Invalid) as told:
         destinations.add(destinations.Fields("Take", DestinationType.COMMAND, command="/bin/cat"), actor="t", now=NOW)
     assert "PORTAL_ALLOW_COMMANDS=1" in told.value.fields["command"]
@@ -181,11 +179,11 @@ def test_commands_are_off_unless_the_process_allows_them() -> None:
         (b"", []),
     ],
 )
-def test_the_addresses_of_a_message_the_most_telling_first(header: bytes, found: list[str]) -> None:
+def test_recipient_addresses_are_ordered_by_header_priority(header: bytes, found: list[str]) -> None:
     assert routing.addresses(header) == found
 
 
-def test_a_message_goes_where_its_addresses_say_and_else_to_the_default(
+def test_routing_by_address_falls_back_to_default_destination(
     mail_server: FakeMailServer, inbox: Destination, tmp_path: Path
 ) -> None:
     mail_server.accepts()
@@ -202,7 +200,7 @@ def test_a_message_goes_where_its_addresses_say_and_else_to_the_default(
     assert [row.destination.name for row in Message.select().order_by(Message.id)] == ["Billing", "Inbox"]
 
 
-def test_what_a_store_refuses_waits_in_quarantine_and_goes_when_it_is_taken(
+def test_quarantined_message_is_delivered_once_store_accepts_it(
     mail_server: FakeMailServer, store: tuple[Store, int]
 ) -> None:
     handler, port = store

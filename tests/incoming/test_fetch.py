@@ -1,4 +1,4 @@
-"""Fetching from a server that speaks IMAP over TLS, into a Maildir, whatever happens in between."""
+"""Fetching over IMAP with TLS into a Maildir: normal runs, faulty servers and delivery errors."""
 
 from io import BytesIO
 
@@ -31,7 +31,7 @@ def account(mail_server: FakeMailServer, inbox: Destination) -> MailAccount:
     return make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
 
 
-def test_mail_arrives_byte_for_byte_in_order_and_leaves_the_server(
+def test_fetch_delivers_mail_unchanged_in_order_and_deletes_it(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(*TEN)
@@ -43,7 +43,7 @@ def test_mail_arrives_byte_for_byte_in_order_and_leaves_the_server(
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_mail_is_delivered_as_it_came(
+def test_fetch_delivers_hostile_mail_unchanged(
     name: str, account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(TEN[0], HOSTILE[name], TEN[1])
@@ -51,16 +51,14 @@ def test_hostile_mail_is_delivered_as_it_came(
     assert delivered(inbox) == [TEN[0], HOSTILE[name], TEN[1]]
 
 
-def test_a_large_message_comes_in_parts(account: MailAccount, inbox: Destination, mail_server: FakeMailServer) -> None:
+def test_large_message_arrives_unchanged(account: MailAccount, inbox: Destination, mail_server: FakeMailServer) -> None:
     large = b"Subject: large\r\n\r\n" + bytes(range(256)) * 40_000
     mail_server.receives(large)
     finished(account)
     assert delivered(inbox) == [large]
 
 
-def test_kept_mail_is_delivered_once_however_often_it_is_fetched(
-    mail_server: FakeMailServer, inbox: Destination
-) -> None:
+def test_mail_kept_on_the_server_is_delivered_only_once(mail_server: FakeMailServer, inbox: Destination) -> None:
     mail_server.accepts()
     mail_server.receives(*TEN[:3])
     account = make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.KEEP)
@@ -72,7 +70,7 @@ def test_kept_mail_is_delivered_once_however_often_it_is_fetched(
     assert mail_server.holds() == TEN[:4]
 
 
-def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeMailServer, inbox: Destination) -> None:
+def test_fetch_with_rejected_token_reports_the_servers_reason(mail_server: FakeMailServer, inbox: Destination) -> None:
     account = make_account(inbox, make_token(), port=mail_server.port)
     run = finished(account, NOW + MINUTE)
     assert run.outcome is RunOutcome.FAILED
@@ -83,7 +81,7 @@ def test_a_refused_token_is_a_failure_with_the_servers_reason(mail_server: FakeM
     assert (stored.failing_since, stored.due_at, stored.leased_until) == (NOW + MINUTE, NOW + 2 * MINUTE, None)
 
 
-def test_failures_are_tried_again_ever_later_and_forgotten_by_a_success(
+def test_failed_fetches_back_off_and_success_clears_the_failure(
     mail_server: FakeMailServer, inbox: Destination
 ) -> None:
     account = make_account(inbox, make_token(), port=mail_server.port)
@@ -97,7 +95,7 @@ def test_failures_are_tried_again_ever_later_and_forgotten_by_a_success(
     assert (stored.failing_since, stored.failure, stored.tries, stored.fetched_at) == (None, None, 0, NOW)
 
 
-def test_an_account_whose_token_needs_a_person_waits_and_connects_nowhere(inbox: Destination) -> None:
+def test_account_with_refused_token_is_not_fetched(inbox: Destination) -> None:
     token = make_token()
     Token.update(refused_at=NOW).execute()
     account = make_account(inbox, token, port=1)
@@ -106,13 +104,13 @@ def test_an_account_whose_token_needs_a_person_waits_and_connects_nowhere(inbox:
     assert MailAccount.get_by_id(account.id).due_at > NOW
 
 
-def test_an_invalid_account_is_not_fetched(inbox: Destination) -> None:
+def test_invalid_account_is_not_fetched(inbox: Destination) -> None:
     account = make_account(inbox, make_token(), port=1, validity=Validity.INVALID)
     assert fetch(account) is None
     assert MailAccount.get_by_id(account.id).due_at is None
 
 
-def test_an_unwritable_maildir_stops_the_run_before_anything_is_fetched(
+def test_unwritable_maildir_fails_the_run_and_keeps_the_mail(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(*TEN[:2])
@@ -130,7 +128,7 @@ def test_an_unwritable_maildir_stops_the_run_before_anything_is_fetched(
     assert delivered(inbox) == TEN[:2]
 
 
-def test_another_login_is_another_mailbox_and_loses_no_mail(
+def test_changed_host_counts_as_new_mailbox_and_loses_no_mail(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(*TEN[:2])
@@ -142,7 +140,7 @@ def test_another_login_is_another_mailbox_and_loses_no_mail(
     assert delivered(inbox) == TEN[:2] + TEN[:2]
 
 
-def test_a_message_that_the_server_does_not_hand_out_blocks_no_other(
+def test_message_the_server_cannot_return_does_not_block_others(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portal.sandbox import mail_servers, store
@@ -166,7 +164,7 @@ def test_a_message_that_the_server_does_not_hand_out_blocks_no_other(
     assert sorted(delivered(inbox)) == TEN[:4]
 
 
-def test_an_empty_answer_for_a_message_that_is_not_empty_is_not_believed(
+def test_empty_response_for_nonempty_message_is_not_delivered(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(*TEN[:2])
@@ -178,17 +176,17 @@ def test_an_empty_answer_for_a_message_that_is_not_empty_is_not_believed(
     assert finished(account, NOW + MINUTE).delivered == 2
 
 
-def test_a_size_that_is_far_too_large_costs_no_mail(
+def test_wrong_announced_size_loses_no_mail(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is fetched in parts then, straight to a file, whatever it turns out to be."""
+    """A message announced as large is fetched in parts to a file, whatever its real size."""
     mail_server.receives(*TEN[:2])
     monkeypatch.setattr("portal.protocols.imap.ImapMailbox.sizes", lambda self, uids: dict.fromkeys(uids, 5_000_000))
     assert finished(account).delivered == 2
     assert delivered(inbox) == TEN[:2]
 
 
-def test_inbox_in_another_spelling_is_the_same_mailbox(account: MailAccount, mail_server: FakeMailServer) -> None:
+def test_inbox_in_other_letter_case_is_not_fetched_again(account: MailAccount, mail_server: FakeMailServer) -> None:
     mail_server.receives(TEN[0])
     MailAccount.update(after_fetch=AfterFetch.KEEP).execute()
     finished(account)
@@ -196,7 +194,7 @@ def test_inbox_in_another_spelling_is_the_same_mailbox(account: MailAccount, mai
     assert finished(account, NOW + MINUTE).found == 0
 
 
-def test_quarantine_forgets_what_has_gone_from_the_server(account: MailAccount, mail_server: FakeMailServer) -> None:
+def test_quarantine_drops_messages_deleted_on_the_server(account: MailAccount, mail_server: FakeMailServer) -> None:
     mail_server.receives(*TEN[:2])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("portal.sandbox.store.content", lambda user, uid: b"")
@@ -221,5 +219,5 @@ def test_quarantine_forgets_what_has_gone_from_the_server(account: MailAccount, 
         (b"", None),
     ],
 )
-def test_the_message_id_is_read_from_the_header_alone(header: bytes, found: str | None) -> None:
+def test_message_id_is_read_only_from_the_header(header: bytes, found: str | None) -> None:
     assert message_info.describe(BytesIO(header)).message_id == found

@@ -1,4 +1,4 @@
-"""A fetch that is killed, stopped, overtaken, or whose account changes under it: nothing lost, nothing twice."""
+"""Fetches interrupted by a kill, a stop, a lost lease or a changed account: no message is lost or duplicated."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ def account(mail_server: FakeMailServer, inbox: Destination) -> MailAccount:
     return make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
 
 
-def test_a_read_message_that_a_mail_reader_moved_is_not_delivered_again(
+def test_message_moved_by_a_mail_reader_is_not_delivered_twice(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(TEN[0])
@@ -48,7 +48,7 @@ def _give_the_first_its_uid_back(mail_server: FakeMailServer) -> None:
         store.Mail.create(user="helpdesk@sandbox.test", uid=1, content=TEN[0])
 
 
-def test_a_worker_that_died_after_delivery_costs_no_second_copy(
+def test_worker_killed_after_delivery_causes_no_duplicate(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(*TEN[:3])
@@ -68,7 +68,7 @@ def test_a_worker_that_died_after_delivery_costs_no_second_copy(
     assert Run.get_by_id(1).outcome is RunOutcome.STOPPED
 
 
-def test_a_worker_that_died_before_removal_removes_later(
+def test_worker_killed_before_deletion_deletes_in_the_next_run(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(*TEN[:3])
@@ -87,7 +87,7 @@ def test_a_worker_that_died_before_removal_removes_later(
     assert mail_server.holds() == []
 
 
-def test_a_run_that_is_told_to_stop_gives_the_rest_back(
+def test_stopped_run_leaves_the_remaining_mail_for_the_next_run(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "BATCH", 1)
@@ -102,12 +102,12 @@ def test_a_run_that_is_told_to_stop_gives_the_rest_back(
     assert delivered(inbox) == TEN
 
 
-def test_one_at_a_time_per_account(account: MailAccount) -> None:
+def test_account_is_fetched_by_only_one_worker_at_a_time(account: MailAccount) -> None:
     assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
     assert fetch(account) is None
 
 
-def test_who_lost_the_account_stops_without_another_delivery(
+def test_run_with_lost_lease_stops_delivering(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(*TEN)
@@ -126,7 +126,7 @@ def test_who_lost_the_account_stops_without_another_delivery(
     assert len(delivered(inbox)) < len(TEN)
 
 
-def test_an_account_that_a_person_changes_in_mid_run_is_left_at_once(
+def test_account_edited_during_a_run_stops_the_run(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "BATCH", 1)
@@ -145,9 +145,7 @@ def test_an_account_that_a_person_changes_in_mid_run_is_left_at_once(
     assert mail_server.holds() == TEN[3:]
 
 
-def test_an_account_that_is_deleted_in_mid_run_is_left_at_once(
-    account: MailAccount, mail_server: FakeMailServer
-) -> None:
+def test_account_deleted_during_a_run_stops_the_run(account: MailAccount, mail_server: FakeMailServer) -> None:
     mail_server.receives(*TEN)
 
     def delete(run: Run) -> None:
@@ -157,7 +155,7 @@ def test_an_account_that_is_deleted_in_mid_run_is_left_at_once(
     assert mail_server.holds() == TEN
 
 
-def test_a_fault_inside_is_shown_and_tried_again_later(
+def test_internal_error_fails_the_run_and_is_retried(
     account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(TEN[0])
@@ -173,7 +171,7 @@ def test_a_fault_inside_is_shown_and_tried_again_later(
     assert Run.get().outcome is RunOutcome.FAILED
 
 
-def test_a_run_whose_account_changes_at_its_very_end_is_closed(
+def test_run_is_closed_if_its_account_changes_at_the_end(
     account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(*_: object) -> list[str]:
@@ -186,9 +184,7 @@ def test_a_run_whose_account_changes_at_its_very_end_is_closed(
     assert (row.outcome, row.ended_at) == (RunOutcome.STOPPED, NOW)
 
 
-def test_a_fetch_that_is_asked_for_during_a_run_comes_at_once(
-    account: MailAccount, mail_server: FakeMailServer
-) -> None:
+def test_fetch_requested_during_a_run_follows_immediately(account: MailAccount, mail_server: FakeMailServer) -> None:
     mail_server.receives(TEN[0])
 
     def ask(run: Run) -> None:
@@ -198,7 +194,7 @@ def test_a_fetch_that_is_asked_for_during_a_run_comes_at_once(
     assert MailAccount.get_by_id(account.id).due_at == NOW
 
 
-def test_a_slow_account_holds_up_no_other(
+def test_slow_account_does_not_delay_other_accounts(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     held = MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
@@ -208,7 +204,7 @@ def test_a_slow_account_holds_up_no_other(
     assert finished(other).delivered == 1
 
 
-def test_a_killed_workers_account_is_free_at_once(account: MailAccount) -> None:
+def test_account_of_a_killed_worker_is_due_immediately(account: MailAccount) -> None:
     assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
     fetching.release(account.id, now=NOW)
     assert MailAccount.due(NOW, 10) == [account.id]

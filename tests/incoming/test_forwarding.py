@@ -1,4 +1,4 @@
-"""Mail that goes on from here: sent on through a profile, or into a web service; each message once."""
+"""Forwarding through an outbound profile and delivery to a web service: each message exactly once."""
 
 import base64
 import json
@@ -63,7 +63,7 @@ def deliver(destination: Destination, row: Message, content: bytes = MAIL) -> No
     destinations.deliver(destination, (row, BytesIO(content)), lambda: NOW)
 
 
-def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(smtp_server: FakeSmtpServer) -> None:
+def test_forwarded_mail_is_unchanged_below_the_resent_headers(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination))
     send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
@@ -74,7 +74,7 @@ def test_mail_is_sent_on_as_it_is_below_the_fields_of_a_redirection(smtp_server:
     assert b"From: Ada <ada@example.test>\r\n" in took.content
 
 
-def test_a_provider_that_wants_its_own_sender_gets_it_and_answers_go_to_the_author(smtp_server: FakeSmtpServer) -> None:
+def test_forwarding_with_fixed_sender_sets_reply_to_author(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server, sends_as="desk@x.test")
     deliver(destination, message(destination))
     send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
@@ -82,7 +82,7 @@ def test_a_provider_that_wants_its_own_sender_gets_it_and_answers_go_to_the_auth
     assert b"Reply-To: Ada <ada@example.test>\r\n" in smtp_server.took[0].content
 
 
-def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(smtp_server: FakeSmtpServer) -> None:
+def test_message_redelivered_after_a_crash_is_forwarded_once(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     row = message(destination)
     deliver(destination, row)
@@ -90,7 +90,7 @@ def test_a_message_that_is_delivered_again_after_a_crash_is_sent_on_once(smtp_se
     assert OutboundMessage.select().count() == 1
 
 
-def test_mail_that_comes_back_is_not_sent_round_in_circles(smtp_server: FakeSmtpServer) -> None:
+def test_forwarding_refuses_a_mail_loop(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination))
     send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
@@ -99,13 +99,13 @@ def test_mail_that_comes_back_is_not_sent_round_in_circles(smtp_server: FakeSmtp
     assert OutboundMessage.select().count() == 1
 
 
-def test_a_bounce_that_is_sent_on_asks_for_no_other(smtp_server: FakeSmtpServer) -> None:
+def test_forwarded_automatic_reply_has_an_empty_sender(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination), b"Auto-Submitted: auto-replied\r\n" + MAIL)
     assert OutboundMessage.get().sender == ""
 
 
-def test_a_web_service_gets_the_message_itself_where_it_has_no_body_of_its_own(web: FakeWebServer) -> None:
+def test_web_service_without_template_receives_the_raw_message(web: FakeWebServer) -> None:
     destination = service_destination(web)
     deliver(destination, message(destination))
     (asked,) = web.asked
@@ -116,7 +116,7 @@ def test_a_web_service_gets_the_message_itself_where_it_has_no_body_of_its_own(w
     )
 
 
-def test_a_web_service_gets_what_its_body_asks_for(web: FakeWebServer) -> None:
+def test_web_service_with_template_receives_the_rendered_body(web: FakeWebServer) -> None:
     body = '{"from": {{ sender|tojson }}, "raw": "{{ content }}", "account": {{ account|tojson }}}'
     destination = service_destination(web, body=body)
     row = message(destination)
@@ -126,7 +126,7 @@ def test_a_web_service_gets_what_its_body_asks_for(web: FakeWebServer) -> None:
     assert (sent["from"], sent["account"]) == ("Ada", row.mail_account.name)
 
 
-def test_a_message_that_the_web_service_has_taken_is_not_sent_to_it_again(web: FakeWebServer) -> None:
+def test_message_accepted_by_web_service_is_not_sent_again(web: FakeWebServer) -> None:
     destination = service_destination(web)
     row = message(destination)
     deliver(destination, row)
@@ -135,7 +135,7 @@ def test_a_message_that_the_web_service_has_taken_is_not_sent_to_it_again(web: F
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (422, Refused)])
-def test_what_the_web_service_answers_decides(web: FakeWebServer, status: int, kind: type[Exception]) -> None:
+def test_web_service_error_fails_delivery_until_retry(web: FakeWebServer, status: int, kind: type[Exception]) -> None:
     web.answers = [(status, "no")]
     destination = service_destination(web)
     row = message(destination)
@@ -146,9 +146,7 @@ def test_what_the_web_service_answers_decides(web: FakeWebServer, status: int, k
     assert (WebServiceCall.get().state, WebServiceCall.get().tries) == (CallState.DONE, 2)
 
 
-def test_an_account_is_fetched_into_a_web_service_and_its_ledger_knows(
-    web: FakeWebServer, mail_server: FakeMailServer
-) -> None:
+def test_fetch_into_web_service_records_accepted_and_rejected(web: FakeWebServer, mail_server: FakeMailServer) -> None:
     web.answers = [(422, "not this one")]
     mail_server.accepts()
     for number in range(3):
@@ -162,9 +160,7 @@ def test_an_account_is_fetched_into_a_web_service_and_its_ledger_knows(
     ]  # fmt: skip
 
 
-def test_a_fetch_waits_for_a_web_service_that_is_set_to_invalid(
-    web: FakeWebServer, mail_server: FakeMailServer
-) -> None:
+def test_fetch_into_an_invalid_web_service_delivers_nothing(web: FakeWebServer, mail_server: FakeMailServer) -> None:
     mail_server.accepts()
     mail_server.receives(MAIL)
     destination = service_destination(web)
@@ -175,7 +171,7 @@ def test_a_fetch_waits_for_a_web_service_that_is_set_to_invalid(
     assert Message.select().count() == 0
 
 
-def test_who_listens_hears_of_each_message_that_is_delivered(
+def test_delivered_message_triggers_the_web_service_call(
     web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination
 ) -> None:
     make_service(url=web.url, triggers="mail delivered", body="{{ account }}: {{ subject }} to {{ destination }}")
@@ -189,13 +185,13 @@ def test_who_listens_hears_of_each_message_that_is_delivered(
 @pytest.mark.parametrize(
     ("kind", "field"), [(DestinationType.SMTP, "outbound_profile"), (DestinationType.WEB_SERVICE, "web_service")]
 )
-def test_a_destination_names_what_it_goes_through(kind: DestinationType, field: str) -> None:
+def test_destination_without_profile_or_service_is_a_field_error(kind: DestinationType, field: str) -> None:
     with pytest.raises(Invalid) as told:
         destinations.add(destinations.Fields("x", kind), actor="test", now=NOW)
     assert field in told.value.fields
 
 
-def test_a_message_with_a_nul_in_it_is_called_with_as_it_is(web: FakeWebServer) -> None:
+def test_message_with_nul_byte_is_sent_unchanged_on_retry(web: FakeWebServer) -> None:
     web.answers = [(500, "oops")]
     destination = service_destination(web)
     row, odd = message(destination), b"Subject: x\r\n\r\na\0b Gr\xfc\xdfe\r\n"
@@ -206,12 +202,12 @@ def test_a_message_with_a_nul_in_it_is_called_with_as_it_is(web: FakeWebServer) 
     assert [asked.body for asked in web.asked] == [odd, odd]
 
 
-def test_a_body_that_is_not_made_for_messages_is_told_when_it_is_chosen(web: FakeWebServer) -> None:
+def test_destination_rejects_a_template_unsuitable_for_messages(web: FakeWebServer) -> None:
     with pytest.raises(Invalid, match="cannot be used for messages"):
         service_destination(web, body="{{ token }}")
 
 
-def test_mail_is_delivered_though_who_listens_is_deleted_meanwhile(
+def test_mail_is_delivered_if_its_trigger_service_is_deleted(
     web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listening = make_service(url=web.url, triggers="mail delivered")

@@ -22,13 +22,13 @@ LONG = b"Subject: " + b"a" * 200_000 + b"\r\n"
         (b"X-OTRS-A: and no end", b""),
     ],
 )
-def test_fields_that_command_a_ticket_system_are_taken_off_and_nothing_else(before: bytes, after: bytes | None) -> None:
+def test_header_filter_removes_only_matching_header_fields(before: bytes, after: bytes | None) -> None:
     content = BytesIO(before)
     with header_filter.without(content, PATTERNS) as passed:
         assert (passed is content) == (after is None)
         assert passed.read() == (before if after is None else after)
 
 
-def test_nothing_is_taken_off_without_patterns() -> None:
+def test_header_filter_without_patterns_changes_nothing() -> None:
     with header_filter.without(BytesIO(b"X-OTRS-A: 1\r\n\r\n"), []) as passed:
         assert passed.read() == b"X-OTRS-A: 1\r\n\r\n"

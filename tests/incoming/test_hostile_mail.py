@@ -1,4 +1,4 @@
-"""Hostile mail: every byte is delivered as it came, and every page that shows it renders."""
+"""Malformed and hostile mail: every message is delivered unchanged, and every page that displays it renders."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ BODY = b"\r\nBody\r\n"
 
 
 def nested(depth: int) -> bytes:
-    """Multipart in multipart in multipart."""
+    """Return ``depth`` nested multipart bodies."""
     opened = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
     return opened + b"\r\ndeep\r\n" + b"".join(b"--b%d--\r\n" % n for n in reversed(range(depth)))
 
@@ -61,7 +61,7 @@ def account(mail_server: FakeMailServer, inbox: Destination) -> MailAccount:
     return make_account(inbox, make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
 
 
-def test_every_byte_of_it_is_delivered_and_nothing_is_left(
+def test_hostile_mail_is_delivered_unchanged_and_deleted(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(*CORPUS.values())
@@ -72,7 +72,7 @@ def test_every_byte_of_it_is_delivered_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_every_page_that_shows_it_renders(
+def test_pages_with_hostile_mail_render_without_its_markup(
     name: str, alice: PageClient, account: MailAccount, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(CORPUS[name])
@@ -94,7 +94,7 @@ def test_every_page_that_shows_it_renders(
         (b"X-Subject: no\r\n", ""),
     ],
 )
-def test_a_subject_is_shown_as_its_writer_meant_it_or_as_it_stands(
+def test_subject_is_decoded_or_shown_as_received(
     header: bytes, shown: str, account: MailAccount, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(header + BODY)
@@ -102,7 +102,7 @@ def test_a_subject_is_shown_as_its_writer_meant_it_or_as_it_stands(
     assert Message.get().subject.strip() == shown
 
 
-def test_headers_of_an_untrusted_account_are_found_however_long_the_block_is(
+def test_header_filter_covers_headers_longer_than_one_block(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     long = b"X-Long: " + b"x" * 100_000 + b"\r\n"
@@ -111,7 +111,7 @@ def test_headers_of_an_untrusted_account_are_found_however_long_the_block_is(
     assert delivered(inbox) == [HEADER + long + BODY]
 
 
-def test_the_folder_is_a_maildir_with_nothing_half_written(
+def test_maildir_has_no_partial_files_after_a_fetch(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(*CORPUS.values())

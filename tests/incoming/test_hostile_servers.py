@@ -1,4 +1,4 @@
-"""Mail servers that hang, lie, speak no TLS or show another's certificate: a reason each, and nothing lost."""
+"""Mail servers that hang, send invalid data, lack TLS or have a wrong certificate: each run fails with a reason."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ RUBBISH: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("name", RUBBISH)
-def test_a_server_that_answers_rubbish_is_a_failure_with_a_reason(
+def test_invalid_server_response_fails_the_run_with_a_reason(
     name: str, inbox: Destination, certificate_folder: Path
 ) -> None:
     tls.trust(certificate_folder / "ca.pem")
@@ -36,7 +36,7 @@ def test_a_server_that_answers_rubbish_is_a_failure_with_a_reason(
     assert "127.0.0.1" in why(run)
 
 
-def test_a_server_that_hangs_is_left_after_its_time(
+def test_unresponsive_server_is_disconnected_after_the_timeout(
     inbox: Destination, certificate_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("CONNECT_SECONDS", "READ_SECONDS"):
@@ -47,13 +47,13 @@ def test_a_server_that_hangs_is_left_after_its_time(
     assert "did not answer in time" in why(run)
 
 
-def test_a_server_without_tls_gets_no_token(inbox: Destination) -> None:
+def test_server_without_tls_receives_no_token(inbox: Destination) -> None:
     with talking([GREETING], None) as port:
         run = finished(make_account(inbox, make_token(), port=port))
     assert "No secure connection" in why(run)
 
 
-def test_a_certificate_of_another_name_is_not_accepted(inbox: Destination, tmp_path: Path) -> None:
+def test_certificate_for_another_host_is_rejected(inbox: Destination, tmp_path: Path) -> None:
     certificates.make(tmp_path, names=("other.example.test",), addresses=())
     tls.trust(tmp_path / "ca.pem")
     with talking([GREETING], tmp_path) as port:
@@ -62,13 +62,13 @@ def test_a_certificate_of_another_name_is_not_accepted(inbox: Destination, tmp_p
     assert "IP address mismatch" in why(run)
 
 
-def test_a_certificate_of_a_stranger_is_not_accepted(mail_server: FakeMailServer, inbox: Destination) -> None:
+def test_certificate_of_an_unknown_ca_is_rejected(mail_server: FakeMailServer, inbox: Destination) -> None:
     tls.trust(None)
     run = finished(make_account(inbox, make_token(), port=mail_server.port))
     assert "certificate was not accepted" in why(run)
 
 
-def test_a_closed_port_is_one_clear_sentence(inbox: Destination) -> None:
+def test_closed_port_is_reported_as_connection_refused(inbox: Destination) -> None:
     assert "No connection to 127.0.0.1: Connection refused" in why(finished(make_account(inbox, make_token(), port=1)))
 
 
@@ -80,5 +80,5 @@ def test_a_closed_port_is_one_clear_sentence(inbox: Destination) -> None:
         ("NO Try later", None),
     ],
 )
-def test_a_server_that_says_how_long_to_stay_away_is_heard(words: str, seconds: int | None) -> None:
+def test_backoff_time_suggested_by_the_server_is_parsed(words: str, seconds: int | None) -> None:
     assert suggested_pause(words) == seconds

@@ -1,4 +1,4 @@
-"""Messages above PostMasterMaxEmailSize: named once, and dealt with as the account says."""
+"""Messages larger than PostMasterMaxEmailSize: reported once and handled according to the account's setting."""
 
 import email
 from datetime import timedelta
@@ -41,7 +41,7 @@ def warnings(account: MailAccount) -> list[str]:
     return [line.text for line in said.order_by(RunLine.id)]
 
 
-def test_it_stays_is_named_once_and_blocks_no_other(
+def test_large_message_stays_on_the_server_with_one_warning(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(LARGE, SMALL)
@@ -52,7 +52,7 @@ def test_it_stays_is_named_once_and_blocks_no_other(
     assert [("48 KB" in text, "stays on the server" in text) for text in warnings(account)] == [(True, True)]
 
 
-def test_it_comes_whole_once_the_limit_is_raised(
+def test_large_message_is_delivered_after_the_limit_is_raised(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(LARGE)
@@ -63,7 +63,7 @@ def test_it_comes_whole_once_the_limit_is_raised(
     assert delivered(inbox) == [LARGE]
 
 
-def test_its_headers_may_be_delivered_with_a_note(
+def test_large_message_headers_are_delivered_with_a_note(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     MailAccount.update(large_messages=LargeMessages.HEADERS).execute()
@@ -79,7 +79,7 @@ def test_its_headers_may_be_delivered_with_a_note(
     assert mail_server.holds() == [LARGE]
 
 
-def test_the_message_itself_comes_beside_its_note_once_the_limit_is_raised(
+def test_large_message_follows_its_note_after_limit_is_raised(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     MailAccount.update(large_messages=LargeMessages.HEADERS, trusted=True).execute()
@@ -92,7 +92,7 @@ def test_the_message_itself_comes_beside_its_note_once_the_limit_is_raised(
     assert mail_server.holds() == []
 
 
-def test_a_move_that_fails_holds_up_no_mail_and_is_tried_again(
+def test_failed_move_of_large_message_is_retried_without_delay(
     mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.accepts()
@@ -109,7 +109,7 @@ def test_a_move_that_fails_holds_up_no_mail_and_is_tried_again(
     assert moved == ["1"]
 
 
-def test_a_folder_to_move_to_is_needed_and_pop3_has_none(tmp_path: Path, inbox: Destination) -> None:
+def test_moving_large_messages_needs_a_folder_and_imap(tmp_path: Path, inbox: Destination) -> None:
     fields = mail_accounts.Fields("A", AccountType.IMAPS, "x.test", 0, "a", make_token(), inbox)
     fields.large_messages = LargeMessages.MOVE
     with pytest.raises(Invalid, match="move_large_to"):

@@ -1,4 +1,4 @@
-"""When an account is fetched, whom it trusts, where it is, and how people steer it."""
+"""Mail accounts: fetch times, host and port, TLS options, and pausing and cancelling."""
 
 import hashlib
 import ssl
@@ -44,7 +44,7 @@ def problem(entered: Fields, field: str) -> str:
     return raised.value.fields[field]
 
 
-# When -------------------------------------------------------------------------------------------------------------
+# Fetch times ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ def problem(entered: Fields, field: str) -> str:
         ("00:30", "Pacific/Auckland", datetime(2026, 11, 22, 11, 30, tzinfo=UTC)),
     ],
 )
-def test_the_next_time_of_day_is_that_of_the_zone(times: str, zone: str, expected: datetime) -> None:
+def test_next_time_of_day_is_computed_in_the_time_zone(times: str, zone: str, expected: datetime) -> None:
     assert backoff.next_time_of_day(NOW, times, ZoneInfo(zone)) == expected
 
 
-def test_a_night_without_that_hour_is_not_left_out() -> None:
+def test_fetch_time_skipped_by_daylight_saving_still_runs() -> None:
     before = datetime(2027, 3, 27, 12, 0, tzinfo=UTC)
     moment = backoff.next_time_of_day(before, "02:30", ZoneInfo("Europe/Berlin"))
     assert before < moment < before + DAY
 
 
-def test_an_account_with_times_of_day_is_fetched_then(inbox: Destination, mail_server: FakeMailServer) -> None:
+def test_account_with_fetch_times_is_due_at_the_next_time(inbox: Destination, mail_server: FakeMailServer) -> None:
     mail_server.accepts()
     account = make_account(inbox, make_token(), port=mail_server.port)
     MailAccount.update(fetch_times="06:00, 18:30").execute()
@@ -76,7 +76,7 @@ def test_an_account_with_times_of_day_is_fetched_then(inbox: Destination, mail_s
     assert MailAccount.get_by_id(account.id).due_at == datetime(2026, 11, 21, 17, 30, tzinfo=UTC)
 
 
-def test_times_are_stored_in_one_form_and_rubbish_is_an_error(inbox: Destination) -> None:
+def test_fetch_times_are_normalized_and_invalid_ones_rejected(inbox: Destination) -> None:
     assert add(fields(inbox, fetch_times="18:30,6:00 , 18:30")).fetch_times == "06:00, 18:30"
     assert "06:00, 18:30" in problem(fields(inbox, name="B", fetch_times="25:00"), "fetch_times")
     assert "06:00, 18:30" in problem(fields(inbox, name="B", fetch_times=",,"), "fetch_times")
@@ -85,7 +85,7 @@ def test_times_are_stored_in_one_form_and_rubbish_is_an_error(inbox: Destination
         settings.change({"TimeZone": "Berlin"}, actor="test", now=NOW)
 
 
-# Where ------------------------------------------------------------------------------------------------------------
+# Host and port ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_times_are_stored_in_one_form_and_rubbish_is_an_error(inbox: Destination
         (AccountType.IMAPTLS, "microsoft-organizations", "outlook.office365.com", 143),
     ],
 )
-def test_host_and_port_are_those_of_provider_and_type(
+def test_host_and_port_default_to_provider_and_account_type(
     kind: AccountType, template: str, host: str, port: int, inbox: Destination
 ) -> None:
     token = make_token(make_config())
@@ -106,21 +106,21 @@ def test_host_and_port_are_those_of_provider_and_type(
     assert (account.host, account.port) == (host, port)
 
 
-def test_a_provider_without_a_preset_asks_for_the_host(inbox: Destination) -> None:
+def test_host_is_required_without_a_provider_default(inbox: Destination) -> None:
     assert problem(fields(inbox, host="", token=make_token()), "host") == "This field is required."
 
 
-def test_another_type_brings_its_usual_port(inbox: Destination) -> None:
+def test_changed_account_type_changes_the_default_port(inbox: Destination) -> None:
     account = add(fields(inbox, token=make_token()))
     entered = fields(inbox, token=account.token, type=AccountType.POP3S, port=account.port)
     mail_accounts.edit(account, entered, None, actor="test", now=NOW)
     assert MailAccount.get_by_id(account.id).port == 995
 
 
-# Whom it trusts ---------------------------------------------------------------------------------------------------
+# TLS options ------------------------------------------------------------------------------------------------------
 
 
-def test_a_private_ca_counts_for_its_account_alone(
+def test_private_ca_applies_only_to_its_account(
     inbox: Destination, mail_server: FakeMailServer, certificate_folder: Path
 ) -> None:
     tls.trust(None)
@@ -132,9 +132,7 @@ def test_a_private_ca_counts_for_its_account_alone(
     assert "certificate was not accepted" in why(finished(other))
 
 
-def test_a_pinned_certificate_counts_whoever_signed_it_and_whatever_its_name(
-    inbox: Destination, tmp_path: Path
-) -> None:
+def test_pinned_certificate_needs_no_known_issuer_or_name(inbox: Destination, tmp_path: Path) -> None:
     certificates.make(tmp_path, names=("other.example.test",), addresses=())
     pem = (tmp_path / "server.pem").read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
     pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
@@ -147,7 +145,7 @@ def test_a_pinned_certificate_counts_whoever_signed_it_and_whatever_its_name(
     assert f"shows another certificate than the pinned one; its SHA-256 is {pin}" in said
 
 
-def test_certificates_and_fingerprints_that_are_none_are_errors(inbox: Destination, certificate_folder: Path) -> None:
+def test_invalid_ca_and_fingerprint_are_field_errors(inbox: Destination, certificate_folder: Path) -> None:
     assert "PEM" in problem(fields(inbox, ca="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"), "ca")
     assert "SHA-256" in problem(fields(inbox, fingerprint="12:34"), "fingerprint")
     pin = ":".join(["AB"] * 32)
@@ -157,10 +155,10 @@ def test_certificates_and_fingerprints_that_are_none_are_errors(inbox: Destinati
     assert account.fingerprint == "ab" * 32
 
 
-# Steering ---------------------------------------------------------------------------------------------------------
+# Pause, cancel, list folders --------------------------------------------------------------------------------------
 
 
-def test_a_paused_account_waits_until_it_is_resumed(inbox: Destination, mail_server: FakeMailServer) -> None:
+def test_paused_account_is_not_fetched_until_resumed(inbox: Destination, mail_server: FakeMailServer) -> None:
     mail_server.accepts()
     account = make_account(inbox, make_token(), port=mail_server.port)
     mail_accounts.pause(account, actor="bob", now=NOW)
@@ -174,7 +172,7 @@ def test_a_paused_account_waits_until_it_is_resumed(inbox: Destination, mail_ser
     assert acts == ["mail-account:paused", "mail-account:resumed"]
 
 
-def test_a_cancelled_run_stops_soon_and_waits_for_its_next_time(
+def test_cancelled_run_stops_and_waits_for_the_next_fetch_time(
     inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.incoming.prefetch.BATCH", 1)
@@ -197,9 +195,7 @@ def test_a_cancelled_run_stops_soon_and_waits_for_its_next_time(
     assert finished(account, NOW + MINUTE).delivered == 7
 
 
-def test_the_folders_of_a_server_can_be_asked_for_before_anything_is_stored(
-    inbox: Destination, mail_server: FakeMailServer
-) -> None:
+def test_server_folders_are_listed_before_the_account_is_saved(inbox: Destination, mail_server: FakeMailServer) -> None:
     mail_server.accepts()
     token = make_token(signed_in_at=NOW)
     entered = fields(inbox, host="127.0.0.1", port=mail_server.port, login="helpdesk@sandbox.test", token=token)
@@ -214,7 +210,7 @@ def test_the_folders_of_a_server_can_be_asked_for_before_anything_is_stored(
         ask()
 
 
-def test_runs_that_found_nothing_are_forgotten_after_two_days(inbox: Destination) -> None:
+def test_runs_without_mail_are_deleted_after_two_days(inbox: Destination) -> None:
     account = make_account(inbox, make_token())
     for days, found in ((1, 0), (3, 0), (3, 5)):
         at = NOW - days * DAY

@@ -1,4 +1,4 @@
-"""A token that a mail server does not take: renewed once an outage, and no more."""
+"""Access tokens that a mail server rejects: one refresh per failure, not one per attempt."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.fetching import MINUTE, TEN, finished
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def test_a_token_that_the_mail_server_does_not_take_is_renewed_and_tried_again(
+def test_rejected_access_token_is_refreshed_and_retried(
     mail_server: FakeMailServer, inbox: Destination, provider: FakeProvider
 ) -> None:
     mail_server.accepts(NEW_ACCESS_TOKEN)
@@ -24,7 +24,7 @@ def test_a_token_that_the_mail_server_does_not_take_is_renewed_and_tried_again(
     assert "Trying again with a new token" in line.text
 
 
-def test_a_mailbox_that_refuses_every_token_costs_one_renewal_and_no_more(
+def test_mailbox_that_rejects_every_token_causes_one_refresh(
     mail_server: FakeMailServer, inbox: Destination, provider: FakeProvider
 ) -> None:
     account = make_account(inbox, make_token(make_config(base=provider.url)), port=mail_server.port)

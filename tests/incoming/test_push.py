@@ -1,4 +1,4 @@
-"""The listener: one account that fails takes no other with it, and nobody is fetched in a pause."""
+"""The push listener: failures stay limited to one account, and accounts without push are disconnected."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def push() -> Iterator[Push]:
 
 
 def settled(push: Push, account: MailAccount) -> MailAccount:
-    """The row once opening has come to something."""
+    """Return the account after its connection was opened or failed."""
     for _ in range(200):
         push.step(0.01)
         row: MailAccount = MailAccount.get_by_id(account.id)
@@ -40,7 +40,7 @@ def with_push(inbox: Destination, port: int) -> MailAccount:
     return account
 
 
-def test_a_server_without_idle_says_so_on_its_account(
+def test_server_without_idle_is_reported_on_the_account(
     push: Push, mail_server: FakeMailServer, inbox: Destination
 ) -> None:
     mail_server.accepts()
@@ -48,7 +48,7 @@ def test_a_server_without_idle_says_so_on_its_account(
     assert "it has no IDLE" in (row.push_failure or "")
 
 
-def test_an_account_that_fails_inside_takes_no_other_with_it(
+def test_internal_error_of_one_account_does_not_stop_push(
     push: Push, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -60,7 +60,7 @@ def test_an_account_that_fails_inside_takes_no_other_with_it(
     push.step(0.01)
 
 
-def test_an_account_that_is_paused_is_listened_to_no_more(push: Push, inbox: Destination, tmp_path: Path) -> None:
+def test_account_with_push_turned_off_is_disconnected(push: Push, inbox: Destination, tmp_path: Path) -> None:
     account = with_push(inbox, 1)
     settled(push, account)
     MailAccount.update(push=False).execute()
@@ -70,7 +70,7 @@ def test_an_account_that_is_paused_is_listened_to_no_more(push: Push, inbox: Des
     assert MailAccount.get_by_id(account.id).push_failure is None
 
 
-def test_a_sign_of_life_from_the_future_means_nothing() -> None:
+def test_heartbeat_from_the_future_does_not_hold_leadership() -> None:
     Heartbeat.create(name="push", holder="another", at=NOW + timedelta(days=1))
     assert leader_election.hold_leadership("push", "we", NOW)
     assert not leader_election.hold_leadership("push", "another", NOW + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""The communication log: how accounts fared, what is found in it, and its plots."""
+"""The communication log: account counts by result, search and plots."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -40,17 +40,17 @@ def runs(accounts: list[MailAccount]) -> list[Run]:
     ]
 
 
-def test_accounts_are_counted_by_how_they_fared(runs: list[Run]) -> None:
+def test_overview_counts_accounts_by_result(runs: list[Run]) -> None:
     counted = run_search.overview(DAY).accounts
     assert counted == {Activity.FAILING: 1, Activity.TROUBLED: 1, Activity.GOOD: 1, Activity.NONE: 1}
 
 
-def test_a_message_that_failed_makes_an_account_troubled(runs: list[Run], accounts: list[MailAccount]) -> None:
+def test_account_with_a_failed_message_counts_as_troubled(runs: list[Run], accounts: list[MailAccount]) -> None:
     run(accounts[2], 0.5, failed=1)
     assert run_search.overview(DAY).accounts[Activity.TROUBLED] == 2
 
 
-def test_sums_and_averages_are_those_of_the_time(runs: list[Run], accounts: list[MailAccount]) -> None:
+def test_overview_totals_cover_only_the_selected_period(runs: list[Run], accounts: list[MailAccount]) -> None:
     found = run_search.overview(DAY)
     assert (found.runs, found.delivered, found.size, found.seconds, found.messages) == (5, 12, 6000, 2.0, 2.4)
     assert run_search.overview(Wanted(DAY.since, accounts[2].id)).delivered == 6
@@ -58,7 +58,7 @@ def test_sums_and_averages_are_those_of_the_time(runs: list[Run], accounts: list
     assert (nothing.runs, nothing.delivered, nothing.seconds) == (0, 0, None)
 
 
-def test_runs_are_found_by_account_outcome_time_and_words(runs: list[Run], accounts: list[MailAccount]) -> None:
+def test_search_finds_runs_by_account_outcome_time_and_text(runs: list[Run], accounts: list[MailAccount]) -> None:
     RunLine.create(run=runs[1], at=NOW, level="error", text="NO AUTHENTICATE failed.")
     Message.create(
         mail_account=accounts[2], mailbox="x", uid="1", delivery_key="k", size=1, seen_at=NOW, run=runs[4],
@@ -77,7 +77,7 @@ def test_runs_are_found_by_account_outcome_time_and_words(runs: list[Run], accou
     assert found(search="Goo") == [runs[4].id]
 
 
-def test_a_plot_has_a_bar_for_every_hour_or_day(runs: list[Run]) -> None:
+def test_plot_has_one_bar_per_hour_or_day(runs: list[Run]) -> None:
     hourly = run_search.bars(DAY, NOW)
     assert len(hourly) == 25
     assert {bar.at: bar.delivered for bar in hourly if bar.delivered} == {
@@ -90,7 +90,7 @@ def test_a_plot_has_a_bar_for_every_hour_or_day(runs: list[Run]) -> None:
     assert [bar.delivered for bar in daily] == [0, 0, 0, 0, 0, 0, 100, 12]
 
 
-def test_progress_says_how_far_how_fast_and_how_long(accounts: list[MailAccount]) -> None:
+def test_progress_shows_count_rate_and_remaining_time(accounts: list[MailAccount]) -> None:
     going = Run.create(mail_account=accounts[0], started_at=NOW - timedelta(seconds=10), found=2000, delivered=500)
     assert str(progress.of(going, NOW)) == "500 of 2,000, 50/s, 30 s left"
     connecting = Run.create(mail_account=accounts[0], started_at=NOW)

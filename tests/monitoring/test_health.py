@@ -1,4 +1,4 @@
-"""What monitoring hears: health as JSON with its schema, metrics without names, and check as a plugin."""
+"""Monitoring interfaces: health report as JSON, metrics without names, and the check command as a plugin."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def client(app: Flask, at_work: None) -> FlaskClient:
-    """Everything is alive."""
+    """A client of a portal whose clock and workers have current heartbeats."""
     leader_election.hold_leadership("clock", "test", now())
     return app.test_client()
 
@@ -56,12 +56,12 @@ def broken(tmp_path: Path) -> Token:
     return token
 
 
-def test_health_is_good_when_all_is_well(ask: Callable[[], dict[str, Any]]) -> None:
+def test_health_is_good_without_problems(ask: Callable[[], dict[str, Any]]) -> None:
     found = ask()
     assert (found["status"], found["problems"]) == ("good", [])
 
 
-def test_health_names_each_broken_thing_with_its_cause(ask: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
+def test_health_reports_each_problem_with_its_cause(ask: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
     broken(tmp_path)
     found = ask()
     assert found["status"] == "broken"
@@ -72,7 +72,7 @@ def test_health_names_each_broken_thing_with_its_cause(ask: Callable[[], dict[st
     assert found["tokens"] == {"good": 0, "troubled": 0, "broken": 1}
 
 
-def test_what_somebody_knows_of_does_not_count(ask: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
+def test_health_ignores_acknowledged_problems(ask: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
     broken(tmp_path)
     notices.update(now())
     notices.acknowledge(Notice.get(), now() + timedelta(hours=1), "", actor="Ada", now=now())
@@ -81,14 +81,14 @@ def test_what_somebody_knows_of_does_not_count(ask: Callable[[], dict[str, Any]]
     assert found["problems"][0]["known_until"]
 
 
-def test_health_is_for_keys_that_may_ask(client: FlaskClient) -> None:
+def test_health_requires_a_key_with_permission(client: FlaskClient) -> None:
     assert client.get("/api/v1/health").status_code == 401
     _, key = api_keys.add(api_keys.Fields("Cron", may_send=True), actor="test", now=now())
     answer = client.get("/api/v1/health", headers={"Authorization": f"Bearer {key.reveal()}"})
     assert (answer.status_code, answer.mimetype) == (403, "application/problem+json")
 
 
-def test_metrics_count_and_name_nobody(client: FlaskClient, tmp_path: Path) -> None:
+def test_metrics_contain_counts_and_no_names(client: FlaskClient, tmp_path: Path) -> None:
     token = broken(tmp_path)
     MetricCounter.add("refresh", "renewed", 3, 1.5)
     MetricCounter.add("refresh", "renewed", 2, 0.5)
@@ -101,7 +101,7 @@ def test_metrics_count_and_name_nobody(client: FlaskClient, tmp_path: Path) -> N
         assert name not in text
 
 
-def test_check_is_a_plugin_of_nagios(run: Run, at_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_output_follows_nagios(run: Run, at_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leader_election.hold_leadership("clock", "test", now())
     first = run("check").stdout.splitlines()[0]
     assert re.fullmatch(r"PORTAL OK - 0 tokens valid, 0 mail accounts fetched \| (\w+=\d+ ?)+", first)
@@ -116,7 +116,7 @@ def test_check_is_a_plugin_of_nagios(run: Run, at_work: None, tmp_path: Path, mo
     assert not any("|" in line for line in run("check", code=1).stdout.splitlines()[1:])
 
 
-def test_notices_are_listed_and_acknowledged_on_the_command_line(run: Run, at_work: None, tmp_path: Path) -> None:
+def test_cli_lists_and_acknowledges_notices(run: Run, at_work: None, tmp_path: Path) -> None:
     broken(tmp_path)
     notices.update(now())
     (row,) = json.loads(run("notice", "list", "--json").stdout)

@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("db", "at_work")
 DAY = timedelta(days=1)
 
 
-def test_all_is_quiet_when_all_is_well() -> None:
+def test_no_banner_without_problems() -> None:
     make_config()
     make_token()
     assert notices.banners(NOW) == []
 
 
-def test_a_refused_token_is_announced_with_what_stands_still(tmp_path: Path) -> None:
+def test_refused_token_banner_lists_affected_mail_accounts(tmp_path: Path) -> None:
     token = make_token()
     inbox = make_destination(tmp_path)
     for name in ("Help desk", "Billing"):
@@ -51,7 +51,7 @@ def test_a_refused_token_is_announced_with_what_stands_still(tmp_path: Path) -> 
     assert (banner.since, banner.response) == (NOW - DAY, "invalid_grant: revoked")
 
 
-def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Path) -> None:
+def test_rejected_client_shows_one_banner_for_all_its_tokens(tmp_path: Path) -> None:
     config = make_config("Microsoft")
     inbox = make_destination(tmp_path)
     for number in range(3):
@@ -64,19 +64,19 @@ def test_a_rejected_client_is_one_banner_however_many_tokens_it_has(tmp_path: Pa
 
 
 @pytest.mark.parametrize("expired_token", [True, False])
-def test_the_switch_expired_token_decides(expired_token: bool) -> None:
+def test_expired_token_banner_follows_the_configuration_option(expired_token: bool) -> None:
     make_token(make_config(notify_expired_token=expired_token), life=timedelta(0))
     assert len(notices.banners(NOW)) == expired_token
 
 
 @pytest.mark.parametrize("expired_refresh_token", [True, False])
-def test_the_switch_expired_refresh_token_decides(expired_refresh_token: bool) -> None:
+def test_expired_refresh_token_banner_follows_the_option(expired_refresh_token: bool) -> None:
     make_token(make_config(notify_expired_refresh_token=expired_refresh_token))
     Token.update(refresh_token_expires_at=NOW).execute()
     assert len(notices.banners(NOW)) == expired_refresh_token
 
 
-def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
+def test_refused_token_banner_lists_profiles_and_web_services() -> None:
     token = make_token()
     make_profile(token, name="Office")
     make_service(name="Tickets", authentication=ServiceAuth.TOKEN, token=token)
@@ -85,7 +85,7 @@ def test_a_refused_token_stops_what_sends_and_calls_with_it_as_well() -> None:
     assert banner.affected == ["outbound profile Office", "web service Tickets"]
 
 
-def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens_is_told() -> None:
+def test_outage_has_one_notice_and_triggers_web_service_calls() -> None:
     make_service(triggers="notice opened, notice closed", body="{{ occasion }}: {{ text }} {{ minutes|default('') }}")
     make_token(make_config("Microsoft"))
     notices.update(NOW)
@@ -103,7 +103,7 @@ def test_an_outage_is_one_notice_from_its_first_sight_to_its_end_and_who_listens
     ]  # fmt: skip
 
 
-def test_notices_are_looked_after_twice_a_minute() -> None:
+def test_notices_are_updated_every_30_seconds() -> None:
     make_token()
     notices.update(NOW)
     Token.update(refused_at=NOW, failure="revoked").execute()
@@ -113,14 +113,14 @@ def test_notices_are_looked_after_twice_a_minute() -> None:
     assert Notice.select().count() == 1
 
 
-def test_an_invalid_configuration_is_not_announced() -> None:
+def test_invalid_token_configuration_shows_no_banner() -> None:
     make_token()
     Token.update(refused_at=NOW).execute()
     TokenConfig.update(validity=Validity.INVALID).execute()
     assert notices.banners(NOW) == []
 
 
-def test_the_number_of_queries_does_not_grow_with_the_outages(queries: Queries) -> None:
+def test_banner_query_count_is_independent_of_outage_count(queries: Queries) -> None:
     make_token()
     Token.update(refused_at=NOW).execute()
     few = queries(lambda: notices.banners(NOW))
@@ -130,7 +130,7 @@ def test_the_number_of_queries_does_not_grow_with_the_outages(queries: Queries) 
     assert queries(lambda: notices.banners(NOW)) == few
 
 
-def test_a_profile_of_which_every_message_is_refused_is_told() -> None:
+def test_profile_with_only_rejected_messages_shows_a_banner() -> None:
     profile = make_profile(name="Office")
     for number in range(3):
         words = "554 5.2.252 SendAsDenied; x@y.test not allowed to send as z@y.test"
@@ -143,7 +143,7 @@ def test_a_profile_of_which_every_message_is_refused_is_told() -> None:
     assert notices.banners(NOW) == []
 
 
-def test_what_is_hidden_by_something_greater_stays_open_and_acknowledged(tmp_path: Path) -> None:
+def test_notice_covered_by_another_stays_open_and_acknowledged(tmp_path: Path) -> None:
     token = make_token(make_config("Microsoft"), life=60 * DAY)
     make_account(make_destination(tmp_path), token, name="Help desk")
     failing = {"failing_since": NOW - DAY, "failed_at": NOW, "failure": "No such folder: does not exist"}

@@ -1,4 +1,4 @@
-"""Notices by mail: once on opening, once a day while they last, once in the end; and what they look like."""
+"""Notice emails: sent on opening, daily while open, and on resolution; and their content."""
 
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -31,19 +31,19 @@ def recipients(db: None) -> None:
 
 @pytest.fixture
 def server(smtp_server: FakeSmtpServer) -> FakeSmtpServer:
-    """Takes notices without a sign-in."""
+    """An SMTP server that accepts notice emails without authentication."""
     settings.change({"NoticeServer": f"127.0.0.1:{smtp_server.port}"}, actor="test", now=NOW)
     return smtp_server
 
 
 def subjects(server: FakeSmtpServer) -> list[str]:
-    """Where a long one was folded, the library may leave a blank too many."""
+    """Return the subjects of the sent emails; runs of spaces from folded headers are collapsed."""
     messages = [message_from_bytes(taken.content, policy=policy.default) for taken in server.took]
     return [" ".join(str(message["Subject"]).split()) for message in messages]
 
 
 def turn(minutes: int) -> None:
-    """What whoever looks after notices does at a moment."""
+    """Update the notices and send the due emails, at a time in minutes after ``NOW``."""
     now = NOW + minutes * MINUTE
     notices.update(now)
     notifier.send_due(now)
@@ -55,7 +55,7 @@ def refuse() -> Token:
     return token
 
 
-def test_an_outage_is_mailed_once_when_it_opens_daily_while_it_lasts_and_once_in_the_end(
+def test_notice_is_emailed_on_opening_daily_and_on_resolution(
     server: FakeSmtpServer,
 ) -> None:
     refuse()
@@ -72,7 +72,7 @@ def test_an_outage_is_mailed_once_when_it_opens_daily_while_it_lasts_and_once_in
     assert {taken.sender for taken in server.took} == {"portal@intranet.test"}
 
 
-def test_many_that_open_together_are_one_mail(server: FakeSmtpServer) -> None:
+def test_notices_opened_together_are_sent_in_one_email(server: FakeSmtpServer) -> None:
     for number in range(40):
         make_token(make_config(f"Client {number}"), life=60 * DAY)
     Token.update(refused_at=NOW, failure="invalid_grant: no").execute()
@@ -80,7 +80,7 @@ def test_many_that_open_together_are_one_mail(server: FakeSmtpServer) -> None:
     assert subjects(server) == ["[Mail Token Portal] 40 notices: 40 critical"]
 
 
-def test_forty_mailboxes_of_one_expired_secret_are_one_notice(server: FakeSmtpServer, tmp_path: Path) -> None:
+def test_expired_secret_of_forty_mailboxes_opens_one_notice(server: FakeSmtpServer, tmp_path: Path) -> None:
     config, inbox = make_config("Microsoft"), make_destination(tmp_path)
     for number in range(40):
         token = Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=NOW, expires_at=NOW + 60 * DAY)
@@ -97,7 +97,7 @@ def test_forty_mailboxes_of_one_expired_secret_are_one_notice(server: FakeSmtpSe
     assert "and 20 more." in text
 
 
-def test_who_knows_of_it_hears_no_more_until_then_but_its_end(server: FakeSmtpServer) -> None:
+def test_acknowledged_notice_is_emailed_only_when_resolved(server: FakeSmtpServer) -> None:
     refuse()
     turn(0)
     notices.acknowledge(Notice.get(), NOW + 3 * DAY, "Ada is at it", actor="Ada", now=NOW + MINUTE)
@@ -113,7 +113,7 @@ def test_who_knows_of_it_hears_no_more_until_then_but_its_end(server: FakeSmtpSe
     assert subjects(server)[2].startswith("[Mail Token Portal] Resolved:")
 
 
-def test_a_warning_that_turns_red_is_told_again_whoever_knew_of_it(server: FakeSmtpServer) -> None:
+def test_acknowledged_warning_is_emailed_again_if_it_worsens(server: FakeSmtpServer) -> None:
     make_token(make_config("Microsoft", base="https://login.test"), life=60 * DAY)
     Token.update(failing_since=NOW - HOUR, failure="login.test did not answer in time.").execute()
     turn(0)
@@ -125,7 +125,7 @@ def test_a_warning_that_turns_red_is_told_again_whoever_knew_of_it(server: FakeS
     assert [one.split("] ")[1].split(":")[0] for one in subjects(server)] == ["Warning", "Critical"]
 
 
-def test_what_could_not_be_mailed_is_said_and_mailed_when_the_server_is_back(smtp_server: FakeSmtpServer) -> None:
+def test_failed_notice_email_is_reported_and_retried(smtp_server: FakeSmtpServer) -> None:
     port = free_port()
     settings.change({"NoticeServer": f"127.0.0.1:{port}"}, actor="test", now=NOW)
     refuse()
@@ -134,13 +134,13 @@ def test_what_could_not_be_mailed_is_said_and_mailed_when_the_server_is_back(smt
     assert Notice.get().notified_at is None
     settings.change({"NoticeServer": f"127.0.0.1:{smtp_server.port}"}, actor="test", now=NOW)
     turn(1)
-    assert smtp_server.took == [], "a server that is away is not tried at every turn"
+    assert smtp_server.took == [], "an unreachable server is not tried in every round"
     turn(6)
     assert Notice.get().notification_failure is None
     assert len(smtp_server.took) == 1
 
 
-def test_what_was_over_before_it_could_be_mailed_is_not_mailed(server: FakeSmtpServer) -> None:
+def test_notice_resolved_before_its_email_is_not_emailed(server: FakeSmtpServer) -> None:
     refuse()
     notices.update(NOW)
     Token.update(refused_at=None).execute()
@@ -148,7 +148,7 @@ def test_what_was_over_before_it_could_be_mailed_is_not_mailed(server: FakeSmtpS
     assert server.took == []
 
 
-def test_two_processes_tell_it_once(server: FakeSmtpServer) -> None:
+def test_notice_is_emailed_once_by_two_processes(server: FakeSmtpServer) -> None:
     refuse()
     notices.update(NOW)
     due = notifier._due(NOW)
@@ -158,7 +158,7 @@ def test_two_processes_tell_it_once(server: FakeSmtpServer) -> None:
     assert len(server.took) == 1
 
 
-def test_without_a_server_of_its_own_it_goes_through_an_outbound_profile() -> None:
+def test_notice_email_without_server_uses_an_outbound_profile() -> None:
     make_profile(name="Office", senders="@intranet.test", fallback=False)
     refuse()
     turn(0)
@@ -168,7 +168,7 @@ def test_without_a_server_of_its_own_it_goes_through_an_outbound_profile() -> No
     assert Notice.get().notified_at == NOW
 
 
-def test_without_recipients_nobody_is_told(server: FakeSmtpServer) -> None:
+def test_notice_without_recipients_is_not_emailed(server: FakeSmtpServer) -> None:
     settings.change({"NoticeRecipients": ""}, actor="test", now=NOW)
     refuse()
     turn(0)
@@ -206,7 +206,7 @@ def composed(name: str) -> EmailMessage:
 
 
 @pytest.mark.parametrize("name", ["one", "many", "reminder", "closed"])
-def test_a_mail_is_as_it_is_stored_here(name: str) -> None:
+def test_notice_email_matches_the_stored_example(name: str) -> None:
     message = composed(name)
     for kind, suffix in (("plain", "txt"), ("html", "html")):
         body = message.get_body((kind,))

@@ -1,4 +1,4 @@
-"""A part of the bench of thirty days, small enough for every day."""
+"""A short run of the thirty-day simulation."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.bench.thirty_days import simulate
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def test_no_alarm_is_false_and_no_death_is_missed(tmp_path: Path) -> None:
+def test_simulation_has_no_false_alarm_and_no_missed_failure(tmp_path: Path) -> None:
     report = simulate(tmp_path, days=0.6, mailboxes=40, density=2, seed=2)
     assert report.deaths >= 1
     assert report.short >= 3

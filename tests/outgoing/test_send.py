@@ -1,4 +1,4 @@
-"""The sending queue: every message taken on arrives, or its sender hears why not; none is lost, none sent twice unsaid."""
+"""The outbound queue: every accepted message is sent or bounced, and possible duplicates are reported."""
 
 import email
 import email.policy
@@ -19,7 +19,7 @@ from tests.support.sending import bounces, fresh, parts_of, profile_now, send
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def test_a_message_taken_on_arrives_byte_for_byte_and_is_then_forgotten(smtp_server: FakeSmtpServer) -> None:
+def test_sent_message_is_unchanged_and_its_content_deleted(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     body = b"\r\n.\r\n..dots\r\n" + bytes(range(128, 256)) + b"\r\n"
     message = make_message(content=b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nFrom: Ada <ada@example.test>\r\n" + body)
@@ -34,7 +34,7 @@ def test_a_message_taken_on_arrives_byte_for_byte_and_is_then_forgotten(smtp_ser
     assert not mail_queue.has_content(message)
 
 
-def test_a_large_message_goes_out_part_by_part(smtp_server: FakeSmtpServer) -> None:
+def test_large_message_is_stored_in_parts_and_sent_whole(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     lines = b"".join(b"%06d " % n + b"x" * 90 + b"\n" for n in range(12_000))
     make_message(content=b"Subject: large\n\n" + lines)
@@ -43,7 +43,7 @@ def test_a_large_message_goes_out_part_by_part(smtp_server: FakeSmtpServer) -> N
     assert smtp_server.took[0].content.endswith(lines.replace(b"\n", b"\r\n"))
 
 
-def test_each_recipient_has_an_answer_of_its_own(smtp_server: FakeSmtpServer) -> None:
+def test_each_recipient_has_its_own_result(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.recipients = {"gone@x.test": "550 5.1.1 No such user", "full@x.test": "452 4.2.2 Over quota"}
     message = make_message(recipients=("good@x.test", "gone@x.test", "full@x.test"))
@@ -61,7 +61,7 @@ def test_each_recipient_has_an_answer_of_its_own(smtp_server: FakeSmtpServer) ->
     assert fresh(message).state is OutboundState.FAILED
 
 
-def test_a_refusal_is_told_to_the_sender_as_a_proper_bounce(smtp_server: FakeSmtpServer) -> None:
+def test_rejected_recipient_produces_a_standard_bounce(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port, login="", senders="office@x.test")
     smtp_server.does.recipients = {"gone@x.test": "550 5.1.1 No such user"}
     message = make_message(
@@ -88,9 +88,7 @@ def test_a_refusal_is_told_to_the_sender_as_a_proper_bounce(smtp_server: FakeSmt
 @pytest.mark.parametrize(
     "header", [b"Subject: Gr\xfc\xdfe\n", "From: Jürgen <jürgen@x.test>\n".encode(), b"X-Odd: \xff\xfe\x01\n"]
 )
-def test_a_header_of_whatever_bytes_is_no_reason_not_to_tell_its_sender(
-    smtp_server: FakeSmtpServer, header: bytes
-) -> None:
+def test_message_with_invalid_header_bytes_still_bounces(smtp_server: FakeSmtpServer, header: bytes) -> None:
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.recipients = {"gone@x.test": "550 no"}
     make_message(content=header + b"\nx\n", recipients=("gone@x.test",))
@@ -104,7 +102,7 @@ def test_a_header_of_whatever_bytes_is_no_reason_not_to_tell_its_sender(
     assert len(bounces()) == 2
 
 
-def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() -> None:
+def test_extending_a_lease_keeps_unsaved_changes() -> None:
     profile = make_profile()
     profile.failure, profile.tries = "old", 5
     assert profile.extend(until=NOW)
@@ -112,7 +110,7 @@ def test_a_row_that_is_held_for_longer_still_writes_what_was_changed_before() ->
     assert (profile_now(profile).failure, profile_now(profile).tries) == ("old", 5)
 
 
-def test_an_answer_is_written_though_the_database_was_away_for_a_moment(
+def test_send_result_is_saved_after_a_brief_database_error(
     smtp_server: FakeSmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile, written = make_profile(port=smtp_server.port), send_results.write_answers
@@ -131,7 +129,7 @@ def test_an_answer_is_written_though_the_database_was_away_for_a_moment(
     assert (len(smtp_server.took), len(tries)) == (1, 2)
 
 
-def test_a_profile_that_is_edited_while_it_sends_is_taken_over_by_nobody() -> None:
+def test_profile_edited_while_sending_keeps_its_lease() -> None:
     profile = make_profile()
     make_message()
     assert profile.take(now=NOW, until=NOW + timedelta(minutes=3))
@@ -143,7 +141,7 @@ def test_a_profile_that_is_edited_while_it_sends_is_taken_over_by_nobody() -> No
     assert profile.release()
 
 
-def test_a_message_under_way_is_not_sent_beside_itself() -> None:
+def test_message_being_sent_cannot_be_retried() -> None:
     make_profile()
     message = make_message()
     OutboundMessage.update(state=OutboundState.SENDING).execute()
@@ -151,7 +149,7 @@ def test_a_message_under_way_is_not_sent_beside_itself() -> None:
         mail_queue.try_again(message, actor="test", now=NOW)
 
 
-def test_a_bounce_that_fails_is_no_reason_for_another(smtp_server: FakeSmtpServer) -> None:
+def test_failed_bounce_causes_no_second_bounce(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.recipients = {"gone@x.test": "550 no", "ada@example.test": "550 no"}
     make_message(recipients=("gone@x.test",))
@@ -160,7 +158,7 @@ def test_a_bounce_that_fails_is_no_reason_for_another(smtp_server: FakeSmtpServe
     assert [bounce.state for bounce in bounces()] == [OutboundState.FAILED]
 
 
-def test_a_message_that_is_put_off_is_tried_for_five_days_and_then_returned(smtp_server: FakeSmtpServer) -> None:
+def test_deferred_message_is_retried_for_five_days_then_bounced(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.data = "451 4.7.1 Greylisted"
     message, now, tries = make_message(), NOW, 0
@@ -174,7 +172,7 @@ def test_a_message_that_is_put_off_is_tried_for_five_days_and_then_returned(smtp
     assert "451 4.7.1 Greylisted" in (message.recipients.get().answer or "")
 
 
-def test_what_waited_for_a_dead_server_for_five_days_comes_back_through_the_fallback(
+def test_bounce_for_unreachable_server_uses_the_fallback(
     smtp_server: FakeSmtpServer,
 ) -> None:
     dead = make_profile(port=9, senders="ada@example.test", fallback=False)
@@ -189,7 +187,7 @@ def test_what_waited_for_a_dead_server_for_five_days_comes_back_through_the_fall
     assert b"No connection to 127.0.0.1" in took.content
 
 
-def test_a_paused_profile_keeps_what_it_is_given(smtp_server: FakeSmtpServer) -> None:
+def test_paused_profile_keeps_its_messages_queued(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port, validity=Validity.INVALID_TEMPORARILY)
     message = make_message()
     assert send(profile) == 0
@@ -197,7 +195,7 @@ def test_a_paused_profile_keeps_what_it_is_given(smtp_server: FakeSmtpServer) ->
     assert sending.due(NOW + timedelta(minutes=5)) == []
 
 
-def test_no_more_than_so_many_a_minute(smtp_server: FakeSmtpServer) -> None:
+def test_profile_sends_at_most_its_limit_per_minute(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port, per_minute=2, connections=3)
     for _ in range(5):
         make_message()
@@ -209,7 +207,7 @@ def test_no_more_than_so_many_a_minute(smtp_server: FakeSmtpServer) -> None:
     assert len(smtp_server.took) == 4
 
 
-def test_one_connection_carries_many_messages_and_several_are_used_at_once(smtp_server: FakeSmtpServer) -> None:
+def test_profile_reuses_one_connection_or_several_in_parallel(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     for _ in range(20):
         make_message()
@@ -223,7 +221,7 @@ def test_one_connection_carries_many_messages_and_several_are_used_at_once(smtp_
     assert (len(smtp_server.took), smtp_server.connections) == (40, 4)
 
 
-def test_a_worker_that_dies_in_mid_message_is_followed_and_the_page_says_which(smtp_server: FakeSmtpServer) -> None:
+def test_message_of_a_killed_worker_is_marked_as_repeated(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     one, other = make_message(), make_message()
     OutboundMessage.update(state=OutboundState.SENDING, begun_at=NOW).where(OutboundMessage.id == one.id).execute()
@@ -236,7 +234,7 @@ def test_a_worker_that_dies_in_mid_message_is_followed_and_the_page_says_which(s
     assert fresh(other).repeated_at is None
 
 
-def test_a_message_may_be_dropped_while_it_waits_and_tried_again_when_it_has_failed(
+def test_queued_message_can_be_dropped_and_failed_one_retried(
     smtp_server: FakeSmtpServer,
 ) -> None:
     profile = make_profile(port=smtp_server.port)

@@ -1,4 +1,4 @@
-"""Servers to send through: how they are signed in to, and what their answers, silence and gibberish mean."""
+"""SMTP servers: sign-in, rejections, timeouts and invalid responses."""
 
 import base64
 from datetime import timedelta
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("db")
 
 
 @pytest.mark.parametrize("answer", ["250 ok instead of 354", "gibberish without a number"])
-def test_an_answer_that_is_none_counts_as_no_success(answer: str) -> None:
+def test_invalid_smtp_response_leaves_the_message_queued(answer: str) -> None:
     with scripted({"DATA": answer}) as port:
         profile = make_profile(port=port)
         message = make_message()
@@ -29,7 +29,7 @@ def test_an_answer_that_is_none_counts_as_no_success(answer: str) -> None:
     assert mail_queue.has_content(message)
 
 
-def test_gibberish_after_the_message_may_mean_that_it_arrived_and_that_is_said() -> None:
+def test_invalid_response_after_data_marks_a_possible_duplicate() -> None:
     with scripted({".": "filter crashed"}) as port:
         profile = make_profile(port=port)
         message = make_message()
@@ -37,7 +37,7 @@ def test_gibberish_after_the_message_may_mean_that_it_arrived_and_that_is_said()
     assert (fresh(message).state, fresh(message).repeated_at) == (OutboundState.QUEUED, NOW)
 
 
-def test_a_server_that_quotes_our_command_does_not_spread_the_token() -> None:
+def test_token_echoed_by_the_server_is_masked() -> None:
     with scripted({"AUTH": "500 5.5.1 Command unrecognized: {line}"}) as port:
         profile = make_profile(make_token(), port=port)
         tried = test_message.send_test_message(profile, "me@x.test", actor="test", clock=lambda: NOW)
@@ -50,7 +50,7 @@ def test_a_server_that_quotes_our_command_does_not_spread_the_token() -> None:
     assert secret[:40] not in told
 
 
-def test_one_address_that_the_server_cannot_read_fails_alone(smtp_server: FakeSmtpServer) -> None:
+def test_unsupported_recipient_address_fails_alone(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     message = make_message(recipients=("good@x.test", "jürgen@x.test"))
     send(profile)
@@ -59,7 +59,7 @@ def test_one_address_that_the_server_cannot_read_fails_alone(smtp_server: FakeSm
     }  # fmt: skip
 
 
-def test_a_message_that_makes_the_server_hang_up_holds_up_no_other() -> None:
+def test_message_that_ends_the_connection_does_not_block_others() -> None:
     with scripted({"RCPT TO:<poison@x.test>": None}) as port:
         profile = make_profile(port=port)
         poison, other = make_message(recipients=("poison@x.test",)), make_message()
@@ -69,7 +69,7 @@ def test_a_message_that_makes_the_server_hang_up_holds_up_no_other() -> None:
     assert profile_now(profile).failing_since is None
 
 
-def test_a_server_that_wants_a_sign_in_first_blames_no_message() -> None:
+def test_authentication_required_fails_only_the_profile() -> None:
     with scripted({"MAIL": "530 5.7.0 Authentication required"}) as port:
         profile = make_profile(port=port)
         message = make_message()
@@ -78,7 +78,7 @@ def test_a_server_that_wants_a_sign_in_first_blames_no_message() -> None:
     assert "530 5.7.0" in (profile_now(profile).failure or "")
 
 
-def test_a_server_that_is_away_holds_all_up_and_blames_no_message() -> None:
+def test_unreachable_server_delays_messages_without_failing_them() -> None:
     profile = make_profile(port=9)
     messages = [make_message() for _ in range(3)]
     send(profile)
@@ -91,7 +91,7 @@ def test_a_server_that_is_away_holds_all_up_and_blames_no_message() -> None:
     assert outbound_profiles.state(row, NOW).name == "failing"
 
 
-def test_a_server_that_ends_a_connection_after_some_messages_gets_another(smtp_server: FakeSmtpServer) -> None:
+def test_connection_closed_between_messages_is_reopened(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.closes_after = 3
     messages = [make_message() for _ in range(10)]
@@ -101,7 +101,7 @@ def test_a_server_that_ends_a_connection_after_some_messages_gets_another(smtp_s
     assert profile_now(profile).failing_since is None
 
 
-def test_a_server_that_hangs_up_after_the_message_gets_it_again_and_that_is_said(smtp_server: FakeSmtpServer) -> None:
+def test_message_without_final_response_is_resent_with_a_warning(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     smtp_server.does.hangs_up_after_data = 1
     message = make_message()
@@ -113,7 +113,7 @@ def test_a_server_that_hangs_up_after_the_message_gets_it_again_and_that_is_said
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
-def test_a_profile_signs_in_with_its_token(smtp_server: FakeSmtpServer, mechanism: str) -> None:
+def test_profile_signs_in_with_its_token(smtp_server: FakeSmtpServer, mechanism: str) -> None:
     smtp_server.does.opens, smtp_server.does.mechanisms = {ACCESS_TOKEN}, (mechanism,)
     profile = make_profile(make_token(), port=smtp_server.port)
     message = make_message()
@@ -123,7 +123,7 @@ def test_a_profile_signs_in_with_its_token(smtp_server: FakeSmtpServer, mechanis
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-def test_a_profile_signs_in_with_its_password(smtp_server: FakeSmtpServer, mechanism: str) -> None:
+def test_profile_signs_in_with_its_password(smtp_server: FakeSmtpServer, mechanism: str) -> None:
     smtp_server.does.opens, smtp_server.does.mechanisms = {"pass word"}, (mechanism,)
     profile = make_profile(port=smtp_server.port, login="ada", password="pass word")
     make_message()
@@ -131,9 +131,7 @@ def test_a_profile_signs_in_with_its_password(smtp_server: FakeSmtpServer, mecha
     assert [took.user for took in smtp_server.took] == ["ada"]
 
 
-def test_a_token_that_the_server_does_not_take_is_renewed_once(
-    smtp_server: FakeSmtpServer, provider: FakeProvider
-) -> None:
+def test_rejected_token_is_refreshed_once_and_retried(smtp_server: FakeSmtpServer, provider: FakeProvider) -> None:
     smtp_server.does.opens = {NEW_ACCESS_TOKEN}
     provider.grants()
     token = make_token(make_config(base=provider.url), signed_in_at=NOW - timedelta(minutes=20))
@@ -145,7 +143,7 @@ def test_a_token_that_the_server_does_not_take_is_renewed_once(
     assert len(provider.requests) == 1
 
 
-def test_a_refused_sign_in_is_told_in_the_servers_words_with_the_challenge(smtp_server: FakeSmtpServer) -> None:
+def test_rejected_sign_in_shows_the_servers_full_reason(smtp_server: FakeSmtpServer) -> None:
     smtp_server.does.opens = set()
     profile = make_profile(make_token(), port=smtp_server.port)
     message = make_message()
@@ -156,7 +154,7 @@ def test_a_refused_sign_in_is_told_in_the_servers_words_with_the_challenge(smtp_
     assert ACCESS_TOKEN not in (row.failure or "")
 
 
-def test_mail_waits_for_a_token_that_only_a_person_can_get_and_goes_on_with_it(
+def test_mail_waits_for_a_new_sign_in_and_is_sent_afterwards(
     smtp_server: FakeSmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smtp_server.does.opens = {ACCESS_TOKEN}
@@ -175,7 +173,7 @@ def test_mail_waits_for_a_token_that_only_a_person_can_get_and_goes_on_with_it(
     assert fresh(message).state is OutboundState.SENT
 
 
-def test_the_token_is_good_for_as_long_as_the_strictest_service_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sending_requires_a_token_valid_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: list[timedelta] = []
 
     def usable(token_id: int, *, min_life: timedelta, **_: object) -> Token:
@@ -190,7 +188,7 @@ def test_the_token_is_good_for_as_long_as_the_strictest_service_wants(monkeypatc
 
 
 @pytest.mark.parametrize("kind", [OutboundType.SMTPTLS])
-def test_a_certificate_that_nobody_trusts_gets_no_token(kind: OutboundType, certificate_folder: Path) -> None:
+def test_untrusted_certificate_receives_no_token(kind: OutboundType, certificate_folder: Path) -> None:
     fake = FakeSmtpServer().start(certificate_folder)
     fake.does.opens = {ACCESS_TOKEN}
     try:
@@ -207,7 +205,7 @@ def test_a_certificate_that_nobody_trusts_gets_no_token(kind: OutboundType, cert
         fake.stop()
 
 
-def test_a_server_without_starttls_gets_neither_token_nor_mail(smtp_server: FakeSmtpServer) -> None:
+def test_server_without_starttls_receives_no_token_and_no_mail(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(make_token(), port=smtp_server.port, type=OutboundType.SMTPTLS)
     make_message()
     send(profile)

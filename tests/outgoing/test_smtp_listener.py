@@ -1,4 +1,4 @@
-"""The submission listener: SMTP for programs of this machine, opened by an API key."""
+"""The SMTP listener for programs on this host, which sign in with an API key."""
 
 import base64
 import logging
@@ -40,7 +40,7 @@ def key(**more: Any) -> str:
     return api_keys.add(api_keys.Fields("Printer", **more), actor="test", now=NOW)[1].reveal()
 
 
-def test_a_program_hands_over_mail_with_its_key(port: int) -> None:
+def test_program_submits_mail_with_its_api_key(port: int) -> None:
     make_profile()
     with smtplib.SMTP("127.0.0.1", port) as client:
         client.login("printer", key(may_send=True))
@@ -51,7 +51,7 @@ def test_a_program_hands_over_mail_with_its_key(port: int) -> None:
     assert max(len(line) for line in content_of(message).split(b"\r\n")) <= 998
 
 
-def test_a_bounce_of_a_program_has_no_sender(port: int) -> None:
+def test_submitted_bounce_keeps_its_empty_sender(port: int) -> None:
     make_profile()
     with smtplib.SMTP("127.0.0.1", port) as client:
         client.login("x", key(may_send=True))
@@ -60,14 +60,14 @@ def test_a_bounce_of_a_program_has_no_sender(port: int) -> None:
 
 
 @pytest.mark.parametrize("password", ["mtp_wrong", ""])
-def test_a_wrong_key_hands_over_nothing(port: int, password: str) -> None:
+def test_wrong_api_key_is_rejected_and_logged(port: int, password: str) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client, pytest.raises(smtplib.SMTPAuthenticationError) as told:
         client.login("printer", password)
     assert (told.value.smtp_code, told.value.smtp_error) == (535, b"5.7.8 The API key is missing or invalid.")
     assert Event.select().where(Event.action == "API-key:refused").count() > 0
 
 
-def test_a_key_for_tokens_sends_no_mail(port: int) -> None:
+def test_api_key_without_send_permission_is_rejected(port: int) -> None:
     with (
         smtplib.SMTP("127.0.0.1", port) as client,
         pytest.raises(smtplib.SMTPAuthenticationError, match="may not send"),
@@ -75,13 +75,13 @@ def test_a_key_for_tokens_sends_no_mail(port: int) -> None:
         client.login("printer", key(configs=[make_config()]))
 
 
-def test_nothing_is_taken_without_a_key(port: int) -> None:
+def test_mail_without_sign_in_is_rejected(port: int) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client, pytest.raises(smtplib.SMTPSenderRefused) as told:
         client.sendmail("a@x.test", ["b@x.test"], b"x")
     assert told.value.smtp_code == 530
 
 
-def test_a_message_that_nobody_can_send_stays_with_the_program(port: int) -> None:
+def test_message_without_matching_profile_is_rejected(port: int) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client:
         client.login("printer", key(may_send=True))
         with pytest.raises(smtplib.SMTPDataError, match="there is no fallback"):
@@ -89,7 +89,7 @@ def test_a_message_that_nobody_can_send_stays_with_the_program(port: int) -> Non
     assert OutboundMessage.select().count() == 0
 
 
-def test_no_log_holds_what_a_program_signs_in_with(port: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_contains_no_api_key_of_a_sign_in(port: int, caplog: pytest.LogCaptureFixture) -> None:
     secret = key(may_send=True)
     given = base64.b64encode(f"\0printer\0{secret}".encode()).decode()
     logging.getLogger("mail.log").setLevel(logging.NOTSET)
@@ -107,7 +107,7 @@ def test_no_log_holds_what_a_program_signs_in_with(port: int, caplog: pytest.Log
     assert given not in caplog.text
 
 
-def test_it_listens_to_this_machine_alone() -> None:
+def test_listener_address_must_be_loopback() -> None:
     with pytest.raises(ConfigError, match=r"PORTAL_SUBMISSION: 0\.0\.0\.0 is not a loopback address"):
         from_environment({"PORTAL_SUBMISSION": "0.0.0.0:2525"})
     assert from_environment({"PORTAL_SUBMISSION": "127.0.0.1:2525"}).submission == ("127.0.0.1", 2525)

@@ -1,4 +1,4 @@
-"""Taking a message on: made fit to be sent, given to the right profile, or refused with the reason."""
+"""Submitting a message: header completion, choice of the profile, and rejection with a reason."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ from tests.support.sending import content_of, profile_now, send
 pytestmark = pytest.mark.usefixtures("db")
 
 
-def test_the_same_message_handed_over_twice_is_taken_once() -> None:
+def test_message_submitted_twice_with_one_key_is_queued_once() -> None:
     make_profile()
     handed = Submission(BytesIO(b"Subject: x\n\nx\n"), "a@x.test", ["b@x.test"], by="test", key="the-same")
     assert submit.submit(handed, now=NOW).id == submit.submit(handed, now=NOW).id
@@ -30,14 +30,14 @@ def test_the_same_message_handed_over_twice_is_taken_once() -> None:
         (b"Received: x\n" * 101 + b"\nx", ["b@x.test"], "mail loop"),
     ],
 )
-def test_what_cannot_be_sent_is_not_taken_on(content: bytes, recipients: list[str], words: str) -> None:
+def test_invalid_message_is_rejected_on_submission(content: bytes, recipients: list[str], words: str) -> None:
     make_profile()
     with pytest.raises(NotAccepted, match=words):
         submit.submit(Submission(BytesIO(content), "a@x.test", recipients, by="test"), now=NOW)
     assert OutboundMessage.select().count() == 0
 
 
-def test_mail_goes_through_the_profile_that_serves_its_author() -> None:
+def test_profile_is_chosen_by_the_author_address() -> None:
     by_address = make_profile(senders="ada@x.test", fallback=False)
     by_domain = make_profile(senders="@x.test", fallback=False)
     fallback = make_profile()
@@ -51,7 +51,7 @@ def test_mail_goes_through_the_profile_that_serves_its_author() -> None:
         make_message(sender="eve@elsewhere.test")
 
 
-def test_mail_of_local_users_goes_out_under_the_address_of_the_profile(smtp_server: FakeSmtpServer) -> None:
+def test_mail_of_local_users_uses_the_profiles_sender_address(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port, senders="@x.test", sends_as="it@x.test")
     make_message(content=b"From: root (Cron Daemon)\nTo: root\nBcc: hidden@x.test\n\nx\n", sender="root")
     send(profile)
@@ -61,7 +61,7 @@ def test_mail_of_local_users_goes_out_under_the_address_of_the_profile(smtp_serv
     assert b"hidden@x.test" not in took.content
 
 
-def test_a_message_out_of_an_archive_keeps_its_header_and_hides_its_bcc() -> None:
+def test_message_in_mbox_format_keeps_its_header_and_loses_bcc() -> None:
     make_profile()
     archive = b"From ada Sat Nov 21 12:00:00 2026\nSubject: a\rb\nTo: b@x.test\nBcc: hidden@x.test\n\nx\n"
     message = make_message(content=archive)
@@ -69,7 +69,7 @@ def test_a_message_out_of_an_archive_keeps_its_header_and_hides_its_bcc() -> Non
     assert b"hidden" not in content_of(message)
 
 
-def test_a_header_without_end_is_not_taken() -> None:
+def test_oversized_header_is_rejected() -> None:
     make_profile()
     with pytest.raises(NotAccepted, match="header is larger than"):
         make_message(content=b"X: y\n" * 100_000)

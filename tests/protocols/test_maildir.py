@@ -7,7 +7,7 @@ from portal.core.errors import Unavailable
 from portal.protocols import maildir
 
 
-def test_deliveries_at_once_take_the_same_name_once(tmp_path: Path) -> None:
+def test_repeated_delivery_of_one_key_writes_one_file(tmp_path: Path) -> None:
     from io import BytesIO
 
     maildir.prepare(tmp_path)
@@ -19,7 +19,7 @@ def test_deliveries_at_once_take_the_same_name_once(tmp_path: Path) -> None:
     assert maildir.settle(tmp_path, ["1.k.h", "2.k.h"]) == {"1.k.h"}
 
 
-def test_a_maildir_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+def test_failed_maildir_creation_reports_the_cause(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match="cannot be written: Not a directory"):
         maildir.prepare(tmp_path / "file" / "box")

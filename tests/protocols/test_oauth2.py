@@ -1,4 +1,4 @@
-"""The adapter against a token endpoint that answers well, badly, or with rubbish."""
+"""The OAuth2 adapter against a token endpoint that returns valid, error and malformed responses."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def refresh(provider: FakeProvider, *, scope: str | None = None, client: oauth2.
     return oauth2.refresh(client, url, refresh_token=Secret(REFRESH_TOKEN), scope=scope, now=NOW)
 
 
-def test_a_refresh_sends_what_rfc_6749_asks_for(provider: FakeProvider) -> None:
+def test_refresh_request_follows_rfc_6749(provider: FakeProvider) -> None:
     answer = refresh(provider, scope="mail offline_access")
     assert provider.requests == [
         {
@@ -39,7 +39,7 @@ def test_a_refresh_sends_what_rfc_6749_asks_for(provider: FakeProvider) -> None:
     assert answer.expires_at == NOW + timedelta(hours=1)
 
 
-def test_no_scope_is_sent_where_the_template_says_so(provider: FakeProvider) -> None:
+def test_refresh_without_a_scope_sends_no_scope(provider: FakeProvider) -> None:
     refresh(provider)
     assert "scope" not in provider.requests[0]
 
@@ -67,7 +67,7 @@ def test_a_public_client_sends_no_secret(provider: FakeProvider) -> None:
         ("1e400", None),
     ],
 )
-def test_the_end_of_a_token_is_never_guessed(provider: FakeProvider, expires_in: Any, end: Any) -> None:
+def test_token_expiry_is_set_only_from_a_valid_expires_in(provider: FakeProvider, expires_in: Any, end: Any) -> None:
     provider.grants(expires_in=expires_in)
     assert refresh(provider).expires_at == end
 
@@ -81,9 +81,7 @@ def test_the_end_of_a_token_is_never_guessed(provider: FakeProvider, expires_in:
         ("invalid_scope", 400),
     ],
 )
-def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(
-    provider: FakeProvider, error: str, status: int
-) -> None:
+def test_provider_error_raises_refused_with_its_message(provider: FakeProvider, error: str, status: int) -> None:
     provider.refuses(
         error, "AADSTS70008: The refresh token\n has expired.", status, error_codes=[70008], trace_id="t-1"
     )
@@ -96,7 +94,7 @@ def test_an_error_of_the_provider_is_a_refusal_in_its_own_words(
 
 
 @pytest.mark.parametrize("error", ["Forbidden", "x" * 9000, "\ud800", "nul\u0000"])
-def test_an_error_that_no_specification_knows_is_no_verdict(provider: FakeProvider, error: str) -> None:
+def test_unknown_provider_error_raises_unavailable(provider: FakeProvider, error: str) -> None:
     provider.refuses(error, "\ud800 odd \u0000 words", 403)
     with pytest.raises(Unavailable) as caught:
         refresh(provider)
@@ -107,19 +105,19 @@ def test_an_error_that_no_specification_knows_is_no_verdict(provider: FakeProvid
 
 
 @pytest.mark.parametrize(("asked", "pause"), [("9" * 5000, None), ("999999999", 86400), ("soon", None), ("-1", None)])
-def test_a_pause_that_makes_no_sense_is_cut(provider: FakeProvider, asked: str, pause: int | None) -> None:
+def test_invalid_retry_after_is_ignored_or_capped(provider: FakeProvider, asked: str, pause: int | None) -> None:
     provider.says(b"", 503, Retry_After=asked)
     with pytest.raises(Unavailable) as caught:
         refresh(provider)
     assert caught.value.retry_after == pause
 
 
-def test_a_host_that_is_no_name_is_unavailable() -> None:
+def test_invalid_host_name_raises_unavailable() -> None:
     with pytest.raises(Unavailable):
         oauth2.refresh(CLIENT, "https://a..b/token", refresh_token=Secret(REFRESH_TOKEN), scope=None, now=NOW)
 
 
-def test_an_error_in_an_answer_of_status_200_is_a_refusal_too(provider: FakeProvider) -> None:
+def test_error_in_a_status_200_response_raises_refused(provider: FakeProvider) -> None:
     provider.refuses("invalid_grant", status=200, access_token="stale")
     with pytest.raises(Refused):
         refresh(provider)
@@ -139,13 +137,13 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("name", RUBBISH)
-def test_rubbish_is_unavailable_and_nothing_else(provider: FakeProvider, name: str) -> None:
+def test_malformed_token_response_raises_unavailable(provider: FakeProvider, name: str) -> None:
     provider.says(RUBBISH[name])
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 answered"):
         refresh(provider)
 
 
-def test_an_answer_of_50_mb_is_not_read_to_its_end(provider: FakeProvider) -> None:
+def test_oversized_token_response_is_not_read_completely(provider: FakeProvider) -> None:
     provider.says(b'{"access_token": "' + b"a" * 50_000_000 + b'"}')
     with pytest.raises(Unavailable, match="larger than"):
         refresh(provider)
@@ -153,7 +151,7 @@ def test_an_answer_of_50_mb_is_not_read_to_its_end(provider: FakeProvider) -> No
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 @pytest.mark.parametrize("body", [{"error": "invalid_grant"}, b"<html>", b""])
-def test_a_disturbance_is_unavailable_whatever_its_body_says(provider: FakeProvider, status: int, body: Any) -> None:
+def test_temporary_http_status_overrides_error_in_body(provider: FakeProvider, status: int, body: Any) -> None:
     provider.says(body, status, Retry_After="120")
     with pytest.raises(Unavailable) as caught:
         refresh(provider)
@@ -168,25 +166,25 @@ def test_a_redirect_is_not_followed_with_the_secret(provider: FakeProvider) -> N
 
 
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
-def test_an_error_that_says_not_now_is_unavailable(provider: FakeProvider, error: str) -> None:
+def test_temporary_oauth2_error_raises_unavailable(provider: FakeProvider, error: str) -> None:
     provider.refuses(error)
     with pytest.raises(Unavailable):
         refresh(provider)
 
 
-def test_a_closed_port_and_an_unknown_name_are_told_apart_from_refusals(provider: FakeProvider) -> None:
+def test_closed_port_raises_unavailable_with_the_cause(provider: FakeProvider) -> None:
     provider.stop()
     with pytest.raises(Unavailable, match=r"No connection to 127\.0\.0\.1: Connection refused"):
         refresh(provider)
 
 
-def test_a_provider_that_never_ends_its_answer_is_left(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_response_past_the_total_timeout_is_aborted(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "TOTAL_SECONDS", -1.0)
     with pytest.raises(Unavailable, match="did not answer in time"):
         refresh(provider)
 
 
-def test_the_authorize_url_is_in_alphabetical_order_and_keeps_a_query() -> None:
+def test_authorize_url_sorts_parameters_and_keeps_its_query() -> None:
     given = {"state": "s", "client_id": "1111", "redirect_uri": "https://x.test/a b", "scope": "mail offline"}
     url = oauth2.authorize_url("https://p.test/authorize?tenant=1", given, Secret("verifier"))
     assert url.startswith("https://p.test/authorize?tenant=1&client_id=1111&code_challenge=")
@@ -215,7 +213,7 @@ def owner(provider: FakeProvider, token: Secret | None, issuer: str = "https://p
     return oidc.owner_of(answer, identity, CLIENT, nonce="n-1", claims=["email", "upn"])
 
 
-def test_the_owner_comes_from_the_verified_id_token(provider: FakeProvider) -> None:
+def test_owner_is_read_from_the_verified_id_token(provider: FakeProvider) -> None:
     assert owner(provider, id_token()) == "helpdesk@example.test"
     assert owner(provider, id_token(email=None, upn="h@example.test")) == "h@example.test"
     assert owner(provider, id_token(email=None)) == "4711"
@@ -225,25 +223,25 @@ def test_the_owner_comes_from_the_verified_id_token(provider: FakeProvider) -> N
     "changes",
     [{"iss": "https://evil.test"}, {"aud": "other"}, {"exp": 1}, {"nonce": "n-2"}, {"nonce": None}, {"key": OTHER_KEY}],
 )
-def test_an_id_token_that_is_not_for_us_is_refused(provider: FakeProvider, changes: dict[str, Any]) -> None:
+def test_id_token_with_wrong_claims_or_key_is_rejected(provider: FakeProvider, changes: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="was not accepted"):
         owner(provider, id_token(**changes))
 
 
 @pytest.mark.parametrize("keys", [{}, {"keys": None}, {"keys": [{"kty": "EC", "crv": "P-0", "x": "", "y": ""}]}])
-def test_signing_keys_that_are_none_refuse_the_id_token(provider: FakeProvider, keys: dict[str, Any]) -> None:
+def test_invalid_signing_keys_reject_the_id_token(provider: FakeProvider, keys: dict[str, Any]) -> None:
     provider.says(keys, path="/odd")
     with pytest.raises(Refused):
         owner(provider, id_token(), jwks_url=f"{provider.url}/odd")
 
 
-def test_an_error_of_the_userinfo_endpoint_is_no_owner(provider: FakeProvider) -> None:
+def test_userinfo_error_raises_unavailable(provider: FakeProvider) -> None:
     provider.says({"error": "invalid_token"}, 401, path="/userinfo")
     with pytest.raises(Unavailable):
         owner(provider, None, jwks_url="", userinfo_url=f"{provider.url}/userinfo")
 
 
-def test_an_id_token_without_signature_is_refused(provider: FakeProvider) -> None:
+def test_id_token_without_valid_signature_is_rejected(provider: FakeProvider) -> None:
     head, body, _ = id_token().reveal().split(".")
     with pytest.raises(Refused):
         owner(provider, Secret(f"eyJhbGciOiJub25lIn0.{body}."))
@@ -251,14 +249,14 @@ def test_an_id_token_without_signature_is_refused(provider: FakeProvider) -> Non
         owner(provider, Secret(f"{head}.{body}.AAAA"))
 
 
-def test_microsofts_shared_endpoints_sign_for_the_tenant_of_the_account(provider: FakeProvider) -> None:
+def test_microsoft_shared_issuer_must_match_account_tenant(provider: FakeProvider) -> None:
     token = id_token(iss="https://login.test/9188/v2.0", tid="9188")
     assert owner(provider, token, issuer="https://login.test/{tid}/v2.0") == "helpdesk@example.test"
     with pytest.raises(Refused):
         owner(provider, id_token(iss="https://login.test/9188/v2.0", tid="1"), issuer="https://login.test/{tid}/v2.0")
 
 
-def test_without_signing_keys_the_userinfo_endpoint_is_asked(provider: FakeProvider) -> None:
+def test_owner_without_signing_keys_comes_from_userinfo(provider: FakeProvider) -> None:
     provider.says({"sub": "4711", "email": "u@example.test"}, path="/userinfo")
     assert owner(provider, None, jwks_url="", userinfo_url=f"{provider.url}/userinfo") == "u@example.test"
     assert owner(provider, None, jwks_url="") is None

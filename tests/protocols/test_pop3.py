@@ -1,4 +1,4 @@
-"""Fetching over POP3: the same promises as over IMAP, on a protocol that deletes at the end and has no UIDVALIDITY."""
+"""Fetching over POP3: the same guarantees as over IMAP. POP3 deletes at QUIT and has no UIDVALIDITY."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -58,7 +58,7 @@ def lines_of(run: Run) -> str:
     return "\n".join(line.text for line in run.lines)
 
 
-def test_everything_is_delivered_and_then_deleted(
+def test_fetched_messages_are_delivered_then_deleted(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(*TEN)
@@ -80,7 +80,7 @@ def test_a_kept_message_is_not_delivered_again(mail_server: FakeMailServer, inbo
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_mail_arrives_as_the_server_sent_it(
+def test_malformed_message_is_delivered_unchanged(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, name: str
 ) -> None:
     mail_server.receives(HOSTILE[name])
@@ -89,7 +89,7 @@ def test_hostile_mail_arrives_as_the_server_sent_it(
     assert delivered(inbox) == [sent]
 
 
-def test_what_was_not_deleted_because_the_session_broke_is_deleted_next_time_and_not_delivered_twice(
+def test_interrupted_deletion_is_completed_without_redelivery(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(*TEN)
@@ -107,7 +107,7 @@ def test_what_was_not_deleted_because_the_session_broke_is_deleted_next_time_and
     assert len(delivered(inbox)) == 10
 
 
-def test_a_uidl_that_is_used_again_is_another_message(
+def test_reused_uidl_is_delivered_as_a_new_message(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(TEN[0])
@@ -118,7 +118,7 @@ def test_a_uidl_that_is_used_again_is_another_message(
     assert sorted(delivered(inbox)) == sorted(TEN[:2])
 
 
-def test_a_uidl_that_is_used_again_after_a_cut_off_quit_costs_no_mail(
+def test_reused_uidl_after_lost_quit_response_loses_no_mail(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(TEN[0])
@@ -138,10 +138,10 @@ def test_a_uidl_that_is_used_again_after_a_cut_off_quit_costs_no_mail(
     assert mail_server.holds() == []
 
 
-def test_a_uidl_that_is_used_again_for_what_was_only_seen_costs_no_mail(
+def test_reused_uidl_after_unrecorded_delivery_loses_no_mail(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
-    """The worker was killed between delivery and ledger; then somebody else deleted the message."""
+    """The worker was killed after the delivery and before recording it; then another client deleted the message."""
     mail_server.receives(TEN[0])
     MailAccount.update(after_fetch=AfterFetch.KEEP).execute()
     finished(account)
@@ -153,7 +153,7 @@ def test_a_uidl_that_is_used_again_for_what_was_only_seen_costs_no_mail(
     assert sorted(delivered(inbox)) == sorted(TEN[:2])
 
 
-def test_a_left_over_that_the_server_keeps_back_is_not_deleted_and_blocks_nothing(
+def test_leftover_refused_by_server_stays_and_blocks_nothing(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_server.receives(TEN[0])
@@ -177,7 +177,7 @@ def test_a_left_over_that_the_server_keeps_back_is_not_deleted_and_blocks_nothin
     assert mail_server.holds() == [TEN[0]]
 
 
-def test_another_folder_means_nothing_over_pop3(mail_server: FakeMailServer, inbox: Destination) -> None:
+def test_pop3_folder_change_causes_no_redelivery(mail_server: FakeMailServer, inbox: Destination) -> None:
     mail_server.accepts()
     account = pop3_account(inbox, make_token(), mail_server.pop3_port, AfterFetch.KEEP)
     mail_server.receives(*TEN[:3])
@@ -186,7 +186,7 @@ def test_another_folder_means_nothing_over_pop3(mail_server: FakeMailServer, inb
     assert finished(account, 1).delivered == 0
 
 
-def test_a_message_that_comes_back_with_the_same_bytes_is_not_delivered_twice(
+def test_identical_message_received_again_is_not_redelivered(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     mail_server.receives(TEN[0])
@@ -197,7 +197,7 @@ def test_a_message_that_comes_back_with_the_same_bytes_is_not_delivered_twice(
     assert mail_server.holds() == []
 
 
-def test_a_message_above_the_limit_stays_is_named_once_and_blocks_nothing(
+def test_oversized_message_stays_and_is_logged_once(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer
 ) -> None:
     settings.change({"PostMasterMaxEmailSize": "1"}, actor="test", now=NOW)
@@ -211,9 +211,7 @@ def test_a_message_above_the_limit_stays_is_named_once_and_blocks_nothing(
     assert finished(account, 2).delivered == 1
 
 
-def test_a_token_that_is_refused_is_told_with_the_reason_of_the_challenge(
-    mail_server: FakeMailServer, inbox: Destination
-) -> None:
+def test_rejected_token_error_includes_the_server_challenge(mail_server: FakeMailServer, inbox: Destination) -> None:
     account = pop3_account(inbox, make_token(), mail_server.pop3_port)
     run = finished(account)
     assert run.outcome is RunOutcome.FAILED
@@ -221,13 +219,13 @@ def test_a_token_that_is_refused_is_told_with_the_reason_of_the_challenge(
 
 
 @pytest.mark.parametrize("splits", [True, False])
-def test_the_token_goes_in_one_line_or_in_two(mail_server: FakeMailServer, splits: bool) -> None:
+def test_token_is_sent_in_one_or_two_lines_as_configured(mail_server: FakeMailServer, splits: bool) -> None:
     mail_server.accepts()
     with pop3.mailbox(Server("127.0.0.1", mail_server.pop3_port, splits_token=splits), BY_TOKEN) as opened:
         assert opened.uids() == []
 
 
-def test_a_token_too_long_for_one_command_goes_in_two_by_itself(mail_server: FakeMailServer) -> None:
+def test_long_token_is_sent_in_two_lines_automatically(mail_server: FakeMailServer) -> None:
     long = "t" * 2000
     mail_server.accepts(long)
     at = Server("127.0.0.1", mail_server.pop3_port)
@@ -235,7 +233,7 @@ def test_a_token_too_long_for_one_command_goes_in_two_by_itself(mail_server: Fak
         assert opened.uids() == []
 
 
-def test_the_setting_names_the_hosts_that_want_two_lines() -> None:
+def test_pop3_split_hosts_setting_is_parsed_and_validated() -> None:
     assert settings.pop3_split_hosts() == ["outlook.office365.com", "pop-mail.outlook.com"]
     settings.change({POP3_SPLIT_HOSTS: "A.test,b.test"}, actor="test", now=NOW)
     assert settings.pop3_split_hosts() == ["a.test", "b.test"]
@@ -247,7 +245,7 @@ SIGNED_IN = [b"+OK hello\r\n", b"+OK\r\nUSER\r\n.\r\n", b"+OK\r\n", b"+OK\r\n", 
 
 
 def read(port: int, security: Security = Security.TLS) -> list[bytes]:
-    """Sign in by password and read everything; a message that is kept back counts as its reason."""
+    """Sign in by password and return all messages; a message that the server refuses is returned as its error text."""
     found = []
     with pop3.mailbox(Server("127.0.0.1", port, security), BY_PASSWORD) as opened:
         for uid in opened.uids():
@@ -260,9 +258,7 @@ def read(port: int, security: Security = Security.TLS) -> list[bytes]:
     return found
 
 
-def test_a_password_goes_by_user_and_pass_where_there_is_no_plain(
-    certificate_folder: Path, mail_server: object
-) -> None:
+def test_password_is_sent_by_user_and_pass_without_sasl_plain(certificate_folder: Path, mail_server: object) -> None:
     with talking([*SIGNED_IN, b"+OK\r\n.\r\n"], certificate_folder) as port:
         assert read(port) == []
 
@@ -277,21 +273,19 @@ def test_a_password_goes_by_user_and_pass_where_there_is_no_plain(
         ([b""], "closed the connection"),
     ],
 )
-def test_a_session_that_does_not_come_to_tls_as_it_should_ends(lines: list[bytes], words: str) -> None:
+def test_failed_starttls_or_greeting_ends_the_session(lines: list[bytes], words: str) -> None:
     with talking(lines, None) as port, pytest.raises(Unavailable, match=words):
         read(port, Security.STARTTLS)
 
 
-def test_a_message_that_the_server_keeps_back_is_refused_alone(certificate_folder: Path, mail_server: object) -> None:
+def test_message_refused_by_server_does_not_stop_the_others(certificate_folder: Path, mail_server: object) -> None:
     lines = [*SIGNED_IN, b"+OK\r\n1 a\r\n2 b\r\n.\r\n", b"-ERR broken message\r\n", b"+OK\r\nfine\r\n.\r\n"]
     with talking(lines, certificate_folder) as port:
         assert read(port) == [b"127.0.0.1 answered: broken message", b"fine\r\n"]
 
 
 @pytest.mark.parametrize("at", range(1, 12))
-def test_an_answer_that_breaks_off_anywhere_is_no_message(
-    certificate_folder: Path, mail_server: object, at: int
-) -> None:
+def test_truncated_response_is_not_read_as_a_message(certificate_folder: Path, mail_server: object, at: int) -> None:
     whole = b"+OK\r\nab\r\n.\r\n"[:at]
     lines = [*SIGNED_IN, b"+OK\r\n1 a\r\n.\r\n", whole]
     with talking(lines, certificate_folder) as port, pytest.raises(Unavailable):
@@ -308,7 +302,7 @@ def test_an_answer_that_breaks_off_anywhere_is_no_message(
         (AccountType.IMAPS, AfterFetch.MOVE, "mail.test", "move_to"),
     ],
 )
-def test_what_a_type_cannot_do_is_a_field_error(
+def test_option_unsupported_by_account_type_is_a_field_error(
     inbox: Destination, kind: AccountType, after: AfterFetch, host: str, field: str
 ) -> None:
     with pytest.raises(Invalid) as told:

@@ -8,7 +8,7 @@ from portal.providers.loader import TemplateError, load, load_folder
 GOOD = "name: Mine\norder: 1\nscope: mail\n"
 
 
-def test_every_template_that_is_shipped_can_be_used() -> None:
+def test_all_shipped_templates_load_without_errors() -> None:
     assert providers.broken() == []
     keys = {template.key for template in providers.offered()}
     flows = {"microsoft-app", "microsoft-us-gov-app", "microsoft-china-app", "generic-app"}
@@ -25,7 +25,7 @@ def test_every_template_that_is_shipped_can_be_used() -> None:
         ("microsoft-china-tenant", "login.partner.microsoftonline.cn", "partner.outlook.cn"),
     ],
 )
-def test_a_national_cloud_has_its_own_hosts_throughout(key: str, login: str, resource: str) -> None:
+def test_national_cloud_templates_use_their_own_hosts(key: str, login: str, resource: str) -> None:
     template = providers.find(key)
     assert template.token_url == f"https://{login}/{{tenant}}/oauth2/v2.0/token"
     assert f"https://{resource}/IMAP.AccessAsUser.All" in template.scope
@@ -34,7 +34,7 @@ def test_a_national_cloud_has_its_own_hosts_throughout(key: str, login: str, res
 
 
 @pytest.mark.parametrize("kind", ["common", "consumers", "organizations"])
-def test_microsofts_templates_are_as_microsoft_documents_them(kind: str) -> None:
+def test_microsoft_templates_match_microsoft_documentation(kind: str) -> None:
     template = providers.find(f"microsoft-{kind}")
     assert template.authorize_url.replace("{tenant}", template.tenant or "") == (
         f"https://login.microsoftonline.com/{kind}/oauth2/v2.0/authorize"
@@ -46,7 +46,7 @@ def test_microsofts_templates_are_as_microsoft_documents_them(kind: str) -> None
     assert template.scope_in_refresh
 
 
-def test_googles_template_asks_for_a_refresh_token_each_time() -> None:
+def test_google_template_always_requests_a_refresh_token() -> None:
     template = providers.find("google")
     assert template.authorize_parameters == {"access_type": "offline", "prompt": "consent"}
     assert template.token_url == "https://oauth2.googleapis.com/token"
@@ -67,7 +67,7 @@ def test_googles_template_asks_for_a_refresh_token_each_time() -> None:
         (f"{GOOD}token_url: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
     ],
 )
-def test_a_broken_template_names_its_file_and_its_fault(tmp_path: Path, content: str, reason: str) -> None:
+def test_invalid_template_error_names_file_and_reason(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "mine.yml"
     path.write_text(content)
     with pytest.raises(TemplateError, match=r"mine\.yml") as caught:
@@ -75,14 +75,14 @@ def test_a_broken_template_names_its_file_and_its_fault(tmp_path: Path, content:
     assert reason in str(caught.value)
 
 
-def test_a_file_that_is_not_text_is_a_broken_template(tmp_path: Path) -> None:
+def test_binary_template_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "mine.yml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TemplateError):
         load(path)
 
 
-def test_a_broken_template_does_not_hide_the_others(tmp_path: Path) -> None:
+def test_invalid_template_does_not_hide_the_others(tmp_path: Path) -> None:
     (tmp_path / "good.yml").write_text(GOOD)
     (tmp_path / "bad.yml").write_text("name: [")
     templates, problems = load_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""What a test on real servers needs: installed, or skipped by name; with CI set, a skip is a failure."""
+"""Fixtures for tests on real servers: a missing program skips the test; with CI set, it fails the test."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""All six account types against Dovecot, with token and with password; marks, moves, and names beyond ASCII."""
+"""All six account types against Dovecot, with token and password: delete, mark as read, move, shared mailboxes."""
 
 import shutil
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def mail(certificate_folder: Path) -> Iterator[Mail]:
 
 @pytest.fixture
 def token(mail: Mail) -> Token:
-    """Somebody's sign-in, fresh; its mailbox has no mail yet."""
+    """A newly signed-in token of a user with an empty mailbox."""
     tls.trust(mail.ca_file)
     config = make_config(base=mail.provider.url, secret=CLIENT_SECRET)
     TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
@@ -98,7 +98,7 @@ def account_of(mail: Mail, token: Token, inbox: Destination, kind: AccountType, 
 
 @pytest.mark.parametrize("by", ["token", "password"])
 @pytest.mark.parametrize("kind", list(AccountType))
-def test_each_type_fetches_every_byte_and_deletes(
+def test_each_account_type_fetches_unchanged_and_deletes(
     mail: Mail, token: Token, inbox: Destination, kind: AccountType, by: str
 ) -> None:
     assert token.owner
@@ -120,9 +120,7 @@ def test_each_type_fetches_every_byte_and_deletes(
     assert mail.dovecot.left(token.owner) == 0
 
 
-def test_oauthbearer_is_spoken_where_xoauth2_is_not_offered(
-    mail: Mail, token: Token, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oauthbearer_is_used_without_xoauth2(mail: Mail, token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
     assert token.owner
     monkeypatch.setattr("portal.protocols.sasl.mechanism", lambda credential, offered: "OAUTHBEARER")
     credential = Credential(token.owner, token=token.access_token)
@@ -130,9 +128,7 @@ def test_oauthbearer_is_spoken_where_xoauth2_is_not_offered(
         assert opened.uids() == []
 
 
-def test_a_message_that_is_marked_as_read_stays_and_is_not_delivered_again(
-    mail: Mail, token: Token, inbox: Destination
-) -> None:
+def test_message_marked_as_read_stays_and_is_delivered_once(mail: Mail, token: Token, inbox: Destination) -> None:
     assert token.owner
     mail.dovecot.receives(token.owner, messages(5, "seen-"))
     account = account_of(mail, token, inbox, AccountType.IMAPS, after_fetch=AfterFetch.SEEN)
@@ -146,9 +142,7 @@ def test_a_message_that_is_marked_as_read_stays_and_is_not_delivered_again(
 FOLDER = "Erledigt & Größe 日本"
 
 
-def test_messages_are_moved_to_a_folder_that_is_made_if_it_is_missing(
-    mail: Mail, token: Token, inbox: Destination
-) -> None:
+def test_messages_are_moved_to_a_folder_created_if_missing(mail: Mail, token: Token, inbox: Destination) -> None:
     assert token.owner
     sent = messages(5, "move-")
     mail.dovecot.receives(token.owner, sent)
@@ -163,9 +157,7 @@ def test_messages_are_moved_to_a_folder_that_is_made_if_it_is_missing(
     assert len(delivered(inbox)) == 10
 
 
-def test_large_messages_are_moved_to_a_folder_that_is_made_if_it_is_missing(
-    mail: Mail, token: Token, inbox: Destination
-) -> None:
+def test_large_messages_are_moved_to_a_folder_created_if_missing(mail: Mail, token: Token, inbox: Destination) -> None:
     assert token.owner
     settings.change({"PostMasterMaxEmailSize": "10"}, actor="test", now=datetime.now(UTC))
     large = b"Subject: large\r\n\r\n" + b"x" * 70 * 500 + b"\r\n"
@@ -180,7 +172,7 @@ def test_large_messages_are_moved_to_a_folder_that_is_made_if_it_is_missing(
 
 
 @pytest.mark.parametrize("kind", [AccountType.IMAPS, AccountType.POP3S])
-def test_a_message_of_fifty_megabytes_arrives_byte_for_byte(
+def test_message_of_50_mb_is_delivered_unchanged(
     mail: Mail, token: Token, inbox: Destination, kind: AccountType
 ) -> None:
     assert token.owner
@@ -192,10 +184,10 @@ def test_a_message_of_fifty_megabytes_arrives_byte_for_byte(
     assert delivered(inbox) == [large]
 
 
-def test_a_shared_mailbox_is_opened_with_the_token_of_one_who_may(
+def test_shared_mailbox_opens_with_a_members_token(
     mail: Mail, token: Token, inbox: Destination, certificate_folder: Path
 ) -> None:
-    """The login is the mailbox, the token somebody else's; the server knows who may."""
+    """The login names the shared mailbox, the token belongs to a member; the server decides on access."""
     shared = "shared@x.test"
     folder = new_folder()
     (folder / "dovecot").mkdir(mode=0o711)
@@ -213,7 +205,7 @@ def test_a_shared_mailbox_is_opened_with_the_token_of_one_who_may(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_mail_goes_by_lmtp_into_dovecot_and_back_out(
+def test_mail_delivered_by_lmtp_to_dovecot_is_unchanged(
     mail: Mail, token: Token, inbox: Destination, certificate_folder: Path
 ) -> None:
     assert token.owner
@@ -228,7 +220,7 @@ def test_mail_goes_by_lmtp_into_dovecot_and_back_out(
     back.password = Secret(MAIL_PASSWORD)
     back.save()
     assert fetch(MailAccount.get_by_id(back.id)).delivered == 10
-    # The store adds its own trace fields in front, and takes nothing away.
+    # Dovecot only prepends trace header fields.
     assert sorted(one.split(b"From: ada", 1)[1] for one in delivered(inbox)) == sorted(
         one.split(b"From: ada", 1)[1] for one in sent
     )

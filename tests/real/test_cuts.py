@@ -1,4 +1,4 @@
-"""The line is cut at every byte of a whole session, in either direction: nothing is lost and nothing comes twice."""
+"""The connection is cut at every byte of a session, in both directions: no message is lost or duplicated."""
 
 import shutil
 import socketserver
@@ -27,14 +27,14 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 
 
 def run(account: MailAccount, step: int) -> Run:
-    """So late that whatever the run before left behind is over."""
+    """Fetch at a time when the lease of the previous run has expired."""
     done = fetch.fetch(account.id, Watch(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
     assert done is not None
     return done
 
 
 def begin(inbox: Destination) -> None:
-    """The same mail on the server, nothing delivered, nothing known of it."""
+    """Reset: all messages on the server, an empty Maildir and an empty ledger."""
     Message.delete().execute()
     Run.delete().execute()
     shutil.rmtree(Path(inbox.path), ignore_errors=True)
@@ -50,12 +50,10 @@ def left() -> int:
 
 
 @pytest.mark.parametrize("kind", list(HANDLERS))
-def test_a_cut_at_any_byte_costs_no_mail_and_doubles_none(
-    kind: AccountType, inbox: Destination, tmp_path: Path
-) -> None:
+def test_connection_cut_at_any_byte_loses_no_mail(kind: AccountType, inbox: Destination, tmp_path: Path) -> None:
     store.open_store(tmp_path / "mail.db")
     for opened in (database.obj, store.database):
-        # Nobody pulls the plug here, and the disk would be waited for ten thousand times.
+        # Durable writes are not needed here and would be waited for ten thousand times.
         opened.pragma("synchronous", 0, permanent=True)
     with store.database.connection_context():
         store.Grant.create(access_token=ACCESS_TOKEN, user=USER, scope="mail", expires_at=2**40)
@@ -75,7 +73,7 @@ def test_a_cut_at_any_byte_costs_no_mail_and_doubles_none(
 
 
 def cut(account: MailAccount, inbox: Destination, meddler: InterferingProxy, where: str, spoil: Interference) -> bool:
-    """A run whose line is cut, and one whose line is not; whether the first one failed."""
+    """Run once with a cut connection and once without; return whether the first run failed."""
     begin(inbox)
     meddler.server_says = spoil if where == "server" else nothing
     meddler.client_says = spoil if where == "client" else nothing

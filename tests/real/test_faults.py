@@ -1,4 +1,4 @@
-"""The fault bench on real servers: Dovecot, oidc-provider and a disk that is full."""
+"""Fault diagnosis on real servers: Dovecot, oidc-provider, a full disk and a read-only disk."""
 
 import subprocess
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def stage(alice: PageClient, at_work: None, run: Run, tmp_path: Path, certificat
 
 
 def signed_in(servers: Servers) -> Token:
-    """As a browser would have brought it, and renewed once."""
+    """Return a token signed in at the provider without a browser and refreshed once."""
     config = make_config("Office", base=servers.provider.url, secret=CLIENT_SECRET)
     TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
     token = Token.get(Token.token_config == config.id)
@@ -69,7 +69,7 @@ def account(stage: Stage, servers: Servers, **facts: object) -> MailAccount:
     return MailAccount.get_by_id(row.id)
 
 
-def test_all_is_well_to_begin_with(stage: Stage, servers: Servers) -> None:
+def test_diagnosis_without_fault_reports_success(stage: Stage, servers: Servers) -> None:
     row = account(stage, servers)
     said = stage.run("mail-account", "diagnose", "Help desk").stdout
     assert "IMAP folder: INBOX" in said
@@ -90,9 +90,7 @@ def test_all_is_well_to_begin_with(stage: Stage, servers: Servers) -> None:
         ("connection-refused", {"port": free_port()}),
     ],
 )
-def test_what_is_wrong_at_dovecot_is_named(
-    stage: Stage, servers: Servers, cause: str, facts: dict[str, object]
-) -> None:
+def test_fault_at_dovecot_is_diagnosed(stage: Stage, servers: Servers, cause: str, facts: dict[str, object]) -> None:
     if facts.get("port") == "plain_port":
         facts = {"port": servers.dovecot.plain_port}
     row = account(stage, servers, **facts)
@@ -100,7 +98,7 @@ def test_what_is_wrong_at_dovecot_is_named(
     stage.is_named(row, cause)
 
 
-def test_a_wrong_password_at_dovecot_is_named(stage: Stage, servers: Servers) -> None:
+def test_wrong_password_at_dovecot_is_diagnosed(stage: Stage, servers: Servers) -> None:
     row = make_account(make_destination(stage.folder), None, name="Help desk", port=servers.dovecot.port, login=USER)
     assert row.password is not None
     assert row.password.reveal() != MAIL_PASSWORD
@@ -110,17 +108,17 @@ def test_a_wrong_password_at_dovecot_is_named(stage: Stage, servers: Servers) ->
     assert row.password.reveal() not in page
 
 
-def test_a_ca_that_nobody_trusts_is_named_for_both(stage: Stage, servers: Servers, run: Run) -> None:
+def test_untrusted_ca_is_diagnosed_with_its_name(stage: Stage, servers: Servers, run: Run) -> None:
     row = account(stage, servers)
     tls.trust(None)
     stage.fetch(row)
     stage.is_noticed("certificate-untrusted")
     page = stage.alice.submit(f"/diagnosis/mail-account/{row.id}", {}).text
     assert "The certificate authority is not trusted." in page
-    assert "by Mail Token Portal sandbox CA" in page, "people see whose it is"
+    assert "by Mail Token Portal sandbox CA" in page, "the page names the certificate authority"
 
 
-def test_a_revoked_sign_in_at_the_provider_is_named(stage: Stage, servers: Servers) -> None:
+def test_sign_in_revoked_at_the_provider_is_diagnosed(stage: Stage, servers: Servers) -> None:
     token = signed_in(servers)
     Token.update(signed_in_at=stage.began.replace(year=2025)).execute()
     servers.provider.revoke_everything()
@@ -129,7 +127,7 @@ def test_a_revoked_sign_in_at_the_provider_is_named(stage: Stage, servers: Serve
 
 
 @pytest.mark.parametrize("facts", [{"client_id": "nobody"}, {"secret": "wrong"}])
-def test_a_client_that_the_provider_rejects_is_named(stage: Stage, servers: Servers, facts: dict[str, str]) -> None:
+def test_client_rejected_by_the_provider_is_diagnosed(stage: Stage, servers: Servers, facts: dict[str, str]) -> None:
     token = signed_in(servers)
     if "client_id" in facts:
         TokenConfig.update(client_id=facts["client_id"]).execute()
@@ -156,7 +154,7 @@ def small_disk(folder: Path, *options: str) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_named_and_no_message_is_lost(stage: Stage, servers: Servers) -> None:
+def test_full_disk_is_diagnosed_and_loses_no_message(stage: Stage, servers: Servers) -> None:
     row = account(stage, servers)
     servers.dovecot.receives(USER, [b"Subject: Hello\r\n\r\n" + b"x" * 50_000])
     with small_disk(stage.folder / "small") as maildir:
@@ -169,7 +167,7 @@ def test_a_full_disk_is_named_and_no_message_is_lost(stage: Stage, servers: Serv
         assert len(list((maildir / "new").iterdir())) == 1
 
 
-def test_a_disk_that_became_read_only_is_named(stage: Stage, servers: Servers) -> None:
+def test_read_only_disk_is_diagnosed(stage: Stage, servers: Servers) -> None:
     row = account(stage, servers)
     with small_disk(stage.folder / "small", "remount,ro") as maildir:
         Destination.update(path=str(maildir)).execute()
@@ -177,8 +175,8 @@ def test_a_disk_that_became_read_only_is_named(stage: Stage, servers: Servers) -
         stage.is_named(Destination.get(), "destination-read-only")
 
 
-def test_servers_that_are_gone_are_named(stage: Stage, servers: Servers) -> None:
-    """Last: they are not started again."""
+def test_stopped_servers_are_diagnosed(stage: Stage, servers: Servers) -> None:
+    """Must be the last test of the module: the servers are not restarted."""
     row = account(stage, servers)
     assert row.token
     token = fresh(row.token)

@@ -1,4 +1,4 @@
-"""Worker, Redis and mail server are killed, and the disk fills up, in mid-fetch: nothing lost, nothing twice."""
+"""Kills of workers, Redis and the mail server and a full disk during fetches: no message is lost or duplicated."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ class Stage:
         self.dovecot.receives(USER, batch)
 
     def ask(self) -> None:
-        """A person presses Fetch now, where the portal would wait for a minute after a failure."""
+        """Request a fetch, like Fetch now: after a failure the portal would wait for a minute."""
         self.portal.cli("mail-account", "fetch", "Kill", "--background")
 
     def told(self) -> str:
@@ -81,7 +81,7 @@ def stage(certificate_folder: Path) -> Iterator[Stage]:
         yield made
 
 
-def test_fifty_kills_in_mid_fetch_lose_nothing_and_double_nothing(stage: Stage) -> None:
+def test_fifty_kills_during_fetches_lose_and_duplicate_no_mail(stage: Stage) -> None:
     acts = {"horse": kill_horse, "worker": kill_worker, "Redis": kill_redis, "Dovecot": kill_dovecot, "disk": fill_disk}
     while stage.acts.total() < KILLS or len(stage.sent) < AT_LEAST:
         before = stage.count()
@@ -101,19 +101,19 @@ def test_fifty_kills_in_mid_fetch_lose_nothing_and_double_nothing(stage: Stage) 
 
 
 def kill_horse(stage: Stage) -> bool:
-    """The process that fetches; whether there was one."""
+    """Kill the worker processes that run a job; return whether there was any."""
     return sum(killed(horse) for horse in stage.portal.horses()) > 0
 
 
 def kill_worker(stage: Stage) -> bool:
-    """The process that watches it; whether there was one."""
+    """Kill the workers above the processes that run a job; return whether there was any."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return sum(killed(parent(horse)) for horse in stage.portal.horses()) > 0
     return False
 
 
 def killed(pid: int) -> bool:
-    """Whether it was still there: a fetch may end between the look and the shot."""
+    """Kill the process; return False if it had already ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

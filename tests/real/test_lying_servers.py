@@ -1,4 +1,4 @@
-"""Servers that lie, talk without end, say no at every step, or drip: the run ends in time, with the reason."""
+"""Servers with false sizes, endless, negative or slow responses: the run ends in time, with the reason."""
 
 import socketserver
 import time
@@ -57,7 +57,7 @@ def account(meddler: InterferingProxy, inbox: Destination) -> MailAccount:
 
 
 def recovers(account: MailAccount, meddler: InterferingProxy, inbox: Destination) -> None:
-    """Once the server is itself again everything is there, once."""
+    """Check that a run against the normal server delivers every message exactly once."""
     meddler.server_says = nothing
     assert finished(account, NOW + LEASE).outcome is RunOutcome.DONE
     assert sorted(delivered(inbox)) == sorted(SENT)
@@ -67,7 +67,7 @@ def recovers(account: MailAccount, meddler: InterferingProxy, inbox: Destination
 
 
 @pytest.mark.parametrize("word", [b"NO not now", b"BAD what?", b"BYE closing", b"-ERR not now"])
-def test_a_refusal_at_any_step_ends_the_run_with_the_servers_words(
+def test_rejection_at_any_step_loses_and_duplicates_no_mail(
     word: bytes, account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     finished(account)
@@ -97,7 +97,7 @@ def _begin_again(inbox: Destination) -> None:
 
 
 @pytest.mark.parametrize("meddler", [AccountType.IMAP], indirect=True)
-def test_a_literal_larger_than_was_asked_for_is_not_believed(
+def test_literal_larger_than_the_limit_ends_the_run(
     account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     meddler.server_says = lambda before, part: part.replace(b"BODY[] {", b"BODY[] {99999999")
@@ -108,7 +108,7 @@ def test_a_literal_larger_than_was_asked_for_is_not_believed(
 
 
 @pytest.mark.parametrize("meddler", [AccountType.IMAP], indirect=True)
-def test_a_literal_smaller_than_it_is_costs_no_mail(
+def test_literal_with_too_small_size_loses_no_mail(
     account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     meddler.server_says = lambda before, part: part.replace(b"BODY[] {", b"BODY[] {1}\r\n{")
@@ -116,7 +116,7 @@ def test_a_literal_smaller_than_it_is_costs_no_mail(
     recovers(account, meddler, inbox)
 
 
-def test_a_wrong_size_in_the_list_costs_no_mail(
+def test_wrong_message_size_in_the_list_loses_no_mail(
     account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     meddler.server_says = lambda before, part: part.replace(b"RFC822.SIZE ", b"RFC822.SIZE 9")
@@ -124,7 +124,7 @@ def test_a_wrong_size_in_the_list_costs_no_mail(
     recovers(account, meddler, inbox)
 
 
-def test_endless_lines_end(account: MailAccount, meddler: InterferingProxy, inbox: Destination) -> None:
+def test_endless_response_ends_the_run(account: MailAccount, meddler: InterferingProxy, inbox: Destination) -> None:
     meddler.server_says = lambda before, part: part if before < 60 else b"x" * 20_000_000
     began = time.monotonic()
     assert finished(account).outcome is RunOutcome.FAILED
@@ -133,7 +133,7 @@ def test_endless_lines_end(account: MailAccount, meddler: InterferingProxy, inbo
 
 
 @pytest.mark.parametrize("meddler", [AccountType.IMAP], indirect=True)
-def test_chatter_that_nobody_asked_for_is_borne_in_measure_and_no_further(
+def test_untagged_responses_are_accepted_up_to_the_limit(
     account: MailAccount, meddler: InterferingProxy, inbox: Destination
 ) -> None:
     meddler.server_says = lambda before, part: b"* OK still here\r\n* 9 EXISTS\r\n* FLAGS (x)\r\n" + part
@@ -146,7 +146,7 @@ def test_chatter_that_nobody_asked_for_is_borne_in_measure_and_no_further(
     assert "exceeded the size limit" in why(finished(account, NOW + LEASE))
 
 
-def test_a_server_that_drips_is_left_when_its_time_is_up(
+def test_server_that_sends_too_slowly_is_timed_out(
     account: MailAccount, meddler: InterferingProxy, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meddler.server_says = drip(0.02)

@@ -1,4 +1,4 @@
-"""The main job on real servers: sign in, fetch, keep alive, refuse, sign in again. One story, told in order."""
+"""End-to-end test on real servers: sign-in, fetch, refreshes, refusal and a second sign-in, in this order."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def stage(certificate_folder: Path, database_environment: dict[str, str]) -> Ite
         yield made
 
 
-def test_the_whole_story(stage: World) -> None:
+def test_sign_in_fetch_refresh_and_refusal_work_end_to_end(stage: World) -> None:
     sent = messages(50)
     stage.dovecot.receives("helpdesk@example.test", sent)
     with chromium() as browser:
@@ -47,7 +47,7 @@ def test_the_whole_story(stage: World) -> None:
 
 
 def renewals(stage: World, sent: list[bytes]) -> set[str]:
-    """Three renewals by a worker while mail goes on arriving; the tokens that were seen."""
+    """Wait for three refreshes while mail arrives; return all tokens that were in use."""
     seen: dict[str, str] = {}
     secrets: set[str] = set()
 
@@ -64,7 +64,7 @@ def renewals(stage: World, sent: list[bytes]) -> set[str]:
     wait_for(renewed_three_times, 120, stage.told)
     wait_for(lambda: len(stage.delivered()) == len(sent), 30, stage.told)
     assert sorted(stage.delivered()) == sorted(sent)
-    # Removed last, and so a moment after the delivery that was just seen.
+    # Messages are deleted on the server shortly after their delivery.
     wait_for(lambda: stage.dovecot.left("helpdesk@example.test") == 0, 10, stage.told)
     return secrets
 
@@ -81,7 +81,7 @@ def banner_comes_and_goes(stage: World, page: object, sent: list[bytes]) -> None
     assert "was refused" in alert.inner_text()
     assert "Affected: Help desk" in alert.inner_text()
     assert "invalid_grant" in alert.inner_text()
-    assert time.monotonic() - began < 2, "a banner is there as soon as the refusal is"
+    assert time.monotonic() - began < 2, "the banner appears immediately after the refusal"
     more = messages(1, "while-refused-")
     stage.dovecot.receives("helpdesk@example.test", more)
     wait_for(lambda: stage.account()["state"] == "waiting", 20, stage.told)
@@ -95,7 +95,7 @@ def banner_comes_and_goes(stage: World, page: object, sent: list[bytes]) -> None
 
 
 def secrets_of(stage: World) -> set[str]:
-    """The tokens that the portal holds now, opened with its own keys."""
+    """Return the portal's current tokens, decrypted with its key file."""
     import sqlite3
 
     import psycopg
@@ -119,7 +119,7 @@ def secrets_of(stage: World) -> set[str]:
 
 
 def nowhere(stage: World, secrets: set[str], pages: str) -> None:
-    """No secret is on a page, in a log line, in Redis, in a file of the data folder, in a process title or its list."""
+    """Check that no secret is on a page, in the log, in Redis, in the data folder or in a process title."""
     from redis import Redis
 
     assert len(secrets) >= 10

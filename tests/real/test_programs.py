@@ -1,4 +1,4 @@
-"""What docs/programs.md says works: each program fetches or sends with a token of the portal, by the snippet printed there."""
+"""The examples in docs/programs.md work: each program fetches or sends with a token of the portal."""
 
 import os
 import re
@@ -30,7 +30,7 @@ MAIL = [
 
 @dataclass
 class Desk:
-    """A user's home, with the portal's command on the path."""
+    """A user's home folder, with the portal's command in PATH."""
 
     home: Path
     portal: Portal
@@ -40,7 +40,7 @@ class Desk:
     environment: dict[str, str] = field(default_factory=dict)
 
     def snippet(self, name: str) -> str:
-        """The block of the page that is marked with this name, with this desk's servers in place of the examples."""
+        """Return the named code block of the page, with the test servers instead of the example hosts."""
         page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
         found = re.search(rf"^```{re.escape(name)}\n(.*?)^```", page, re.M | re.S)
         assert found, f"docs/programs.md has no block {name}"
@@ -67,7 +67,7 @@ class Desk:
         return str(path)
 
     def fetched(self) -> set[bytes]:
-        """The subjects of what is in the home's mailbox."""
+        """Return the subjects of the messages in the local mailbox."""
         inbox = self.home / "Mail" / "INBOX"
         contents = [path.read_bytes() for name in ("new", "cur") for path in (inbox / name).iterdir()]
         return {found[1] for content in contents if (found := re.search(rb"^Subject: (\d)", content, re.M))}
@@ -83,7 +83,7 @@ def desk(certificate_folder: Path) -> Iterator[Desk]:
 
 
 def _environment(portal: Portal, folder: Path, ca_file: Path) -> dict[str, str]:
-    """With the command as deploy/ installs it, where this portal is."""
+    """Return the environment, with the commands of deploy/ adapted to this portal."""
     programs = folder / "bin"
     programs.mkdir()
     for name in ("mail-token-portal", "fetchmail-oauth2"):
@@ -107,7 +107,7 @@ def _environment(portal: Portal, folder: Path, ca_file: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def mailbox(desk: Desk) -> None:
-    """Three messages on the server, and nothing at home."""
+    """Put three messages on the server and empty the local mailbox."""
     shutil.rmtree(desk.home / "Mail", ignore_errors=True)
     for part in ("new", "cur", "tmp"):
         (desk.home / "Mail" / "INBOX" / part).mkdir(parents=True)
@@ -118,17 +118,17 @@ def mailbox(desk: Desk) -> None:
     desk.dovecot.receives(USER, MAIL)
 
 
-def test_mbsync_fetches(desk: Desk) -> None:
+def test_mbsync_fetches_with_a_portal_token(desk: Desk) -> None:
     shutil.rmtree(desk.home / "Mail" / "INBOX")
     text = desk.snippet("mbsync").replace("SSLType IMAPS", f"SSLType IMAPS\nCertificateFile {desk.ca_file}")
     desk.run("mbsync", "-c", desk.file("mbsyncrc", text), "helpdesk")
     assert desk.fetched() == {b"1", b"2", b"3"}
 
 
-def test_getmail_fetches(desk: Desk) -> None:
+def test_getmail_fetches_with_a_portal_token(desk: Desk) -> None:
     text = desk.snippet("getmail").replace("[destination]", f"ca_certs = {desk.ca_file}\n\n[destination]")
     if os.getuid() == 0:
-        # It refuses to deliver as root; "user" is getmail's own remedy.
+        # getmail refuses to deliver as root without its option "user".
         text += f"user = {OTHER}\n"
         subprocess.run(["chown", "-R", OTHER, str(desk.home / "Mail")], check=True)
     desk.file("getmailrc", text)
@@ -136,7 +136,7 @@ def test_getmail_fetches(desk: Desk) -> None:
     assert desk.fetched() == {b"1", b"2", b"3"}
 
 
-def test_fetchmail_fetches(desk: Desk) -> None:
+def test_fetchmail_fetches_with_a_portal_token(desk: Desk) -> None:
     deliver = desk.file("deliver", "#!/bin/sh\ncat > $HOME/Mail/INBOX/new/$$\n")
     Path(deliver).chmod(0o700)
     text = desk.snippet("fetchmail").replace("/usr/bin/procmail -d %T", deliver)
@@ -144,13 +144,13 @@ def test_fetchmail_fetches(desk: Desk) -> None:
     assert desk.fetched() == {b"1", b"2", b"3"}
 
 
-def test_msmtp_sends(desk: Desk) -> None:
+def test_msmtp_sends_with_a_portal_token(desk: Desk) -> None:
     text = desk.snippet("msmtp").replace("tls on", f"tls on\ntls_trust_file {desk.ca_file}")
     desk.run("msmtp", "--file", desk.file("msmtprc", text), "a@y.test", stdin=b"Subject: by msmtp\r\n\r\nx\r\n")
     assert any(b"Subject: by msmtp" in took.content for took in desk.relay.took)
 
 
-def test_neomutt_reads_and_sends(desk: Desk) -> None:
+def test_neomutt_reads_and_sends_with_a_portal_token(desk: Desk) -> None:
     text = (
         desk.snippet("neomutt")
         + f'set certificate_file = {desk.ca_file}\nset ssl_use_system_certs = no\nset record = ""\n'
@@ -158,7 +158,7 @@ def test_neomutt_reads_and_sends(desk: Desk) -> None:
     rc = desk.file("neomuttrc", text)
     desk.run("neomutt", "-n", "-F", rc, "-s", "by neomutt", "a@y.test", stdin=b"x\n")
     assert any(b"Subject: by neomutt" in took.content for took in desk.relay.took)
-    # A mail reader wants a terminal; it opens the mailbox, deletes all of it, and quits.
+    # neomutt requires a terminal; the keys delete every message and quit.
     keys = "<delete-pattern>~A<enter><sync-mailbox><quit>"
     command = (
         f"neomutt -n -F {rc} -f imaps://localhost:{desk.dovecot.port}/INBOX -e 'set quit=yes delete=yes; push {keys}'"
@@ -167,7 +167,7 @@ def test_neomutt_reads_and_sends(desk: Desk) -> None:
     assert desk.dovecot.left(USER) == 0
 
 
-def test_curl_borrows_and_sends(desk: Desk) -> None:
+def test_curl_gets_a_token_and_sends_with_an_api_key(desk: Desk) -> None:
     server = ("--type", "SMTP", "--host", "127.0.0.1", "--port", str(desk.relay.port))
     desk.portal.cli("outbound", "add", "--name", "Relay", *server, "--fallback")
     key = desk.portal.cli("api-key", "add", "Curl", "--config", "Microsoft", "--may-send").strip()
@@ -179,7 +179,7 @@ def test_curl_borrows_and_sends(desk: Desk) -> None:
     wait_for(lambda: any(b"Subject: by curl" in took.content for took in desk.relay.took), 30, desk.portal.log)
 
 
-def test_python_opens_the_mailbox(desk: Desk) -> None:
+def test_python_opens_the_mailbox_with_a_portal_token(desk: Desk) -> None:
     desk.environment.setdefault(
         "PORTAL_KEY", desk.portal.cli("api-key", "add", "Python", "--config", "Microsoft").strip()
     )

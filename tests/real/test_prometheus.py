@@ -1,4 +1,4 @@
-"""The metrics, the alert rules and the dashboard, held against Prometheus' own tool."""
+"""The metrics, alert rules and dashboard, checked with promtool."""
 
 import json
 import re
@@ -32,16 +32,16 @@ def exposed(now: datetime = NOW) -> str:
     return metrics.exposition(now).decode()
 
 
-def test_the_alert_rules_are_good_and_go_off_when_they_should() -> None:
+def test_alert_rules_are_valid_and_fire_as_expected() -> None:
     assert "14 rules found" in promtool("check", "rules", str(RULES))
     assert "SUCCESS" in promtool("test", "rules", str(Path(__file__).parent / "alerts_test.yml"))
 
 
-def test_prometheus_has_nothing_to_say_against_the_metrics() -> None:
+def test_metrics_pass_the_promtool_check() -> None:
     promtool("check", "metrics", stdin=exposed().encode())
 
 
-def test_rules_and_dashboard_ask_for_metrics_that_there_are() -> None:
+def test_alert_rules_and_dashboard_use_existing_metrics() -> None:
     there = set(re.findall(r"^# TYPE (\w+)", exposed(), re.M))
     there |= {f"{name}_{part}" for name in there for part in ("sum", "count")}
     dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())

@@ -83,7 +83,7 @@ def registered(provider: Provider, client_id: str, auth: ClientAuth = ClientAuth
 
 
 def certify(token: Token) -> None:
-    """Let the client prove itself by the key that the provider knows."""
+    """Set private_key_jwt authentication with the key registered at the provider."""
     config = token.token_config
     certificates.generate(config, actor="test", now=now())
     TokenConfig.update(client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
@@ -92,7 +92,7 @@ def certify(token: Token) -> None:
 
 
 def sign_in(page: Page, token: Token) -> Token:
-    """The authorization code flow, a person at the browser."""
+    """Sign in with the authorization code flow in the browser."""
     page.route(f"{REDIRECT}*", lambda route: route.fulfill(body="back"))
     page.goto(authorization_code.begin(fresh(token), by="Alice", browser=None, now=now()))
     _agree(page)
@@ -112,7 +112,7 @@ def _agree(page: Page, button: str = "Continue") -> None:
     ("client_id", "auth"),
     [("post", ClientAuth.SECRET_POST), ("basic", ClientAuth.SECRET_BASIC), ("certified", ClientAuth.PRIVATE_KEY_JWT)],
 )
-def test_each_client_authentication_signs_in_and_renews_with_rotation(
+def test_client_authentication_signs_in_and_rotates_tokens(
     trusted: None, provider: Provider, browser: Browser, client_id: str, auth: ClientAuth
 ) -> None:
     token = registered(provider, client_id, auth)
@@ -128,7 +128,7 @@ def test_each_client_authentication_signs_in_and_renews_with_rotation(
     assert fresh(token).access_token != first.access_token
 
 
-def test_a_second_secret_takes_over_when_the_first_is_refused(
+def test_second_client_secret_is_used_if_the_first_is_refused(
     trusted: None, provider: Provider, browser: Browser
 ) -> None:
     token = registered(provider, "post")
@@ -142,9 +142,7 @@ def test_a_second_secret_takes_over_when_the_first_is_refused(
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
 
-def test_a_wrong_secret_pauses_and_a_right_one_goes_on_with_the_same_token(
-    trusted: None, provider: Provider, browser: Browser
-) -> None:
+def test_corrected_client_secret_resumes_the_same_token(trusted: None, provider: Provider, browser: Browser) -> None:
     token = registered(provider, "post")
     sign_in(browser_page(browser), token)
     secret = token.token_config.client_secret
@@ -159,7 +157,7 @@ def test_a_wrong_secret_pauses_and_a_right_one_goes_on_with_the_same_token(
     assert refresh.refresh(token.id, actor="worker", now=now())
 
 
-def test_client_credentials_need_no_sign_in(trusted: None, provider: Provider) -> None:
+def test_client_credentials_flow_needs_no_sign_in(trusted: None, provider: Provider) -> None:
     token = registered(provider, "app")
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS, scope="").execute()
     given = access_tokens.usable_access_token(token.id, min_life=timedelta(minutes=1), actor="worker")
@@ -168,9 +166,7 @@ def test_client_credentials_need_no_sign_in(trusted: None, provider: Provider) -
     assert given.due_at is not None
 
 
-def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
-    trusted: None, provider: Provider, browser: Browser
-) -> None:
+def test_device_code_sign_in_succeeds_and_obeys_slow_down(trusted: None, provider: Provider, browser: Browser) -> None:
     token = registered(provider, "device")
     row = device_code.begin(token, by="Alice", now=now())
     for seconds in (6, 12):
@@ -189,7 +185,7 @@ def test_a_device_code_is_decided_elsewhere_with_slow_down_obeyed(
     assert refresh.refresh(token.id, actor="worker", now=now())
 
 
-def test_a_device_code_that_is_denied_says_so(trusted: None, provider: Provider, browser: Browser) -> None:
+def test_denied_device_code_reports_access_denied(trusted: None, provider: Provider, browser: Browser) -> None:
     token = registered(provider, "device")
     row = device_code.begin(token, by="Alice", now=now())
     page = browser_page(browser)
@@ -201,7 +197,7 @@ def test_a_device_code_that_is_denied_says_so(trusted: None, provider: Provider,
     assert fresh(token).signed_in_at is None
 
 
-def test_a_revoked_token_is_refused_by_the_provider(trusted: None, provider: Provider, browser: Browser) -> None:
+def test_revoked_token_is_refused_by_the_provider(trusted: None, provider: Provider, browser: Browser) -> None:
     token = registered(provider, "post")
     sign_in(browser_page(browser), token)
     held = fresh(token).refresh_token
@@ -215,7 +211,7 @@ def test_a_revoked_token_is_refused_by_the_provider(trusted: None, provider: Pro
             refresh.refresh(token.id, actor="worker", now=now() + timedelta(minutes=minutes))
 
 
-def test_the_discovery_document_names_the_endpoints(trusted: None, provider: Provider) -> None:
+def test_discovery_document_yields_the_endpoints(trusted: None, provider: Provider) -> None:
     from portal.protocols import oidc
 
     found = oidc.discover(provider.url)

@@ -1,4 +1,4 @@
-"""Eight workers, a provider that rotates and revokes on reuse, and SIGKILL: what a kill costs is counted, no more."""
+"""Eight workers are killed during refreshes at a provider with rotation: each kill loses at most one token."""
 
 import os
 import random
@@ -46,7 +46,7 @@ class Stage:
         return self.portal.log()[-3000:]
 
     def held(self) -> dict[int, str]:
-        """The refresh token that the portal holds for each row."""
+        """Return the stored refresh token by row ID."""
         with self.portal.opened():
             return {row.id: row.refresh_token.reveal() for row in Token.select() if row.refresh_token}
 
@@ -72,7 +72,7 @@ def stage(certificate_folder: Path, database_environment: dict[str, str]) -> Ite
 
 
 def plant(provider: Provider) -> None:
-    """Twenty sign-ins at the provider, as if people had done them."""
+    """Create twenty tokens with refresh tokens issued by the provider."""
     settings.change({"ProviderRequests": str(WORKERS)}, actor="test", now=now())
     config = make_config(base=provider.url, secret=CLIENT_SECRET)
     TokenConfig.update(client_id=CLIENT_ID, scope="openid email offline_access").execute()
@@ -83,7 +83,7 @@ def plant(provider: Provider) -> None:
         row.save()
 
 
-def test_kills_cost_no_more_than_the_answers_that_were_on_their_way(stage: Stage) -> None:
+def test_kills_during_refreshes_lose_at_most_one_token_each(stage: Stage) -> None:
     dice, kills, deadline = random.Random(4), 0, time.monotonic() + 120
     while len(successes(stage)) < REFRESHES:
         assert time.monotonic() < deadline, stage.told()
@@ -100,14 +100,14 @@ def test_kills_cost_no_more_than_the_answers_that_were_on_their_way(stage: Stage
     print(f"{len(presented)} refreshes, {kills} kills, {len(lost)} answers lost with their worker")
     assert kills >= WORKERS
     assert len(presented) == len(set(presented)), "a refresh token was accepted twice"
-    # Who was refused holds a token that the provider had replaced in an answer to a worker that was killed.
+    # A refused token is one that the provider had replaced in a response to a killed worker.
     assert len(lost) <= kills
     for row_id in lost:
         assert held[row_id] in presented, "the provider refused a token that it had never replaced"
     for row_id in held.keys() - lost:
         assert held[row_id] in issued
         assert held[row_id] not in presented
-    assert len(held) == TOKENS, "a refresh token is gone"
+    assert len(held) == TOKENS, "a refresh token is missing"
 
 
 def successes(stage: Stage) -> list[dict[str, str]]:
@@ -115,7 +115,7 @@ def successes(stage: Stage) -> list[dict[str, str]]:
 
 
 def force_all(stage: Stage) -> None:
-    """Everything is due now; leases of those who were killed long ago, as refreshes go here, have run out."""
+    """Make every token due; leases of killed workers are treated as expired."""
     long_ago = now() + LEASE - timedelta(seconds=5)
     with stage.portal.opened():
         Token.update(leased_until=now()).where(Token.leased_until < long_ago).execute()
@@ -123,12 +123,12 @@ def force_all(stage: Stage) -> None:
 
 
 def kill_some(stage: Stage, dice: random.Random) -> int:
-    """SIGKILL to one or two processes in the middle of a renewal; now and then to a worker with its job."""
+    """Send SIGKILL to one or two worker processes during a refresh, sometimes to the worker as well."""
     horses = stage.portal.horses()
     victims = dice.sample(horses, min(len(horses), dice.randint(1, 2)))
     killed = 0
     for victim in victims:
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended by itself
+        with suppress(FileNotFoundError, ProcessLookupError):  # the process may have ended
             parent = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
             os.kill(parent if dice.random() < 0.15 else victim, signal.SIGKILL)
             killed += 1
@@ -136,17 +136,17 @@ def kill_some(stage: Stage, dice: random.Random) -> int:
 
 
 def settle() -> None:
-    """Nobody works any more, and every lease has run out."""
+    """Wait until no worker process runs, and end every lease."""
     wait_for(lambda: not Token.select().where(Token.due_at <= now(), Token.leased_until.is_null()).exists(), 60)
     time.sleep(2)
     Token.update(leased_until=None).execute()
 
 
 def renew_all_once_more(stage: Stage) -> dict[int, bool]:
-    """Whether each token is alive: it can be renewed, or a refusal is confirmed."""
+    """Return for each token whether a refresh succeeds; False after a confirmed rejection."""
     tls.trust(stage.provider.ca_file)
     alive = {}
-    # Read to the end first: SQLite lets nobody write who still reads what is out of date.
+    # Read all rows first: SQLite does not allow a write during a read of an outdated snapshot.
     for row in list(Token.select()):
         for minutes in (0, 2):
             try:

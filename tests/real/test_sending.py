@@ -1,4 +1,4 @@
-"""Mail on its way out: through Dovecot's submission service with a token, with a relay behind it; and what kills cost."""
+"""Sending through Dovecot's submission service with a token and a relay, and kills during sending."""
 
 import email
 import os
@@ -64,7 +64,7 @@ def subjects(stage: Stage) -> "Counter[str]":
     return Counter(str(email.message_from_bytes(took.content)["Subject"]) for took in list(stage.relay.took))
 
 
-def test_a_test_message_goes_through_and_its_dialogue_holds_no_token(stage: Stage) -> None:
+def test_test_message_is_sent_and_its_dialogue_masks_the_token(stage: Stage) -> None:
     shown = stage.portal.cli("outbound", "test", "Office", "--to", "me@y.test")
     assert "C: AUTH XOAUTH2 …" in shown
     assert "S: 235" in shown
@@ -76,14 +76,14 @@ def test_a_test_message_goes_through_and_its_dialogue_holds_no_token(stage: Stag
     assert stage.relay.took[-1].recipients == ["me@y.test"]
 
 
-def test_sendmail_of_this_machine_sends_through_the_portal(stage: Stage) -> None:
+def test_sendmail_command_sends_through_the_portal(stage: Stage) -> None:
     mail = "From: root\nTo: admin@y.test\nSubject: cron says\n\nhello\n"
     stage.portal.cli("sendmail", "-t", "-i", "-f", "cron@x.test", stdin=mail)
     wait_for(lambda: subjects(stage)["cron says"], 30, stage.told)
     assert stage.relay.took[-1].sender == "cron@x.test"
 
 
-def test_a_program_that_speaks_smtp_only_uses_the_submission_listener(stage: Stage) -> None:
+def test_smtp_program_sends_through_the_listener(stage: Stage) -> None:
     key = stage.portal.cli("api-key", "add", "Printer", "--may-send").strip()
     with smtplib.SMTP("127.0.0.1", stage.submission_port) as client:
         client.login("printer", key)
@@ -91,7 +91,7 @@ def test_a_program_that_speaks_smtp_only_uses_the_submission_listener(stage: Sta
     wait_for(lambda: subjects(stage)["toner is low"], 30, stage.told)
 
 
-def test_a_member_of_the_group_borrows_a_token_and_sends_mail_without_a_key(stage: Stage) -> None:
+def test_group_member_uses_the_local_socket_without_an_api_key(stage: Stage) -> None:
     ask = ("curl", "--silent", "--show-error", "--unix-socket", str(stage.local_socket))
     url = "http://localhost/api/v1"
     got = subprocess.run([*ask, f"{url}/tokens/Office"], user="nobody", group="nogroup", extra_groups=[],
@@ -113,7 +113,7 @@ def _events(stage: Stage, action: str) -> list[Event]:
         return list(Event.select().where(Event.action == action))
 
 
-def test_the_socket_is_there_again_after_the_web_server_was(stage: Stage) -> None:
+def test_local_socket_works_again_after_a_web_server_restart(stage: Stage) -> None:
     (web,) = (pid for pid, title in stage.portal.pids().items() if " web " in title and _is_master(stage, pid))
     os.kill(web, signal.SIGTERM)
     wait_for(lambda: web not in stage.portal.pids(), 20, stage.told)
@@ -122,13 +122,13 @@ def test_the_socket_is_there_again_after_the_web_server_was(stage: Stage) -> Non
 
 
 def _is_master(stage: Stage, pid: int) -> bool:
-    """The one whose parent is the supervisor."""
+    """Whether the process is a direct child of the supervisor."""
     assert stage.portal.process is not None
     parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     return int(parent) == stage.portal.process.pid
 
 
-def test_the_command_line_asks_the_socket_where_the_portal_belongs_to_another(stage: Stage) -> None:
+def test_cli_without_own_database_uses_the_local_socket(stage: Stage) -> None:
     elsewhere = Portal(stage.portal.folder / "no such home", stage.portal.environment)
     with stage.portal.opened():
         token = Token.get().access_token
@@ -138,7 +138,7 @@ def test_the_command_line_asks_the_socket_where_the_portal_belongs_to_another(st
     wait_for(lambda: subjects(stage)["by the socket"], 30, stage.told)
 
 
-def test_a_recipient_that_is_refused_comes_back_as_a_bounce(stage: Stage) -> None:
+def test_rejected_recipient_causes_a_bounce_to_the_sender(stage: Stage) -> None:
     stage.relay.does.recipients = {"gone@y.test": "550 5.1.1 No such user here"}
     mail = "From: ada@x.test\nTo: gone@y.test, there@y.test\nSubject: two of you\n\nhello\n"
     stage.portal.cli("sendmail", "-t", "-f", "ada@x.test", stdin=mail)
@@ -151,7 +151,7 @@ def test_a_recipient_that_is_refused_comes_back_as_a_bounce(stage: Stage) -> Non
     assert next(took for took in stage.relay.took if b"two of you" in took.content).recipients == ["there@y.test"]
 
 
-def test_kills_lose_nothing_and_what_may_have_arrived_twice_is_named(stage: Stage) -> None:
+def test_kills_lose_no_mail_and_report_possible_duplicates(stage: Stage) -> None:
     key, dice = stage.portal.cli("api-key", "add", "Many", "--may-send").strip(), random.Random(6)
     stage.relay.does.seconds = 0.03
     with smtplib.SMTP("127.0.0.1", stage.submission_port) as client:
@@ -165,7 +165,7 @@ def test_kills_lose_nothing_and_what_may_have_arrived_twice_is_named(stage: Stag
         time.sleep(dice.uniform(0, 0.1))
         acts[disturb(stage, dice)] += 1
         with stage.portal.opened():
-            # A user presses Retry, where the portal would wait for a minute after a failure.
+            # Like Retry on the page: after a failure the portal would wait for a minute.
             OutboundProfile.update(due_at=None).execute()
     wait_for(lambda: done(stage) >= MANY and not stage.messages("queued"), 120, stage.told)
     arrived = {subject: count for subject, count in subjects(stage).items() if subject.startswith("many-")}
@@ -183,7 +183,7 @@ def done(stage: Stage) -> int:
 
 
 def disturb(stage: Stage, dice: random.Random) -> str:
-    """Kill whoever sends, or the server that it sends to."""
+    """Kill a worker process, a worker or the mail server; return which."""
     act = dice.choice(["horse", "horse", "worker", "server"])
     if act == "server":
         stage.dovecot.kill()

@@ -1,4 +1,4 @@
-"""A web service with an app-only token of oidc-provider: token sent, one refresh after a 401, patience with a 500."""
+"""A web service with an app-only token of oidc-provider: refresh after status 401, retries after status 5xx."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ def bearers(server: FakeWebServer) -> list[str]:
     return [asked.headers["Authorization"].removeprefix("Bearer ") for asked in server.asked]
 
 
-def test_the_token_is_sent_and_renewed_once_after_a_401(service: WebService, server: FakeWebServer) -> None:
+def test_token_is_refreshed_once_after_status_401(service: WebService, server: FakeWebServer) -> None:
     now = datetime.now(UTC)
     assert made(make_call(service, n=1), now).state is CallState.DONE
     server.answers = [(401, "who?")]
@@ -65,9 +65,7 @@ def test_the_token_is_sent_and_renewed_once_after_a_401(service: WebService, ser
     assert Token.get().obtained_at > now
 
 
-def test_a_server_that_fails_is_asked_again_with_the_same_key_and_a_fresh_token(
-    service: WebService, server: FakeWebServer
-) -> None:
+def test_failed_call_is_retried_with_the_same_idempotency_key(service: WebService, server: FakeWebServer) -> None:
     now = datetime.now(UTC)
     server.answers = [(500, "oops"), (502, "oops"), (503, "oops")]
     call = make_call(service, n=3)

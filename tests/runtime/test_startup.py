@@ -27,14 +27,14 @@ def run(*arguments: str, data: Path, **environment: str) -> "subprocess.Popen[st
     return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_six_processes_upgrade_at_once_and_all_succeed(tmp_path: Path) -> None:
+def test_six_concurrent_upgrades_all_succeed(tmp_path: Path) -> None:
     started = [run("upgrade", data=tmp_path / "data") for _ in range(6)]
     outputs = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0] * 6
     assert sum("0001_initial" in output for output, _ in outputs) == 1
 
 
-def test_an_upgrade_that_has_nothing_to_do_does_nothing(new: Config) -> None:
+def test_repeated_upgrade_changes_nothing(new: Config) -> None:
     assert startup.upgrade(new, now=NOW)[0] == "0001_initial"
     before = new.keys_file.read_text()
     assert startup.upgrade(new, now=NOW) == []
@@ -42,7 +42,7 @@ def test_an_upgrade_that_has_nothing_to_do_does_nothing(new: Config) -> None:
     unbind()
 
 
-def test_other_keys_than_the_databases_stop_the_start(new: Config, tmp_path: Path) -> None:
+def test_start_with_wrong_encryption_keys_is_refused(new: Config, tmp_path: Path) -> None:
     startup.upgrade(new, now=NOW)
     unbind()
     other = tmp_path / "other"
@@ -54,7 +54,7 @@ def test_other_keys_than_the_databases_stop_the_start(new: Config, tmp_path: Pat
     unbind()
 
 
-def test_missing_keys_stop_the_start_and_are_not_made_anew(new: Config) -> None:
+def test_start_with_missing_keys_fails_and_creates_none(new: Config) -> None:
     startup.upgrade(new, now=NOW)
     unbind()
     new.keys_file.unlink()
@@ -65,7 +65,7 @@ def test_missing_keys_stop_the_start_and_are_not_made_anew(new: Config) -> None:
     unbind()
 
 
-def test_a_database_that_was_not_upgraded_stops_the_start(new: Config) -> None:
+def test_start_without_database_upgrade_is_refused(new: Config) -> None:
     new.data_dir.mkdir()
     encryption.create_key_file(new.keys_file)
     with pytest.raises(ConfigError, match="python -m portal upgrade"):
@@ -73,7 +73,7 @@ def test_a_database_that_was_not_upgraded_stops_the_start(new: Config) -> None:
     unbind()
 
 
-def test_a_data_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+def test_unwritable_data_folder_error_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     process = run("run", data=tmp_path / "file" / "data")
     _, errors = process.communicate(timeout=30)
@@ -85,7 +85,7 @@ def test_a_data_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) 
     assert "Traceback" not in errors
 
 
-def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
+def test_unreachable_database_error_is_one_line(tmp_path: Path) -> None:
     process = run("check", data=tmp_path, DATABASE_URL="postgresql://portal:s3cret-pw@127.0.0.1:1/none")
     encryption.create_key_file(tmp_path / "keys")
     said, errors = process.communicate(timeout=30)
@@ -97,16 +97,14 @@ def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("url", ["mysql://x/y", "portal.db", ""])
-def test_another_database_is_named_as_unknown(url: str) -> None:
+def test_unsupported_database_url_is_rejected(url: str) -> None:
     before = database.obj
     with pytest.raises(ConfigError, match="DATABASE_URL"):
         open_database(url)
     assert database.obj is before
 
 
-def test_the_embedded_servers_socket_fits_into_the_kernels_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_embedded_redis_socket_path_fits_the_kernel_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
     config = from_environment({"PORTAL_DATA": str(deep)})
@@ -117,10 +115,10 @@ def test_the_embedded_servers_socket_fits_into_the_kernels_limit(
         embedded_redis.socket_path(config)
 
 
-def test_the_data_of_the_embedded_server_is_named_after_its_version(new: Config) -> None:
+def test_embedded_redis_data_folder_contains_the_version(new: Config) -> None:
     assert embedded_redis.data_folder(new).name == "valkey-9"
     assert embedded_redis.redis_url(replace(new, redis_url="redis://elsewhere")) == "redis://elsewhere"
 
 
-def test_the_canary_is_sealed(db: None) -> None:
+def test_key_canary_is_stored_encrypted(db: None) -> None:
     assert "canary" not in Setting.get(Setting.name == "KeyCanary").value

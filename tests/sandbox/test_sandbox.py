@@ -1,4 +1,4 @@
-"""The sandbox answers as the real ones do: sign-in, PKCE, rotation, refusals, and mail over three protocols."""
+"""The sandbox behaves like a real provider and mail server: sign-in, PKCE, token rotation, refusals and mail."""
 
 import base64
 import contextlib
@@ -70,7 +70,7 @@ def renew(client: FlaskClient, refresh_token: str) -> Any:
     return token(client, grant_type="refresh_token", refresh_token=refresh_token)
 
 
-def test_a_sign_in_gives_tokens_and_an_id_token(client: FlaskClient) -> None:
+def test_sandbox_sign_in_issues_tokens_and_an_id_token(client: FlaskClient) -> None:
     given = by_code(client)
     assert given["expires_in"] == 120
     assert given["id_token"].count(".") == 2
@@ -80,12 +80,12 @@ def test_a_sign_in_gives_tokens_and_an_id_token(client: FlaskClient) -> None:
     )
 
 
-def test_a_wrong_verifier_and_a_denial_are_refused(client: FlaskClient) -> None:
+def test_sandbox_rejects_wrong_verifier_and_denied_consent(client: FlaskClient) -> None:
     assert by_code(client, "w" * 50)["error"] == "invalid_grant"
     assert code(client, "deny")["error"] == "access_denied"
 
 
-def test_a_refresh_token_can_be_used_once(client: FlaskClient) -> None:
+def test_sandbox_refresh_token_can_be_used_only_once(client: FlaskClient) -> None:
     first = by_code(client)
     second = renew(client, first["refresh_token"])
     assert second["refresh_token"] != first["refresh_token"]
@@ -94,7 +94,7 @@ def test_a_refresh_token_can_be_used_once(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("mode", "error"), [("refuse", "invalid_grant"), ("client", "invalid_client")])
-def test_the_switch_makes_it_refuse(client: FlaskClient, mode: str, error: str) -> None:
+def test_sandbox_switch_makes_the_provider_refuse(client: FlaskClient, mode: str, error: str) -> None:
     given = by_code(client)
     assert client.post("/switch", data={"mode": mode}).status_code == 303
     assert renew(client, given["refresh_token"])["error"] == error
@@ -102,7 +102,7 @@ def test_the_switch_makes_it_refuse(client: FlaskClient, mode: str, error: str) 
     assert "access_token" in renew(client, given["refresh_token"])
 
 
-def test_the_switch_makes_it_unavailable(client: FlaskClient) -> None:
+def test_sandbox_switch_makes_the_provider_unavailable(client: FlaskClient) -> None:
     client.post("/switch", data={"mode": "down"})
     response = client.post("/token")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
@@ -127,7 +127,7 @@ def pop3(opened: None, certificate_folder: Path) -> Iterator[poplib.POP3_SSL]:
     server.server_close()
 
 
-def test_pop3_takes_a_token_and_gives_mail(pop3: poplib.POP3_SSL) -> None:
+def test_sandbox_pop3_accepts_a_token_and_returns_mail(pop3: poplib.POP3_SSL) -> None:
     with store.database.connection_context():
         store.add_mail(USER, b"Subject: x\r\n\r\n.dot\r\n")
     assert pop3._shortcmd(f"AUTH XOAUTH2 {granted()}").startswith(b"+OK")  # type: ignore[attr-defined]
@@ -139,7 +139,7 @@ def test_pop3_takes_a_token_and_gives_mail(pop3: poplib.POP3_SSL) -> None:
         assert store.mail_of(USER) == []
 
 
-def test_smtp_takes_a_token_and_refuses_another(opened: None, certificate_folder: Path) -> None:
+def test_sandbox_smtp_accepts_only_a_valid_token(opened: None, certificate_folder: Path) -> None:
     port = free_port()
     controller = smtp_server.start(port, certificates.server_context(certificate_folder))
     context = ssl.create_default_context(cafile=certificate_folder / "ca.pem")
@@ -161,7 +161,7 @@ def test_the_demo_refuses_a_folder_with_real_data(db: None, config: Config) -> N
         part.prepare(config, now=NOW)
 
 
-def test_the_demo_follows_its_own_ports_and_touches_no_other_account(
+def test_demo_restart_changes_only_its_own_account_ports(
     db: None, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = iter(range(20001, 20100))

@@ -1,1 +1,1 @@
-"""Real servers, each on a free loopback port and in a folder of its own."""
+"""Real servers for tests, each on a free loopback port and in its own folder."""

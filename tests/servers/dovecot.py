@@ -1,4 +1,4 @@
-"""Real servers on free loopback ports, each in a folder of its own, stopped after the tests."""
+"""A Dovecot server on free loopback ports with its own folder."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ from tests.servers.oidc_provider import CLIENT_ID, CLIENT_SECRET
 from tests.servers.ports import free_port
 
 HERE = Path(__file__).parent
-#: Opens every mailbox of the test's Dovecot.
+#: Password of every mailbox of the test's Dovecot.
 MAIL_PASSWORD = "mailbox-password-81PQx"
 
 
@@ -115,27 +115,27 @@ _PORTS = ("port", "plain_port", "pop3_port", "pop3s_port", "lmtp_port", "submiss
 
 @dataclass
 class Dovecot:
-    """Debian's Dovecot, whose passdb asks the provider about each token."""
+    """Debian's Dovecot; its passdb validates each token at the provider."""
 
     process: "subprocess.Popen[bytes]"
     folder: Path
     #: IMAP with TLS from the first byte.
     port: int
-    #: IMAP in the clear, or with STARTTLS.
+    #: IMAP without TLS or with STARTTLS.
     plain_port: int
     pop3_port: int
     pop3s_port: int
     lmtp_port: int
-    #: SMTP with STARTTLS; what it takes goes on to the relay.
+    #: SMTP with STARTTLS; accepted mail is relayed to ``relay_port``.
     submission_port: int
 
     @classmethod
     def start(
         cls, folder: Path, certificates: Path, provider_port: int, username_attribute: str = "sub", relay_port: int = 9
     ) -> "Dovecot":
-        """``username_attribute``: what of the provider's answer names the mailbox that a token opens.
+        """``username_attribute``: field of the provider's response that names the mailbox of a token.
 
-        ``relay_port``: where its submission service sends mail on to, without TLS.
+        ``relay_port``: port to which the submission service relays mail, without TLS.
         """
         ports = {name: free_port() for name in _PORTS}
         user = pwd.getpwnam("dovecot") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
@@ -154,7 +154,7 @@ class Dovecot:
         return started
 
     def kill(self) -> None:
-        """All of it, at once, as the end of a machine would."""
+        """Kill all processes at once, like a crash of the host."""
         children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
         for pid in [self.process.pid, *map(int, children.stdout.split())]:
             with suppress(ProcessLookupError):
@@ -166,7 +166,7 @@ class Dovecot:
         self._wait()
 
     def receives(self, user: str, messages: list[bytes]) -> None:
-        """Put mail into a mailbox, as a delivery would."""
+        """Put messages into a mailbox."""
         new = self.folder / "mail" / user / "new"
         owner = (self.folder / "mail").stat()
         for path in (new.parent, new, new.parent / "cur", new.parent / "tmp"):
@@ -179,7 +179,7 @@ class Dovecot:
             path.rename(new / path.name)
 
     def left(self, user: str) -> int:
-        """How many messages are in the mailbox."""
+        """Return the number of messages in the mailbox."""
         folder = self.folder / "mail" / user
         return sum(1 for name in ("new", "cur") for _ in (folder / name).iterdir())
 
@@ -221,7 +221,7 @@ def _group(gid: int) -> str:
 
 
 def _open_to(user: pwd.struct_passwd, folder: Path, certificates: Path) -> None:
-    """Dovecot's processes run as another user when we are root, and must reach their folder and the certificates."""
+    """Grant access to the folder and certificates: under root, Dovecot's processes run as another user."""
     if os.getuid() != 0:
         return
     os.chown(folder / "mail", user.pw_uid, user.pw_gid)

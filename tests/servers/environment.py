@@ -1,4 +1,4 @@
-"""Provider, mail server and portal together, and a person at the browser."""
+"""A provider, a mail server, a portal and a browser for end-to-end tests."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ _QUIET = [
 
 
 def messages(count: int, mark: str = "") -> list[bytes]:
-    """Mail in several sizes, each one different, with lines that are easily damaged."""
+    """Create different messages of several sizes, with lines that a faulty transfer would change."""
     odd = b"From here\r\n.\r\n..\r\n\t \r\n" + "Grüße ☂\r\n".encode() + bytes(range(128, 256)) + b"\r\n"
     return [
         f"From: ada@example.test\r\nTo: {USER}\r\nSubject: {mark}{n}\r\nMessage-ID: <{mark}{n}@example.test>\r\n\r\n".encode()
@@ -94,7 +94,7 @@ def world(certificates: Path, environment: dict[str, str]) -> Iterator[World]:
 
 
 def _set_up(world: World) -> None:
-    """Everything but the sign-in, on the command line."""
+    """Configure the portal on the command line, without the sign-in."""
     cli, url = world.portal.cli, world.provider.url
     cli("user", "add", "alice", "--role", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     cli("settings", "set", "FetchInterval", "5")
@@ -118,7 +118,7 @@ def _set_up(world: World) -> None:
 
 @contextmanager
 def with_relay(portal: Portal, certificates: Path, name: str) -> Iterator[tuple[Dovecot, FakeSmtpServer]]:
-    """The portal started, a mailbox signed in under a configuration of this name, a mail server, and a relay behind it."""
+    """Start the portal, a mail server and a relay, with one signed-in mailbox under a configuration of this name."""
     portal.folder.chmod(0o711)
     with ExitStack() as started:
         started.callback(shutil.rmtree, portal.folder, ignore_errors=True)
@@ -136,7 +136,7 @@ def with_relay(portal: Portal, certificates: Path, name: str) -> Iterator[tuple[
 
 
 def sign_in_by_grant(portal: Portal, provider: Provider, ca_file: Path, name: str) -> None:
-    """A configuration of this name, with the sign-in of the provider's first account as a browser would have brought it."""
+    """Create a configuration of this name and sign in the provider's first account without a browser."""
     tls.trust(ca_file)
     with portal.opened():
         config = make_config(name, base=provider.url, secret=CLIENT_SECRET)
@@ -157,7 +157,7 @@ def sign_in_to_portal(page: Page, url: str, name: str = "alice", password: str =
 
 
 def sign_mailbox_in(page: Page, url: str) -> None:
-    """From the configuration's page to the provider, through its sign-in and consent, and back."""
+    """Sign the mailbox in: from the configuration's page through sign-in and consent at the provider, and back."""
     page.goto(f"{url}/tokens")
     page.get_by_role("link", name=CONFIG).first.click()
     page.get_by_role("button", name="Request new token").click()
@@ -176,7 +176,7 @@ def sign_mailbox_in(page: Page, url: str) -> None:
 
 
 def browser_page(browser: Browser) -> Page:
-    """A page that trusts the test's private CA, as an intranet's browsers trust theirs."""
+    """Return a new page that accepts the test's private CA."""
     return browser.new_context(ignore_https_errors=True).new_page()
 
 

@@ -1,4 +1,4 @@
-"""What a test on real servers needs: installed, or skipped by name; with CI set, a skip is a failure."""
+"""Programs required by tests on real servers: a missing one skips the test; with CI set, it fails the test."""
 
 import os
 import shutil

@@ -12,7 +12,7 @@ CLIENT_ID, CLIENT_SECRET = "mail-token-portal", "real-client-secret-Vq81LLzPw0c"
 
 
 def client(redirect_uri: str, **changes: Any) -> dict[str, Any]:
-    """A client as it is registered at the provider."""
+    """Return the registration data of a client."""
     return {
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,
@@ -58,11 +58,11 @@ class Provider:
         self._ask("/revoke-everything", b"")
 
     def grants(self, count: int) -> list[str]:
-        """So many sign-ins of the first client; their refresh tokens."""
+        """Sign in ``count`` accounts of the first client; return their refresh tokens."""
         return json.loads(self._ask("/grants", str(count).encode()))  # type: ignore[no-any-return]
 
     def story(self) -> list[dict[str, str]]:
-        """Each refresh so far: the token presented, the one issued (or None), the error (or None)."""
+        """Return each refresh so far: presented token, issued token (or None), error (or None)."""
         return json.loads(self._ask("/story"))  # type: ignore[no-any-return]
 
     def _ask(self, path: str, body: bytes | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""The whole portal as a user starts it: one command, its own data folder, its own port."""
+"""A portal started by its command, with its own data folder and port."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class Portal:
         wait_for(lambda: "Press Ctrl-C" in self.log(), 30, self.log)
 
     def stop(self, number: int = signal.SIGTERM) -> float:
-        """Stop it and return how many seconds it took."""
+        """Stop the portal and return the duration in seconds."""
         assert self.process is not None
         began = time.monotonic()
         self.process.send_signal(number)
@@ -64,7 +64,7 @@ class Portal:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """The portal's own database, opened beside it."""
+        """Open the portal's database from the test process."""
         config = from_environment(self.variables)
         encryption.set_keys(encryption.read_key_file(config.keys_file))
         open_database(config.database_url)
@@ -79,7 +79,7 @@ class Portal:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def pids(self) -> dict[int, str]:
-        """Every process of this portal, with its title."""
+        """Return the title of each process of this portal by PID."""
         assert self.process is not None
         found, parents = {self.process.pid: ""}, _parents()
         while True:
@@ -89,7 +89,7 @@ class Portal:
             found |= dict.fromkeys(more, "")
 
     def horses(self) -> list[int]:
-        """Processes that work on a job now: children of workers."""
+        """Return the PIDs of worker processes with a job: the children of workers."""
         titles, parents = self.pids(), _parents()
         return [pid for pid in titles if re.search(r"portal worker", titles.get(parents.get(pid, 0), ""))]
 
@@ -115,7 +115,7 @@ def _title(pid: int) -> str:
 def wait_for(
     happened: Callable[[], object], seconds: float, told: Callable[[], object] = lambda: "", step: float = 0.2
 ) -> None:
-    """Wait for something that other processes do; fail with what ``told`` says."""
+    """Wait for a condition that other processes cause; fail with the text of ``told``."""
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:

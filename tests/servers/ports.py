@@ -1,4 +1,4 @@
-"""Free ports, and folders that a server of another user may enter."""
+"""Free ports, and folders accessible to servers of another user."""
 
 import socket
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def new_folder() -> Path:
-    """A folder that a server of another user can be let into; pytest's own are closed again by each of its runs."""
+    """Create a folder that other users can enter; pytest resets the mode of its own folders in each run."""
     folder = Path(tempfile.mkdtemp(prefix="portal-test-"))
     folder.chmod(0o711)
     return folder

@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of our own, on a free port, gone after the tests."""
+"""A temporary PostgreSQL cluster on a free port."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ from tests.servers.ports import free_port, new_folder
 
 
 def programs() -> Path | None:
-    """Where Debian keeps initdb and postgres; None when it is not installed."""
+    """Return the folder of Debian's initdb and postgres; None: not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if found:
         return found[-1].parent
@@ -74,7 +74,7 @@ class Cluster:
 
 
 def _not_root(folder: Path) -> list[str]:
-    """PostgreSQL refuses to run as root: as root, the user of Debian's package runs it."""
+    """Return options to run as Debian's postgres user under root: PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return []
     user = pwd.getpwnam("postgres")

@@ -1,1 +1,1 @@
-"""What several test modules share: acts and questions in the words of one subject."""
+"""Helpers shared by several test modules, one module per subject."""

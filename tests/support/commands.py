@@ -1,4 +1,4 @@
-"""The command line of the portal."""
+"""Helpers for tests of the command line."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The connections of a test to its database."""
+"""Database connections of tests."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""The endpoints of the web application."""
+"""Helpers that list the endpoints of the web application."""
 
 from flask import Flask
 
-#: The callback decides by itself: a mailbox owner who was sent a link is no user. The API asks for keys of its own.
+#: The callback checks access itself: a mailbox owner with a sign-in link is not a user. The API requires API keys.
 PUBLIC = {
     "sessions.login", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "static", "sign_ins.owner", "callback.answer",
     "api.token", "api.send", "api.health", "api.description",
@@ -14,7 +14,7 @@ ARGUMENTS: dict[str, object] = {"config_id": 1, "token_id": 1, "account_id": 1, 
 
 
 def rules(app: Flask, method: str) -> list[tuple[str, str]]:
-    """Each endpoint that takes the method, with a path to try it at."""
+    """Return each endpoint that accepts the method, with an example path."""
     found = []
     with app.test_request_context():
         for rule in app.url_map.iter_rules():

@@ -1,4 +1,4 @@
-"""A fetch of one account, and what came of it."""
+"""Helpers that fetch one account and return the result."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -48,7 +48,7 @@ def finished(account: MailAccount, now: datetime = NOW) -> Run:
 
 
 def delivered(inbox: Destination) -> list[bytes]:
-    """What is in the Maildir, as it is, in the order in which it was seen."""
+    """Return the messages in the Maildir, in the order of delivery."""
     files = [path for name in ("new", "cur") for path in (Path(inbox.path) / name).iterdir()]
     assert list((Path(inbox.path) / "tmp").iterdir()) == []
     order = {row.delivery_key: row.id for row in Message.select()}

@@ -1,4 +1,4 @@
-"""A refresh of one token, and of many."""
+"""Helpers that refresh one token or several."""
 
 from datetime import datetime, timedelta
 
@@ -23,7 +23,7 @@ def refresh(token: Token, now: datetime = NOW + timedelta(hours=1)) -> Token | N
 
 
 def try_all(tokens: list[Token], now: datetime) -> list[str]:
-    """What became of each, in order: the class of the error, or nothing."""
+    """Return the error class of each refresh in order, or None on success."""
     outcomes = []
     for token in tokens:
         try:

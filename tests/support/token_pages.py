@@ -1,4 +1,4 @@
-"""What the pages of token configurations are filled with."""
+"""Form values for the pages of token configurations."""
 
 from portal.models import Token
 from tests.builders import make_config

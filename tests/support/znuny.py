@@ -1,4 +1,4 @@
-"""An export of Znuny, and the plan of its import."""
+"""A Znuny export and the import plan for it."""
 
 from typing import Any
 

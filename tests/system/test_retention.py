@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("db")
 DAY = timedelta(days=1)
 
 
-def test_old_runs_and_messages_that_are_off_their_server_are_forgotten_and_nothing_else(tmp_path: Path) -> None:
+def test_retention_deletes_only_old_runs_and_removed_messages(tmp_path: Path) -> None:
     settings.change({"Retention": "30"}, actor="test", now=NOW)
     account = make_account(make_destination(tmp_path), make_token())
     for days in (10, 31):
@@ -37,7 +37,7 @@ def test_old_runs_and_messages_that_are_off_their_server_are_forgotten_and_nothi
     assert Run.get_by_id(running.id)
 
 
-def test_mail_that_was_sent_and_calls_that_were_made_are_forgotten_in_their_time() -> None:
+def test_retention_deletes_old_sent_mail_and_service_calls() -> None:
     make_profile()
     old, new, waiting = make_message(), make_message(), make_message()
     for row, settled in ((old, NOW - 91 * DAY), (new, NOW - 89 * DAY), (waiting, None)):
@@ -49,7 +49,7 @@ def test_mail_that_was_sent_and_calls_that_were_made_are_forgotten_in_their_time
     assert WebServiceCall.get_or_none(WebServiceCall.id == call.id) is None
 
 
-def test_it_looks_once_an_hour() -> None:
+def test_retention_runs_once_an_hour() -> None:
     retention.purge(NOW)
     assert leader_election.claim_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=59)) is False
     assert leader_election.claim_turn("retention", timedelta(hours=1), NOW + timedelta(minutes=60)) is True

@@ -21,7 +21,7 @@ def change(**values: str) -> None:
         ("a/b/", "", "a/b/get-oauth2-token-by-authorization-code"),
     ],
 )
-def test_the_redirect_uri_comes_from_the_settings_alone(alias: str, script: str, path: str) -> None:
+def test_redirect_uri_is_built_only_from_settings(alias: str, script: str, path: str) -> None:
     change(HttpType="https", FQDN="help.example.test:8443", ScriptAlias=alias)
     if script:
         change(RedirectScript=script)
@@ -54,7 +54,7 @@ def test_the_redirect_uri_comes_from_the_settings_alone(alias: str, script: str,
         ("RefreshMargin", "٣٠"),
     ],
 )
-def test_a_bad_value_is_refused_with_its_reason(name: str, value: str) -> None:
+def test_invalid_setting_is_rejected_and_not_stored(name: str, value: str) -> None:
     before = settings.get(name)
     with pytest.raises(Invalid) as caught:
         change(**{name: value})
@@ -62,24 +62,24 @@ def test_a_bad_value_is_refused_with_its_reason(name: str, value: str) -> None:
     assert settings.get(name) == before
 
 
-def test_all_values_are_stored_or_none() -> None:
+def test_one_invalid_setting_leaves_all_unchanged() -> None:
     with pytest.raises(Invalid):
         change(FQDN="good.example.test", HttpType="gopher")
     assert settings.get("FQDN") == "127.0.0.1:8000"
 
 
-def test_a_change_is_in_the_audit_trail_and_no_change_is_not() -> None:
+def test_audit_trail_records_only_actual_setting_changes() -> None:
     change(FQDN="help.example.test")
     change(FQDN="help.example.test")
     assert [event.details for event in Event.select()] == ["FQDN is now help.example.test"]
 
 
-def test_an_unknown_name_is_told_with_the_known_ones() -> None:
+def test_unknown_setting_error_lists_the_known_names() -> None:
     with pytest.raises(NotFound, match="HttpType, FQDN, ScriptAlias"):
         settings.get("Httptype")
 
 
-def test_the_first_start_remembers_where_the_portal_listens_and_no_later_one() -> None:
+def test_first_start_sets_the_fqdn_and_later_starts_keep_it() -> None:
     settings.remember_address("127.0.0.1:9000", now=NOW)
     assert settings.get("FQDN") == "127.0.0.1:9000"
     settings.remember_address("127.0.0.1:9001", now=NOW)
@@ -97,8 +97,6 @@ def test_the_first_start_remembers_where_the_portal_listens_and_no_later_one() -
         ("https", "help.example.test", None, 0),
     ],
 )
-def test_a_redirect_uri_that_will_not_work_is_warned_of(
-    http_type: str, fqdn: str, browser: str | None, warnings: int
-) -> None:
+def test_unusable_redirect_uri_gives_warnings(http_type: str, fqdn: str, browser: str | None, warnings: int) -> None:
     change(HttpType=http_type, FQDN=fqdn)
     assert len(settings.redirect_uri_warnings(browser)) == warnings

@@ -20,16 +20,16 @@ def usable(token: Token, *, now: datetime = NOW, min_life: timedelta = MINUTE) -
     return access_tokens.usable_access_token(token.id, min_life=min_life, actor="test", clock=lambda: now)
 
 
-def test_a_token_that_lives_is_given_without_asking_the_provider(provider: FakeProvider) -> None:
+def test_valid_access_token_is_returned_without_a_request(provider: FakeProvider) -> None:
     assert usable(token_at(provider)).access_token == Secret(ACCESS_TOKEN)
     assert provider.requests == []
 
 
-def test_a_token_that_ends_too_soon_is_renewed_first(provider: FakeProvider) -> None:
+def test_access_token_expiring_too_soon_is_refreshed_first(provider: FakeProvider) -> None:
     assert usable(token_at(provider), now=NOW + 40 * MINUTE, min_life=2 * HOUR).access_token == Secret(NEW_ACCESS_TOKEN)
 
 
-def test_a_token_that_lives_is_given_while_the_provider_is_down(provider: FakeProvider) -> None:
+def test_valid_access_token_is_returned_while_provider_is_down(provider: FakeProvider) -> None:
     provider.says(b"", 503)
     token = token_at(provider)
     assert usable(token, now=NOW + 40 * MINUTE, min_life=2 * HOUR).access_token == Secret(ACCESS_TOKEN)
@@ -37,7 +37,7 @@ def test_a_token_that_lives_is_given_while_the_provider_is_down(provider: FakePr
         usable(token, now=NOW + 2 * HOUR)
 
 
-def test_nobody_is_handed_a_token_that_needs_a_person(provider: FakeProvider) -> None:
+def test_unusable_token_is_refused_with_the_reason(provider: FakeProvider) -> None:
     config = make_config(base=provider.url)
     never = Token.create(token_config=config)
     ended = make_token(make_config(base=provider.url), refresh_token=None)
@@ -51,7 +51,7 @@ def test_nobody_is_handed_a_token_that_needs_a_person(provider: FakeProvider) ->
             usable(token, now=NOW + 2 * HOUR)
 
 
-def test_who_loses_the_race_waits_for_the_winners_token(provider: FakeProvider) -> None:
+def test_concurrent_access_token_requests_share_one_refresh(provider: FakeProvider) -> None:
     gate = provider.replies["/token"].gate = threading.Event()
     token = token_at(provider)
     given: list[Secret | None] = []
@@ -71,7 +71,7 @@ def test_who_loses_the_race_waits_for_the_winners_token(provider: FakeProvider) 
     assert given == [Secret(NEW_ACCESS_TOKEN)] * 8
 
 
-def test_an_app_only_token_is_asked_for_without_a_sign_in(provider: FakeProvider) -> None:
+def test_app_only_token_is_requested_without_a_sign_in(provider: FakeProvider) -> None:
     provider.grants(refresh_token=None)
     config = make_config(base=provider.url)
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()

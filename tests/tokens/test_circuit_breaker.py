@@ -1,4 +1,4 @@
-"""A provider that is down is asked by one token at a time, and nobody is blamed for it."""
+"""While a provider is down, one token at a time tries it, and no token counts as refused."""
 
 import threading
 from datetime import timedelta
@@ -29,7 +29,7 @@ def tokens(provider: FakeProvider) -> list[Token]:
     return [*rows, sister]
 
 
-def test_a_dead_host_is_asked_once_and_all_its_tokens_wait(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_unavailable_host_is_tried_once_and_all_tokens_wait(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     assert try_all(tokens, NOW) == ["HostDown", "", ""]
     assert len(provider.requests) == 1
@@ -39,7 +39,7 @@ def test_a_dead_host_is_asked_once_and_all_its_tokens_wait(provider: FakeProvide
     assert [fresh(token).tries for token in tokens] == [1, 0, 0]
 
 
-def test_a_pause_is_one_request_and_grows_to_an_hour(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_host_retry_delay_grows_to_one_hour(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     now, pauses = NOW, []
     for _ in range(8):
@@ -52,7 +52,7 @@ def test_a_pause_is_one_request_and_grows_to_an_hour(provider: FakeProvider, tok
     assert len(provider.requests) == 8
 
 
-def test_when_it_answers_everything_that_waited_goes_on_at_once(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_all_waiting_tokens_refresh_when_the_host_recovers(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     for minutes in (0, 1, 3):
         try_all(tokens, NOW + minutes * MINUTE)
@@ -66,9 +66,7 @@ def test_when_it_answers_everything_that_waited_goes_on_at_once(provider: FakePr
     assert happened == ["provider:unavailable", "provider:available"]
 
 
-def test_retry_after_is_obeyed_by_every_token_of_the_host_and_by_persons(
-    provider: FakeProvider, tokens: list[Token]
-) -> None:
+def test_retry_after_delays_all_tokens_and_manual_refresh(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says({"error": "temporarily_unavailable"}, 429, Retry_After="600")
     try_all(tokens, NOW)
     assert all(fresh(token).due_at == NOW + 10 * MINUTE for token in tokens)
@@ -78,7 +76,7 @@ def test_retry_after_is_obeyed_by_every_token_of_the_host_and_by_persons(
     assert len(provider.requests) == 1
 
 
-def test_a_person_need_not_wait_for_a_pause_of_our_own(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_manual_refresh_is_allowed_during_own_backoff(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     try_all(tokens, NOW)
     provider.grants()
@@ -86,7 +84,7 @@ def test_a_person_need_not_wait_for_a_pause_of_our_own(provider: FakeProvider, t
     assert all(fresh(token).due_at == NOW + SECOND for token in tokens[:2])
 
 
-def test_a_persons_tries_do_not_make_the_pause_longer(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_failed_manual_refreshes_do_not_extend_the_delay(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     try_all(tokens, NOW)
     for second in range(1, 6):
@@ -95,7 +93,7 @@ def test_a_persons_tries_do_not_make_the_pause_longer(provider: FakeProvider, to
     assert ProviderHost.get().not_before == NOW + MINUTE
 
 
-def test_failures_of_requests_under_way_together_count_once(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_concurrent_host_failures_count_as_one(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     gate = provider.replies["/token"].gate = threading.Event()
     threads = [threading.Thread(target=_renew, args=(token,)) for token in tokens]
@@ -115,7 +113,7 @@ def _renew(token: Token) -> None:
         try_all([token], NOW)
 
 
-def test_trouble_of_one_configuration_does_not_stop_its_neighbours(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_failing_configuration_does_not_stop_others_on_its_host(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>no such tenant", 404, path="/wrong-tenant")
     TokenConfig.update(refresh_url=f"{provider.url}/wrong-tenant").where(
         TokenConfig.id == tokens[0].token_config.id
@@ -124,7 +122,7 @@ def test_trouble_of_one_configuration_does_not_stop_its_neighbours(provider: Fak
     assert ProviderHost.select().count() == 0
 
 
-def test_a_host_that_says_no_properly_is_back(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_host_answering_with_a_refusal_closes_the_circuit(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     try_all(tokens, NOW)
     provider.refuses("invalid_grant")
@@ -132,7 +130,7 @@ def test_a_host_that_says_no_properly_is_back(provider: FakeProvider, tokens: li
     assert ProviderHost.get().failing_since is None
 
 
-def test_another_host_goes_on(provider: FakeProvider, tokens: list[Token]) -> None:
+def test_other_hosts_are_not_affected_by_an_outage(provider: FakeProvider, tokens: list[Token]) -> None:
     provider.says(b"<html>", 503)
     try_all(tokens, NOW)
     elsewhere = FakeProvider()
@@ -154,9 +152,7 @@ def capped(provider: FakeProvider) -> list[Token]:
     return rows
 
 
-def test_a_host_never_gets_more_requests_at_once_than_the_setting_says(
-    provider: FakeProvider, capped: list[Token]
-) -> None:
+def test_concurrent_requests_to_a_host_respect_the_setting(provider: FakeProvider, capped: list[Token]) -> None:
     gate = provider.replies["/token"].gate = threading.Event()
     threads = [threading.Thread(target=_renew, args=(token,)) for token in capped]
     for thread in threads[:2]:
@@ -174,7 +170,7 @@ def test_a_host_never_gets_more_requests_at_once_than_the_setting_says(
     assert all(fresh(token).due_at == NOW and fresh(token).leased_until is None for token in capped[2:])
 
 
-def test_mailboxes_that_stood_still_are_fetched_as_soon_as_their_token_is_back(
+def test_waiting_mailboxes_are_fetched_after_token_recovery(
     provider: FakeProvider, tokens: list[Token], tmp_path: object
 ) -> None:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Everything that a token endpoint can answer, at a first sign-in and at a refresh: state, next attempt, and what is said."""
+"""Token endpoint faults at first sign-in and at refresh: resulting state, next attempt and displayed message."""
 
 import json
 import threading
@@ -30,16 +30,16 @@ REJECTED, MISCONFIGURED, UNAVAILABLE = "credentials rejected", "configuration re
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer, and what is to become of a token that gets it: its state and the minutes to the next attempt, twice."""
+    """A token endpoint fault and the expected (state, minutes to the next attempt) after the first and second try."""
 
     name: str
-    #: A JSON value, raw bytes, or what is to be done to provider and configuration instead.
+    #: A JSON value, raw bytes, or a function that prepares the fault and returns the base URL.
     answer: Any
     status: int = 400
     headers: dict[str, str] = field(default_factory=dict)
     first: tuple[str, int | None] = (UNAVAILABLE, 1)
     then: tuple[str, int | None] = (UNAVAILABLE, 2)
-    #: What page and command line quote.
+    #: Text that the page and the command line must show.
     words: str = ""
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Fault:
 
 
 def error(name: str, status: int = 400, **more: Any) -> Fault:
-    """An answer by the book (RFC 6749 section 5.2), with the words that are to be passed on."""
+    """An error response as in RFC 6749 section 5.2, with the message that must be shown."""
     about = {"error": name, "error_description": f"AADSTS1: about {name}", "trace_id": "trace-77"}
     answer = {"answer": {**about, **more.pop("body", {})}, "status": status, "words": f"about {name}"}
     return Fault(f"{name} {status}", **{**answer, **more})
@@ -154,7 +154,7 @@ def state_of(token: Token, now: datetime) -> tuple[str, int | None]:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_a_fault_at_a_refresh(
+def test_refresh_fault_sets_state_and_next_attempt(
     fault: Fault, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, alice: PageClient, run: Run
 ) -> None:
     now = datetime.now(UTC)
@@ -180,7 +180,7 @@ def test_a_fault_at_a_refresh(
     assert remedy in alice.get("/tokens").text
 
 
-def test_the_ids_that_the_providers_support_asks_for_are_kept(provider: FakeProvider, alice: PageClient) -> None:
+def test_provider_trace_ids_are_shown_with_the_error(provider: FakeProvider, alice: PageClient) -> None:
     provider.refuses("invalid_grant", "expired", trace_id="trace-1", correlation_id="corr-2", timestamp="2026-11-21")
     token = make_token(make_config(base=provider.url), due_at=None)
     alice.post(f"/tokens/token/{token.id}/refresh")
@@ -188,13 +188,13 @@ def test_the_ids_that_the_providers_support_asks_for_are_kept(provider: FakeProv
 
 
 def state_sent_by(browser: PageClient, token: Token) -> str:
-    """The ``state`` that the browser is sent to the provider with."""
+    """Start a sign-in and return the ``state`` parameter of the authorization URL."""
     page = Page(browser.post(f"/tokens/token/{token.id}/request", status=200).text)
     return dict(parse_qsl(urlsplit(str(page.all("a")[0]["href"])).query))["state"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_a_fault_at_a_first_sign_in(
+def test_first_sign_in_fault_shows_the_provider_message(
     fault: Fault, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, alice: PageClient, run: Run
 ) -> None:
     config = stage(fault, provider, monkeypatch)
@@ -227,7 +227,7 @@ LIVES = [
 
 
 @pytest.mark.parametrize(("name", "answer", "seconds", "note"), LIVES, ids=[row[0] for row in LIVES])
-def test_every_shape_of_expires_in_has_a_meaning_that_is_shown(
+def test_expires_in_variants_set_expiry_and_show_a_note(
     name: str, answer: dict[str, Any], seconds: int | None, note: str,
     provider: FakeProvider, alice: PageClient, run: Run,
 ) -> None:  # fmt: skip
@@ -246,7 +246,7 @@ def test_every_shape_of_expires_in_has_a_meaning_that_is_shown(
     assert note in (json.loads(run("token", "show", "Mail", "--json").stdout)["end_note"] or "")
 
 
-def test_a_provider_that_gives_ended_tokens_is_asked_ever_less_often(provider: FakeProvider) -> None:
+def test_provider_issuing_expired_tokens_is_asked_less_often(provider: FakeProvider) -> None:
     provider.grants(expires_in=0)
     now = datetime.now(UTC)
     token, pauses = make_token(make_config(base=provider.url), due_at=now), []

@@ -29,7 +29,7 @@ def test_an_export_holds_no_secret_and_no_token() -> None:
     assert "client_secret:" not in text
 
 
-def test_secrets_are_exported_readable_or_sealed_where_asked_for() -> None:
+def test_secrets_are_exported_plain_or_encrypted_on_request() -> None:
     make_config("Mail")
     assert CLIENT_SECRET in import_export.export(secrets=True)
     sealed = import_export.export(passphrase=PASSPHRASE)
@@ -41,7 +41,7 @@ def test_secrets_are_exported_readable_or_sealed_where_asked_for() -> None:
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
 
 
-def test_a_thousand_configurations_go_out_in_and_out_again_byte_for_byte() -> None:
+def test_thousand_configurations_survive_export_and_import() -> None:
     for number in range(1000):
         make_config(f"Configuration {number:04}", notify_expired_token=number % 2 == 0)
     text = import_export.export(secrets=True)
@@ -50,7 +50,7 @@ def test_a_thousand_configurations_go_out_in_and_out_again_byte_for_byte() -> No
     assert import_export.export(secrets=True) == text
 
 
-def test_the_plan_tells_new_changed_same_kept_and_refused() -> None:
+def test_import_plan_classifies_each_record() -> None:
     make_config("Same")
     make_config("Other")
     items = yaml.safe_load(import_export.export())
@@ -77,7 +77,7 @@ def test_the_plan_tells_new_changed_same_kept_and_refused() -> None:
     assert Event.get(Event.action == "token-configuration:imported").details == "2 of 6"
 
 
-def test_overwriting_keeps_every_token_and_the_secret() -> None:
+def test_import_overwrite_keeps_tokens_and_secret() -> None:
     token = make_token(make_config("Mail"))
     (item,) = yaml.safe_load(import_export.export())
     import_export.apply(plan({**item, "scope": "other"}, overwrite=True), actor="Alice", now=NOW)
@@ -85,7 +85,7 @@ def test_overwriting_keeps_every_token_and_the_secret() -> None:
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
 
 
-def test_all_is_applied_or_nothing() -> None:
+def test_failed_import_applies_nothing() -> None:
     make_config("Mail")
     (item,) = yaml.safe_load(import_export.export())
     steps = plan([{**item, "name": "One"}, {**item, "name": "Two"}])
@@ -112,13 +112,13 @@ def test_all_is_applied_or_nothing() -> None:
         ("x" * 1_000_001, "larger than 1 MB"),
     ],
 )
-def test_a_hostile_file_is_refused_with_its_line(text: str, why: str) -> None:
+def test_unsafe_yaml_is_rejected_with_a_reason(text: str, why: str) -> None:
     with pytest.raises(InvalidYaml) as caught:
         plan(text.encode())
     assert why in str(caught.value)
 
 
-def test_a_file_that_is_not_text_is_refused() -> None:
+def test_binary_import_file_is_rejected() -> None:
     with pytest.raises(InvalidYaml, match="UTF-8"):
         plan(b"\xff\xfe")
 
@@ -134,7 +134,7 @@ def test_a_file_that_is_not_text_is_refused() -> None:
         ({"client_secret_ends_on": "soon"}, "soon"),
     ],
 )
-def test_a_bad_record_is_refused_with_its_reason(changes: dict[str, Any], why: str) -> None:
+def test_invalid_record_is_rejected_with_a_reason(changes: dict[str, Any], why: str) -> None:
     make_config("Mail")
     (item,) = yaml.safe_load(import_export.export())
     (step,) = plan({**item, "name": "New", **changes})
@@ -142,14 +142,14 @@ def test_a_bad_record_is_refused_with_its_reason(changes: dict[str, Any], why: s
     assert why in step.why
 
 
-def test_texts_stay_texts() -> None:
+def test_yaml_values_are_read_as_text() -> None:
     raw = b"name: 2026-01-01\ntemplate: generic\nclient_id: 012\nauthorize_url: https://p.test\ntoken_url: https://p.test\nrefresh_url: https://p.test\nscope: no\n"
     import_export.apply(plan(raw), actor="Alice", now=NOW)
     row = TokenConfig.get()
     assert (row.name, row.client_id, row.scope) == ("2026-01-01", "012", "no")
 
 
-def test_a_znuny_export_without_auth_flow_imports_as_it_is() -> None:
+def test_znuny_export_without_auth_flow_is_imported() -> None:
     import_export.apply(plan([znuny("Outlook (a@outlook.com)")]), actor="Alice", now=NOW)
     row = TokenConfig.get()
     assert (row.template, row.client_id, row.flow.value) == ("microsoft-consumers", "1111", "authorization_code")
@@ -159,12 +159,12 @@ def test_a_znuny_export_without_auth_flow_imports_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("valid_id", "validity"), [(1, "valid"), (2, "invalid"), (3, "invalid-temporarily")])
-def test_znunys_valid_id_is_understood_and_so_is_a_single_map(valid_id: int, validity: str) -> None:
+def test_znuny_valid_id_and_single_record_are_imported(valid_id: int, validity: str) -> None:
     import_export.apply(plan({**znuny("One"), "ValidID": valid_id}), actor="Alice", now=NOW)
     assert TokenConfig.get().validity == Validity(validity)
 
 
-def test_znunys_other_flows_and_providers_find_their_templates() -> None:
+def test_znuny_flows_and_providers_map_to_templates() -> None:
     def at(url: str, request: str = "TokenByAuthorizationCode", **more: Any) -> dict[str, Any]:
         return znuny(url, Requests={request: {"Request": {"URL": url}}, **more})
 
@@ -190,7 +190,7 @@ def test_one_configuration_is_exported_by_name() -> None:
         import_export.export(["Three"])
 
 
-def test_the_end_of_a_secret_travels_with_it() -> None:
+def test_client_secret_expiry_survives_export_and_import() -> None:
     config = make_config("Mail")
     secret = config.client_secret
     secret.ends_at = datetime(2027, 5, 1, tzinfo=UTC)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("db")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
-def test_a_renewed_token_is_stored_with_its_new_refresh_token(provider: FakeProvider) -> None:
+def test_refresh_stores_new_access_and_refresh_token(provider: FakeProvider) -> None:
     token = token_at(provider)
     assert refresh(token)
     stored = fresh(token)
@@ -41,27 +41,27 @@ def test_a_renewed_token_is_stored_with_its_new_refresh_token(provider: FakeProv
     assert stored.leased_until is None
 
 
-def test_the_old_refresh_token_stays_when_none_comes(provider: FakeProvider) -> None:
+def test_refresh_without_new_refresh_token_keeps_the_old_one(provider: FakeProvider) -> None:
     provider.grants(refresh_token=None)
     token = token_at(provider)
     refresh(token)
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
 
 
-def test_a_token_that_another_worker_holds_is_left_alone(provider: FakeProvider) -> None:
+def test_token_leased_by_another_worker_is_skipped(provider: FakeProvider) -> None:
     token = token_at(provider)
     assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
     assert refresh(token, NOW) is None
     assert provider.requests == []
 
 
-def test_a_dead_workers_lease_runs_out(provider: FakeProvider) -> None:
+def test_expired_lease_lets_another_worker_refresh(provider: FakeProvider) -> None:
     token = token_at(provider)
     assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
     assert refresh(token, NOW + LEASE)
 
 
-def test_a_late_answer_of_a_lost_lease_changes_nothing(provider: FakeProvider) -> None:
+def test_late_response_after_lost_lease_changes_nothing(provider: FakeProvider) -> None:
     token = token_at(provider)
     late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
     assert late is not None
@@ -73,14 +73,14 @@ def test_a_late_answer_of_a_lost_lease_changes_nothing(provider: FakeProvider) -
     assert fresh(token).refused_at is None
 
 
-def test_two_claims_of_the_same_row_have_one_winner() -> None:
+def test_concurrent_claims_of_one_row_have_one_winner() -> None:
     token = make_token()
     first, second = fresh(token), fresh(token)
     assert first._swap({"leased_until": NOW + LEASE})
     assert not second._swap({"leased_until": NOW + LEASE})
 
 
-def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProvider) -> None:
+def test_temporary_error_keeps_tokens_and_schedules_a_retry(provider: FakeProvider) -> None:
     provider.says(b"<html>", 500)
     token = token_at(provider)
     for tries, minutes in ((1, 1), (2, 2), (3, 4)):
@@ -94,7 +94,7 @@ def test_a_disturbance_keeps_everything_and_tries_again_later(provider: FakeProv
     assert stored.refresh_token == Secret(REFRESH_TOKEN)
 
 
-def test_a_persons_tries_do_not_push_the_next_one_away(provider: FakeProvider) -> None:
+def test_failed_manual_refreshes_do_not_delay_the_next_retry(provider: FakeProvider) -> None:
     provider.says(b"", 500)
     token = token_at(provider)
     for _ in range(6):
@@ -103,7 +103,7 @@ def test_a_persons_tries_do_not_push_the_next_one_away(provider: FakeProvider) -
     assert fresh(token).due_at == NOW + MINUTE
 
 
-def test_a_person_may_try_a_rejected_client_again_and_a_worker_does_not(provider: FakeProvider) -> None:
+def test_rejected_client_is_retried_only_by_manual_refresh(provider: FakeProvider) -> None:
     token = token_at(provider)
     TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
     assert refresh(token) is None
@@ -111,7 +111,7 @@ def test_a_person_may_try_a_rejected_client_again_and_a_worker_does_not(provider
     assert TokenConfig.get().credentials_refused_at is None
 
 
-def test_success_forgets_the_failures(provider: FakeProvider) -> None:
+def test_successful_refresh_resets_the_failure_count(provider: FakeProvider) -> None:
     provider.says(b"", 500)
     token = token_at(provider)
     with pytest.raises(Unavailable):
@@ -125,7 +125,7 @@ def test_success_forgets_the_failures(provider: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "consent_required", "login_required"])
-def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: FakeProvider, error: str) -> None:
+def test_confirmed_refusal_keeps_the_token_and_stops_retries(provider: FakeProvider, error: str) -> None:
     provider.refuses(error, "AADSTS70008: expired", trace_id="trace-1", correlation_id="corr-2")
     token = token_at(provider)
     with pytest.raises(Unavailable, match="One retry follows"):
@@ -144,7 +144,7 @@ def test_a_refusal_keeps_the_refresh_token_and_waits_for_a_person(provider: Fake
 
 
 @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "deleted_client"])
-def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provider: FakeProvider, error: str) -> None:
+def test_rejected_client_pauses_configuration_and_keeps_tokens(provider: FakeProvider, error: str) -> None:
     provider.refuses(error, "AADSTS7000222: The client secret is expired", 401)
     config = make_config(base=provider.url)
     token = make_token(config, due_at=NOW)
@@ -166,7 +166,7 @@ def test_a_rejected_client_is_the_configurations_fault_and_costs_no_token(provid
 
 
 @pytest.mark.parametrize("error", ["invalid_scope", "invalid_request", "unsupported_grant_type"])
-def test_a_wrong_configuration_costs_no_token_and_goes_on_when_it_is_mended(provider: FakeProvider, error: str) -> None:
+def test_rejected_configuration_resumes_after_it_is_fixed(provider: FakeProvider, error: str) -> None:
     provider.refuses(error)
     token = token_at(provider)
     with pytest.raises(Refused):
@@ -178,7 +178,7 @@ def test_a_wrong_configuration_costs_no_token_and_goes_on_when_it_is_mended(prov
     assert refresh(fresh(token))
 
 
-def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider: FakeProvider) -> None:
+def test_late_error_about_old_secret_does_not_pause_new_one(provider: FakeProvider) -> None:
     token = token_at(provider)
     late = Token.claim(token.id, now=NOW, until=NOW + LEASE)
     assert late is not None
@@ -191,7 +191,7 @@ def test_a_late_answer_about_the_old_secret_does_not_pause_the_new_one(provider:
     assert fresh(token).due_at == NOW + MINUTE
 
 
-def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: FakeProvider) -> None:
+def test_edit_during_refresh_keeps_the_new_refresh_token(provider: FakeProvider) -> None:
     gate = provider.replies["/token"].gate = threading.Event()
     token = token_at(provider)
 
@@ -208,7 +208,7 @@ def test_an_edit_while_an_answer_is_on_its_way_loses_no_refresh_token(provider: 
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
 
 
-def test_the_second_secret_takes_over_when_the_first_is_refused(provider: FakeProvider) -> None:
+def test_second_secret_is_used_when_the_first_is_refused(provider: FakeProvider) -> None:
     token = token_at(provider)
     config = token.token_config
     older, newer = config.client_secret, ClientSecret.create(token_config=config, set_at=NOW)
@@ -221,9 +221,7 @@ def test_the_second_secret_takes_over_when_the_first_is_refused(provider: FakePr
     assert TokenConfig.get_by_id(config.id).client_secret.id == older.id
 
 
-def test_a_fault_inside_is_written_down_and_tried_again(
-    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_internal_error_is_recorded_and_retried(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
@@ -235,13 +233,13 @@ def test_a_fault_inside_is_written_down_and_tried_again(
     assert "Internal error" in (fresh(token).failure or "")
 
 
-def test_an_invalid_configuration_renews_nothing(provider: FakeProvider) -> None:
+def test_invalid_configuration_is_not_refreshed(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url, validity=Validity.INVALID))
     assert refresh(token) is None
     assert provider.requests == []
 
 
-def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) -> None:
+def test_resumed_configuration_makes_its_tokens_due(provider: FakeProvider) -> None:
     token = token_at(provider)
     config = token.token_config
     config.credentials_refused_at, config.credentials_answer = NOW, "invalid_client"
@@ -251,7 +249,7 @@ def test_an_accepted_client_sets_everything_going_again(provider: FakeProvider) 
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
 
-def test_a_sign_in_wakes_the_accounts_that_waited(tmp_path: object, provider: FakeProvider) -> None:
+def test_new_token_makes_waiting_mail_accounts_due(tmp_path: object, provider: FakeProvider) -> None:
     from pathlib import Path
 
     token = token_at(provider)

@@ -1,4 +1,4 @@
-"""What is due is shared out by host, oldest end first, and the page can say how far it is."""
+"""Due refreshes are split into shares per host, earliest expiry first, and the page shows the progress."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(secon
 
 
 def many(provider: FakeProvider, count: int, *, due_at: datetime | None = NOW) -> str:
-    """So many signed-in tokens of one configuration; the name of their host is given."""
+    """Create ``count`` signed-in tokens of one configuration and return their host name."""
     config = make_config(base=provider.url)
     Token.delete().execute()
     common = {"token_config": config.id, "signed_in_at": NOW, "obtained_at": NOW - HOUR, "due_at": due_at}
@@ -33,7 +33,7 @@ def many(provider: FakeProvider, count: int, *, due_at: datetime | None = NOW) -
 
 
 def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
-    """Work off all shares of a host, as workers do; the ids in the order in which they were tried."""
+    """Process all due shares, as workers do, and return the token ids in the order of the attempts."""
     tried: list[int] = []
 
     def attempt(token_id: int, moment: datetime) -> bool:
@@ -47,7 +47,7 @@ def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
     return tried
 
 
-def test_there_is_a_share_for_each_request_that_a_host_may_have(provider: FakeProvider) -> None:
+def test_due_host_gets_one_share_per_allowed_request(provider: FakeProvider) -> None:
     host = many(provider, 12)
     assert refresh_queue.due_shares(NOW) == [Share(host, number, 4) for number in range(4)]
     assert refresh_queue.due_shares(NOW - SECOND) == []
@@ -55,7 +55,7 @@ def test_there_is_a_share_for_each_request_that_a_host_may_have(provider: FakePr
     assert refresh_queue.due_shares(NOW) == [Share(host, 0, 1)]
 
 
-def test_every_token_is_in_one_share_and_the_oldest_end_comes_first(provider: FakeProvider) -> None:
+def test_shares_cover_all_tokens_earliest_expiry_first(provider: FakeProvider) -> None:
     host = many(provider, 50)
     tried = drain(host, NOW)
     assert sorted(tried) == sorted(row.id for row in Token.select())
@@ -64,7 +64,7 @@ def test_every_token_is_in_one_share_and_the_oldest_end_comes_first(provider: Fa
     assert first_share == sorted(first_share, reverse=True)
 
 
-def test_a_token_that_was_renewed_in_the_meantime_is_not_renewed_again(provider: FakeProvider) -> None:
+def test_token_refreshed_meanwhile_is_not_refreshed_again(provider: FakeProvider) -> None:
     host = many(provider, 1)
     (token,) = Token.select()
     assert refresh.refresh_if_due(token.id, now=NOW)
@@ -73,7 +73,7 @@ def test_a_token_that_was_renewed_in_the_meantime_is_not_renewed_again(provider:
     assert drain(host, NOW) == []
 
 
-def test_a_share_that_cannot_move_ends_instead_of_turning_for_ever(provider: FakeProvider) -> None:
+def test_share_without_progress_ends(provider: FakeProvider) -> None:
     host = many(provider, 8)
     settings.change({"ProviderRequests": "1"}, actor="test", now=NOW)
     busy = Token.select().first()
@@ -82,7 +82,7 @@ def test_a_share_that_cannot_move_ends_instead_of_turning_for_ever(provider: Fak
     assert provider.requests == []
 
 
-def test_a_job_ends_when_it_is_told_to(provider: FakeProvider) -> None:
+def test_refresh_job_stops_when_requested(provider: FakeProvider) -> None:
     many(provider, 40)
     (share, *_) = refresh_queue.due_shares(NOW)
     tried: list[int] = []
@@ -95,7 +95,7 @@ def test_a_job_ends_when_it_is_told_to(provider: FakeProvider) -> None:
     assert len(tried) == 1
 
 
-def test_a_backlog_says_how_far_it_is(provider: FakeProvider) -> None:
+def test_backlog_progress_counts_refreshed_and_remaining(provider: FakeProvider) -> None:
     host = many(provider, 60)
     assert refresh_queue.progress(NOW) is None
     refresh_queue.note_backlog(NOW)
@@ -112,22 +112,20 @@ def test_a_backlog_says_how_far_it_is(provider: FakeProvider) -> None:
     assert Backlog.select().count() == 0
 
 
-def test_a_few_due_tokens_are_no_backlog(provider: FakeProvider) -> None:
+def test_few_due_tokens_are_not_a_backlog(provider: FakeProvider) -> None:
     many(provider, refresh_queue.BACKLOG_FROM - 1)
     refresh_queue.note_backlog(NOW)
     assert refresh_queue.progress(NOW) is None
 
 
 @pytest.mark.parametrize("count", [10, 400])
-def test_a_tick_with_nothing_due_asks_the_database_as_often_however_many_there_are(
-    provider: FakeProvider, queries: Queries, count: int
-) -> None:
+def test_idle_tick_query_count_is_independent_of_tokens(provider: FakeProvider, queries: Queries, count: int) -> None:
     many(provider, count, due_at=NOW + HOUR)
     assert queries(lambda: refresh_queue.note_backlog(NOW)) == 2
     assert queries(lambda: refresh_queue.due_shares(NOW)) == 2
 
 
-def test_the_days_of_a_token_are_counted_and_old_ones_go(provider: FakeProvider) -> None:
+def test_daily_refresh_counts_are_kept_for_thirty_days(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     for day in range(40):
         refresh.refresh(token.id, actor="Alice", now=NOW + timedelta(days=day))
@@ -140,7 +138,7 @@ def test_the_days_of_a_token_are_counted_and_old_ones_go(provider: FakeProvider)
     assert days[0].day == (NOW + timedelta(days=10)).date()
 
 
-def test_twelve_hours_without_a_provider_ask_for_no_sign_in_and_are_made_good_within_the_hour(
+def test_twelve_hour_outage_recovers_in_an_hour_without_sign_in(
     provider: FakeProvider,
 ) -> None:
     host = many(provider, 1000)

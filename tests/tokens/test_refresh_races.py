@@ -1,4 +1,4 @@
-"""What happens when two are at it, a clock is wrong, or the database is away in the worst moment."""
+"""Refreshes with concurrent changes, clock changes and database failures."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,9 +20,7 @@ pytestmark = pytest.mark.usefixtures("db")
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 
 
-def test_a_database_that_is_away_for_a_moment_costs_no_refresh_token(
-    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_brief_database_failure_loses_no_refresh_token(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     token, real, failures = token_at(provider), Token.release, iter([True, True])
 
     def flaky(row: Token) -> bool:
@@ -36,7 +34,7 @@ def test_a_database_that_is_away_for_a_moment_costs_no_refresh_token(
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
 
 
-def test_a_strip_that_cannot_be_counted_costs_no_refresh_token(
+def test_failed_refresh_statistics_lose_no_refresh_token(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -49,7 +47,7 @@ def test_a_strip_that_cannot_be_counted_costs_no_refresh_token(
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
 
 
-def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_one(
+def test_response_after_lost_lease_is_kept_if_still_newest(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, real = token_at(provider), refresh_results._commit
@@ -67,7 +65,7 @@ def test_an_answer_after_a_lost_lease_is_kept_as_long_as_nobody_brought_a_newer_
     assert fresh(token).first_refused_at is None
 
 
-def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sign_in_during_a_refresh_takes_precedence(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     token, real = token_at(provider), refresh_results._commit
 
     def somebody_signs_in(row: Token, *rest: Any) -> bool:
@@ -81,7 +79,7 @@ def test_a_sign_in_during_a_renewal_wins(provider: FakeProvider, monkeypatch: py
     assert fresh(token).refresh_token == Secret("of-the-new-grant")
 
 
-def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> None:
+def test_unused_provider_host_is_not_an_outage(provider: FakeProvider) -> None:
     token = make_token(make_config(base="http://127.0.0.1:9"), due_at=NOW)
     with pytest.raises(HostDown):
         refreshing.refresh_if_due(token.id, now=NOW)
@@ -92,7 +90,7 @@ def test_a_host_that_nobody_waits_for_is_no_outage(provider: FakeProvider) -> No
     assert circuit_breaker.outages() == []
 
 
-def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_the_same(
+def test_configuration_enabled_during_a_skip_is_still_due(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = make_token(make_config(base=provider.url, validity=Validity.INVALID), due_at=NOW)
@@ -111,7 +109,7 @@ def test_a_configuration_set_valid_while_a_worker_gives_up_on_it_is_renewed_all_
     assert fresh(token).due_at == NOW + SECOND
 
 
-def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under_way(provider: FakeProvider) -> None:
+def test_retry_after_is_not_shortened_by_a_later_failure(provider: FakeProvider) -> None:
     healthy = ProviderHost(name="login.test")
     circuit_breaker.record_failure(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
     circuit_breaker.record_failure(healthy, HostDown("timeout"), by_person=False, now=NOW)
@@ -119,7 +117,7 @@ def test_a_pause_that_the_provider_asked_for_is_not_cut_short_by_a_failure_under
     assert (row.not_before, row.asked_to_wait, row.tries) == (NOW + HOUR, True, 1)
 
 
-def test_a_program_waits_for_the_pause_like_everybody(provider: FakeProvider) -> None:
+def test_access_token_request_respects_the_host_pause(provider: FakeProvider) -> None:
     provider.says(b"<html>", 503)
     config = make_config(base=provider.url)
     first = make_token(config, due_at=NOW)
@@ -131,7 +129,7 @@ def test_a_program_waits_for_the_pause_like_everybody(provider: FakeProvider) ->
     assert len(provider.requests) == 1
 
 
-def test_who_wants_more_life_than_the_provider_gives_does_not_have_every_call_renew(provider: FakeProvider) -> None:
+def test_too_long_min_life_does_not_refresh_on_every_call(provider: FakeProvider) -> None:
     token = token_at(provider)
     for seconds in range(0, 600, 15):
         access_tokens.usable_access_token(
@@ -143,7 +141,7 @@ def test_who_wants_more_life_than_the_provider_gives_does_not_have_every_call_re
     assert provider.requests == []
 
 
-def test_two_presses_in_a_row_confirm_nothing(provider: FakeProvider) -> None:
+def test_two_quick_manual_refreshes_confirm_no_refusal(provider: FakeProvider) -> None:
     provider.refuses("invalid_grant")
     token = token_at(provider)
     for moment in (NOW, NOW + SECOND):
@@ -152,7 +150,7 @@ def test_two_presses_in_a_row_confirm_nothing(provider: FakeProvider) -> None:
     assert (fresh(token).first_refused_at, fresh(token).refused_at, fresh(token).due_at) == (NOW, None, NOW + MINUTE)
 
 
-def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: FakeProvider) -> None:
+def test_refused_app_only_token_resumes_with_a_fixed_client(provider: FakeProvider) -> None:
     provider.refuses("access_denied")
     config = make_config(base=provider.url)
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
@@ -165,14 +163,14 @@ def test_a_refused_app_only_token_goes_on_when_the_client_is_mended(provider: Fa
     assert (fresh(token).refused_at, fresh(token).due_at) == (None, NOW + HOUR)
 
 
-def test_a_token_that_lives_for_seconds_is_not_renewed_at_every_tick(provider: FakeProvider) -> None:
+def test_very_short_lived_token_is_not_refreshed_every_tick(provider: FakeProvider) -> None:
     provider.grants(expires_in=2)
     token = token_at(provider, due_at=NOW)
     refreshing.refresh_if_due(token.id, now=NOW)
     assert fresh(token).due_at == NOW + 10 * SECOND
 
 
-def test_leases_of_a_clock_that_was_put_back_do_not_block_their_host(provider: FakeProvider) -> None:
+def test_leases_from_before_a_clock_reset_do_not_block_a_host(provider: FakeProvider) -> None:
     config = make_config(base=provider.url)
     for number in range(4):
         row = Token.create(token_config=config, owner=str(number), due_at=NOW)

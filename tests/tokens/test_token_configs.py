@@ -31,7 +31,7 @@ def refused(entered: Fields, secret: str | None = None) -> dict[str, str]:
     return caught.value.fields
 
 
-def test_a_new_configuration_has_one_token_that_was_never_requested() -> None:
+def test_new_configuration_has_one_token_never_requested() -> None:
     config = make_config()
     (token,) = token_configs.tokens_of(config)
     assert token.signed_in_at is None
@@ -40,7 +40,7 @@ def test_a_new_configuration_has_one_token_that_was_never_requested() -> None:
 
 
 @pytest.mark.parametrize("name", ["name", "client_id", "authorize_url", "token_url", "refresh_url"])
-def test_what_is_required_is_named(name: str) -> None:
+def test_missing_required_field_is_a_field_error(name: str) -> None:
     assert refused(Fields(**{**vars(GOOD), name: ""})) == {name: "This field is required."}
 
 
@@ -61,20 +61,20 @@ def test_a_client_id_with_a_line_break_is_refused(value: str) -> None:
         "https://a b",
     ],
 )
-def test_an_endpoint_that_would_carry_the_secret_in_clear_is_refused(url: str) -> None:
+def test_endpoint_without_https_is_rejected(url: str) -> None:
     assert "token_url" in refused(replace(GOOD, token_url=url))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8001", "localhost", "[::1]:8001"])
-def test_http_is_taken_for_this_machine_alone(host: str) -> None:
+def test_http_endpoint_is_allowed_only_on_localhost(host: str) -> None:
     token_configs.check(replace(GOOD, token_url=f"http://{host}/token"), None)
 
 
-def test_a_secret_with_a_blank_in_it_was_copied_wrong() -> None:
+def test_client_secret_with_a_space_is_rejected() -> None:
     assert "Copy the Value again" in refused(GOOD, "se cret")["client_secret"]
 
 
-def test_the_tenant_goes_into_all_urls() -> None:
+def test_tenant_is_inserted_into_all_urls() -> None:
     entered = token_configs.from_template(
         providers.find("microsoft-tenant"), name="M", client_id="c", tenant="contoso.test"
     )
@@ -84,19 +84,19 @@ def test_the_tenant_goes_into_all_urls() -> None:
     assert entered.jwks_url == f"{base}discovery/v2.0/keys"
 
 
-def test_a_template_with_a_tenant_asks_for_one() -> None:
+def test_template_with_a_tenant_requires_a_tenant() -> None:
     entered = replace(GOOD, tenant="")
     with pytest.raises(Invalid, match="tenant"):
         token_configs.add(providers.find("microsoft-tenant"), entered, NewSecret(), actor="Alice", now=NOW)
 
 
-def test_a_name_is_taken_once() -> None:
+def test_duplicate_configuration_name_is_rejected() -> None:
     make_config("Mail")
     with pytest.raises(Invalid, match="exists"):
         make_config("Mail")
 
 
-def test_an_edit_without_a_secret_keeps_the_secret_and_every_token() -> None:
+def test_edit_without_a_secret_keeps_secret_and_tokens() -> None:
     token = make_token()
     config = token.token_config
     entered = replace(_fields(config), name="Renamed", scope="mail")
@@ -107,7 +107,7 @@ def test_an_edit_without_a_secret_keeps_the_secret_and_every_token() -> None:
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
 
 
-def test_a_new_secret_costs_no_token_and_sets_paused_ones_going() -> None:
+def test_new_secret_keeps_tokens_and_resumes_paused_ones() -> None:
     token = make_token()
     config = token.token_config
     config.credentials_refused_at = NOW
@@ -121,7 +121,7 @@ def test_a_new_secret_costs_no_token_and_sets_paused_ones_going() -> None:
     assert ClientSecret.select().count() == 2
 
 
-def test_the_audit_trail_names_fields_and_no_value() -> None:
+def test_audit_trail_lists_changed_fields_without_values() -> None:
     config = make_config()
     token_configs.edit(
         config, replace(_fields(config), scope="other"), NewSecret(Secret("brand-new")), actor="Alice", now=NOW
@@ -138,7 +138,7 @@ def test_a_configuration_in_use_is_not_deleted(tmp_path: Path) -> None:
     assert Token.select().count() == 1
 
 
-def test_an_unused_configuration_goes_with_its_tokens_and_secrets() -> None:
+def test_unused_configuration_is_deleted_with_its_tokens() -> None:
     token_configs.delete(make_token().token_config, actor="Alice", now=NOW)
     assert (TokenConfig.select().count(), Token.select().count(), ClientSecret.select().count()) == (0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Any sequence of answers, crashes and clock jumps: a state that the page can explain, and the newest refresh token."""
+"""After any responses, crashes and clock jumps, the state has a remedy and the newest refresh token is kept."""
 
 import itertools
 from collections.abc import Callable
@@ -34,16 +34,16 @@ HOURS = st.integers(-30, 30).map(lambda hours: timedelta(hours=hours))
 
 
 class Killed(BaseException):
-    """SIGKILL, as far as the code can tell: nothing after it runs."""
+    """A simulated SIGKILL: no code after it runs."""
 
 
 class Life:
-    """One token, its provider, and what an onlooker knows of both."""
+    """One token, its provider, and the refresh token that must be stored."""
 
     def __init__(self, provider: FakeProvider, patch: pytest.MonkeyPatch) -> None:
         self.provider, self.patch, self.now = provider, patch, NOW
         self.token = make_token(make_config(base=provider.url), due_at=NOW)
-        #: What the provider gave last in an answer that a living worker got.
+        #: The last refresh token in a response to a worker that was not killed.
         self.newest = REFRESH_TOKEN
         self.numbers = itertools.count(1)
 
@@ -87,7 +87,7 @@ class Life:
         self.renew()
 
     def kills_the_worker(self) -> None:
-        """Between the provider's answer and the commit; its answer is lost, what there was is not."""
+        """Kill the worker between response and commit: the response is lost, the stored tokens are kept."""
 
         def die(*_: Any, **__: Any) -> None:
             raise Killed
@@ -99,7 +99,7 @@ class Life:
                 self.renew()
 
     def goes_on(self, step: Any) -> None:
-        """One of the acts below, or time that passes."""
+        """Run one of ``ACTS``, or move the clock by a timedelta."""
         if isinstance(step, timedelta):
             self.waits(step)
         else:
@@ -113,7 +113,7 @@ class Life:
 
 
 def new_life(provider: FakeProvider, patch: pytest.MonkeyPatch) -> Life:
-    """On an empty database: Hypothesis lives many lives in one test."""
+    """Create a ``Life`` on an empty database: Hypothesis runs many examples in one test."""
     for table in (RefreshDay, Token, TokenConfig, ProviderHost, Event):
         table.delete().execute()
     return Life(provider, patch)
@@ -127,7 +127,7 @@ ACTS: list[Callable[[Life], None]] = [
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.one_of(st.sampled_from(ACTS), HOURS), max_size=14))
-def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_is_there(
+def test_any_event_sequence_keeps_the_newest_refresh_token(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
 ) -> None:
     life = new_life(provider, monkeypatch)
@@ -136,7 +136,7 @@ def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_i
         stored = fresh(life.token)
         state = token_state.access_token(token_facts.of(stored, MARGIN), life.now)
         assert state.name in NAMES
-        assert state.severity == "good" or state.remedy or state.next_try, "what is wrong, and nothing that mends it"
+        assert state.severity == "good" or state.remedy or state.next_try, "no remedy and no next attempt"
         assert stored.refresh_token == Secret(life.newest)
         assert stored.due_at or stored.refused_at or stored.token_config.credentials_refused_at
 
@@ -145,13 +145,13 @@ def test_whatever_happens_the_page_can_explain_it_and_the_newest_refresh_token_i
 @example(steps=[Life.is_down, timedelta(hours=2), Life.kills_the_worker, timedelta(hours=-4)])
 @example(steps=[Life.kills_the_worker, Life.waits_for_the_lease, timedelta(hours=-3)])
 @given(steps=st.lists(st.one_of(st.sampled_from(ACTS), HOURS), max_size=10))
-def test_whatever_happened_a_provider_that_grants_again_mends_all_but_a_refusal(
+def test_recovered_provider_clears_all_earlier_failures(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
 ) -> None:
     life = new_life(provider, monkeypatch)
     for step in steps:
         life.goes_on(step)
-    # Twice: a clock that was put back may show a time at which a dead worker's lease has not run out yet.
+    # Twice: after the clock was set back, the lease of a killed worker may not have expired yet.
     for wait in (timedelta(hours=2, minutes=30), timedelta(minutes=35)):
         life.waits(wait)
         life.grants()
@@ -161,9 +161,7 @@ def test_whatever_happened_a_provider_that_grants_again_mends_all_but_a_refusal(
 
 
 @pytest.mark.parametrize("rotated", [True, False])
-def test_the_refresh_token_before_it_is_kept_until_the_new_one_has_worked(
-    provider: FakeProvider, rotated: bool
-) -> None:
+def test_previous_refresh_token_is_kept_until_new_one_works(provider: FakeProvider, rotated: bool) -> None:
     token = make_token(make_config(base=provider.url))
     refresh.refresh(token.id, actor="Alice", now=NOW)
     assert fresh(token).previous_refresh_token == Secret(REFRESH_TOKEN)
@@ -173,7 +171,7 @@ def test_the_refresh_token_before_it_is_kept_until_the_new_one_has_worked(
     assert fresh(token).previous_refresh_token == (second if rotated else None)
 
 
-def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provider: FakeProvider) -> None:
+def test_unusable_new_refresh_token_falls_back_to_previous(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     refresh.refresh(token.id, actor="Alice", now=NOW)
     provider.grants(refresh_token=None)
@@ -186,7 +184,7 @@ def test_a_new_refresh_token_that_never_worked_gives_way_to_the_one_before(provi
     assert (stored.first_refused_at, stored.refused_at) == (None, None)
 
 
-def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
+def test_refusal_of_both_refresh_tokens_keeps_both(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     refresh.refresh(token.id, actor="Alice", now=NOW)
     newest = fresh(token).refresh_token
@@ -200,7 +198,7 @@ def test_a_refusal_of_both_keeps_both(provider: FakeProvider) -> None:
     assert len(provider.requests) == 4
 
 
-def test_a_lease_from_a_clock_that_was_put_back_does_not_hold_for_hours() -> None:
+def test_lease_from_before_a_clock_reset_does_not_block() -> None:
     token = make_token(due_at=NOW - timedelta(hours=10))
     assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
     back = NOW - timedelta(hours=6)

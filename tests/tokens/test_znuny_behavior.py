@@ -1,4 +1,4 @@
-"""What Znuny's own tests promise of its OAuth2 token management, kept; where it was wrong, the better promise."""
+"""Behavior that Znuny's OAuth2 token tests require; where Znuny was wrong, the corrected behavior."""
 
 import base64
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def imported() -> TokenConfig:
     return TokenConfig.get()
 
 
-def test_the_authorize_url_is_exactly_this() -> None:
+def test_authorize_url_matches_the_znuny_format() -> None:
     settings.change({"HttpType": "https", "FQDN": "yourhost.example.com", "ScriptAlias": "otrs/"}, actor="t", now=NOW)
     settings.change({"RedirectScript": "get-oauth2-token-by-authorization-code.pl"}, actor="t", now=NOW)
     token = token_configs.tokens_of(imported())[0]
@@ -42,7 +42,7 @@ def test_the_authorize_url_is_exactly_this() -> None:
     assert "scope=https%3A%2F%2Foutlook.office.com%2FIMAP.AccessAsUser.All%20offline_access" in query.split("&")
 
 
-def test_a_token_row_exists_before_anybody_signs_in() -> None:
+def test_token_row_exists_before_the_first_sign_in() -> None:
     assert len(token_configs.tokens_of(imported())) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_token_row_exists_before_anybody_signs_in() -> None:
     ("end", "name"),
     [(None, "valid"), (datetime(1999, 1, 1, tzinfo=UTC), "expired"), (datetime(2060, 1, 1, tzinfo=UTC), "valid")],
 )
-def test_a_token_has_expired_by_its_date_alone(end: datetime | None, name: str) -> None:
+def test_token_expiry_depends_only_on_its_date(end: datetime | None, name: str) -> None:
     token = make_token()
     token.expires_at = end
     facts = token_facts.of(token, settings.refresh_margin())
@@ -59,7 +59,7 @@ def test_a_token_has_expired_by_its_date_alone(end: datetime | None, name: str) 
     assert token_state.refresh_token(token_facts.of(token, settings.refresh_margin()), NOW).name == name
 
 
-def test_no_token_is_never_requested_and_not_expired() -> None:
+def test_missing_token_is_never_requested_not_expired() -> None:
     facts = token_facts.of(token_configs.tokens_of(make_config())[0], settings.refresh_margin())
     assert token_state.access_token(facts, NOW).name == "never requested"
     assert token_state.refresh_token(facts, NOW).severity is Severity.IDLE
@@ -79,24 +79,24 @@ def test_get_token_returns_a_stored_token_without_any_request() -> None:
         (Answer("Message"), "Message"),
     ],
 )
-def test_an_error_reads_message_code_description(answer: Answer, text: str) -> None:
+def test_error_text_is_message_code_description(answer: Answer, text: str) -> None:
     assert str(answer) == text
 
 
-def test_the_sasl_string_is_this_one() -> None:
+def test_xoauth2_sasl_string_matches_the_znuny_format() -> None:
     credential = sasl.Credential("unit-test-user", token=Secret("unit-test-token"))
     sent = base64.b64encode(sasl.first_response("XOAUTH2", credential, "mail.test", 993)).decode()
     assert sent == "dXNlcj11bml0LXRlc3QtdXNlcgFhdXRoPUJlYXJlciB1bml0LXRlc3QtdG9rZW4BAQ=="
     assert sasl.answer_to_refusal("XOAUTH2") == b""
 
 
-def test_a_token_can_be_dropped() -> None:
+def test_forget_deletes_the_access_token() -> None:
     token = make_token()
     revocation.forget(token, actor="t", now=NOW)
     assert fresh(token).access_token is None
 
 
-def test_a_configuration_is_in_use_from_the_moment_an_account_refers_to_it(tmp_path: Path) -> None:
+def test_configuration_with_a_mail_account_cannot_be_deleted(tmp_path: Path) -> None:
     token = make_token()
     config = token.token_config
     assert token_configs.used_by(config) == []

@@ -1,4 +1,4 @@
-"""Who may open what, asked of the running application: a page that nobody thought of is in here too."""
+"""Access rights of all endpoints, read from the running application, so that new pages are tested too."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.builders import (
 from tests.fakes.pages import PageClient
 from tests.support.endpoints import PUBLIC, rules
 
-#: What only an admin may see; everything else that is only looked at is for every role.
+#: Pages for admins only.
 ADMIN_PAGES = {
     "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
     "tokens.certificate", "transfer.index", "events.index", "settings.index", "users.index", "users.new", "users.password",
@@ -41,12 +41,12 @@ OPERATOR_ACTS = {
 OPERATOR_PAGES = {"sign_ins.paste", "sign_ins.device"}
 
 
-def test_only_these_endpoints_are_public(app: Flask) -> None:
+def test_only_listed_endpoints_are_public(app: Flask) -> None:
     marked = {name for name, view in app.view_functions.items() if getattr(view, "needs", Role.VIEWER) is None}
     assert marked | {"static"} == PUBLIC
 
 
-def test_every_page_asks_for_a_login(app: Flask, visit: Callable[[None], PageClient]) -> None:
+def test_page_without_a_session_redirects_to_login(app: Flask, visit: Callable[[None], PageClient]) -> None:
     anonymous = visit(None).client
     for endpoint, path in rules(app, "GET"):
         if endpoint not in PUBLIC:
@@ -55,19 +55,19 @@ def test_every_page_asks_for_a_login(app: Flask, visit: Callable[[None], PageCli
             assert response.location.startswith("/login"), endpoint
 
 
-def test_every_change_names_the_role_it_needs(app: Flask) -> None:
+def test_every_post_endpoint_declares_its_role(app: Flask) -> None:
     for endpoint, _ in rules(app, "POST"):
         assert hasattr(app.view_functions[endpoint], "needs"), endpoint
 
 
-def test_every_change_is_refused_without_the_token_of_the_session(app: Flask, alice: PageClient) -> None:
+def test_post_without_a_csrf_token_is_rejected(app: Flask, alice: PageClient) -> None:
     app.config["WTF_CSRF_CHECK_DEFAULT"] = True
     for endpoint, path in rules(app, "POST"):
-        # A request with an API key carries no cookie that another site could make a browser send.
+        # api.send reads an API key and no cookie, so CSRF protection does not apply.
         assert alice.client.post(path).status_code == (401 if endpoint == "api.send" else 400), endpoint
 
 
-def test_nothing_is_changed_by_get(app: Flask) -> None:
+def test_change_endpoints_do_not_accept_get(app: Flask) -> None:
     acts = [endpoint for endpoint, _ in rules(app, "POST")]
     forms = {"sessions.login", "sessions.setup", "sign_ins.owner", "sign_ins.paste", *ADMIN_PAGES}
     for endpoint, _ in rules(app, "GET"):
@@ -105,7 +105,7 @@ def test_each_role_makes_its_own_changes_and_no_others(
         assert (status != 403) == allowed, endpoint
 
 
-def test_the_headers_forbid_what_we_never_do(alice: PageClient) -> None:
+def test_security_headers_are_sent(alice: PageClient) -> None:
     headers = alice.client.get("/").headers
     csp = headers["Content-Security-Policy"]
     assert csp == (
@@ -118,7 +118,7 @@ def test_the_headers_forbid_what_we_never_do(alice: PageClient) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
-def test_the_cookie_is_kept_from_scripts_and_other_sites(people: None, app: Flask, scheme: str, secure: bool) -> None:
+def test_session_cookie_is_httponly_samesite_and_secure(people: None, app: Flask, scheme: str, secure: bool) -> None:
     response = app.test_client().get("/", base_url=f"{scheme}://localhost")
     cookie = response.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -126,12 +126,12 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(people: None, app: Flas
     assert ("Secure" in cookie) == secure
 
 
-def test_a_page_that_is_not_there_says_so(alice: PageClient) -> None:
+def test_missing_page_or_object_shows_not_found(alice: PageClient) -> None:
     assert "Page not found" in alice.get("/nowhere", 404).text
     assert "token configuration was not found" in alice.get("/tokens/99", 404).text
 
 
-def test_a_bug_shows_a_page_without_details(app: Flask, alice: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_page_shows_no_details(app: Flask, alice: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("inner workings")
 
@@ -142,7 +142,7 @@ def test_a_bug_shows_a_page_without_details(app: Flask, alice: PageClient, monke
     assert "inner workings" not in page.html
 
 
-def test_a_nul_character_is_taken_nowhere(alice: PageClient) -> None:
+def test_nul_character_in_a_request_is_rejected(alice: PageClient) -> None:
     assert alice.client.get("/tokens?x=%00").status_code == 400
     assert alice.client.post("/login", data={"name": "a\0b", "password": "x"}).status_code == 400
 
@@ -150,7 +150,7 @@ def test_a_nul_character_is_taken_nowhere(alice: PageClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/runs/99999999999999999999", "/runs?page=99999999999999999999", "/tokens/99999999999"]
 )
-def test_a_number_that_no_database_can_count_to_is_not_found(alice: PageClient, path: str) -> None:
+def test_out_of_range_number_in_url_is_not_found(alice: PageClient, path: str) -> None:
     assert alice.client.get(path).status_code == 404
 
 

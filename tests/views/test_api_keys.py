@@ -7,7 +7,7 @@ from tests.builders import make_config
 from tests.fakes.pages import PageClient
 
 
-def test_a_key_is_shown_once_and_never_again(alice: PageClient) -> None:
+def test_api_key_is_shown_only_once(alice: PageClient) -> None:
     config = make_config("Office")
     page = alice.submit("/api-keys/new", {"name": "Backup", "configs": str(config.id), "networks": "10.0.0.0/8"})
     (key,) = re.findall(r"mtp_[\w-]{43}", page.html)
@@ -28,12 +28,12 @@ def test_a_key_is_shown_once_and_never_again(alice: PageClient) -> None:
         ({"may_send": "y", "name": ""}, "This field is required"),
     ],
 )
-def test_a_key_that_would_open_nothing_is_not_made(alice: PageClient, changes: dict[str, str], words: str) -> None:
+def test_invalid_api_key_form_creates_no_key(alice: PageClient, changes: dict[str, str], words: str) -> None:
     assert words in alice.submit("/api-keys/new", {"name": "Backup", **changes}).text
     assert ApiKey.select().count() == 0
 
 
-def test_a_key_is_deleted_and_the_audit_trail_knows(alice: PageClient) -> None:
+def test_api_key_deletion_is_in_the_audit_trail(alice: PageClient) -> None:
     alice.submit("/api-keys/new", {"name": "Cron", "may_send": "y"})
     alice.post(f"/api-keys/{ApiKey.get().id}/delete")
     assert "No API key yet" in alice.get("/api-keys").text

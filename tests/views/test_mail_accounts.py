@@ -26,13 +26,13 @@ def form(**changes: object) -> dict[str, object]:
     }
 
 
-def test_it_asks_for_a_destination_first(alice: PageClient) -> None:
+def test_account_list_without_destination_offers_to_add_one(alice: PageClient) -> None:
     page = alice.get("/mail-accounts")
     assert "No destination yet" in page.text
     assert 'href="/destinations/new"' in page.html
 
 
-def test_it_adds_an_account_with_a_token(alice: PageClient, tmp_path: Path) -> None:
+def test_account_with_a_token_can_be_added(alice: PageClient, tmp_path: Path) -> None:
     token, inbox = make_token(), make_destination(tmp_path)
     page = alice.submit("/mail-accounts/new", form(token=token.id, destination=inbox.id))
     account = MailAccount.named("Support")
@@ -41,7 +41,7 @@ def test_it_adds_an_account_with_a_token(alice: PageClient, tmp_path: Path) -> N
     assert "support@example.test" in page.text
 
 
-def test_it_adds_an_account_with_a_password_that_is_never_shown(alice: PageClient, tmp_path: Path) -> None:
+def test_account_password_is_stored_and_never_shown(alice: PageClient, tmp_path: Path) -> None:
     inbox = make_destination(tmp_path)
     alice.post("/mail-accounts/new", form(authentication="password", password=PASSWORD, destination=inbox.id))
     account = MailAccount.named("Support")
@@ -57,7 +57,7 @@ def test_it_adds_an_account_with_a_password_that_is_never_shown(alice: PageClien
 
 @pytest.mark.parametrize("elsewhere", [{"host": "evil.example.test"}, {"port": "1993"}, {"type": "IMAPTLS"}])
 @pytest.mark.parametrize("button", [{}, {"list_folders": "List folders"}])
-def test_a_stored_password_is_sent_to_no_other_server(
+def test_stored_password_is_not_sent_to_another_server(
     alice: PageClient, tmp_path: Path, elsewhere: dict[str, str], button: dict[str, str]
 ) -> None:
     inbox = make_destination(tmp_path)
@@ -68,7 +68,7 @@ def test_a_stored_password_is_sent_to_no_other_server(
     assert MailAccount.get().host == "imap.example.test"
 
 
-def test_a_token_takes_the_place_of_a_password(alice: PageClient, tmp_path: Path) -> None:
+def test_token_replaces_the_stored_password(alice: PageClient, tmp_path: Path) -> None:
     inbox, token = make_destination(tmp_path), make_token()
     account = make_account(inbox, name="Support")
     alice.post(f"/mail-accounts/{account.id}/edit", form(token=token.id, destination=inbox.id))
@@ -89,7 +89,7 @@ def test_a_token_takes_the_place_of_a_password(alice: PageClient, tmp_path: Path
         ({"destination": "999"}, "Not a valid choice."),
     ],
 )
-def test_a_bad_value_is_an_error_at_its_field(
+def test_invalid_account_value_is_a_field_error(
     alice: PageClient, tmp_path: Path, changes: dict[str, object], problem: str
 ) -> None:
     good = form(token=make_token().id, destination=make_destination(tmp_path).id)
@@ -97,7 +97,7 @@ def test_a_bad_value_is_an_error_at_its_field(
     assert MailAccount.select().count() == 0
 
 
-def test_a_taken_name_is_an_error_at_its_field(alice: PageClient, tmp_path: Path) -> None:
+def test_duplicate_account_name_is_a_field_error(alice: PageClient, tmp_path: Path) -> None:
     inbox = make_destination(tmp_path)
     account = make_account(inbox, make_token(), name="Support")
     assert "exists" in alice.post("/mail-accounts/new", form(token=1, destination=inbox.id), status=200).text
@@ -112,7 +112,7 @@ def test_fetch_now_makes_the_account_due(bob: PageClient, tmp_path: Path) -> Non
     assert MailAccount.get_by_id(account.id).due_at <= datetime.now(UTC)
 
 
-def test_it_shows_runs_and_messages_however_odd_they_are(charlie: PageClient, tmp_path: Path) -> None:
+def test_malformed_runs_and_messages_are_shown_escaped(charlie: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(), name="<script>alert(1)</script>")
     run = Run.create(mail_account=account, started_at=NOW, ended_at=NOW, outcome=RunOutcome.FAILED, size=12_345_678)
     RunLine.create(run=run, at=NOW, level="error", text="NO <b>AUTHENTICATE</b> failed.")
@@ -129,7 +129,7 @@ def test_it_shows_runs_and_messages_however_odd_they_are(charlie: PageClient, tm
     assert "No fetches to show" in charlie.get("/runs?outcome=done").text
 
 
-def test_an_account_can_be_deleted_and_what_it_used_stays(alice: PageClient, tmp_path: Path) -> None:
+def test_deleting_an_account_keeps_its_token(alice: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(make_config("M365")))
     Message.create(mail_account=account, mailbox="x", uid="1", delivery_key="k", size=1, seen_at=NOW)
     alice.submit(f"/mail-accounts/{account.id}/delete", {})
@@ -137,7 +137,7 @@ def test_an_account_can_be_deleted_and_what_it_used_stays(alice: PageClient, tmp
     assert "M365" in alice.get("/tokens").text
 
 
-def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> None:
+def test_home_lists_problems_that_require_action(alice: PageClient, tmp_path: Path) -> None:
     assert "Nothing is set up yet" in alice.get("/").text
     token = make_token(signed_in_at=datetime.now(UTC))
     assert "No mailbox is fetched yet" in alice.get("/").text
@@ -155,14 +155,14 @@ def test_home_names_what_needs_a_person(alice: PageClient, tmp_path: Path) -> No
     assert f"/mail-accounts/{account.id}" in page.html
 
 
-def test_an_operator_does_not_bring_back_what_an_admin_switched_off(bob: PageClient, tmp_path: Path) -> None:
+def test_operator_cannot_resume_an_account_set_to_invalid(bob: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(), validity=Validity.INVALID)
     assert "cannot be paused" in bob.submit(f"/mail-accounts/{account.id}/pause", {}).text
     assert "cannot be resumed" in bob.submit(f"/mail-accounts/{account.id}/resume", {}).text
     assert MailAccount.get().validity is Validity.INVALID
 
 
-def test_pause_resume_and_cancel_are_buttons(bob: PageClient, tmp_path: Path) -> None:
+def test_operator_can_pause_resume_and_cancel_fetching(bob: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(signed_in_at=datetime.now(UTC)), name="Support")
     assert "was paused" in bob.submit(f"/mail-accounts/{account.id}/pause", {}).text
     assert "Resume" in bob.get(f"/mail-accounts/{account.id}").text
@@ -175,7 +175,7 @@ def test_pause_resume_and_cancel_are_buttons(bob: PageClient, tmp_path: Path) ->
     assert "Canceled by Bob" in bob.get(f"/runs/{run.id}").text
 
 
-def test_the_form_lists_the_folders_of_the_server(
+def test_account_form_lists_the_folders_of_the_server(
     alice: PageClient, mail_server: FakeMailServer, tmp_path: Path
 ) -> None:
     mail_server.accepts()
@@ -190,7 +190,7 @@ def test_the_form_lists_the_folders_of_the_server(
     assert "Connection refused" in failed.text
 
 
-def test_every_option_of_the_form_is_stored_and_shown_again(alice: PageClient, tmp_path: Path) -> None:
+def test_account_form_stores_and_shows_every_option(alice: PageClient, tmp_path: Path) -> None:
     token, inbox = make_token(), make_destination(tmp_path)
     more = {
         "large_messages": "move", "move_large_to": "Large", "fetch_times": "6:00", "push": "y",
@@ -206,7 +206,7 @@ def test_every_option_of_the_form_is_stored_and_shown_again(alice: PageClient, t
     assert "not listening" in text
 
 
-def test_the_log_is_filtered_by_time_account_and_words(charlie: PageClient, tmp_path: Path) -> None:
+def test_fetch_log_is_filtered_by_time_account_and_text(charlie: PageClient, tmp_path: Path) -> None:
     account = make_account(make_destination(tmp_path), make_token(), name="Support")
     now = datetime.now(UTC)
     run = Run.create(mail_account=account, started_at=now, ended_at=now, seconds=2.5, delivered=7, outcome="done")

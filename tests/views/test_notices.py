@@ -1,4 +1,4 @@
-"""Notices and diagnoses as people see them, and every page when everything is broken."""
+"""Pages of notices and diagnoses, and all pages while every component fails."""
 
 import time
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def now() -> datetime:
 HOUR = timedelta(hours=1)
 
 
-def test_a_notice_says_what_why_and_what_to_do(alice: PageClient) -> None:
+def test_notice_page_shows_problem_cause_and_remedy(alice: PageClient) -> None:
     row = make_notice(response="invalid_grant (AADSTS50173)", remedy="Press Request new token.\nRun `dmesg`.")
     page = alice.get(f"/notices/{row.id}")
     for words in ("The sign-in was revoked", "invalid_grant (AADSTS50173)", "Help desk", "Press Request new token."):
@@ -60,7 +60,7 @@ def test_a_notice_says_what_why_and_what_to_do(alice: PageClient) -> None:
     assert "<code>dmesg</code>" in page.html
 
 
-def test_an_operator_acknowledges_and_takes_it_back(bob: PageClient) -> None:
+def test_operator_can_acknowledge_a_notice_and_undo_it(bob: PageClient) -> None:
     row = make_notice()
     assert "was refused" in bob.get("/mail-accounts").text
     page = bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "24", "comment": "Ada is at it"})
@@ -75,17 +75,17 @@ def test_an_operator_acknowledges_and_takes_it_back(bob: PageClient) -> None:
     assert "This notice is already resolved" in bob.submit(f"/notices/{row.id}/acknowledge", {"hours": "1"}).text
 
 
-def test_a_viewer_may_look_and_not_acknowledge(charlie: PageClient) -> None:
+def test_viewer_can_read_but_not_acknowledge_a_notice(charlie: PageClient) -> None:
     row = make_notice()
     assert "Acknowledge" not in charlie.get(f"/notices/{row.id}").text
     charlie.post(f"/notices/{row.id}/acknowledge", {"hours": "1"}, status=403)
 
 
-def test_a_notice_that_is_gone_is_not_found(alice: PageClient) -> None:
+def test_missing_notice_is_not_found(alice: PageClient) -> None:
     assert "notice was not found" in alice.get("/notices/99", 404).text
 
 
-def test_the_history_is_kept_with_how_long_it_lasted(alice: PageClient) -> None:
+def test_resolved_notice_is_listed_with_its_duration(alice: PageClient) -> None:
     began = now() - timedelta(days=2)
     make_notice(opened_at=began, closed_at=began + 3 * HOUR)
     text = alice.get("/notices").text
@@ -93,7 +93,7 @@ def test_the_history_is_kept_with_how_long_it_lasted(alice: PageClient) -> None:
     assert "3 hours" in text
 
 
-def test_what_the_catalogue_does_not_know_is_counted(alice: PageClient, at_work: None) -> None:
+def test_unrecognized_server_responses_are_counted(alice: PageClient, at_work: None) -> None:
     config = make_config("Odd")
     make_token(config, signed_in_at=now())
     for number in range(3):
@@ -107,7 +107,7 @@ def test_what_the_catalogue_does_not_know_is_counted(alice: PageClient, at_work:
     assert "Unrecognized server responses" in alice.get("/notices").text
 
 
-def test_more_than_three_banners_are_counted(alice: PageClient) -> None:
+def test_banners_beyond_three_are_counted(alice: PageClient) -> None:
     for number in range(5):
         make_notice(f"Thing {number} is broken.")
     page = alice.get("/mail-accounts")
@@ -115,17 +115,15 @@ def test_more_than_three_banners_are_counted(alice: PageClient) -> None:
     assert "2 more: see Home" in page.text
 
 
-def test_home_shows_what_ends_on_a_time_line(alice: PageClient) -> None:
+def test_home_timeline_shows_an_expiring_client_secret(alice: PageClient) -> None:
     make_config("Help desk")
     ClientSecret.update(ends_at=now() + timedelta(days=60)).execute()
     page = alice.get("/")
     assert "The client secret of “Help desk” expires on" in page.text
-    assert "The client secret" not in alice.get("/events").text, "sixty days ahead it is on the line, and no banner"
+    assert "The client secret" not in alice.get("/events").text, "60 days ahead: on the timeline, no banner"
 
 
-def test_a_diagnosis_goes_step_by_step_and_masks_every_secret(
-    alice: PageClient, provider: FakeProvider, tmp_path: Path
-) -> None:
+def test_token_diagnosis_shows_the_cause_found(alice: PageClient, provider: FakeProvider, tmp_path: Path) -> None:
     token = make_token(make_config("Office", base=provider.url), signed_in_at=now())
     page = alice.submit(f"/diagnosis/token/{token.id}", {})
     assert "No problem found." in page.text
@@ -140,21 +138,21 @@ def test_a_diagnosis_goes_step_by_step_and_masks_every_secret(
 
 
 @pytest.mark.parametrize("kind", ["token", "mail-account", "outbound", "web-service", "destination", "token-config"])
-def test_a_diagnosis_of_what_is_gone_is_not_found(alice: PageClient, kind: str) -> None:
+def test_diagnosis_of_a_missing_object_is_not_found(alice: PageClient, kind: str) -> None:
     assert alice.client.post(f"/diagnosis/{kind}/99", data={"csrf_token": alice.token()}).status_code == 404
 
 
-def test_a_diagnosis_is_for_operators(bob: PageClient, tmp_path: Path) -> None:
+def test_operator_can_run_a_diagnosis(bob: PageClient, tmp_path: Path) -> None:
     row = make_destination(tmp_path)
     assert "No problem found." in bob.submit(f"/diagnosis/destination/{row.id}", {}).text
     assert bob.client.post("/diagnosis/nothing/1", data={"csrf_token": bob.token()}).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["Alice", OPERATOR, VIEWER])
-def test_every_page_opens_and_says_so_when_everything_is_broken(
+def test_all_pages_open_while_every_component_fails(
     app: Flask, people: None, visit: Callable[[str], PageClient], tmp_path: Path, name: str
 ) -> None:
-    """Tokens refused, Redis down, the provider hanging, the clock dead, the destination gone, the disk full."""
+    """A refused token, no Redis, a provider that does not answer, no clock heartbeat, and a missing destination."""
     config = make_config("Office", base="https://login.test")
     token = make_token(config, signed_in_at=now() - timedelta(days=9))
     make_account(make_destination(tmp_path), token, name="Help desk")
@@ -182,7 +180,7 @@ def test_every_page_opens_and_says_so_when_everything_is_broken(
         began = time.monotonic()
         response = client.client.get(path)
         assert response.status_code in (200, 403), endpoint
-        assert time.monotonic() - began < 5, f"{endpoint} waits for what is down"
+        assert time.monotonic() - began < 5, f"{endpoint} waits for an unavailable component"
     text = client.get("/").text
     for words in ("The refresh token for “Office/helpdesk@example.test” was refused.", "hanging.test does not answer.",
                   "Affected: Help desk", "Redis", "does not answer"):  # fmt: skip
@@ -190,7 +188,7 @@ def test_every_page_opens_and_says_so_when_everything_is_broken(
     assert "Redis does not answer" in client.get("/status").text.replace("Redis State ", "Redis ")
 
 
-def test_the_level_is_word_colour_and_icon(alice: PageClient) -> None:
+def test_notice_severity_is_shown_as_text_and_style(alice: PageClient) -> None:
     make_notice(severity=Severity.WARNING)
     page = alice.get("/notices")
     assert 'class="state state--short severity-warning"' in page.html

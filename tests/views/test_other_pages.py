@@ -1,4 +1,4 @@
-"""Destinations, settings, users, audit, status and health: each page, each change, each refusal."""
+"""Destinations, settings, users, audit trail, status and health: pages, changes and rejected input."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ def destination(path: object, name: str = "Inbox") -> dict[str, object]:
     return {"name": name, "type": "maildir", "path": path, "comment": ""}
 
 
-def test_a_destination_is_added_and_its_maildir_made(alice: PageClient, tmp_path: Path) -> None:
+def test_new_destination_creates_its_maildir(alice: PageClient, tmp_path: Path) -> None:
     assert "No destination yet" in alice.get("/destinations").text
     assert "Inbox" in alice.submit("/destinations/new", destination(tmp_path / "box")).text
     assert (tmp_path / "box" / "new").is_dir()
 
 
-def test_a_path_that_cannot_be_written_is_told_at_once(alice: PageClient, tmp_path: Path) -> None:
+def test_unwritable_destination_path_is_a_field_error(alice: PageClient, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     response = alice.post("/destinations/new", destination(tmp_path / "file" / "box"), status=200)
     assert "cannot be written: Not a directory" in response.text
@@ -29,7 +29,7 @@ def test_a_path_that_cannot_be_written_is_told_at_once(alice: PageClient, tmp_pa
     assert Destination.select().count() == 0
 
 
-def test_a_destination_is_changed_and_deleted_unless_it_is_in_use(alice: PageClient, tmp_path: Path) -> None:
+def test_destination_is_edited_and_deleted_unless_in_use(alice: PageClient, tmp_path: Path) -> None:
     row = make_destination(tmp_path)
     other = make_destination(tmp_path, "Other")
     make_account(row, make_token(), name="Support")
@@ -40,7 +40,7 @@ def test_a_destination_is_changed_and_deleted_unless_it_is_in_use(alice: PageCli
     assert "was deleted" in alice.submit(f"/destinations/{other.id}/delete", {}).text
 
 
-def test_the_settings_make_the_redirect_uri(alice: PageClient) -> None:
+def test_settings_page_shows_the_resulting_redirect_uri(alice: PageClient) -> None:
     values = {**settings.everything(), "HttpType": "https", "FQDN": "help.example.test", "ScriptAlias": "znuny"}
     page = alice.submit("/settings", values)
     assert "https://help.example.test/znuny/get-oauth2-token-by-authorization-code" in page.text
@@ -68,7 +68,7 @@ def test_users_are_added_changed_and_disabled(alice: PageClient, visit: Callable
     assert "last admin" in alice.submit(f"/users/{alice_row.id}/disable", {}).text
 
 
-def test_the_audit_trail_tells_who_did_what(alice: PageClient, tmp_path: Path) -> None:
+def test_audit_trail_shows_user_and_action(alice: PageClient, tmp_path: Path) -> None:
     alice.post("/destinations/new", destination(tmp_path / "box"))
     page = alice.get("/events")
     assert "destination:added" in page.text
@@ -81,7 +81,7 @@ def test_the_audit_trail_tells_who_did_what(alice: PageClient, tmp_path: Path) -
     alice.get("/events?page=x")
 
 
-def test_the_status_page_says_what_is_silent_and_what_to_do(charlie: PageClient) -> None:
+def test_status_page_shows_missing_heartbeat_and_remedy(charlie: PageClient) -> None:
     page = charlie.get("/status")
     assert "no heartbeat yet" in page.text
     assert "python -m portal run" in page.text
@@ -89,7 +89,7 @@ def test_the_status_page_says_what_is_silent_and_what_to_do(charlie: PageClient)
     assert "last heartbeat" in charlie.get("/status").text
 
 
-def test_health_is_told_without_a_login(db: None, visit: Callable[[None], PageClient]) -> None:
+def test_health_endpoints_need_no_login(db: None, visit: Callable[[None], PageClient]) -> None:
     client = visit(None).client
     job_queue._redis = None
     assert client.get("/healthz").text == "ok\n"

@@ -29,7 +29,7 @@ def test_a_profile_is_added_changed_and_deleted(alice: PageClient) -> None:
     assert OutboundProfile.select().count() == 0
 
 
-def test_host_type_and_limits_are_those_of_the_tokens_provider(alice: PageClient) -> None:
+def test_new_profile_takes_defaults_from_the_token_provider(alice: PageClient) -> None:
     token = make_token(make_config("Google", template="google"))
     alice.submit("/outbound/new", fields(authentication="oauth2_token", token=str(token.id), host="", port=""))
     row = OutboundProfile.get()
@@ -51,19 +51,19 @@ def test_host_type_and_limits_are_those_of_the_tokens_provider(alice: PageClient
         ({"per_minute": "-3"}, "Enter a number from 1 to 100,000"),
     ],
 )
-def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[str, str], words: str) -> None:
+def test_invalid_profile_value_is_a_field_error(alice: PageClient, changes: dict[str, str], words: str) -> None:
     assert words in alice.submit("/outbound/new", fields(**changes)).text
     assert OutboundProfile.select().count() == 0
 
 
-def test_a_sender_is_served_by_one_profile_and_there_is_one_fallback(alice: PageClient) -> None:
+def test_duplicate_sender_or_fallback_profile_is_rejected(alice: PageClient) -> None:
     make_profile(name="First", senders="@x.test")
     page = alice.submit("/outbound/new", fields(fallback="y"))
     assert "First already serves @x.test" in page.text
     assert "First is already the fallback" in page.text
 
 
-def test_a_stored_password_is_neither_shown_nor_sent_elsewhere(alice: PageClient) -> None:
+def test_stored_password_is_not_shown_or_sent_elsewhere(alice: PageClient) -> None:
     row = make_profile(login="ada", password=PASSWORD)
     assert "A password is set" in alice.get(f"/outbound/{row.id}/edit").text
     given = fields(authentication="password", login="ada", host="other.x.test", type="SMTPS")
@@ -73,7 +73,7 @@ def test_a_stored_password_is_neither_shown_nor_sent_elsewhere(alice: PageClient
     assert (OutboundProfile.get().name, kept and kept.reveal()) == ("New name", PASSWORD)
 
 
-def test_a_test_message_shows_the_dialogue_without_the_token(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
+def test_profile_test_shows_smtp_dialogue_without_the_token(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
     smtp_server.does.opens = {ACCESS_TOKEN}
     row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=smtp_server.port)
     page = bob.submit(f"/outbound/{row.id}/test", {"to": "me@x.test"})
@@ -83,7 +83,7 @@ def test_a_test_message_shows_the_dialogue_without_the_token(bob: PageClient, sm
     assert smtp_server.took[0].recipients == ["me@x.test"]
 
 
-def test_a_test_message_that_fails_says_why_with_the_challenge(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
+def test_failed_profile_test_shows_the_server_challenge(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
     smtp_server.does.opens = set()
     row = make_profile(make_token(signed_in_at=datetime.now(UTC)), port=smtp_server.port)
     page = bob.submit(f"/outbound/{row.id}/test", {"to": "me@x.test"})
@@ -92,7 +92,7 @@ def test_a_test_message_that_fails_says_why_with_the_challenge(bob: PageClient, 
     assert "Enter an address, for example" in bob.submit(f"/outbound/{row.id}/test", {"to": "nobody"}).text
 
 
-def test_messages_are_found_by_state_profile_and_words(charlie: PageClient) -> None:
+def test_message_list_is_filtered_by_state_profile_and_text(charlie: PageClient) -> None:
     first, other = make_profile(name="First"), make_profile(name="Other", fallback=False)
     make_message(first, content=b"Subject: Apples\n\nx\n", recipients=("eve@x.test",))
     make_message(other, content=b"Subject: Pears\n\nx\n")
@@ -104,7 +104,7 @@ def test_messages_are_found_by_state_profile_and_words(charlie: PageClient) -> N
     assert "Apples" in charlie.get(f"/outbound/{first.id}").text
 
 
-def test_a_message_is_tried_again_and_dropped(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
+def test_failed_message_can_be_retried_and_dropped(bob: PageClient, smtp_server: FakeSmtpServer) -> None:
     smtp_server.does.data = "554 5.7.1 Spam <script>"
     profile = make_profile(port=smtp_server.port)
     message = make_message(at=datetime.now(UTC))
@@ -120,7 +120,7 @@ def test_a_message_is_tried_again_and_dropped(bob: PageClient, smtp_server: Fake
     assert "cannot be dropped: it is dropped" in bob.submit(f"/outbound/messages/{message.id}/drop", {}).text
 
 
-def test_a_message_that_may_have_arrived_twice_says_so(charlie: PageClient) -> None:
+def test_possible_duplicate_message_is_marked(charlie: PageClient) -> None:
     make_profile()
     message = make_message()
     OutboundMessage.update(repeated_at=datetime.now(UTC)).execute()
@@ -128,13 +128,13 @@ def test_a_message_that_may_have_arrived_twice_says_so(charlie: PageClient) -> N
     assert "possibly after the server had accepted the message" in charlie.get(f"/outbound/messages/{message.id}").text
 
 
-def test_a_profile_that_mail_waits_for_is_not_deleted(alice: PageClient) -> None:
+def test_profile_with_queued_messages_is_not_deleted(alice: PageClient) -> None:
     row = make_profile(validity=Validity.INVALID_TEMPORARILY)
     make_message()
     assert "Queued messages for" in alice.submit(f"/outbound/{row.id}/delete", {}).text
 
 
-def test_a_token_names_the_profiles_that_use_it(alice: PageClient) -> None:
+def test_token_page_lists_the_profiles_that_use_it(alice: PageClient) -> None:
     token = make_token()
     make_profile(token, name="Office")
     page = alice.get(f"/tokens/{token.token_config.id}")

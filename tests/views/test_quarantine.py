@@ -17,7 +17,7 @@ def refused(db: None, tmp_path: Path) -> Message:
     return Message.create(mail_account=account, uid="7", **common, **failed)
 
 
-def test_what_is_in_quarantine_is_named_with_its_reason(charlie: PageClient, refused: Message) -> None:
+def test_quarantined_message_is_listed_with_its_reason(charlie: PageClient, refused: Message) -> None:
     assert "Quarantine (1)" in charlie.get("/mail-accounts").text
     text = charlie.get("/mail-accounts/quarantine").text
     for words in ("<1@x.test>", "550 <b>No such user</b>", "1.2 kB"):
@@ -25,19 +25,19 @@ def test_what_is_in_quarantine_is_named_with_its_reason(charlie: PageClient, ref
     assert "Retry" not in text
 
 
-def test_an_empty_quarantine_is_good_news(charlie: PageClient) -> None:
+def test_empty_quarantine_shows_no_messages(charlie: PageClient) -> None:
     assert "No messages in quarantine" in charlie.get("/mail-accounts/quarantine").text
     assert "Quarantine (" not in charlie.get("/mail-accounts").text
 
 
-def test_try_again_makes_message_and_account_due(bob: PageClient, refused: Message) -> None:
+def test_retry_makes_message_and_account_due(bob: PageClient, refused: Message) -> None:
     bob.post(f"/mail-accounts/quarantine/{refused.id}/try-again")
     assert Message.get_by_id(refused.id).try_at <= datetime.now(UTC)
     assert MailAccount.get().due_at <= datetime.now(UTC)
     assert Event.get(Event.action == "mail-account:message-tried-again").actor == "Bob"
 
 
-def test_skip_leaves_it_where_it_is(bob: PageClient, refused: Message) -> None:
+def test_skipped_message_stays_on_the_server(bob: PageClient, refused: Message) -> None:
     page = bob.submit(f"/mail-accounts/quarantine/{refused.id}/skip", {})
     assert "stays on the server" in page.text
     assert Message.get_by_id(refused.id).state is MessageState.SKIPPED

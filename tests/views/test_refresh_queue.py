@@ -1,4 +1,4 @@
-"""What the pages say of renewals: the strip, the last failure, a backlog, a provider that does not answer."""
+"""Refresh information on the pages: 30-day chart, last failure, backlog and unavailable provider."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_a_token_shows_thirty_days_as_a_strip_and_in_words(alice: PageClient) -> None:
+def test_token_page_shows_thirty_days_of_refreshes(alice: PageClient) -> None:
     token = make_token(signed_in_at=now())
     for ago, renewed, failed in ((0, 3, 1), (29, 24, 0), (30, 99, 99)):
         day = (now() - ago * DAY).date()
@@ -29,7 +29,7 @@ def test_a_token_shows_thirty_days_as_a_strip_and_in_words(alice: PageClient) ->
     assert (bars[0], bars[1], bars[-1]) == ("strip__renewed", "strip__nothing", "strip__failed")
 
 
-def test_a_failure_stays_on_the_page_after_a_success(alice: PageClient) -> None:
+def test_last_failure_is_shown_after_a_later_success(alice: PageClient) -> None:
     token = make_token(signed_in_at=now())
     Token.update(failed_at=now() - DAY, failure="HTTP 503 with a web page", tries=0).execute()
     text = alice.get(f"/tokens/{token.token_config.id}").text
@@ -39,7 +39,7 @@ def test_a_failure_stays_on_the_page_after_a_success(alice: PageClient) -> None:
     assert "3 attempts since the last success" in alice.get(f"/tokens/{token.token_config.id}").text
 
 
-def test_a_configuration_sums_its_tokens(alice: PageClient, queries: Queries) -> None:
+def test_configuration_page_totals_its_tokens(alice: PageClient, queries: Queries) -> None:
     config = make_config()
     first = make_token(config, signed_in_at=now())
     assert "Refreshes of all" not in alice.get(f"/tokens/{config.id}").text
@@ -57,7 +57,7 @@ def test_a_configuration_sums_its_tokens(alice: PageClient, queries: Queries) ->
         assert words in text
 
 
-def test_a_backlog_is_shown_with_its_progress(alice: PageClient) -> None:
+def test_refresh_backlog_is_shown_with_its_progress(alice: PageClient) -> None:
     began = now() - 5 * MINUTE
     make_token(signed_in_at=began - DAY)
     Backlog.create(name="tokens", began_at=began)
@@ -70,14 +70,14 @@ def test_a_backlog_is_shown_with_its_progress(alice: PageClient) -> None:
         assert "3 in the last minute; about 1 min left" in text
 
 
-def test_a_backlog_that_does_not_move_says_where_to_look(alice: PageClient) -> None:
+def test_stalled_backlog_asks_to_check_the_workers(alice: PageClient) -> None:
     make_token(signed_in_at=now() - DAY, due_at=now() - MINUTE)
     Backlog.create(name="tokens", began_at=now() - MINUTE)
     assert "No token was refreshed in the last minute. Check that the workers are running:" in alice.get("/tokens").text
 
 
 @pytest.mark.parametrize(("minutes", "announced"), [(9, False), (11, True)])
-def test_a_provider_that_does_not_answer_is_one_banner_after_ten_minutes(
+def test_unavailable_provider_is_one_banner_after_ten_minutes(
     alice: PageClient, tmp_path: Path, minutes: int, announced: bool
 ) -> None:
     since = now() - minutes * MINUTE

@@ -31,7 +31,7 @@ def state_in(page_html: PageClient, path: str, data: dict[str, str] | None = Non
 # The overview -------------------------------------------------------------------------------------------------------
 
 
-def test_the_overview_filters_sorts_and_turns(alice: PageClient) -> None:
+def test_token_overview_can_be_filtered_and_sorted(alice: PageClient) -> None:
     make_token(make_config("Alpha"), owner="z@x.test")
     make_token(make_config("Beta"), owner="a@x.test")
     make_config("Gamma", validity=Validity.INVALID)
@@ -49,7 +49,7 @@ def test_the_overview_filters_sorts_and_turns(alice: PageClient) -> None:
     alice.get("/tokens?sort=;drop&page=-5")
 
 
-def test_a_page_of_50_out_of_10000_tokens_takes_as_many_queries_as_of_10(alice: PageClient, queries: Queries) -> None:
+def test_overview_query_count_is_constant_up_to_10000_tokens(alice: PageClient, queries: Queries) -> None:
     config = make_config()
 
     def add(count: int) -> None:
@@ -70,7 +70,7 @@ def test_a_page_of_50_out_of_10000_tokens_takes_as_many_queries_as_of_10(alice: 
 # Endpoints, secrets, certificates -------------------------------------------------------------------------------------
 
 
-def test_the_templates_urls_can_be_edited_only_when_asked_for(alice: PageClient) -> None:
+def test_template_urls_are_read_only_unless_requested(alice: PageClient) -> None:
     fixed = alice.get("/tokens/new?template=google")
     fields = {field.get("name"): field for field in fixed.all("input")}
     assert "readonly" in fields["token_url"]
@@ -81,7 +81,7 @@ def test_the_templates_urls_can_be_edited_only_when_asked_for(alice: PageClient)
     assert "readonly" not in {field.get("name"): field for field in typed.all("input")}["token_url"]
 
 
-def test_an_app_only_configuration_asks_for_no_redirect_and_no_sign_in(alice: PageClient) -> None:
+def test_app_only_configuration_needs_no_sign_in(alice: PageClient) -> None:
     page = alice.get("/tokens/new?template=microsoft-app")
     assert "Redirect URI" not in page.text.replace("No redirect URI", "")
     form = {**FORM, "tenant": "contoso.test", "token_url": page.field("token_url")}
@@ -93,7 +93,7 @@ def test_an_app_only_configuration_asks_for_no_redirect_and_no_sign_in(alice: Pa
     assert token_configs.tokens_of(config)[0].due_at is not None
 
 
-def test_a_second_secret_is_added_with_its_end_and_the_first_stays(alice: PageClient) -> None:
+def test_second_client_secret_keeps_the_first_one(alice: PageClient) -> None:
     config = make_config("Help desk")
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "second-secret-Zq1", "secret_life": "6"})
     newer, older = TokenConfig.get_by_id(config.id).client_secrets
@@ -107,7 +107,7 @@ def test_a_second_secret_is_added_with_its_end_and_the_first_stays(alice: PageCl
     assert ClientSecret.select().count() == 1
 
 
-def test_the_end_of_the_secret_in_use_can_be_entered_later_and_is_announced(alice: PageClient) -> None:
+def test_client_secret_expiry_entered_later_is_announced(alice: PageClient) -> None:
     config = make_config("Help desk")
     end = now() + timedelta(days=10)
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", "secret_ends_on": f"{end:%Y-%m-%d}"})
@@ -116,7 +116,7 @@ def test_the_end_of_the_secret_in_use_can_be_entered_later_and_is_announced(alic
     assert "“Help desk” ends" not in alice.get("/").text
 
 
-def test_a_certificate_is_made_downloaded_and_uploaded(alice: PageClient) -> None:
+def test_certificate_is_generated_downloaded_and_uploaded(alice: PageClient) -> None:
     config = make_config("Help desk")
     path = f"/tokens/{config.id}"
     assert (
@@ -136,7 +136,7 @@ def test_a_certificate_is_made_downloaded_and_uploaded(alice: PageClient) -> Non
     assert "Upload a PEM file with a certificate" in page.text
 
 
-def test_the_endpoints_are_filled_in_from_the_discovery_document(alice: PageClient, provider: FakeProvider) -> None:
+def test_endpoints_are_read_from_the_discovery_document(alice: PageClient, provider: FakeProvider) -> None:
     document = {
         "issuer": provider.url, "authorization_endpoint": "https://p.test/a", "token_endpoint": "https://p.test/t",
         "jwks_uri": "https://p.test/k", "revocation_endpoint": "https://p.test/r",
@@ -152,7 +152,7 @@ def test_the_endpoints_are_filled_in_from_the_discovery_document(alice: PageClie
 # Ways to sign in ----------------------------------------------------------------------------------------------------
 
 
-def test_the_owner_signs_in_by_a_link_without_being_a_user(
+def test_owner_link_signs_in_without_a_portal_user(
     alice: PageClient, visit: Callable[[str | None], PageClient], provider: FakeProvider
 ) -> None:
     token = waiting(provider)
@@ -169,7 +169,7 @@ def test_the_owner_signs_in_by_a_link_without_being_a_user(
     assert owner.client.get("/tokens").status_code == 303
 
 
-def test_a_link_signs_in_nothing_but_its_own_token(
+def test_owner_link_signs_in_only_its_own_token(
     people: None, visit: Callable[[str | None], PageClient], provider: FakeProvider
 ) -> None:
     mine = waiting(provider)
@@ -188,7 +188,7 @@ def test_a_link_signs_in_nothing_but_its_own_token(
     assert Event.select().where(Event.action == "token:owner-link-rejected").count() == 2
 
 
-def test_the_address_can_be_pasted(bob: PageClient, provider: FakeProvider) -> None:
+def test_sign_in_address_can_be_pasted(bob: PageClient, provider: FakeProvider) -> None:
     token = waiting(provider)
     path = f"/tokens/token/{token.id}/paste"
     page = bob.get(path)
@@ -199,7 +199,7 @@ def test_the_address_can_be_pasted(bob: PageClient, provider: FakeProvider) -> N
     assert "Signed in as helpdesk@example.test" in page.text
 
 
-def test_a_device_code_is_shown_with_its_picture_until_it_is_decided(bob: PageClient, provider: FakeProvider) -> None:
+def test_device_code_is_shown_with_a_qr_code_until_it_ends(bob: PageClient, provider: FakeProvider) -> None:
     config = make_config("Help desk", base=provider.url, device=True)
     provider.says(
         {"device_code": "d-1", "user_code": "ABCD-1234", "verification_uri": "https://p.test/d", "expires_in": 600},
@@ -216,7 +216,7 @@ def test_a_device_code_is_shown_with_its_picture_until_it_is_decided(bob: PageCl
     bob.get("/tokens/device/99", 404)
 
 
-def test_another_account_may_take_over_when_it_is_told_to(bob: PageClient, provider: FakeProvider) -> None:
+def test_different_account_can_replace_the_owner_on_request(bob: PageClient, provider: FakeProvider) -> None:
     token = waiting(provider)
     Token.update(owner="before@example.test", signed_in_at=now()).execute()
     state = state_in(bob, f"/tokens/token/{token.id}/request")
@@ -227,14 +227,14 @@ def test_another_account_may_take_over_when_it_is_told_to(bob: PageClient, provi
     assert fresh(token).owner == "helpdesk@example.test"
 
 
-def test_a_permission_that_is_missing_is_named_at_once(bob: PageClient, provider: FakeProvider) -> None:
+def test_missing_permission_is_shown_after_sign_in(bob: PageClient, provider: FakeProvider) -> None:
     provider.grants(scope="other")
     token = waiting(provider)
     state = state_in(bob, f"/tokens/token/{token.id}/request")
     assert "Not granted: mail" in bob.client.get(f"{CALLBACK}?state={state}&code=c", follow_redirects=True).text
 
 
-def test_another_mailbox_is_added_and_removed(alice: PageClient) -> None:
+def test_mailbox_can_be_added_and_removed(alice: PageClient) -> None:
     config = make_token(make_config("Help desk")).token_config
     page = alice.submit(f"/tokens/{config.id}/add-token", {})
     assert "Mailbox added" in page.text
@@ -243,7 +243,7 @@ def test_another_mailbox_is_added_and_removed(alice: PageClient) -> None:
     assert Token.select().count() == 1
 
 
-def test_revoking_is_offered_where_the_provider_can(alice: PageClient, provider: FakeProvider) -> None:
+def test_revocation_is_offered_if_the_provider_supports_it(alice: PageClient, provider: FakeProvider) -> None:
     token = make_token(make_config("Help desk", base=provider.url, revocation=True))
     provider.says(b"", 200, path="/revoke")
     assert "Revoke" in alice.get(f"/tokens/{token.token_config.id}").text
@@ -258,7 +258,7 @@ def upload(client: PageClient, text: str, **more: str) -> str:
     return client.client.post("/tokens/transfer/import", data=data, follow_redirects=True).text
 
 
-def test_an_export_is_downloaded_without_secrets_unless_asked_for(alice: PageClient) -> None:
+def test_export_contains_secrets_only_on_request(alice: PageClient) -> None:
     make_config("Help desk")
     plain = alice.client.post("/tokens/transfer/export", data={"csrf_token": alice.token(), "name": ""})
     assert "attachment" in plain.headers["Content-Disposition"]
@@ -267,7 +267,7 @@ def test_an_export_is_downloaded_without_secrets_unless_asked_for(alice: PageCli
     assert CLIENT_SECRET in asked.text
 
 
-def test_an_import_shows_what_it_would_do_and_then_does_it_once(alice: PageClient) -> None:
+def test_import_is_previewed_and_applied_only_once(alice: PageClient) -> None:
     make_config("Help desk")
     text = import_export.export(secrets=True)
     TokenConfig.delete().execute()
@@ -284,11 +284,11 @@ def test_an_import_shows_what_it_would_do_and_then_does_it_once(alice: PageClien
 
 
 @pytest.mark.parametrize(("text", "why"), [("a: [", "Line"), ("- &x y\n", "Line 1"), ("", "no token configuration")])
-def test_a_file_that_is_refused_says_its_line(alice: PageClient, text: str, why: str) -> None:
+def test_rejected_import_file_shows_the_reason(alice: PageClient, text: str, why: str) -> None:
     assert why in upload(alice, text)
 
 
-def test_an_app_only_configuration_keeps_its_notification_when_it_is_edited(alice: PageClient) -> None:
+def test_app_only_edit_keeps_its_notification_setting(alice: PageClient) -> None:
     form = {**FORM, "tenant": "contoso.test"}
     alice.post("/tokens/new?template=microsoft-app", form)
     assert TokenConfig.get().notify_expired_refresh_token is True
@@ -297,7 +297,7 @@ def test_an_app_only_configuration_keeps_its_notification_when_it_is_edited(alic
     assert "Enter a tenant ID" in alice.post("/tokens/1", {**form, "tenant": ""}, status=200).text
 
 
-def test_a_new_secret_does_not_take_the_end_of_the_old_one(alice: PageClient) -> None:
+def test_new_client_secret_does_not_inherit_the_old_expiry(alice: PageClient) -> None:
     config = make_config("Help desk")
     end = now() + timedelta(days=10)
     day = {"secret_ends_on": f"{end:%Y-%m-%d}"}
@@ -306,7 +306,7 @@ def test_a_new_secret_does_not_take_the_end_of_the_old_one(alice: PageClient) ->
     assert TokenConfig.get().client_secret.ends_at is None
 
 
-def test_an_invalid_configuration_says_so_to_whoever_tries_to_sign_in(
+def test_sign_in_with_invalid_configuration_shows_the_reason(
     alice: PageClient, visit: Callable[[str | None], PageClient]
 ) -> None:
     config = make_config(validity=Validity.INVALID)
@@ -319,12 +319,12 @@ def test_an_invalid_configuration_says_so_to_whoever_tries_to_sign_in(
 
 
 @pytest.mark.parametrize("answer", ["http://[bad", "http://x/?state=%00&code=1", ""])
-def test_a_pasted_text_that_is_no_address_is_told(bob: PageClient, provider: FakeProvider, answer: str) -> None:
+def test_pasted_text_that_is_not_an_address_is_rejected(bob: PageClient, provider: FakeProvider, answer: str) -> None:
     token = waiting(provider)
     assert "Sign-in failed" in bob.submit(f"/tokens/token/{token.id}/paste", {"answer": answer}).text
 
 
-def test_an_operator_may_open_the_link_that_he_made(bob: PageClient, provider: FakeProvider) -> None:
+def test_operator_can_use_a_self_created_owner_link(bob: PageClient, provider: FakeProvider) -> None:
     token = waiting(provider)
     key = owner_links.create(token, actor="Bob", now=now()).reveal()
     state = state_in(bob, f"/sign-in/{key}")

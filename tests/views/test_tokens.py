@@ -29,14 +29,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_the_overview_says_what_to_do_first(alice: PageClient) -> None:
+def test_empty_overview_offers_to_add_a_configuration(alice: PageClient) -> None:
     page = alice.get("/tokens")
     assert "No token configuration yet" in page.text
     options = [option.get("value") for option in page.all("option")]
     assert options == ["", *(template.key for template in providers.offered())]
 
 
-def test_the_overview_shows_states_and_no_token(alice: PageClient) -> None:
+def test_overview_shows_the_state_of_each_token(alice: PageClient) -> None:
     make_token(make_config("Fine"), signed_in_at=now())
     make_token(make_config("Old"), signed_in_at=now() - timedelta(days=2), refresh_token=None)
     make_config("New")
@@ -45,7 +45,7 @@ def test_the_overview_shows_states_and_no_token(alice: PageClient) -> None:
         assert text in page.text
 
 
-def test_the_overview_asks_the_database_as_often_for_many_as_for_few(alice: PageClient, queries: Queries) -> None:
+def test_overview_query_count_is_independent_of_token_count(alice: PageClient, queries: Queries) -> None:
     make_token()
     alice.get("/tokens")
     few = queries(lambda: alice.get("/tokens"))
@@ -67,11 +67,11 @@ def test_each_template_fills_its_form(alice: PageClient, key: str) -> None:
         assert page.field("authorize_url") == template.authorize_url.replace("{tenant}", template.tenant or "")
 
 
-def test_a_template_that_does_not_exist_is_not_found(alice: PageClient) -> None:
+def test_unknown_template_is_not_found(alice: PageClient) -> None:
     assert "There is no template" in alice.get("/tokens/new?template=../../etc", 404).text
 
 
-def test_adding_stores_the_configuration_and_leads_on(alice: PageClient) -> None:
+def test_new_configuration_is_stored_and_opens_its_page(alice: PageClient) -> None:
     page = alice.submit("/tokens/new?template=generic", FORM)
     config = TokenConfig.named("Help desk")
     assert config.template == "generic"
@@ -83,11 +83,11 @@ def test_adding_stores_the_configuration_and_leads_on(alice: PageClient) -> None
     assert NEW_SECRET not in page.html
 
 
-def test_save_and_finish_leads_to_the_overview(alice: PageClient) -> None:
+def test_save_and_finish_redirects_to_the_overview(alice: PageClient) -> None:
     assert alice.post("/tokens/new?template=generic", {**FORM, "finish": "1"}).location == "/tokens"
 
 
-def test_a_tenant_typed_in_goes_into_the_urls(alice: PageClient) -> None:
+def test_entered_tenant_is_inserted_into_the_urls(alice: PageClient) -> None:
     page = alice.get("/tokens/new?template=microsoft-tenant")
     urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url")}
     alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "tenant": "contoso.test"})
@@ -105,7 +105,7 @@ def test_a_tenant_typed_in_goes_into_the_urls(alice: PageClient) -> None:
         ("name", "n" * 251, "250"),
     ],
 )
-def test_a_bad_value_is_an_error_at_its_field_and_echoes_no_secret(
+def test_invalid_value_is_a_field_error_without_the_secret(
     alice: PageClient, field: str, value: str, problem: str
 ) -> None:
     response = alice.post("/tokens/new?template=generic", {**FORM, field: value}, status=200)
@@ -114,12 +114,12 @@ def test_a_bad_value_is_an_error_at_its_field_and_echoes_no_secret(
     assert TokenConfig.select().count() == 0
 
 
-def test_a_taken_name_is_an_error_at_its_field(alice: PageClient) -> None:
+def test_duplicate_name_is_a_field_error(alice: PageClient) -> None:
     make_config("Help desk")
     assert "exists" in alice.post("/tokens/new?template=generic", FORM, status=200).text
 
 
-def test_editing_says_that_a_secret_is_set_and_keeps_it(alice: PageClient) -> None:
+def test_edit_without_a_new_secret_keeps_the_old_one(alice: PageClient) -> None:
     config = make_config("Help desk")
     page = alice.get(f"/tokens/{config.id}")
     assert "A secret is set (since" in page.text
@@ -131,7 +131,7 @@ def test_editing_says_that_a_secret_is_set_and_keeps_it(alice: PageClient) -> No
     assert stored.client_secret.value == Secret(CLIENT_SECRET)
 
 
-def test_a_new_tenant_goes_into_the_urls_of_a_configuration_that_exists(alice: PageClient) -> None:
+def test_changed_tenant_updates_the_urls_of_a_configuration(alice: PageClient) -> None:
     page = alice.get("/tokens/new?template=microsoft-tenant")
     urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url", "jwks_url")}
     alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "tenant": "old.test"})
@@ -141,7 +141,7 @@ def test_a_new_tenant_goes_into_the_urls_of_a_configuration_that_exists(alice: P
     assert TokenConfig.get().token_url == "https://login.microsoftonline.com/new.test/oauth2/v2.0/token"
 
 
-def test_the_pages_open_when_a_template_has_gone(alice: PageClient) -> None:
+def test_pages_open_when_a_template_is_missing(alice: PageClient) -> None:
     token = make_token()
     Token.update(refused_at=now()).execute()
     TokenConfig.update(template="gone").execute()
@@ -149,13 +149,13 @@ def test_the_pages_open_when_a_template_has_gone(alice: PageClient) -> None:
         assert "was refused" in alice.get(path).text
 
 
-def test_an_operator_signs_mailboxes_in_from_the_overview(bob: PageClient, provider: FakeProvider) -> None:
+def test_operator_can_start_a_sign_in_from_the_overview(bob: PageClient, provider: FakeProvider) -> None:
     token = waiting(provider)
     assert "Request new token" in bob.get("/tokens").text
     assert state_from(bob, token)
 
 
-def test_a_configuration_in_use_lists_who_uses_it(alice: PageClient, tmp_path: Path) -> None:
+def test_configuration_in_use_lists_accounts_and_is_kept(alice: PageClient, tmp_path: Path) -> None:
     token = make_token(make_config("Help desk"))
     account = make_account(make_destination(tmp_path), token, name="Support mailbox")
     path = f"/tokens/{token.token_config.id}"
@@ -180,7 +180,7 @@ def state_from(client: PageClient, token: Token) -> str:
 
 
 @pytest.mark.parametrize("path", [CALLBACK, f"{CALLBACK}.pl", f"/znuny{CALLBACK}", f"/otrs/deep{CALLBACK}.pl"])
-def test_the_whole_way_there_and_back(bob: PageClient, provider: FakeProvider, path: str) -> None:
+def test_complete_sign_in_works_on_every_callback_path(bob: PageClient, provider: FakeProvider, path: str) -> None:
     token = waiting(provider)
     response = bob.client.get(f"{path}?state={state_from(bob, token)}&code=code-Aa81kQ", follow_redirects=True)
     assert "Signed in as helpdesk@example.test" in response.text
@@ -189,7 +189,7 @@ def test_the_whole_way_there_and_back(bob: PageClient, provider: FakeProvider, p
         assert secret not in response.text
 
 
-def test_a_refusal_is_shown_in_the_providers_words_and_kept(alice: PageClient, provider: FakeProvider) -> None:
+def test_denied_sign_in_shows_and_keeps_the_provider_message(alice: PageClient, provider: FakeProvider) -> None:
     token = waiting(provider)
     state = state_from(alice, token)
     query = f"state={state}&error=access_denied&error_description=AADSTS65004:%20declined%20%3Cb%3E"
@@ -198,7 +198,7 @@ def test_a_refusal_is_shown_in_the_providers_words_and_kept(alice: PageClient, p
     assert "AADSTS65004" in alice.get(f"/tokens/{token.token_config.id}").text
 
 
-def test_a_callback_brought_by_another_browser_is_refused(
+def test_callback_from_another_browser_is_rejected(
     people: None, visit: Callable[[str], PageClient], provider: FakeProvider
 ) -> None:
     token = waiting(provider)
@@ -209,34 +209,34 @@ def test_a_callback_brought_by_another_browser_is_refused(
     assert provider.requests == []
 
 
-def test_a_replayed_callback_is_refused(alice: PageClient, provider: FakeProvider) -> None:
+def test_replayed_callback_is_rejected(alice: PageClient, provider: FakeProvider) -> None:
     path = f"{CALLBACK}?state={state_from(alice, waiting(provider))}&code=code-1"
     alice.client.get(path)
     assert "belongs to no sign-in" in alice.client.get(path, follow_redirects=True).text
     assert len(provider.requests) == 1
 
 
-def test_a_missing_refresh_token_is_said_at_once(alice: PageClient, provider: FakeProvider) -> None:
+def test_missing_refresh_token_is_shown_after_sign_in(alice: PageClient, provider: FakeProvider) -> None:
     provider.grants(refresh_token=None)
     token = waiting(provider)
     response = alice.client.get(f"{CALLBACK}?state={state_from(alice, token)}&code=c", follow_redirects=True)
     assert "issued no refresh token" in response.text
 
 
-def test_refresh_now_renews_and_says_so(bob: PageClient, provider: FakeProvider) -> None:
+def test_refresh_now_shows_success_or_the_provider_error(bob: PageClient, provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     assert "was refreshed" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
     provider.refuses("invalid_grant", "AADSTS50173: revoked")
     assert "AADSTS50173" in bob.submit(f"/tokens/token/{token.id}/refresh", {}).text
 
 
-def test_forgetting_asks_for_a_new_sign_in(alice: PageClient) -> None:
+def test_forget_removes_the_token(alice: PageClient) -> None:
     token = make_token()
     assert "token was removed" in alice.submit(f"/tokens/token/{token.id}/forget", {}).text
     assert not fresh(token).has_refresh_token
 
 
-def test_the_pages_open_with_every_token_broken(alice: PageClient, tmp_path: Path) -> None:
+def test_pages_open_when_every_token_has_failed(alice: PageClient, tmp_path: Path) -> None:
     for number in range(3):
         make_account(make_destination(tmp_path / str(number), str(number)), make_token())
     Token.update(refused_at=now(), failure="invalid_grant", failing_since=now()).execute()
@@ -246,7 +246,7 @@ def test_the_pages_open_with_every_token_broken(alice: PageClient, tmp_path: Pat
         alice.get(path)
 
 
-def test_the_banner_is_for_who_can_act_and_goes_when_it_is_mended(
+def test_banner_is_shown_to_operators_until_the_token_is_fixed(
     alice: PageClient, people: None, visit: Callable[[str], PageClient]
 ) -> None:
     token = make_token(make_config("Help desk"))

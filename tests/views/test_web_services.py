@@ -46,12 +46,12 @@ def test_a_web_service_is_added_changed_and_deleted(alice: PageClient) -> None:
         ({"max_attempts": "0"}, "Enter a number from 1 to 30"),
     ],
 )
-def test_what_cannot_work_is_told_at_its_field(alice: PageClient, changes: dict[str, str], words: str) -> None:
+def test_invalid_web_service_value_is_a_field_error(alice: PageClient, changes: dict[str, str], words: str) -> None:
     assert words in alice.submit("/web-services/new", fields(**changes)).text
     assert WebService.select().count() == 0
 
 
-def test_a_call_by_hand_is_logged_without_the_token_and_sent_again(bob: PageClient, server: FakeWebServer) -> None:
+def test_manual_call_is_logged_without_token_and_can_be_resent(bob: PageClient, server: FakeWebServer) -> None:
     token = make_token(signed_in_at=datetime.now(UTC))
     row = make_service(
         url=server.url,
@@ -74,12 +74,12 @@ def test_a_call_by_hand_is_logged_without_the_token_and_sent_again(bob: PageClie
     assert "done" not in bob.get(f"/web-services/{row.id}").text
 
 
-def test_a_call_whose_body_cannot_be_made_is_told_at_once(bob: PageClient) -> None:
+def test_body_template_error_of_a_manual_call_is_shown(bob: PageClient) -> None:
     row = make_service(body="{{ values.ticket }}")
     assert "The body template cannot be rendered" in bob.submit(f"/web-services/{row.id}/call", {}).text
 
 
-def test_an_answer_is_shown_as_text_and_nothing_else(charlie: PageClient, server: FakeWebServer) -> None:
+def test_web_service_response_is_shown_escaped(charlie: PageClient, server: FakeWebServer) -> None:
     server.answers = [(400, "<script>alert(1)</script>\x00\x1b[31m")]
     row = make_service(url=server.url)
     call = make_call(row)

@@ -1,4 +1,4 @@
-"""The HTTP API: a living token for who may have it, a clear no for everybody else."""
+"""The HTTP API: an authorized API key gets a valid token; every other request gets a clear error."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def living_token(**changes: object) -> Token:
     return make_token(make_config("Office", **changes), signed_in_at=now())  # type: ignore[arg-type]
 
 
-def test_a_program_gets_a_token_that_lives(client: FlaskClient) -> None:
+def test_api_key_gets_a_valid_access_token(client: FlaskClient) -> None:
     token = living_token()
     key = key_for(token.token_config)
     for path in ("Office", "Office/helpdesk@example.test"):
@@ -72,7 +72,7 @@ def test_a_program_gets_a_token_that_lives(client: FlaskClient) -> None:
         assert datetime.fromisoformat(body["expires_at"]) > now()
 
 
-def test_a_token_that_would_end_too_soon_is_renewed_first(client: FlaskClient, provider: FakeProvider) -> None:
+def test_token_expiring_too_soon_is_refreshed_first(client: FlaskClient, provider: FakeProvider) -> None:
     provider.grants()
     token = make_token(make_config("Office", base=provider.url), signed_in_at=now() - timedelta(minutes=50))
     key = key_for(token.token_config)
@@ -82,7 +82,7 @@ def test_a_token_that_would_end_too_soon_is_renewed_first(client: FlaskClient, p
     assert second["access_token"] == NEW_ACCESS_TOKEN
 
 
-def test_a_token_that_lives_is_given_while_the_provider_is_down(client: FlaskClient, provider: FakeProvider) -> None:
+def test_valid_token_is_returned_while_the_provider_is_down(client: FlaskClient, provider: FakeProvider) -> None:
     provider.says(b"<html>", 503)
     token = make_token(make_config("Office", base=provider.url), signed_in_at=now() - timedelta(minutes=50))
     key = key_for(token.token_config)
@@ -95,7 +95,7 @@ def test_a_token_that_lives_is_given_while_the_provider_is_down(client: FlaskCli
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_what_only_a_person_can_mend_is_said(client: FlaskClient) -> None:
+def test_token_that_requires_a_sign_in_returns_409(client: FlaskClient) -> None:
     token = living_token()
     Token.update(refused_at=NOW, failure="invalid_grant: revoked").execute()
     response = client.get("/api/v1/tokens/Office", headers=bearer(key_for(token.token_config)))
@@ -104,7 +104,7 @@ def test_what_only_a_person_can_mend_is_said(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, bearer("mtp_wrong"), {"Authorization": "Basic x"}, bearer("")])
-def test_a_wrong_key_opens_nothing(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_missing_or_wrong_api_key_returns_401(client: FlaskClient, headers: dict[str, str]) -> None:
     living_token()
     response = client.get("/api/v1/tokens/Office", headers=headers)
     assert response.status_code == 401
@@ -112,14 +112,14 @@ def test_a_wrong_key_opens_nothing(client: FlaskClient, headers: dict[str, str])
     assert refusals() == ["The API key is missing or invalid."]
 
 
-def test_a_key_that_has_ended_opens_nothing(client: FlaskClient) -> None:
+def test_expired_api_key_returns_401(client: FlaskClient) -> None:
     key = key_for(living_token().token_config, ends_at=NOW + timedelta(days=1))
     ApiKey.update(ends_at=NOW - timedelta(days=1)).execute()
     assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 401
     assert refusals() == ["This API key has expired."]
 
 
-def test_a_key_opens_nothing_from_another_network(client: FlaskClient) -> None:
+def test_api_key_used_from_another_network_returns_401(client: FlaskClient) -> None:
     key = key_for(living_token().token_config, networks="10.1.0.0/16, 192.0.2.7")
     for address, status in (("10.1.2.3", 200), ("::ffff:192.0.2.7", 200), ("192.0.2.8", 401), ("2001:db8::1", 401)):
         response = client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
@@ -127,7 +127,7 @@ def test_a_key_opens_nothing_from_another_network(client: FlaskClient) -> None:
     assert refusals() == ["This API key may not be used from this address."] * 2
 
 
-def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> None:
+def test_api_key_gets_same_403_for_other_and_unknown_tokens(client: FlaskClient) -> None:
     living_token()
     key = key_for(make_config("Other"))
     for name in ("Office", "no such name", "Office/nobody@x.test"):
@@ -137,7 +137,7 @@ def test_a_key_for_another_configuration_learns_nothing(client: FlaskClient) -> 
     assert refusals() == ["The token does not exist, or this API key does not allow access to it."] * 3
 
 
-def test_a_key_for_one_name_opens_no_longer_one(client: FlaskClient) -> None:
+def test_api_key_for_a_name_does_not_match_longer_names(client: FlaskClient) -> None:
     key = key_for(living_token().token_config)
     make_token(make_config("Office/Sales"), signed_in_at=now(), owner="boss@x.test")
     for name in ("Office/Sales", "Office%2FSales", "Office/Sales/boss@x.test"):
@@ -146,7 +146,7 @@ def test_a_key_for_one_name_opens_no_longer_one(client: FlaskClient) -> None:
         assert "boss" not in response.text
 
 
-def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_database_returns_503(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise OperationalError("gone")
 
@@ -155,7 +155,7 @@ def test_a_database_that_is_away_is_a_problem_that_passes(client: FlaskClient, m
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
 
 
-def test_two_processes_that_know_nobody_count_one_borrower(client: FlaskClient) -> None:
+def test_usage_of_one_client_by_two_processes_is_one_row(client: FlaskClient) -> None:
     token = living_token()
     key_for(token.token_config)
     borrowing = usage_counts.TokenUse(ApiKey.get().id, token.id, "10.0.0.1")
@@ -170,14 +170,14 @@ def test_two_processes_that_know_nobody_count_one_borrower(client: FlaskClient) 
     assert UsageCount.select().count() == 0
 
 
-def test_a_deleted_key_opens_nothing_from_the_next_request_on(client: FlaskClient) -> None:
+def test_deleted_api_key_returns_401_immediately(client: FlaskClient) -> None:
     key = key_for(living_token().token_config)
     assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 200
     api_keys.delete(ApiKey.get(), actor="test", now=NOW)
     assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 401
 
 
-def test_a_thousand_guesses_are_slowed_down_and_a_good_key_is_not(client: FlaskClient) -> None:
+def test_key_guessing_is_rate_limited_but_valid_keys_work(client: FlaskClient) -> None:
     key = key_for(living_token().token_config)
     statuses = [client.get("/api/v1/tokens/Office", headers=bearer(f"mtp_{n}")).status_code for n in range(1000)]
     assert (statuses.count(401), statuses.count(429)) == (50, 950)
@@ -187,7 +187,7 @@ def test_a_thousand_guesses_are_slowed_down_and_a_good_key_is_not(client: FlaskC
     assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 200
 
 
-def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(client: FlaskClient) -> None:
+def test_token_use_is_counted_and_first_use_is_audited(client: FlaskClient) -> None:
     key = key_for(living_token().token_config)
     for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"):
         client.get("/api/v1/tokens/Office", headers=bearer(key), environ_overrides={"REMOTE_ADDR": address})
@@ -199,7 +199,7 @@ def test_each_hand_out_is_counted_and_the_first_ones_are_in_the_audit_trail(clie
     assert (ApiKey.get().used_from, api_keys.usage_total(ApiKey.get())) == ("10.0.0.1", 4)
 
 
-def test_who_comes_back_after_a_long_time_is_told_again(client: FlaskClient) -> None:
+def test_token_use_after_a_long_time_is_audited_again(client: FlaskClient) -> None:
     token = living_token()
     key_for(token.token_config)
     borrowing = usage_counts.TokenUse(ApiKey.get().id, token.id, "10.0.0.1")
@@ -211,14 +211,14 @@ def test_who_comes_back_after_a_long_time_is_told_again(client: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("text", ["-1", "1e3", "99999999", "²", "x"])
-def test_min_seconds_is_a_number_of_seconds(client: FlaskClient, text: str) -> None:
+def test_invalid_min_seconds_returns_400(client: FlaskClient, text: str) -> None:
     key = key_for(living_token().token_config)
     response = client.get("/api/v1/tokens/Office", query_string={"min_seconds": text}, headers=bearer(key))
     assert response.status_code == 400
     assert response.get_json()["title"] == "Bad request"
 
 
-def test_mail_is_taken_on_from_a_key_that_may_send(client: FlaskClient) -> None:
+def test_message_is_accepted_only_with_a_sending_key(client: FlaskClient) -> None:
     make_profile()
     content, may_not = b"From: a@x.test\nTo: b@x.test\nSubject: Hi\n\nHi\n", key_for(make_config())
     may = key_for(name="Cron", may_send=True)
@@ -234,26 +234,26 @@ def test_mail_is_taken_on_from_a_key_that_may_send(client: FlaskClient) -> None:
     assert (refused.status_code, refused.get_json()["detail"]) == (422, "The message has no recipient.")
 
 
-def test_a_message_with_attachments_is_larger_than_any_form(client: FlaskClient) -> None:
+def test_message_may_exceed_the_form_size_limit(client: FlaskClient) -> None:
     make_profile()
     headers = bearer(key_for(name="Cron", may_send=True)) | {"Content-Type": "message/rfc822"}
     content = b"From: a@x.test\nTo: b@x.test\n\n" + b"x" * 76 * 60_000
     assert client.post("/api/v1/messages", data=content, headers=headers).status_code == 202
 
 
-def test_an_api_error_of_the_framework_is_a_problem_as_well(client: FlaskClient) -> None:
+def test_framework_error_is_returned_as_problem_json(client: FlaskClient) -> None:
     response = client.put("/api/v1/messages")
     assert (response.status_code, response.mimetype) == (405, "application/problem+json")
 
 
-def test_a_key_is_stored_as_a_hash_alone(client: FlaskClient) -> None:
+def test_api_key_is_stored_only_as_hash(client: FlaskClient) -> None:
     key = key_for(living_token().token_config)
     row = ApiKey.get()
     assert key not in json.dumps({name: str(value) for name, value in row.__data__.items()})
     assert key.startswith(row.hint)
 
 
-def test_the_description_is_what_the_api_does(app: Flask) -> None:
+def test_api_responses_match_the_openapi_description(app: Flask) -> None:
     token = living_token()
     make_profile()
     key = key_for(token.token_config, may_send=True)
@@ -266,12 +266,12 @@ def test_the_description_is_what_the_api_does(app: Flask) -> None:
 
 @schemathesis.serializer("message/rfc822")
 def as_message(context: object, value: object) -> bytes:
-    """Whatever comes to mind, now and then below a header that says where it goes."""
+    """Serialize a generated value as a message; about half of the messages get sender and recipient headers."""
     content = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
     return b"From: a@x.test\r\nTo: b@x.test\r\n\r\n" + content if len(content) % 2 else content
 
 
-#: What a program may well ask for: arbitrary names never meet one that exists.
+#: Configuration names to request; generated names would never match an existing configuration.
 _NAMES = ["Office", "Office", "no-such"]
 
 
@@ -281,9 +281,9 @@ def _try(strategy: SearchStrategy[Any], key: str, tried: list[int]) -> None:
     def each(case: schemathesis.Case[Any]) -> None:
         if "config" in (case.path_parameters or {}):
             case.path_parameters["config"] = _NAMES[len(tried) % len(_NAMES)]
-        # It tries without a key each time, too, and would be taken for somebody who guesses.
+        # Schemathesis also sends requests without a key, which would trigger the rate limit.
         LoginFailures.delete().execute()
-        # A message may be well-formed and name nobody whom it could be sent to.
+        # A message can be valid under the schema and still have no recipient (422).
         response = case.call_and_validate(headers=bearer(key), excluded_checks=[positive_data_acceptance])
         tried.append(response.status_code)
 

@@ -19,10 +19,10 @@ from tests.builders import NOW
         (-timedelta(days=800), "2 years ago"),
     ],
 )
-def test_relative_times_promise_nothing_too_early(distance: timedelta, words: str) -> None:
+def test_relative_time_is_rounded_down(distance: timedelta, words: str) -> None:
     assert relative(NOW + distance, NOW) == words
 
 
 @pytest.mark.parametrize(("size", "words"), [(0, "0\xa0bytes"), (6100, "6.1\xa0kB"), (52_000_000, "52.0\xa0MB")])
-def test_sizes_are_short(size: int, words: str) -> None:
+def test_size_is_shown_in_a_short_unit(size: int, words: str) -> None:
     assert kilobytes(size) == words

@@ -1,4 +1,4 @@
-"""Web services: the token goes where it belongs and nowhere else, each call succeeds once or says why not."""
+"""Web services: requests, authentication, masking of secrets, retries and validation."""
 
 import socket
 import threading
@@ -39,7 +39,7 @@ def made(call: WebServiceCall, at: Any = NOW) -> WebServiceCall:
     return WebServiceCall.get_by_id(call.id)
 
 
-def test_a_call_carries_its_body_made_of_the_template(server: FakeWebServer) -> None:
+def test_call_sends_the_rendered_body_and_headers(server: FakeWebServer) -> None:
     service = make_service(url=server.url, body='{"ticket": {{ values.ticket|tojson }}}', headers="X-Team: post")
     call = made(make_call(service, ticket='47"11'))
     (asked,) = server.asked
@@ -61,7 +61,7 @@ def test_a_call_carries_its_body_made_of_the_template(server: FakeWebServer) -> 
         ),
     ],
 )
-def test_the_token_goes_where_it_belongs_and_into_no_log(
+def test_token_is_sent_to_the_service_and_masked_in_the_log(
     server: FakeWebServer, authentication: ServiceAuth, headers: str, expected: dict[str, str]
 ) -> None:
     server.answers = [(200, f"you sent {ACCESS_TOKEN}")]
@@ -72,7 +72,7 @@ def test_the_token_goes_where_it_belongs_and_into_no_log(
     assert call.answer == "you sent …"
 
 
-def test_user_name_and_password_and_a_secret_in_a_header(server: FakeWebServer) -> None:
+def test_password_and_header_secret_are_sent_and_masked(server: FakeWebServer) -> None:
     basic = make_service(url=server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)
     made(make_call(basic))
     assert server.asked[0].headers["Authorization"] == "Basic YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ=="
@@ -83,7 +83,7 @@ def test_user_name_and_password_and_a_secret_in_a_header(server: FakeWebServer) 
     assert "X-Api-Key: …" in (call.headers or "")
 
 
-def test_a_401_costs_one_refresh_and_no_more(server: FakeWebServer, provider: FakeProvider) -> None:
+def test_repeated_status_401_causes_one_token_refresh(server: FakeWebServer, provider: FakeProvider) -> None:
     provider.grants()
     token = make_token(make_config(base=provider.url), signed_in_at=NOW - timedelta(minutes=20))
     service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=token)
@@ -104,7 +104,7 @@ def test_a_401_costs_one_refresh_and_no_more(server: FakeWebServer, provider: Fa
     assert len(provider.requests) == 2
 
 
-def test_what_fails_for_now_is_tried_again_with_the_same_idempotency_key(server: FakeWebServer) -> None:
+def test_failed_call_is_retried_with_the_same_idempotency_key(server: FakeWebServer) -> None:
     server.answers = [(503, "later"), (500, "oops")]
     service = make_service(url=server.url)
     call = make_call(service)
@@ -116,7 +116,7 @@ def test_what_fails_for_now_is_tried_again_with_the_same_idempotency_key(server:
     assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
 
 
-def test_it_is_given_up_after_as_many_tries_as_the_service_says(server: FakeWebServer) -> None:
+def test_call_fails_after_the_maximum_number_of_attempts(server: FakeWebServer) -> None:
     server.answers = [(500, "oops")] * 3
     service = make_service(url=server.url, max_attempts=3)
     call = make_call(service)
@@ -127,12 +127,12 @@ def test_it_is_given_up_after_as_many_tries_as_the_service_says(server: FakeWebS
     assert "answered 500" in (WebService.get().failure or "")
 
 
-def test_a_server_that_asks_for_patience_gets_it(server: FakeWebServer) -> None:
+def test_retry_after_header_sets_the_next_attempt(server: FakeWebServer) -> None:
     server.answers, server.headers = [(429, "slow")], {"Retry-After": "600"}
     assert made(make_call(make_service(url=server.url))).due_at == NOW + timedelta(seconds=600)
 
 
-def test_a_refusal_is_not_repeated_until_a_person_says_so(server: FakeWebServer) -> None:
+def test_rejected_call_is_repeated_only_on_request(server: FakeWebServer) -> None:
     server.answers = [(404, "no such hook")]
     call = made(make_call(make_service(url=server.url)))
     assert (call.state, call.due_at, call.answer) == (CallState.FAILED, None, "no such hook")
@@ -142,19 +142,19 @@ def test_a_refusal_is_not_repeated_until_a_person_says_so(server: FakeWebServer)
     assert server.asked[0].headers["Idempotency-Key"] == server.asked[1].headers["Idempotency-Key"]
 
 
-def test_what_counts_as_success_is_up_to_the_service(server: FakeWebServer) -> None:
+def test_configured_status_codes_count_as_success(server: FakeWebServer) -> None:
     server.answers = [(404, "gone already")]
     assert made(make_call(make_service(url=server.url, success="200-299, 404"))).state is CallState.DONE
 
 
-def test_a_redirect_is_not_followed_with_the_token(server: FakeWebServer) -> None:
+def test_redirect_is_not_followed_with_the_token(server: FakeWebServer) -> None:
     server.answers, server.headers = [(302, "")], {"Location": "http://127.0.0.1:9/elsewhere"}
     service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=make_token())
     assert made(make_call(service)).status == 302
     assert len(server.asked) == 1
 
 
-def test_a_server_that_drips_its_header_is_left_in_time() -> None:
+def test_server_that_sends_too_slowly_is_timed_out() -> None:
     with dripping(b"HTTP/1.1 200 OK\r\n" + b"X-Drip: 1\r\n" * 200) as port:
         began = time.monotonic()
         call = made(make_call(make_service(url=f"http://127.0.0.1:{port}/", timeout=1)))
@@ -180,13 +180,13 @@ def dripping(answer: bytes) -> Iterator[int]:
     thread.join(20)
 
 
-def test_nobody_at_home_is_a_reason_in_words() -> None:
+def test_unreachable_server_is_reported_as_no_connection() -> None:
     call = made(make_call(make_service()))
     assert call.state is CallState.QUEUED
     assert "No connection to 127.0.0.1" in (call.answer or "")
 
 
-def test_two_workers_make_one_call(server: FakeWebServer) -> None:
+def test_leased_call_is_not_made_by_a_second_worker(server: FakeWebServer) -> None:
     call = make_call(make_service(url=server.url))
     WebServiceCall.update(leased_until=NOW + timedelta(minutes=1)).execute()
     assert calling.call(call.id, lambda: NOW) is None
@@ -215,13 +215,13 @@ def test_two_workers_make_one_call(server: FakeWebServer) -> None:
         ({"authentication": ServiceAuth.BASIC, "login": "x"}, "secret"),
     ],
 )
-def test_a_web_service_that_cannot_work_is_told_at_the_field(changes: dict[str, Any], field: str) -> None:
+def test_invalid_web_service_value_is_a_field_error(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as told:
         make_service(**changes)
     assert field in told.value.fields
 
 
-def test_the_secret_is_asked_for_again_for_another_host() -> None:
+def test_changed_host_requires_the_secret_again() -> None:
     service = make_service(url="https://one.example/", headers="X: <PORTAL_SECRET>", secret=SECRET)
     fields = web_services.Fields(name="x", url="https://other.example/", headers="X: <PORTAL_SECRET>")
     with pytest.raises(Invalid, match="enter it again"):
@@ -231,7 +231,7 @@ def test_the_secret_is_asked_for_again_for_another_host() -> None:
     assert WebService.get().secret == Secret(SECRET)
 
 
-def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: FakeProvider) -> None:
+def test_token_refresh_and_refusal_trigger_web_service_calls(provider: FakeProvider) -> None:
     make_service(triggers="token refreshed, token refused", body="{{ occasion }}: {{ token }} {{ reason|default('') }}")
     make_service(triggers="mail delivered")
     token = make_token(make_config("Provider", base=provider.url))
@@ -247,7 +247,7 @@ def test_a_token_that_is_renewed_or_refused_is_told_to_who_listens(provider: Fak
     assert len(bodies) == 2
 
 
-def test_a_body_that_cannot_be_made_takes_nothing_with_it() -> None:
+def test_template_error_of_a_trigger_fails_only_its_service() -> None:
     service = make_service(triggers="", body="{{ values.ticket }}")
     WebService.update(triggers=Trigger.TOKEN_REFRESHED.value).execute()
     triggers.fire([service], Trigger.TOKEN_REFRESHED, {"token": "x"}, "x", now=NOW)
@@ -256,7 +256,7 @@ def test_a_body_that_cannot_be_made_takes_nothing_with_it() -> None:
         web_services.call_by_hand(service, {}, actor="test", now=NOW)
 
 
-def test_one_that_a_destination_calls_cannot_be_deleted(server: FakeWebServer) -> None:
+def test_web_service_used_by_a_destination_cannot_be_deleted(server: FakeWebServer) -> None:
     from portal.incoming import destinations
     from portal.models import DestinationType
 
@@ -268,30 +268,30 @@ def test_one_that_a_destination_calls_cannot_be_deleted(server: FakeWebServer) -
 
 
 @pytest.mark.parametrize("echo", ["YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ==", SECRET])
-def test_a_server_that_repeats_what_it_got_does_not_spread_the_password(server: FakeWebServer, echo: str) -> None:
+def test_password_echoed_by_the_server_is_masked(server: FakeWebServer, echo: str) -> None:
     server.answers = [(400, f"bad Authorization: Basic {echo}")]
     call = made(make_call(make_service(url=server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)))
     assert (call.state, call.answer) == (CallState.FAILED, "bad Authorization: Basic …")
 
 
-def test_a_secret_may_stand_in_the_url_and_is_shown_nowhere(server: FakeWebServer) -> None:
+def test_secret_in_the_url_is_sent_and_masked(server: FakeWebServer) -> None:
     call = made(make_call(make_service(url=f"{server.url}/<PORTAL_SECRET>", secret=SECRET)))
     assert server.asked[0].path == f"/hook/{SECRET}"
     assert SECRET not in call.url
 
 
-def test_a_secret_that_no_header_can_carry_is_not_taken() -> None:
+def test_secret_invalid_in_a_header_is_rejected() -> None:
     with pytest.raises(Invalid, match="not allowed in an HTTP header"):
         make_service(headers="X: <PORTAL_SECRET>", secret="pa€ss")
 
 
-def test_a_wrong_password_is_sent_once_and_not_until_the_account_is_locked(server: FakeWebServer) -> None:
+def test_wrong_password_is_sent_only_once(server: FakeWebServer) -> None:
     server.answers = [(401, "who?")] * 3
     call = made(make_call(make_service(url=server.url, authentication=ServiceAuth.BASIC, login="a", secret=SECRET)))
     assert (call.state, len(server.asked)) == (CallState.FAILED, 1)
 
 
-def test_a_service_that_is_paused_is_called_when_it_goes_on_and_no_try_is_lost(server: FakeWebServer) -> None:
+def test_paused_service_keeps_its_calls_until_it_is_resumed(server: FakeWebServer) -> None:
     service = make_service(url=server.url, triggers="mail delivered")
     WebService.update(validity=Validity.INVALID_TEMPORARILY).execute()
     assert triggers.subscribers(Trigger.MAIL_DELIVERED) == [service]
@@ -301,7 +301,7 @@ def test_a_service_that_is_paused_is_called_when_it_goes_on_and_no_try_is_lost(s
     assert made(call).state is CallState.DONE
 
 
-def test_a_host_that_is_down_holds_up_its_own_calls_alone() -> None:
+def test_unreachable_host_delays_only_its_own_calls() -> None:
     down = make_service()
     calls = [make_call(down) for _ in range(3)]
     other = make_call(make_service())
@@ -310,14 +310,14 @@ def test_a_host_that_is_down_holds_up_its_own_calls_alone() -> None:
     assert made(calls[1]).tries == 0
 
 
-def test_a_call_under_way_is_not_made_beside_itself(server: FakeWebServer) -> None:
+def test_call_in_progress_cannot_be_repeated(server: FakeWebServer) -> None:
     call = make_call(make_service(url=server.url))
     assert WebServiceCall.claim(call.id, now=NOW, until=NOW + timedelta(minutes=1))
     with pytest.raises(Refused, match="in progress"):
         web_services.call_again(call, actor="test", now=NOW)
 
 
-def test_a_bug_is_tried_no_more_often_than_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_of_a_call_backs_off_like_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
@@ -342,12 +342,12 @@ def test_a_bug_is_tried_no_more_often_than_a_server_that_is_away(monkeypatch: py
         "{% if",
     ],
 )
-def test_a_template_that_would_fill_the_memory_or_is_none_is_refused(body: str) -> None:
+def test_oversized_or_invalid_template_is_rejected(body: str) -> None:
     with pytest.raises(Refused):
         body_templates.render(body, {})
 
 
-def test_a_value_may_have_any_name() -> None:
+def test_template_value_can_have_any_name() -> None:
     assert (
         body_templates.render("{{ values.items }} {{ values.keys }}", {"values": {"items": "3", "keys": "4"}}) == "3 4"
     )

@@ -15,7 +15,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What the clock hands to the workers."""
+    """The jobs that the clock enqueued, as (job name, row id or remainder)."""
     found: list[tuple[str, int]] = []
 
     def take(name: str) -> Callable[[int], bool]:
@@ -35,7 +35,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return found
 
 
-def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
+def test_clock_enqueues_only_due_work(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
     due, later = make_token(due_at=NOW), make_token(due_at=NOW + SECOND)
     make_token(due_at=None)
     account = make_account(make_destination(tmp_path), later)
@@ -43,7 +43,7 @@ def test_it_enqueues_what_is_due_and_nothing_else(enqueued: list[tuple[str, int]
     assert enqueued == [("refresh_tokens", due.id % 4), ("fetch_mail_account", account.id)]
 
 
-def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, int]]) -> None:
+def test_clock_enqueues_device_code_polls_when_due(enqueued: list[tuple[str, int]]) -> None:
     token = make_token()
     texts = {"user_code": "A", "verification_uri": "https://p.test", "user_name": "Alice"}
     times = {"interval": 5, "started_at": NOW, "expires_at": NOW + 600 * SECOND, "due_at": NOW + 5 * SECOND}
@@ -54,7 +54,7 @@ def test_it_has_device_codes_polled_when_they_are_due(enqueued: list[tuple[str, 
     assert enqueued == [("poll_device_sign_in", row.id)]
 
 
-def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, int]]) -> None:
+def test_clock_skips_leased_rows_until_the_lease_expires(enqueued: list[tuple[str, int]]) -> None:
     token = make_token(due_at=NOW)
     Token.claim(token.id, now=NOW, until=NOW + 60 * SECOND)
     clock.tick("a", now=NOW)
@@ -63,7 +63,7 @@ def test_it_leaves_rows_alone_that_somebody_works_on(enqueued: list[tuple[str, i
     assert enqueued == [("refresh_tokens", token.id % 4)]
 
 
-def test_the_longest_due_mailbox_comes_first(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
+def test_mailbox_due_longest_is_enqueued_first(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
     inbox = make_destination(tmp_path)
     second, first = make_account(inbox, name="Second"), make_account(inbox, name="First")
     for account, ago in ((second, 1), (first, 9)):
@@ -72,7 +72,7 @@ def test_the_longest_due_mailbox_comes_first(enqueued: list[tuple[str, int]], tm
     assert [row_id for _, row_id in enqueued] == [first.id, second.id]
 
 
-def test_of_two_clocks_one_ticks_until_it_falls_silent(enqueued: list[tuple[str, int]]) -> None:
+def test_second_clock_takes_over_when_heartbeats_stop(enqueued: list[tuple[str, int]]) -> None:
     make_token(due_at=NOW)
     assert clock.tick("a", now=NOW) == 1
     assert clock.tick("b", now=NOW + SECOND) == 0
@@ -82,7 +82,7 @@ def test_of_two_clocks_one_ticks_until_it_falls_silent(enqueued: list[tuple[str,
     assert Heartbeat.get(Heartbeat.name == "clock").holder == "b"
 
 
-def test_without_redis_nothing_is_lost(tmp_path: Path) -> None:
+def test_due_work_stays_due_without_redis(tmp_path: Path) -> None:
     token = make_token(due_at=NOW)
     make_account(make_destination(tmp_path), token)
     assert clock.tick("a", now=NOW) == 0

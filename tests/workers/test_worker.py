@@ -1,4 +1,4 @@
-"""The worker on a real Valkey: it forks, runs what is on the list, and nothing else."""
+"""The worker on a real Valkey: the worker forks and runs only the functions on the allow list."""
 
 import subprocess
 import time
@@ -49,7 +49,7 @@ def enqueue(token: Token) -> bool:
 
 
 def values(connection: Redis) -> bytes:
-    """Everything that Redis holds."""
+    """All values stored in Redis."""
     found = b""
     for key in connection.scan_iter():
         kind = connection.type(key)
@@ -62,7 +62,7 @@ def values(connection: Redis) -> bytes:
     return found
 
 
-def test_a_renewal_goes_through_redis_without_a_secret(valkey: Redis, provider: FakeProvider) -> None:
+def test_refresh_job_puts_no_secret_into_redis(valkey: Redis, provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url), due_at=NOW)
     assert enqueue(token)
     held = values(valkey)
@@ -75,7 +75,7 @@ def test_a_renewal_goes_through_redis_without_a_secret(valkey: Redis, provider: 
     assert renewed.reveal() == NEW_ACCESS_TOKEN
 
 
-def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
+def test_refused_refresh_is_not_a_failed_job(valkey: Redis, provider: FakeProvider) -> None:
     provider.refuses("invalid_grant")
     token = make_token(make_config(base=provider.url), due_at=NOW)
     enqueue(token)
@@ -84,7 +84,7 @@ def test_a_refusal_is_no_crash(valkey: Redis, provider: FakeProvider) -> None:
     assert Queue("tokens", connection=valkey, serializer="json").failed_job_registry.count == 0
 
 
-def test_a_share_is_queued_once(valkey: Redis) -> None:
+def test_refresh_share_is_queued_only_once(valkey: Redis) -> None:
     assert job_queue.refresh_tokens("login.test:443", 0, 4)
     assert not job_queue.refresh_tokens("login.test:443", 0, 4)
     assert job_queue.refresh_tokens("login.test:443", 1, 4)
@@ -94,7 +94,7 @@ def test_a_share_is_queued_once(valkey: Redis) -> None:
 @pytest.mark.parametrize(
     "function", ["os.system", "subprocess.run", "portal.tokens.refresh.forget", "workers.tokens.logger"]
 )
-def test_whoever_writes_to_redis_still_runs_nothing_of_his_own(valkey: Redis, tmp_path: Path, function: str) -> None:
+def test_worker_refuses_functions_outside_the_allow_list(valkey: Redis, tmp_path: Path, function: str) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
     job = queue.enqueue(function, f"touch {tmp_path}/owned", description="x")
     work(valkey)
@@ -104,7 +104,7 @@ def test_whoever_writes_to_redis_still_runs_nothing_of_his_own(valkey: Redis, tm
         _ = ListedJob.fetch(job.id, connection=valkey, serializer="json").func
 
 
-def test_a_callback_named_in_redis_is_not_called(valkey: Redis, tmp_path: Path) -> None:
+def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
     job = queue.enqueue("workers.tokens.renew", "login.test", 0, 4, description="x")
     valkey.hset(job.key, "failure_callback_name", "os.system")
@@ -113,7 +113,7 @@ def test_a_callback_named_in_redis_is_not_called(valkey: Redis, tmp_path: Path) 
     work(valkey)
 
 
-def test_a_crashed_job_does_not_keep_its_row_from_being_enqueued(valkey: Redis) -> None:
+def test_crashed_job_does_not_block_enqueuing_its_row(valkey: Redis) -> None:
     job_queue.fetch_mail_account(7)
     job = Queue("mail", connection=valkey, serializer="json").fetch_job("fetch-7")
     assert job is not None
@@ -121,7 +121,7 @@ def test_a_crashed_job_does_not_keep_its_row_from_being_enqueued(valkey: Redis) 
     assert job_queue.fetch_mail_account(7)
 
 
-def test_a_redis_that_is_away_is_told_at_once(valkey: Redis, config: Config) -> None:
+def test_unreachable_redis_is_reported_within_a_second(valkey: Redis, config: Config) -> None:
     job_queue.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
     started = time.monotonic()
     assert job_queue.fetch_mail_account(1) is False

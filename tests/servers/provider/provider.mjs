@@ -1,6 +1,6 @@
-// oidc-provider over TLS on a free loopback port, as a test wants it: lives, client and certificate come as JSON in
-// the first argument. Prints its port. POST /revoke-everything ends every grant, as an administrator would.
-// POST /grants makes as many sign-ins as its body says, without a browser; GET /story is what refreshing came to.
+// oidc-provider over TLS on a free loopback port. The first argument is JSON: token lifetimes, clients, certificate.
+// Prints its port. POST /revoke-everything revokes every grant. POST /grants creates the number of sign-ins in its
+// body, without a browser. GET /story returns the result of every refresh.
 import { readFileSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import https from "node:https";
@@ -80,7 +80,7 @@ server.listen(wanted.port ?? 0, "127.0.0.1", () => {
       clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
     pkce: { required: () => true },
     rotateRefreshToken: true,
-    // Who may open a shared mailbox is the mail server's affair; here its answer comes with the token.
+    // The mail server decides who may open a shared mailbox; here the token response carries that decision.
     extraTokenClaims: () => ({ mailbox: "shared@x.test" }),
     ttl: { AccessToken: wanted.accessTokenSeconds, RefreshToken: 86400, Grant: 86400, Session: 86400, IdToken: 600, Interaction: 600 },
   });

@@ -21,7 +21,7 @@ def session(db: None) -> LoginSession:
 
 
 def begin(token: Token, session: LoginSession | None, now: datetime = NOW) -> dict[str, str]:
-    """The parameters of the address that the browser is sent to."""
+    """Start a sign-in and return the query parameters of the authorization URL."""
     url = authorization_code.begin(token, by="Alice", browser=session, now=now)
     return dict(parse_qsl(urlsplit(url).query))
 
@@ -47,9 +47,7 @@ def test_a_sign_in_stores_tokens_owner_and_scope(session: LoginSession, provider
     assert stored.due_at is not None
 
 
-def test_the_request_is_pkce_with_the_redirect_uri_of_the_settings(
-    session: LoginSession, provider: FakeProvider
-) -> None:
+def test_sign_in_uses_pkce_and_the_configured_redirect_uri(session: LoginSession, provider: FakeProvider) -> None:
     settings.change({"HttpType": "https", "FQDN": "portal.example.test", "ScriptAlias": "znuny"}, actor="t", now=NOW)
     sent = begin(waiting(provider), session)
     uri = "https://portal.example.test/znuny/get-oauth2-token-by-authorization-code"
@@ -61,7 +59,7 @@ def test_the_request_is_pkce_with_the_redirect_uri_of_the_settings(
     assert sent["code_challenge"] in challenge
 
 
-def test_each_state_is_random_and_no_secret_is_in_the_address(session: LoginSession, provider: FakeProvider) -> None:
+def test_sign_in_state_is_random_and_stored_only_as_hash(session: LoginSession, provider: FakeProvider) -> None:
     token = waiting(provider)
     first, second = begin(token, session), begin(token, session)
     assert first["state"] != second["state"]
@@ -70,7 +68,7 @@ def test_each_state_is_random_and_no_secret_is_in_the_address(session: LoginSess
 
 
 @pytest.mark.parametrize("attack", ["unknown", "used", "old", "other browser", "command line", "none"])
-def test_a_state_that_is_not_ours_now_is_refused(session: LoginSession, provider: FakeProvider, attack: str) -> None:
+def test_unknown_used_or_expired_state_is_rejected(session: LoginSession, provider: FakeProvider, attack: str) -> None:
     token = waiting(provider)
     state = begin(token, session)["state"]
     bringer: LoginSession | None = session
@@ -94,7 +92,7 @@ def test_a_state_that_is_not_ours_now_is_refused(session: LoginSession, provider
     assert Event.select().where(Event.action == "token:sign-in-rejected").count() == 1
 
 
-def test_a_state_is_used_up_even_by_a_refusal(session: LoginSession, provider: FakeProvider) -> None:
+def test_state_is_consumed_even_by_a_denied_sign_in(session: LoginSession, provider: FakeProvider) -> None:
     state = begin(waiting(provider), session)["state"]
     with pytest.raises(Refused, match="access_denied"):
         complete(session, state=state, error="access_denied")
@@ -102,7 +100,7 @@ def test_a_state_is_used_up_even_by_a_refusal(session: LoginSession, provider: F
         complete(session, state=state, code="code-1")
 
 
-def test_the_providers_refusal_is_kept_in_its_own_words(session: LoginSession, provider: FakeProvider) -> None:
+def test_denied_sign_in_keeps_the_provider_message(session: LoginSession, provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     state = begin(token, session)["state"]
     with pytest.raises(Refused, match="access_denied: AADSTS65004: The user declined"):
@@ -113,7 +111,7 @@ def test_the_providers_refusal_is_kept_in_its_own_words(session: LoginSession, p
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b'{"access_token": "x', b"{}"])
-def test_a_rubbish_token_answer_leaves_the_old_token(
+def test_malformed_token_response_keeps_the_old_token(
     session: LoginSession, provider: FakeProvider, body: bytes
 ) -> None:
     token = make_token(make_config(base=provider.url))
@@ -124,7 +122,7 @@ def test_a_rubbish_token_answer_leaves_the_old_token(
     assert fresh(token).access_token == Secret(ACCESS_TOKEN)
 
 
-def test_an_answer_of_another_provider_is_refused(session: LoginSession, provider: FakeProvider) -> None:
+def test_response_from_another_issuer_is_rejected(session: LoginSession, provider: FakeProvider) -> None:
     token = waiting(provider, issuer="https://good.test")
     state = begin(token, session)["state"]
     with pytest.raises(Refused, match=r"came from https://evil\.test"):
@@ -132,13 +130,13 @@ def test_an_answer_of_another_provider_is_refused(session: LoginSession, provide
     assert provider.requests == []
 
 
-def test_an_answer_without_a_code_is_refused(session: LoginSession, provider: FakeProvider) -> None:
+def test_callback_without_a_code_is_rejected(session: LoginSession, provider: FakeProvider) -> None:
     state = begin(waiting(provider), session)["state"]
     with pytest.raises(Refused, match="neither an authorization code nor an error"):
         complete(session, state=state)
 
 
-def test_another_account_than_before_is_refused(session: LoginSession, provider: FakeProvider) -> None:
+def test_sign_in_with_a_different_account_is_rejected(session: LoginSession, provider: FakeProvider) -> None:
     token = waiting(provider)
     complete(session, state=begin(token, session)["state"], code="code-1")
     provider.says({"email": "private@example.test"}, path="/userinfo")
@@ -150,7 +148,7 @@ def test_another_account_than_before_is_refused(session: LoginSession, provider:
     assert fresh(token).owner == "helpdesk@example.test"
 
 
-def test_signing_in_again_ends_a_refusal(session: LoginSession, provider: FakeProvider) -> None:
+def test_new_sign_in_clears_earlier_rejections(session: LoginSession, provider: FakeProvider) -> None:
     token = waiting(provider)
     token.refused_at, token.failure = NOW, "invalid_grant"
     token.overwrite()
@@ -162,7 +160,7 @@ def test_signing_in_again_ends_a_refusal(session: LoginSession, provider: FakePr
     assert TokenConfig.get_by_id(config.id).credentials_refused_at is None
 
 
-def test_no_refresh_token_in_the_answer_is_seen(session: LoginSession, provider: FakeProvider) -> None:
+def test_missing_refresh_token_schedules_no_refresh(session: LoginSession, provider: FakeProvider) -> None:
     provider.grants(refresh_token=None)
     token = waiting(provider)
     complete(session, state=begin(token, session)["state"], code="code-1")
@@ -170,13 +168,13 @@ def test_no_refresh_token_in_the_answer_is_seen(session: LoginSession, provider:
     assert fresh(token).due_at is None
 
 
-def test_the_command_line_takes_its_own_answer(db: None, provider: FakeProvider) -> None:
+def test_command_line_completes_its_own_sign_in(db: None, provider: FakeProvider) -> None:
     token = waiting(provider)
     complete(None, state=begin(token, None)["state"], code="code-1")
     assert fresh(token).signed_in_at == NOW
 
 
-def test_an_invalid_configuration_begins_no_sign_in(session: LoginSession) -> None:
+def test_invalid_configuration_cannot_start_a_sign_in(session: LoginSession) -> None:
     config = make_config(validity=Validity.INVALID)
     with pytest.raises(PortalError, match="set to invalid"):
         begin(Token.get(Token.token_config == config.id), session)

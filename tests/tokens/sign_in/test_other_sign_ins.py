@@ -1,4 +1,4 @@
-"""Device codes, links for the owner, certificates, revocation, several tokens."""
+"""Device codes, owner links, certificates, revocation, and configurations with several tokens."""
 
 from datetime import timedelta
 
@@ -45,13 +45,13 @@ def begun(provider: FakeProvider) -> DeviceSignIn:
 
 
 def poll(row: DeviceSignIn, now: object = None) -> DeviceSignIn:
-    """Ask at the moment that it is due, or at ``now``."""
+    """Poll the device sign-in when it is due, or at ``now``."""
     device_code.poll(row.id, now=now or row.due_at or NOW)  # type: ignore[arg-type]
     found: DeviceSignIn = DeviceSignIn.get_by_id(row.id)
     return found
 
 
-def test_a_device_sign_in_shows_its_code_and_is_due_after_the_interval(provider: FakeProvider) -> None:
+def test_device_sign_in_shows_its_code_and_is_due_after_interval(provider: FakeProvider) -> None:
     row = begun(provider)
     assert (row.user_code, row.verification_uri, row.due_at) == (
         "WDJB-MJHT",
@@ -61,11 +61,11 @@ def test_a_device_sign_in_shows_its_code_and_is_due_after_the_interval(provider:
     assert provider.requests[0]["scope"] == "mail offline_access"
 
 
-def test_it_is_polled_until_it_is_decided_and_slower_when_asked(provider: FakeProvider) -> None:
+def test_device_polling_slows_down_on_request_until_completed(provider: FakeProvider) -> None:
     row = begun(provider)
     provider.refuses("authorization_pending")
     poll(row, NOW)
-    assert len(provider.requests) == 1, "not before it is due"
+    assert len(provider.requests) == 1, "the sign-in was polled before it was due"
     row = poll(row)
     assert row.due_at == NOW + 10 * SECOND
     provider.refuses("slow_down")
@@ -85,7 +85,7 @@ def test_it_is_polled_until_it_is_decided_and_slower_when_asked(provider: FakePr
 
 
 @pytest.mark.parametrize("error", ["access_denied", "expired_token"])
-def test_a_denial_ends_it_with_the_providers_words(provider: FakeProvider, error: str) -> None:
+def test_denied_device_sign_in_keeps_the_provider_message(provider: FakeProvider, error: str) -> None:
     row = begun(provider)
     provider.refuses(error, "The user said no")
     row = poll(row)
@@ -94,27 +94,27 @@ def test_a_denial_ends_it_with_the_providers_words(provider: FakeProvider, error
     assert Event.get(Event.action == "token:sign-in-failed").details == row.failure
 
 
-def test_a_code_that_nobody_takes_ends_in_time(provider: FakeProvider) -> None:
+def test_unused_device_code_expires(provider: FakeProvider) -> None:
     row = begun(provider)
     provider.refuses("authorization_pending")
     assert poll(row, NOW + 10 * MINUTE).failure == "The code expired before the sign-in was completed. Start again."
 
 
-def test_another_account_than_before_is_refused_by_code_too(provider: FakeProvider) -> None:
+def test_device_sign_in_with_a_different_account_is_rejected(provider: FakeProvider) -> None:
     row = begun(provider)
     Token.update(owner="somebody@else.test").execute()
     assert "belongs to somebody@else.test" in (poll(row).failure or "")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"device_code": 5}'])
-def test_rubbish_instead_of_a_code_is_unavailable(provider: FakeProvider, body: bytes) -> None:
+def test_malformed_device_code_response_raises_unavailable(provider: FakeProvider, body: bytes) -> None:
     config = make_config(base=provider.url, device=True)
     provider.says(body, path="/device")
     with pytest.raises(Unavailable):
         device_code.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
 
 
-def test_an_owner_link_opens_once_within_a_day() -> None:
+def test_owner_link_works_once_within_a_day() -> None:
     token = make_token()
     key = owner_links.create(token, actor="Alice", now=NOW).reveal()
     link = owner_links.find(key, now=NOW)
@@ -127,7 +127,7 @@ def test_an_owner_link_opens_once_within_a_day() -> None:
     assert owner_links.find(key, now=NOW) is None
 
 
-def test_a_certificate_is_made_and_signs_what_microsoft_wants(provider: FakeProvider) -> None:
+def test_generated_certificate_signs_the_client_assertion(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     config = token.token_config
     TokenConfig.update(credentials_refused_at=NOW, client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
@@ -147,7 +147,7 @@ def test_a_certificate_is_made_and_signs_what_microsoft_wants(provider: FakeProv
     assert "PRIVATE KEY" not in str(config.__data__)
 
 
-def test_an_uploaded_certificate_must_fit_its_key() -> None:
+def test_uploaded_certificate_must_match_its_key() -> None:
     one, two = make_config(), make_config()
     for config in (one, two):
         certificates.generate(config, actor="Alice", now=NOW)
@@ -166,7 +166,7 @@ def test_an_uploaded_certificate_must_fit_its_key() -> None:
             certificates.upload(two, bad, actor="Alice", now=NOW)
 
 
-def test_revoking_tells_the_provider_and_forgets(provider: FakeProvider) -> None:
+def test_revocation_notifies_provider_and_deletes_tokens(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url, revocation=True))
     provider.says(b"", 200, path="/revoke")
     revocation.revoke(token, actor="Alice", now=NOW)
@@ -175,7 +175,7 @@ def test_revoking_tells_the_provider_and_forgets(provider: FakeProvider) -> None
     assert not fresh(token).has_refresh_token
 
 
-def test_a_revocation_that_fails_changes_nothing(provider: FakeProvider) -> None:
+def test_failed_revocation_keeps_the_tokens(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url, revocation=True))
     provider.says(b"<html>", 503, path="/revoke")
     with pytest.raises(Unavailable):
@@ -188,7 +188,7 @@ def test_a_revocation_that_fails_changes_nothing(provider: FakeProvider) -> None
         revocation.revoke(make_token(), actor="Alice", now=NOW)
 
 
-def test_one_configuration_serves_many_mailboxes(tmp_path: object) -> None:
+def test_token_in_use_or_last_token_cannot_be_deleted(tmp_path: object) -> None:
     from pathlib import Path
 
     first = make_token(make_config("Mail"), owner="a@x.test")
@@ -203,14 +203,14 @@ def test_one_configuration_serves_many_mailboxes(tmp_path: object) -> None:
         token_configs.delete_token(other, actor="Alice", now=NOW)
 
 
-def test_an_app_only_configuration_has_one_token() -> None:
+def test_app_only_configuration_rejects_a_second_token() -> None:
     config = make_config()
     TokenConfig.update(flow=Flow.CLIENT_CREDENTIALS).execute()
     with pytest.raises(PortalError, match="one token"):
         token_configs.add_token(TokenConfig.get_by_id(config.id), actor="Alice", now=NOW)
 
 
-def test_http_basic_is_spoken_where_it_is_chosen(provider: FakeProvider) -> None:
+def test_client_secret_basic_sends_an_authorization_header(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     TokenConfig.update(client_auth=ClientAuth.SECRET_BASIC).execute()
     refresh.refresh(token.id, actor="Alice", now=NOW)
@@ -228,20 +228,20 @@ def test_http_basic_is_spoken_where_it_is_chosen(provider: FakeProvider) -> None
         ("https://o.test/.default", "https://o.test/other", []),
     ],
 )
-def test_a_permission_that_was_not_granted_is_named(asked: str, granted: str | None, missing: list[str]) -> None:
+def test_permission_that_was_not_granted_is_listed(asked: str, granted: str | None, missing: list[str]) -> None:
     assert token_state.missing_scopes(asked, granted) == missing
 
 
 @pytest.mark.parametrize(
     ("days", "name"), [(None, "no end known"), (90, "good"), (30, "ending"), (1, "ending"), (0, "ended"), (-5, "ended")]
 )
-def test_the_end_of_a_client_secret_is_told_in_time(days: int | None, name: str) -> None:
+def test_client_secret_state_follows_its_expiry(days: int | None, name: str) -> None:
     end = None if days is None else NOW + timedelta(days=days)
     assert token_state.client_secret(end, None, timedelta(days=30), NOW).name == name
     assert token_state.client_secret(end, NOW, timedelta(days=30), NOW).name == "refused"
 
 
-def test_a_client_without_its_certificate_is_never_a_public_one(provider: FakeProvider) -> None:
+def test_client_without_its_certificate_sends_no_request(provider: FakeProvider) -> None:
     token = make_token(make_config(base=provider.url))
     TokenConfig.update(client_auth=ClientAuth.PRIVATE_KEY_JWT).execute()
     with pytest.raises(Refused, match="no certificate"):
@@ -249,7 +249,7 @@ def test_a_client_without_its_certificate_is_never_a_public_one(provider: FakePr
     assert provider.requests == []
 
 
-def test_a_token_without_owner_is_named_with_a_slash() -> None:
+def test_token_without_owner_is_found_by_trailing_slash() -> None:
     first = make_token(make_config("Mail"), owner="a@x.test")
     second = token_configs.add_token(first.token_config, actor="Alice", now=NOW)
     assert token_configs.find("Mail/").id == second.id
@@ -257,7 +257,7 @@ def test_a_token_without_owner_is_named_with_a_slash() -> None:
     assert token_configs.find("A/B/a@x.test").id == other.id
 
 
-def test_rejected_links_do_not_fill_the_database() -> None:
+def test_rejected_owner_links_are_logged_at_most_20_times() -> None:
     for _ in range(50):
         owner_links.reject("127.0.0.1", now=NOW)
     assert Event.select().count() == 20
