@@ -4,6 +4,7 @@ import logging
 from datetime import UTC, datetime
 
 from portal.core.db import connected
+from portal.models import OutboundProfile
 from portal.outgoing import send as sending
 from portal.outgoing.send import Pace
 from portal.runtime import stop_signal
@@ -23,4 +24,4 @@ def send(profile_id: int) -> None:
 def release(profile_id: int) -> None:
     """Release the outbound profile of a killed worker process."""
     with connected():
-        sending.release(profile_id)
+        OutboundProfile.release_killed(profile_id)

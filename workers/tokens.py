@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from portal.core.db import connected
 from portal.core.errors import ExternalError
 from portal.runtime import stop_signal
-from portal.tokens import refresh as refreshing
 from portal.tokens import refresh_queue
+from portal.tokens.refresh import refresh_if_due
 from portal.tokens.sign_in import device_code
 
 #: Maximum duration of a job, so that other jobs get a worker; the rest is due again at the next tick.
@@ -17,26 +17,28 @@ _SECONDS = 60
 logger = logging.getLogger(__name__)
 
 
-def renew(host: str, remainder: int, of: int) -> None:
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def refresh_share(host: str, remainder: int, of: int) -> None:
     """Refresh the due tokens of one share of a provider host's tokens."""
     ends_at = time.monotonic() + _SECONDS
-
-    def attempt(token_id: int, now: datetime) -> bool:
-        refresh(token_id, now)
-        return time.monotonic() < ends_at and not stop_signal.is_asked_for()
-
     with connected():
-        refresh_queue.renew(refresh_queue.Share(host, remainder, of), lambda: datetime.now(UTC), attempt)
+        for token_id in refresh_queue.due_ids(refresh_queue.Share(host, remainder, of), now):
+            refresh(token_id, now())
+            if time.monotonic() >= ends_at or stop_signal.is_asked_for():
+                return
 
 
-def refresh(token_id: int, now: datetime) -> None:
+def refresh(token_id: int, at: datetime) -> None:
     """Refresh one token if it is due. A provider error is stored in the row and does not fail the job."""
     try:
-        refreshing.refresh_if_due(token_id, now=now)
+        refresh_if_due(token_id, now=at)
     except ExternalError as error:
         logger.warning("Token %s: refresh failed: %s", token_id, error)
 
 
 def poll_device_sign_in(row_id: int) -> None:
     with connected():
-        device_code.poll(row_id, now=datetime.now(UTC))
+        device_code.poll(row_id, now=now())

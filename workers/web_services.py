@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from portal.core.db import connected
+from portal.models import WebServiceCall
 from portal.web_services import calls
 
 
@@ -15,4 +16,4 @@ def call(call_id: int) -> None:
 def release(call_id: int) -> None:
     """Release the web service call of a killed worker process."""
     with connected():
-        calls.release(call_id, now=datetime.now(UTC))
+        WebServiceCall.release_killed(call_id, due_at=datetime.now(UTC))

@@ -6,22 +6,18 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from peewee import IntegrityError
-
 from portal.access import rate_limit
-from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
 from portal.core.text import split_list
 from portal.models import ApiKey, ApiKeyConfig, TokenConfig, text_problems
-from portal.system import audit
+from portal.system import audit, named_rows
 
 #: Identifies an API key to users and to secret scanners.
 PREFIX = "mtp_"
 _HINT = 10
 #: Limit of wrong keys from one address within 15 minutes.
 _MOST_WRONG = 50
-_NAME_TAKEN = "An API key with this name already exists."
 
 
 class InvalidKey(PortalError):
@@ -51,18 +47,15 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
     check(entered, now)
     key = Secret(PREFIX + secrets.token_urlsafe(32))
     hint = key.reveal()[:_HINT]
-    try:
-        with transaction():
-            row = ApiKey.create(
-                name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
-                may_send=entered.may_send, may_read_health=entered.may_read_health, ends_at=entered.ends_at,
-                comment=entered.comment, created_at=now, created_by=actor[:100],
-            )  # fmt: skip
-            for config in entered.configs:
-                ApiKeyConfig.create(api_key=row, token_config=config)
-            audit.about(row, actor, "added", _scope(entered), now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(ApiKey):
+        row = ApiKey.create(
+            name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
+            may_send=entered.may_send, may_read_health=entered.may_read_health, ends_at=entered.ends_at,
+            comment=entered.comment, created_at=now, created_by=actor[:100],
+        )  # fmt: skip
+        for config in entered.configs:
+            ApiKeyConfig.create(api_key=row, token_config=config)
+        audit.about(row, actor, "added", _scope(entered), now)
     return row, key
 
 
@@ -75,9 +68,7 @@ def _scope(entered: Fields) -> str:
 
 def delete(row: ApiKey, *, actor: str, now: datetime) -> None:
     """Delete an API key. The key stops working immediately."""
-    with transaction():
-        audit.about(row, actor, "deleted", f"{row.hint}…", now)
-        row.delete_instance()
+    named_rows.delete(row, f"{row.hint}…", actor=actor, now=now)
 
 
 def check(entered: Fields, now: datetime) -> None:

@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from peewee import IntegrityError
 
 from portal.access import rate_limit
 from portal.core.db import locked, transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
 from portal.models import LoginSession, Role, SetupLink, User
-from portal.system import audit
+from portal.system import audit, named_rows
 
 IDLE_LIFE = timedelta(hours=8)
 ABSOLUTE_LIFE = timedelta(days=7)
@@ -36,13 +35,10 @@ def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -
     if not name or len(name) > 100 or not name.isprintable():
         raise Invalid({"name": "Enter a name of 1 to 100 characters."})
     _check_password(password)
-    try:
-        with transaction():
-            user = User.create(name=name, role=role, password_hash=_hasher.hash(password.reveal()), created_at=now)
-            SetupLink.delete().execute()
-            audit.about(user, actor, "added", f"role {role.value}", now)
-    except IntegrityError as error:
-        raise Invalid({"name": "A user with this name already exists."}) from error
+    with named_rows.saving(User):
+        user = User.create(name=name, role=role, password_hash=_hasher.hash(password.reveal()), created_at=now)
+        SetupLink.delete().execute()
+        audit.about(user, actor, "added", f"role {role.value}", now)
     return user
 
 

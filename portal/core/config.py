@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from portal.core.errors import ConfigError
+from portal.core.loopback import is_loopback
 
 LogFormat = Literal["text", "json"]
 
@@ -76,7 +77,7 @@ def _loopback(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
     if not text:
         return None
     host, port = parse_bind(text, name)
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if not is_loopback(host):
         raise ConfigError(f"{name}: {host} is not a loopback address; without TLS, only 127.0.0.1 is allowed")
     return host, port
 

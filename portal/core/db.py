@@ -4,17 +4,25 @@ Every SQLite transaction takes the write lock at its start (IMMEDIATE). Otherwis
 writes later fails with "database is locked" as soon as two processes write.
 """
 
+import logging
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from peewee import Database, DatabaseProxy, OperationalError, SqliteDatabase
+from peewee import Database, DatabaseProxy, InterfaceError, OperationalError, SqliteDatabase
 from playhouse.db_url import parse as parse_url
 from playhouse.pool import PooledPostgresqlDatabase
 
 from portal.core.errors import ConfigError, TemporaryConfigError
 
 database = DatabaseProxy()
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+#: Seconds between attempts of a write that must not be lost.
+_RETRY_PAUSES = (0.1, 0.5, 1, 3, 10)
 
 _SQLITE_PRAGMAS = {
     "journal_mode": "wal",
@@ -69,3 +77,21 @@ def locked(query: Any) -> Any:
 def transaction() -> AbstractContextManager[Any]:
     """A database transaction. Never open one around a network call."""
     return database.atomic()
+
+
+def retried(write: Callable[[], Result]) -> Result:
+    """Run a write again, over a new connection, while the database is briefly unavailable.
+
+    For results of an outside system that would be lost otherwise: a rotated refresh token, the response of a mail
+    server. ``write`` is called several times, so it must change nothing outside its transaction. Raises the database's
+    error after about fifteen seconds.
+    """
+    for pause in _RETRY_PAUSES:
+        try:
+            return write()
+        except (OperationalError, InterfaceError):
+            logger.warning("A write to the database failed; retrying", exc_info=True)
+            time.sleep(pause)
+            database.close()
+            database.connect(reuse_if_open=True)
+    return write()

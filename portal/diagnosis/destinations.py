@@ -2,19 +2,16 @@
 
 import getpass
 import shlex
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from portal.causes import Where
+from portal.core.clock import Clock
 from portal.core.errors import Refused
 from portal.diagnosis import network, tokens
 from portal.diagnosis.checks import Checks
 from portal.models import Destination, DestinationType, Validity, WebService
 from portal.protocols import lmtp, maildir, probe, program
 from portal.web_services import calls, web_services
-
-Clock = Callable[[], datetime]
 
 
 def takes_mail(ladder: Checks, row: Destination, actor: str, clock: Clock) -> None:

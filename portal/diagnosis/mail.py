@@ -1,11 +1,10 @@
 """Diagnosis checks of mail accounts and outbound profiles."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 
 from portal.causes import Where
+from portal.core.clock import Clock
 from portal.core.errors import Refused, Unavailable
 from portal.core.text import split_list
 from portal.diagnosis import network, tokens
@@ -17,7 +16,6 @@ from portal.protocols import imap, imap_session, pop3, smtp_session
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Secured, Security, Server
 
-Clock = Callable[[], datetime]
 #: Timeout in seconds; short, because a user waits for the page.
 _SILENCE = 20.0
 

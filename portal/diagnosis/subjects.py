@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from portal.causes import Where
+from portal.core.clock import Clock
 from portal.core.errors import Refused
 from portal.diagnosis import destinations, mail, tokens
 from portal.diagnosis.checks import CheckFailed, Checks, Diagnosis
@@ -22,7 +22,6 @@ from portal.models import (
 )
 from portal.system import audit
 
-Clock = Callable[[], datetime]
 #: Model of each kind, by its name in URLs.
 KINDS: dict[str, type[Row]] = {
     "token-config": TokenConfig,

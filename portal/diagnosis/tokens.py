@@ -1,11 +1,11 @@
 """Diagnosis checks of tokens and token configurations: validity, audience and refresh."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from portal import causes
 from portal.causes import Where, inferred
 from portal.core import token_state
+from portal.core.clock import Clock
 from portal.core.errors import Refused, Unavailable
 from portal.diagnosis import network
 from portal.diagnosis.checks import Checks, Step
@@ -14,7 +14,6 @@ from portal.monitoring.detection.tokens import facts_of
 from portal.system import settings
 from portal.tokens import access_tokens, refresh, token_claims, token_configs
 
-Clock = Callable[[], datetime]
 _GMAIL = "https://mail.google.com/"
 
 

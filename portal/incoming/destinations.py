@@ -2,16 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from peewee import IntegrityError
-
-from portal.core.db import transaction
-from portal.core.errors import InUse, Invalid, Refused, Unavailable
+from portal.core.clock import Clock
+from portal.core.errors import Invalid, Refused, Unavailable
 from portal.core.text import split_list
 from portal.incoming import forwarding
 from portal.models import (
@@ -26,10 +23,8 @@ from portal.models import (
 )
 from portal.outgoing import outbound_profiles
 from portal.protocols import lmtp, maildir, program
-from portal.system import audit
+from portal.system import audit, named_rows
 from portal.triggers import body_templates, triggers
-
-_NAME_TAKEN = "A destination with this name exists."
 
 
 @dataclass
@@ -49,19 +44,12 @@ class Fields:
     comment: str = ""
 
 
-def _columns(entered: Fields) -> dict[str, object]:
-    return {field.name: getattr(entered, field.name) for field in fields(entered)}
-
-
 def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
     """Create a destination after checking that it accepts mail. Invalid names each bad field."""
     _check(entered)
-    try:
-        with transaction():
-            row = Destination.create(created_at=now, changed_at=now, **_columns(entered))
-            audit.about(row, actor, "added", f"{row.type.value} {row.goes_to}", now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(Destination):
+        row = Destination.create(created_at=now, changed_at=now, **named_rows.columns(entered))
+        audit.about(row, actor, "added", f"{row.type.value} {row.goes_to}", now)
     return row
 
 
@@ -69,30 +57,22 @@ def edit(row: Destination, entered: Fields, *, actor: str, now: datetime) -> Non
     """Change a destination; its type cannot be changed."""
     entered.type = row.type
     _check(entered)
-    changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
-    for name in changed:
-        setattr(row, name, getattr(entered, name))
-    try:
-        with transaction():
-            row.changed_at = now
-            row.save()
-            audit.about(row, actor, "edited", audit.changed(changed), now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    changed = named_rows.assign(row, entered)
+    with named_rows.saving(Destination):
+        row.changed_at = now
+        row.save()
+        audit.about(row, actor, "edited", audit.changed(changed), now)
 
 
 def delete(row: Destination, *, actor: str, now: datetime) -> None:
     """Delete the destination; delivered mail is kept. InUse names the mail accounts that deliver to it."""
-    with transaction():
-        names = ", ".join(account.name for account in row.mail_accounts)
-        if names:
-            raise InUse(f"{row.name!r} is in use and cannot be deleted. Mail accounts that deliver to it: {names}.")
-        audit.about(row, actor, "deleted", f"mail in {row.goes_to} is kept", now)
-        row.delete_instance()
+    names = ", ".join(account.name for account in row.mail_accounts)
+    users = f"Mail accounts that deliver to it: {names}." if names else ""
+    named_rows.delete(row, f"mail in {row.goes_to} is kept", users=users, actor=actor, now=now)
 
 
 def _check(entered: Fields) -> None:
-    problems = text_problems(Destination, {**_columns(entered), "addresses": ""})
+    problems = text_problems(Destination, {**named_rows.columns(entered), "addresses": ""})
     if not entered.name:
         problems["name"] = "This field is required."
     if strange := [address for address in split_list(entered.addresses) if "@" not in address]:
@@ -169,7 +149,7 @@ _FAULT_AT = {
 def _check_now(entered: Fields) -> None:
     """Check the destination before it is saved, so that errors do not first appear with the first message."""
     try:
-        prepare(Destination(**_columns(entered)))
+        prepare(Destination(**named_rows.columns(entered)))
     except Unavailable as error:
         raise Invalid({_FAULT_AT[entered.type]: str(error)}) from error
 
@@ -218,7 +198,7 @@ def deliver_together(row: Destination, parcels: list[Delivery]) -> None:
     maildir.deliver(Path(row.path), [(_file_name(message), content) for message, content in parcels])
 
 
-def deliver(row: Destination, parcel: Delivery, clock: Callable[[], datetime]) -> None:
+def deliver(row: Destination, parcel: Delivery, clock: Clock) -> None:
     """Deliver one message durably, for types without batches. Raises Refused or Unavailable."""
     message, content = parcel
     if row.type is DestinationType.LMTP:

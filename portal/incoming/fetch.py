@@ -73,10 +73,8 @@ def _close_abandoned(account_id: int, now: datetime) -> None:
 
 def release(account_id: int, *, now: datetime) -> None:
     """Release the lease of a worker that is known to be dead, so that another worker can continue at once."""
-    freed = {"leased_until": None, "due_at": now, "version": MailAccount.version + 1}
-    held = (MailAccount.id == account_id) & MailAccount.leased_until.is_null(False)
     with transaction():
-        MailAccount.update(**freed).where(held).execute()
+        MailAccount.release_killed(account_id, due_at=now)
         _close_abandoned(account_id, now)
 
 

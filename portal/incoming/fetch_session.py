@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal.core import backoff
+from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, Unavailable
 from portal.models import MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
@@ -22,7 +23,7 @@ _LONGEST_DELIVERY = timedelta(minutes=20)
 class Watch:
     """A run's clock, stop signal and progress callback."""
 
-    clock: Callable[[], datetime]
+    clock: Clock
     keep_going: Callable[[], bool] = lambda: True
     progress: Callable[[Run], None] = lambda run: None
 
@@ -92,7 +93,7 @@ class FetchSession:
         stopped = not self.go_on()
         if not self.log.cancelled_by:
             account.fetched_at = now
-        account.failing_since = account.failure = account.failed_at = account.failing_side = None
+        account.clear_failure()
         account.tries = 0
         goes_on_at_once = (stopped and not self.log.cancelled_by) or self._was_asked_for()
         account.due_at = now if goes_on_at_once else self._next(now)
@@ -123,11 +124,8 @@ class FetchSession:
 
     def fail(self, error: ExternalError) -> None:
         now, account = self.clock(), self.account
-        if account.failing_side is not error.side:
-            # The previous failure was on a different side.
-            account.failing_since, account.tries = now, 0
-        account.tries += 1
-        account.failure, account.failed_at, account.failing_side = str(error), now, error.side
+        account.tries = account.tries + 1 if account.failing_side is error.side else 1
+        account.note_failure(error, now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.due_at = backoff.retry_at(now, account.tries, asked)
         self.say(str(error), "error")

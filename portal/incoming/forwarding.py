@@ -1,11 +1,11 @@
 """Forwards fetched mail through an outbound profile or to a web service, each message once."""
 
 import base64
-from collections.abc import Callable
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, BinaryIO
 
+from portal.core.clock import Clock
 from portal.core.errors import Refused
 from portal.models import Destination, Message
 from portal.outgoing import outbound_profiles, submit
@@ -52,7 +52,7 @@ def _is_automatic(content: BinaryIO) -> bool:
     return is_reply or head.text("Return-Path") == "<>" or head.text("Content-Type").startswith("multipart/report")
 
 
-def call_web_service(row: Destination, message: Message, content: BinaryIO, clock: Callable[[], datetime]) -> None:
+def call_web_service(row: Destination, message: Message, content: BinaryIO, clock: Clock) -> None:
     """Call the web service with a body rendered from the message; without a template, with the raw message."""
     service = row.web_service
     assert service is not None

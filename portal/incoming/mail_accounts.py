@@ -1,18 +1,17 @@
 """Mail accounts: add, edit, delete, pause and resume; request and cancel fetches."""
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-
-from peewee import IntegrityError
 
 from portal import providers
 from portal.core import backoff, token_state, work_state
+from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.loopback import is_loopback
 from portal.incoming import mailbox_connection
 from portal.models import (
     HOST,
@@ -29,10 +28,8 @@ from portal.models import (
 )
 from portal.protocols import imap, tls_options
 from portal.protocols.sasl import Credential
-from portal.system import audit, job_queue, settings
+from portal.system import audit, job_queue, named_rows, settings
 from portal.tokens import access_tokens, token_facts
-
-_NAME_TAKEN = "A mail account with this name exists."
 
 
 @dataclass
@@ -80,23 +77,16 @@ def complete(entered: Fields) -> None:
         entered.fetch_times = backoff.times_text(entered.fetch_times) or entered.fetch_times
 
 
-def _columns(entered: Fields) -> dict[str, object]:
-    return {field.name: getattr(entered, field.name) for field in fields(entered)}
-
-
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
     """Create an account; its first fetch is due at once. Invalid names each bad field."""
     complete(entered)
     check(entered, has_password=bool(password))
     _check_password(password)
-    try:
-        with transaction():
-            account = MailAccount.create(created_at=now, changed_at=now, due_at=now, **_columns(entered))
-            account.password = password
-            account.save()
-            audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(MailAccount):
+        account = MailAccount.create(created_at=now, changed_at=now, due_at=now, **named_rows.columns(entered))
+        account.password = password
+        account.save()
+        audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
     return account
 
 
@@ -107,25 +97,18 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
     complete(entered)
     check(entered, has_password=bool(password or stored_password(account, entered)))
     _check_password(password)
-    changed = [name for name, value in _columns(entered).items() if getattr(account, name) != value]
-    for name in changed:
-        setattr(account, name, getattr(entered, name))
+    changed = named_rows.assign(account, entered)
     if password or entered.token:
         account.password = None if entered.token else password
     account.changed_at, account.due_at = now, now
-    try:
-        with transaction():
-            account.overwrite()
-            audit.about(account, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(MailAccount):
+        account.overwrite()
+        audit.about(account, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
 
 
 def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Delete the account with its ledger and log. Its token, mail on the server and delivered mail are kept."""
-    with transaction():
-        audit.about(account, actor, "deleted", f"{account.login} at {account.host}", now)
-        account.delete_instance()
+    named_rows.delete(account, f"{account.login} at {account.host}", actor=actor, now=now)
 
 
 def request_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
@@ -175,13 +158,13 @@ def going(account: MailAccount) -> Run | None:
     return run
 
 
-def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Callable[[], datetime]) -> list[str]:
+def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Clock) -> list[str]:
     """List the server's folders for the entered account. ExternalError: the listing failed, with the reason."""
     complete(entered)
     check(entered, has_password=bool(password))
     if entered.type.is_pop3:
         raise Invalid({"folder": "POP3 has no folders."})
-    account = MailAccount(**_columns(entered))
+    account = MailAccount(**named_rows.columns(entered))
     if entered.token is None:
         return imap.folders(mailbox_connection.server(account), Credential(entered.login, password=password))
     token = access_tokens.usable_access_token(
@@ -206,7 +189,7 @@ def check(entered: Fields, *, has_password: bool) -> None:
     problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
         problems["host"] = "Enter only a host name, for example outlook.office365.com."
-    problems |= text_problems(MailAccount, {**_columns(entered), "ca": ""})
+    problems |= text_problems(MailAccount, {**named_rows.columns(entered), "ca": ""})
     if not 0 < entered.port < 65536:
         problems["port"] = "Enter a port from 1 to 65535."
     if entered.token is None and not has_password:
@@ -218,13 +201,10 @@ def check(entered: Fields, *, has_password: bool) -> None:
         raise Invalid(problems)
 
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
 def _protocol_problems(entered: Fields) -> dict[str, str]:
     """Errors for options that the account type does not support or that are not secure."""
     problems = {}
-    if entered.type.is_without_tls and entered.host not in _LOOPBACK:
+    if entered.type.is_without_tls and not is_loopback(entered.host):
         problems["type"] = (
             f"{entered.type.value} sends {'the token' if entered.token else 'the password'} without TLS; "
             f"choose {entered.type.value}S or {entered.type.value}TLS. (Without TLS, only this host is allowed.)"

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import BinaryIO, Protocol
 
+from portal.core.clock import Clock
 from portal.core.errors import Refused
 from portal.models import AccountType, MailAccount, Token
 from portal.protocols import imap, pop3
@@ -12,7 +13,6 @@ from portal.protocols.sasl import Credential
 from portal.protocols.server import Security, Server
 from portal.system import settings
 from portal.tokens import retry_with_new_token
-from portal.tokens.retry_with_new_token import Clock
 
 #: Minimum remaining lifetime of a token at sign-in; most servers keep a session open after its token expires.
 TOKEN_MIN_LIFE = timedelta(seconds=30)

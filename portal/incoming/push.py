@@ -5,13 +5,13 @@ Scheduled fetches continue: if a server does not report a message, the message i
 
 import logging
 import selectors
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from portal.core import backoff
+from portal.core.clock import Clock
 from portal.core.db import connected
 from portal.core.errors import INTERNAL_ERROR, ExternalError, NotFound
 from portal.incoming import mailbox_connection
@@ -57,7 +57,7 @@ class _Connection:
 class Push:
     """The push listener; ``step`` performs due actions and waits up to ``seconds`` for new mail."""
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._connections: dict[int, _Connection] = {}
         self._selector = selectors.DefaultSelector()
@@ -211,7 +211,7 @@ class Push:
         MailAccount.update(listening_since=None).where(MailAccount.id.in_(list(self._connections))).execute()
 
 
-def _token(account: MailAccount, clock: Callable[[], datetime]) -> Token | None:
+def _token(account: MailAccount, clock: Clock) -> Token | None:
     if account.token is None:
         return None
     return access_tokens.usable_access_token(

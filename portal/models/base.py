@@ -123,6 +123,12 @@ class Leased(Row):
         changes = {field.name: self.__data__[field.name] for field in self.dirty_fields}
         return self._swap({**changes, "leased_until": None})
 
+    @classmethod
+    def release_killed(cls, row_id: int, **changes: Any) -> None:
+        """Release the lease of a worker that is known to be dead, with these changes to the row."""
+        freed = {**changes, "leased_until": None, "version": cls.version + 1}
+        cls.update(freed).where(cls.id == row_id, cls.leased_until.is_null(False)).execute()
+
     def overwrite(self) -> None:
         """Write the changed columns and end any lease: a user's change wins over a worker's later result."""
         fields = {field.name: self.__data__[field.name] for field in self.dirty_fields}

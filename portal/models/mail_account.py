@@ -14,10 +14,10 @@ from peewee import (
 )
 from playhouse.fields import EnumField
 
-from portal.core.errors import Side
 from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased, Row
 from portal.models.destination import Destination
+from portal.models.failing import Failing
 from portal.models.token import Token
 from portal.models.token_config import Validity
 
@@ -61,7 +61,7 @@ class LargeMessages(StrEnum):
     HEADERS = "headers"
 
 
-class MailAccount(Leased):
+class MailAccount(Failing, Leased):
     kind = "mail account"
 
     name = CharField(max_length=200, unique=True)
@@ -103,15 +103,7 @@ class MailAccount(Leased):
     comment = CharField(max_length=250, default="")
     #: The last successful run. NULL: none yet.
     fetched_at = UtcField(null=True)
-    #: The first failure since ``fetched_at``. NULL: the last run succeeded, or no run yet.
-    failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: The last failure's message. NULL as above.
-    failure = TextField(null=True)
-    #: Time of the last failure. NULL as above.
-    failed_at = UtcField(null=True)
-    #: The side that failed. NULL as above.
-    failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

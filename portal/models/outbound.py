@@ -15,9 +15,9 @@ from peewee import (
 )
 from playhouse.fields import EnumField
 
-from portal.core.errors import Side
 from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased, Row
+from portal.models.failing import Failing
 from portal.models.token import Token
 from portal.models.token_config import Validity
 
@@ -30,7 +30,7 @@ class OutboundType(StrEnum):
     SMTP = "SMTP"
 
 
-class OutboundProfile(Leased):
+class OutboundProfile(Failing, Leased):
     """An SMTP server for outgoing mail, leased by the worker that sends through it.
 
     Due times are stored in its messages (``try_at``); ``due_at`` is only the end of a pause.
@@ -68,15 +68,7 @@ class OutboundProfile(Leased):
     comment = CharField(max_length=250, default="")
     #: When the server last accepted a message. NULL: never.
     sent_at = UtcField(null=True)
-    #: The first failure of the server (not of a message) since ``sent_at``. NULL: no failure.
-    failing_since = UtcField(null=True)
     tries = IntegerField(default=0)
-    #: The last failure's message. NULL as above.
-    failure = TextField(null=True)
-    #: Time of the last failure. NULL as above.
-    failed_at = UtcField(null=True)
-    #: The side that failed. NULL as above.
-    failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

@@ -6,9 +6,9 @@ from typing import Any
 from peewee import CharField, FloatField, ForeignKeyField, IntegerField, ModelSelect, TextField
 from playhouse.fields import EnumField
 
-from portal.core.errors import Side
 from portal.core.fields import EncryptedField, UtcField
-from portal.models.base import Leased, Row
+from portal.models.base import Leased
+from portal.models.failing import Failing
 from portal.models.token import Token
 from portal.models.token_config import Validity
 
@@ -23,7 +23,7 @@ class ServiceAuth(StrEnum):
     PLACEHOLDER = "placeholder"
 
 
-class WebService(Row):
+class WebService(Failing):
     kind = "web service"
     calls: "ModelSelect[WebServiceCall]"
     destinations: "ModelSelect[Any]"
@@ -54,14 +54,6 @@ class WebService(Row):
     comment = CharField(max_length=250, default="")
     #: The last successful call. NULL: none yet.
     succeeded_at = UtcField(null=True)
-    #: The first failure since ``succeeded_at``. NULL: no failure.
-    failing_since = UtcField(null=True)
-    #: The last failure's message. NULL as above.
-    failure = TextField(null=True)
-    #: Time of the last failure. NULL as above.
-    failed_at = UtcField(null=True)
-    #: The side that failed. NULL as above.
-    failing_side = EnumField(Side, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

@@ -1,22 +1,21 @@
 """Outbound profiles (SMTP servers to send through): add, change, delete and select."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from peewee import IntegrityError
 
 from portal import providers
 from portal.core import token_state, work_state
 from portal.core.db import locked, transaction
 from portal.core.encryption import Secret
 from portal.core.errors import InUse, Invalid, Refused
+from portal.core.loopback import is_loopback
 from portal.core.text import split_list
 from portal.models import HOST, OutboundProfile, OutboundState, OutboundType, Token, Validity, text_problems
 from portal.protocols import tls_options
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Security, Server
-from portal.system import audit, settings
+from portal.system import audit, named_rows, settings
 from portal.tokens import token_facts
 
 #: Microsoft's high-volume email service requires ten minutes; the refresh margin already covers them.
@@ -27,10 +26,8 @@ _SECURITY = {
     OutboundType.SMTPTLS: Security.STARTTLS,
     OutboundType.SMTP: Security.NONE,
 }
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 #: Columns that determine which server gets the password; a change requires entering the password again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
-_NAME_TAKEN = "An outbound profile with this name already exists."
 #: An address in MAIL and RCPT, without angle brackets (RFC 5321 section 4.1.2); any script is allowed.
 ADDRESS = r"[^\s@<>\x00-\x1f\x7f]+@[^\s@<>\x00-\x1f\x7f]+"
 
@@ -65,10 +62,6 @@ class Fields:
     comment: str = ""
 
 
-def _columns(entered: Fields) -> dict[str, object]:
-    return {field.name: getattr(entered, field.name) for field in fields(entered)}
-
-
 def complete(entered: Fields) -> None:
     """Fill in defaults from the provider template and normalize the other values for storage."""
     preset = providers.of(entered.token.token_config.template) if entered.token else None
@@ -88,14 +81,11 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
     """Create an outbound profile. Raises Invalid with a message for each invalid field."""
     complete(entered)
     check(entered, None, has_password=bool(password))
-    try:
-        with transaction():
-            row = OutboundProfile.create(created_at=now, changed_at=now, **_columns(entered))
-            row.password = password
-            row.save()
-            audit.about(row, actor, "added", f"{entered.type.value} {entered.host}", now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(OutboundProfile):
+        row = OutboundProfile.create(created_at=now, changed_at=now, **named_rows.columns(entered))
+        row.password = password
+        row.save()
+        audit.about(row, actor, "added", f"{entered.type.value} {entered.host}", now)
     return row
 
 
@@ -106,19 +96,14 @@ def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, acto
     complete(entered)
     kept = stored_password(row, entered)
     check(entered, row, has_password=bool(password or kept))
-    changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
-    for name in changed:
-        setattr(row, name, getattr(entered, name))
+    changed = named_rows.assign(row, entered)
     row.password = None if entered.token or not entered.login else password or kept
     row.changed_at, row.due_at, row.tries = now, now, 0
-    row.failing_since = row.failure = row.failed_at = row.failing_side = None
-    try:
-        with transaction():
-            # A worker that is sending keeps its lease and continues, so no message is submitted twice.
-            row.save()
-            audit.about(row, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    row.clear_failure()
+    with named_rows.saving(OutboundProfile):
+        # A worker that is sending keeps its lease and continues, so no message is submitted twice.
+        row.save()
+        audit.about(row, actor, "edited", audit.changed([*changed, *(["password"] if password else [])]), now)
 
 
 def delete(row: OutboundProfile, *, actor: str, now: datetime) -> None:
@@ -129,12 +114,10 @@ def delete(row: OutboundProfile, *, actor: str, now: datetime) -> None:
         locked(OutboundProfile.select(OutboundProfile.id).where(OutboundProfile.id == row.id)).first()
         names = ", ".join(destination.name for destination in row.destinations)
         waiting = sum(1 for message in row.messages if message.state in unsettled)
-        if names:
-            raise InUse(f"{row.name!r} is in use and cannot be deleted. Destinations that send through it: {names}.")
-        if waiting:
+        if waiting and not names:
             raise InUse(f"Queued messages for {row.name!r}: {waiting}. Drop them, or wait until they are sent.")
-        audit.about(row, actor, "deleted", "", now)
-        row.delete_instance()
+        users = f"Destinations that send through it: {names}." if names else ""
+        named_rows.delete(row, "", users=users, actor=actor, now=now)
 
 
 def stored_password(row: OutboundProfile, entered: Fields) -> Secret | None:
@@ -149,7 +132,7 @@ def check(entered: Fields, row: OutboundProfile | None, *, has_password: bool) -
     problems = {name: "This field is required." for name in ("name", "host") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
         problems["host"] = "Enter only a host name, for example smtp.office365.com."
-    problems |= text_problems(OutboundProfile, {**_columns(entered), "ca": ""})
+    problems |= text_problems(OutboundProfile, {**named_rows.columns(entered), "ca": ""})
     problems |= _number_problems(entered) | _sign_in_problems(entered, has_password=has_password)
     problems |= tls_options.problems(entered.ca, entered.fingerprint) | _sender_problems(entered, row)
     if problems:
@@ -172,7 +155,7 @@ def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
         problems["login"] = "Enter the user name, usually the mailbox address."
     if entered.login and not entered.token and not has_password:
         problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
-    if entered.login and entered.type is OutboundType.SMTP and entered.host not in _LOOPBACK:
+    if entered.login and entered.type is OutboundType.SMTP and not is_loopback(entered.host):
         what = "the token" if entered.token else "the password"
         problems["type"] = f"SMTP sends {what} without TLS. Choose SMTPS or SMTPTLS."
     return problems

@@ -6,7 +6,6 @@ connection whose delivery is unknown; that message is sent again and marked as p
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 
-from peewee import InterfaceError, ModelSelect, OperationalError
+from peewee import ModelSelect
 
 from portal.core import backoff, errors
-from portal.core.db import database, locked, transaction
+from portal.core.clock import Clock
+from portal.core.db import locked, retried, transaction
 from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Side, Unavailable
 from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
 from portal.outgoing import outbound_profiles, queue_reader, send_results
@@ -37,9 +37,6 @@ _MINUTE = timedelta(minutes=1)
 #: Interval of checks of a paused or invalid profile, to bounce messages that became too old.
 _IDLE_LOOK = timedelta(hours=1)
 
-#: Seconds between retries of a database write. A lost server response would send the message twice.
-_WRITE_PAUSES = (0.1, 1, 3, 10)
-
 logger = logging.getLogger(__name__)
 #: Messages being submitted.
 Going = dict[Future[dict[str, Reply]], QueuedMessage]
@@ -49,7 +46,7 @@ Going = dict[Future[dict[str, Reply]], QueuedMessage]
 class Pace:
     """The clock of a run, and the check whether it may continue."""
 
-    clock: Callable[[], datetime]
+    clock: Clock
     keep_going: Callable[[], bool] = lambda: True
 
 
@@ -84,13 +81,6 @@ def _take_over(profile: OutboundProfile, now: datetime) -> None:
     left = (OutboundMessage.profile == profile.id) & (OutboundMessage.state == OutboundState.SENDING)
     again = {"state": OutboundState.QUEUED, "try_at": now, "repeated_at": now, "answer": words}
     OutboundMessage.update(again).where(left).execute()
-
-
-def release(profile_id: int) -> None:
-    """Release the lease of a killed worker on this profile."""
-    freed = {"leased_until": None, "version": OutboundProfile.version + 1}
-    held = (OutboundProfile.id == profile_id) & OutboundProfile.leased_until.is_null(False)
-    OutboundProfile.update(freed).where(held).execute()
 
 
 class _Run:
@@ -175,21 +165,15 @@ class _Run:
                 return
 
     def _write(self, ended: Going, still_going: int) -> list[QueuedMessage]:
-        """Record finished messages and return the ones started now. Retries if the database is briefly unavailable."""
-        for pause in (*_WRITE_PAUSES, None):
-            try:
-                self._hold()
-                with transaction():
-                    self._note_all(ended)
-                    return self._begin(self._lanes - still_going)
-            except (OperationalError, InterfaceError):
-                if pause is None:
-                    raise
-                logger.warning("Writing the server responses to the database failed; retrying", exc_info=True)
-                time.sleep(pause)
-                database.close()
-                database.connect(reuse_if_open=True)
-        raise AssertionError("the last pause is None")
+        """Record finished messages and return the ones started now. A lost response would send a message twice."""
+
+        def write() -> list[QueuedMessage]:
+            self._hold()
+            with transaction():
+                self._note_all(ended)
+                return self._begin(self._lanes - still_going)
+
+        return retried(write)
 
     def _note_all(self, ended: Going) -> None:
         settled: Counter[str] = Counter()
@@ -251,7 +235,7 @@ class _Run:
     def _server_works(self, now: datetime, *, took: bool) -> None:
         profile = self.profile
         profile.sent_at, profile.tries = now if took else profile.sent_at, 0
-        profile.failing_since = profile.failure = profile.failed_at = profile.failing_side = None
+        profile.clear_failure()
         self._broken = 0
 
     def _one_lane_less(self, error: ExternalError) -> None:
@@ -263,9 +247,7 @@ class _Run:
     def _fail(self, error: ExternalError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
-        began = profile.failing_since if profile.failing_side is error.side else None
-        profile.failing_since, profile.failure = began or now, str(error)
-        profile.failed_at, profile.failing_side = now, error.side
+        profile.note_failure(error, now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._lanes, self._rests_until = 0, backoff.retry_at(now, profile.tries, asked)
 

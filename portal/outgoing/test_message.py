@@ -1,12 +1,12 @@
 """Send a test message through an outbound profile and record the SMTP dialogue."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
+from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Invalid
 from portal.models import OutboundProfile, Token
 from portal.outgoing import outbound_profiles
@@ -25,7 +25,7 @@ class TestResult:
     dialogue: list[str]
 
 
-def send_test_message(row: OutboundProfile, to: str, *, actor: str, clock: Callable[[], datetime]) -> TestResult:
+def send_test_message(row: OutboundProfile, to: str, *, actor: str, clock: Clock) -> TestResult:
     """Send a test message now, ahead of the queue. Raises Invalid if ``to`` is not an address."""
     if not re.fullmatch(outbound_profiles.ADDRESS, to):
         raise Invalid({"to": "Enter an address, for example you@example.com."})
@@ -40,7 +40,7 @@ def send_test_message(row: OutboundProfile, to: str, *, actor: str, clock: Calla
     return TestResult(False, f"{row.host} rejected the message for {to}: {reply}", dialogue)
 
 
-def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Callable[[], datetime]) -> Reply:
+def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Clock) -> Reply:
     sender = outbound_profiles.sender_address(row) or to
     content = _test_message(row, sender, to, clock()).as_bytes()
 

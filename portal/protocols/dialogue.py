@@ -1,14 +1,14 @@
 """Protocol dialogue of a connection for display, line by line, with secrets masked."""
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from portal.core.errors import Answer, ExternalError
+from portal.core.masking import MASK, Masker
 
-MASK = "…"
 _LONGEST = 1000
 #: Maximum number of lines.
 _MOST = 500
@@ -19,11 +19,11 @@ class Dialogue:
     """The recorded dialogue; ``lines`` contain no hidden secret and can be pasted into a ticket."""
 
     lines: list[str] = field(default_factory=list)
-    _secrets: set[bytes] = field(default_factory=set, repr=False)
+    masker: Masker = field(default_factory=Masker, repr=False)
 
     def hide(self, secret: bytes) -> None:
         """Mask a secret from now on, in plain text and in Base64."""
-        self._secrets |= {secret, b64encode(secret)} if secret else set()
+        self.masker.hide(secret)
 
     def client(self, said: bytes) -> None:
         self._add("C", said)
@@ -37,22 +37,16 @@ class Dialogue:
             inside = b64decode(said.removeprefix(b"+").strip(), validate=True)
         except (Base64Error, ValueError):
             return False
-        return self.masked(inside) != inside
+        return self.masker.mask_bytes(inside) != inside
 
     def mask(self, text: str) -> str:
         """The text with secrets masked."""
-        return self.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
-    def masked(self, said: bytes) -> bytes:
-        # Longest first: one secret may be part of another.
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            said = said.replace(secret, MASK.encode())
-        return said
+        return self.masker.mask(text)
 
     def _add(self, who: str, said: bytes) -> None:
         if len(self.lines) >= _MOST:
             return
-        for line in filter(None, self.masked(said).decode("utf-8", "replace").splitlines()):
+        for line in filter(None, self.masker.mask_bytes(said).decode("utf-8", "replace").splitlines()):
             plain = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
             self.lines.append(f"{who}: {plain[:_LONGEST]}")
 

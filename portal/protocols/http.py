@@ -15,6 +15,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError as TransportError
 
 from portal.core.errors import HostDown, Refused, Unavailable
+from portal.core.loopback import is_loopback
 from portal.protocols import tls
 from portal.protocols.server import Plain, Secured
 
@@ -25,7 +26,6 @@ TOTAL_SECONDS = 30.0
 #: Maximum size of a response; a token response has a few kilobytes.
 MAX_BYTES = 1_000_000
 _CHUNK = 65536
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _Connection(HTTPConnection):
@@ -135,7 +135,7 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
     with requests.Session() as session:
         # Use the environment's proxies except for localhost; never use passwords from a .netrc file.
         session.auth = _as_it_is
-        session.trust_env = host not in LOOPBACK
+        session.trust_env = not is_loopback(host)
         adapter = BoundedAdapter(seconds, ca)
         session.mount("https://", adapter)
         session.mount("http://", adapter)

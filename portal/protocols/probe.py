@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from portal.core.errors import Unavailable
+from portal.core.loopback import is_loopback
 from portal.protocols import http, server
 from portal.protocols.server import Plain, Secured, Security, Server, translated_errors
 
@@ -117,7 +118,7 @@ def web_server(url: str, ca: str = "") -> Server:
 
 def proxy_of(url: str) -> str | None:
     """The proxy that the environment sets for this URL; None: direct connection."""
-    if urlsplit(url).hostname in http.LOOPBACK:
+    if is_loopback(urlsplit(url).hostname):
         return None
     proxies = requests.utils.get_environ_proxies(url)
     return proxies.get(urlsplit(url).scheme) or proxies.get("all")

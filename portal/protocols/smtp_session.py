@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from portal.core.errors import Answer, Refused, Unavailable
+from portal.core.masking import MASK, Masker
 from portal.protocols import sasl, server
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Plain, Secured, Security, Server, has_more, suggested_pause
 
 #: Timeout of the final QUIT, whose reply is optional.
 _QUIT_SECONDS = 2
-_MASK = "…"
 
 #: Callback for each line of the dialogue, with secrets masked.
 Record = Callable[[str], None]
@@ -50,7 +50,7 @@ class Client(smtplib.SMTP):
         self.at, self._record = at, record
         #: Replacement for the next line in the dialogue if that line contains a secret.
         self._shown = ""
-        self._secrets: list[bytes] = []
+        self._masker = Masker()
         #: Timeout of the next replies in seconds. None: the default.
         self.patience: float | None = None
         super().__init__(local_hostname=_own_name())
@@ -72,9 +72,8 @@ class Client(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         code, text = super().getreply()
-        for secret in self._secrets:
-            # Some servers repeat an unknown command in their reply.
-            text = text.replace(secret, _MASK.encode())
+        # Some servers repeat an unknown command in their reply.
+        text = self._masker.mask_bytes(text)
         for part in text.decode("utf-8", "replace").split("\n"):
             self._record(f"S: {code} {_printable(part)}")
         if code < 200:
@@ -90,13 +89,12 @@ class Client(smtplib.SMTP):
 
     def say_secretly(self, secret: bytes, before: str = "") -> Reply:
         """Send ``before`` and a secret in Base64; mask the secret in all further dialogue lines."""
-        coded = b64encode(secret)
-        self._secrets += [coded, secret]
-        self._shown = f"{before}{_MASK}"
-        return self.say(f"{before}{coded.decode()}")
+        self._masker.hide(secret)
+        self._shown = f"{before}{MASK}"
+        return self.say(f"{before}{b64encode(secret).decode()}")
 
     def hide(self, secret: bytes) -> None:
-        self._secrets.append(secret)
+        self._masker.hide(secret)
 
     def begin_tls(self) -> None:
         """Run STARTTLS (RFC 3207), then EHLO again, because earlier capabilities are not trusted."""

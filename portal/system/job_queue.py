@@ -17,7 +17,7 @@ from rq.job import JobStatus
 TOKENS, MAIL, OUT = "tokens", "mail", "out"
 #: Functions that a worker may run, by queue; others are refused (JSON alone would still allow ``os.system``).
 ALLOWED = {
-    "workers.tokens.renew": TOKENS,
+    "workers.tokens.refresh_share": TOKENS,
     "workers.tokens.poll_device_sign_in": TOKENS,
     "workers.mail_accounts.fetch": MAIL,
     "workers.outbound.send": OUT,
@@ -42,7 +42,7 @@ def use_redis(connection: Redis) -> None:
 def refresh_tokens(host: str, remainder: int, of: int) -> bool:
     """Enqueue one job for a share of a provider host's tokens; the job reads the due ones from the database."""
     name = hashlib.sha256(host.encode()).hexdigest()[:12]
-    return _enqueue("workers.tokens.renew", f"renew-{name}-{remainder}", host, remainder, of)
+    return _enqueue("workers.tokens.refresh_share", f"refresh-{name}-{remainder}", host, remainder, of)
 
 
 def poll_device_sign_in(row_id: int) -> bool:

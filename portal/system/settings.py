@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from portal.core.db import transaction
 from portal.core.errors import Invalid, NotFound
+from portal.core.loopback import is_loopback
 from portal.models import Setting
 from portal.system import audit
 from portal.system.setting_definitions import KNOWN, POP3_SPLIT_HOSTS, Known
@@ -66,7 +67,7 @@ def redirect_uri_warnings(browser_origin: str | None) -> list[str]:
     """Warnings about the redirect URI; ``browser_origin`` is None outside a browser."""
     parts = urlsplit(redirect_uri())
     warnings = []
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if parts.scheme != "https" and not is_loopback(parts.hostname):
         warnings.append("The redirect URI is not https: Microsoft and Google will reject it. Set HttpType to https.")
     if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
         warnings.append(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from portal.core.clock import Clock
 from portal.core.errors import NotFound, Refused, Unavailable
 from portal.models import Flow, Token
 from portal.tokens import refresh, refresh_results
@@ -21,9 +22,7 @@ def _clock() -> datetime:
 Condition = Callable[[Token, datetime], bool]
 
 
-def usable_access_token(
-    token_id: int, *, min_life: timedelta, actor: str, clock: Callable[[], datetime] = _clock
-) -> Token:
+def usable_access_token(token_id: int, *, min_life: timedelta, actor: str, clock: Clock = _clock) -> Token:
     """Return a token whose access token is valid for ``min_life`` or half its lifetime, refreshed first if necessary.
 
     Waits if another worker is refreshing the token. While the provider is down, any token that has not expired is
@@ -33,21 +32,19 @@ def usable_access_token(
     def enough(token: Token, now: datetime) -> bool:
         return _lives(token, now + _at_most_half(token, min_life))
 
-    return _borrow(token_id, enough=enough, in_need=_lives, actor=actor, clock=clock)
+    return _get(token_id, enough=enough, in_need=_lives, actor=actor, clock=clock)
 
 
-def newer_access_token(refused: Token, *, actor: str, clock: Callable[[], datetime] = _clock) -> Token:
+def newer_access_token(refused: Token, *, actor: str, clock: Clock = _clock) -> Token:
     """Return a newer access token than one that a mail or web server rejected. Raises as ``usable_access_token``."""
 
     def enough(token: Token, now: datetime) -> bool:
         return token.obtained_at != refused.obtained_at and _lives(token, now)
 
-    return _borrow(refused.id, enough=enough, in_need=enough, actor=actor, clock=clock)
+    return _get(refused.id, enough=enough, in_need=enough, actor=actor, clock=clock)
 
 
-def _borrow(
-    token_id: int, *, enough: Condition, in_need: Condition, actor: str, clock: Callable[[], datetime]
-) -> Token:
+def _get(token_id: int, *, enough: Condition, in_need: Condition, actor: str, clock: Clock) -> Token:
     """Return a token that satisfies ``enough``, or at least ``in_need`` when the refresh fails."""
     deadline = clock() + _WAIT
     while True:
@@ -57,10 +54,10 @@ def _borrow(
         if enough(token, now):
             return token
         if not refresh_results.is_refreshable(token):
-            return _the_last(token, now)
+            return _unexpired_or_refused(token, now)
         try:
-            if renewed := _renewed(token, enough, actor, now):
-                return renewed
+            if refreshed := _refreshed(token, actor, now):
+                return refreshed
             if now > deadline:
                 raise Unavailable(f"The refresh of {token.name!r} by another worker takes too long. Try again later.")
         except Unavailable:
@@ -70,10 +67,10 @@ def _borrow(
         time.sleep(_WAIT_STEP_SECONDS)
 
 
-def _renewed(token: Token, enough: Condition, actor: str, now: datetime) -> Token | None:
+def _refreshed(token: Token, actor: str, now: datetime) -> Token | None:
     """Return the refreshed token, or a token refreshed elsewhere meanwhile; None: another worker is refreshing it."""
-    _stop_if_resting(token, now)
-    return refresh.refresh_unless(lambda row: enough(row, now), token.id, actor=actor, now=now)
+    _raise_if_paused(token, now)
+    return refresh.refresh_if_unchanged(token, actor=actor, now=now)
 
 
 def _find(token_id: int) -> Token:
@@ -83,7 +80,7 @@ def _find(token_id: int) -> Token:
     return row
 
 
-def _stop_if_resting(token: Token, now: datetime) -> None:
+def _raise_if_paused(token: Token, now: datetime) -> None:
     """Raise Unavailable with the next attempt's time during a retry pause, so that callers do not cause requests."""
     failed_before = token.failed_at is not None and token.failed_at <= now
     if token.failing_since and failed_before and token.due_at and token.due_at > now:
@@ -92,7 +89,7 @@ def _stop_if_resting(token: Token, now: datetime) -> None:
         raise Unavailable(f"{why}. Next attempt at {token.due_at:%H:%M:%S} UTC.", retry_after=seconds)
 
 
-def _the_last(token: Token, now: datetime) -> Token:
+def _unexpired_or_refused(token: Token, now: datetime) -> Token:
     """Return a token that cannot be refreshed, until it expires; then raise Refused."""
     if _lives(token, now):
         return token

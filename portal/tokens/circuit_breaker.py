@@ -20,7 +20,7 @@ _TRIAL = timedelta(minutes=5)
 _CLOCKS_DIFFER = timedelta(minutes=2)
 
 
-class Closed(HostDown):
+class CircuitOpen(HostDown):
     """No request was sent: the host is down and is not tried before ``until``."""
 
     def __init__(self, host: ProviderHost, now: datetime) -> None:
@@ -28,16 +28,16 @@ class Closed(HostDown):
         super().__init__(host.failure or "", retry_after=int((self.until - now).total_seconds()) + 1)
 
 
-def check_available(name: str, *, by_person: bool, now: datetime) -> ProviderHost:
-    """Return the host if requests to it are allowed now; raise Closed if not.
+def check_available(name: str, *, by_user: bool, now: datetime) -> ProviderHost:
+    """Return the host if requests to it are allowed now; raise CircuitOpen if not.
 
     A user's request skips the portal's own pause, but not one that the provider asked for.
     """
     host = ProviderHost.get_or_none(ProviderHost.name == name) or ProviderHost(name=name)
-    if host.not_before is None or (by_person and not host.asked_to_wait):
+    if host.not_before is None or (by_user and not host.asked_to_wait):
         return host
     if _is_paused(host, now) or not _begin_trial(host, now):
-        raise Closed(ProviderHost.get_by_id(host.id), now)
+        raise CircuitOpen(ProviderHost.get_by_id(host.id), now)
     return host
 
 
@@ -61,7 +61,7 @@ def has_room(name: str, now: datetime) -> bool:
     return int(held) <= settings.provider_requests()
 
 
-def record_failure(host: ProviderHost, error: HostDown, *, by_person: bool, now: datetime) -> datetime:
+def record_failure(host: ProviderHost, error: HostDown, *, by_user: bool, now: datetime) -> datetime:
     """Record a failure of the host, postpone its due tokens, and return the end of the pause.
 
     ``host`` is as ``check_available`` returned it: the pause grows only after trial requests, not after requests that
@@ -72,11 +72,11 @@ def record_failure(host: ProviderHost, error: HostDown, *, by_person: bool, now:
         row = locked(ProviderHost.select().where(ProviderHost.name == host.name)).get()
         if row.failing_since is None:
             audit.about(row, audit.WORKER, "unavailable", str(error), now)
-        trying = row.failing_since is None or (host.failing_since is not None and not by_person)
+        trying = row.failing_since is None or (host.failing_since is not None and not by_user)
         row.tries = row.tries + 1 if trying else max(row.tries, 1)
         row.failing_since, row.failed_at, row.failure = row.failing_since or now, now, str(error)
         until = backoff.retry_at(now, row.tries, error.retry_after)
-        if trying or row.not_before is None or (row.not_before < until and not by_person):
+        if trying or row.not_before is None or (row.not_before < until and not by_user):
             row.asked_to_wait, row.not_before = error.retry_after is not None, until
         row.save()
         _put_off(row, now)

@@ -1,4 +1,8 @@
-"""Refresh of tokens: one request at a time per token, no refresh token lost, refused kept apart from unavailable."""
+"""Refresh of tokens: decide, ask, record, publish.
+
+One request at a time per token, no refresh token lost, refused kept apart from unavailable. The three public functions
+differ only in when they refresh; each leases the token first and looks at it as it is under the lease.
+"""
 
 import logging
 import time
@@ -10,14 +14,14 @@ from peewee import DatabaseError
 from portal import providers
 from portal.core import backoff
 from portal.core.encryption import Secret
-from portal.core.errors import INTERNAL_ERROR, ExternalError, HostDown, Refused, Unavailable
+from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Unavailable
 from portal.models import Flow, MetricCounter, ProviderHost, Token
 from portal.protocols import oauth2
 from portal.protocols.oauth2 import Client, TokenAnswer
 from portal.system import audit
 from portal.tokens import circuit_breaker, client_auth, refresh_results
-from portal.tokens.circuit_breaker import Closed
-from portal.tokens.refresh_results import Attempt
+from portal.tokens.circuit_breaker import CircuitOpen
+from portal.tokens.refresh_results import Attempt, Result
 
 logger = logging.getLogger(__name__)
 #: Longer than the longest HTTP request, so that a lease never expires during a request.
@@ -28,122 +32,117 @@ def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
     """Refresh a token now, at a user's request.
 
     Returns the token, or None when another worker holds it or it cannot be refreshed. Raises Refused or Unavailable
-    after the failure has been stored.
+    after the failure has been stored. The other two functions return and raise the same.
     """
-    return _refresh(token_id, Attempt(actor, now, by_person=actor != audit.WORKER), unless=lambda token: False)
-
-
-def refresh_unless(enough: Callable[[Token], bool], token_id: int, *, actor: str, now: datetime) -> Token | None:
-    """Refresh a token for a program that needs it, unless the stored token already satisfies ``enough``."""
-    return _refresh(token_id, Attempt(actor, now, by_person=False), unless=enough)
+    token = _leased(token_id, now)
+    return _refresh(token, Attempt(actor, now, by_user=actor != audit.WORKER)) if token else None
 
 
 def refresh_if_due(token_id: int, *, now: datetime) -> Token | None:
-    """Refresh a token if it is due; used by workers."""
-    attempt = Attempt(audit.WORKER, now, by_person=False)
-    return _refresh(token_id, attempt, unless=lambda token: not _is_due(token, now))
-
-
-def _refresh(token_id: int, attempt: Attempt, unless: Callable[[Token], bool]) -> Token | None:
-    """Lease the token and refresh it; ``unless`` is checked under the lease, so that two callers refresh only once."""
-    now = attempt.now
-    token = Token.claim(token_id, now=now, until=now + LEASE)
-    if token is None:
-        return None
-    if unless(token):
+    """Refresh a token whose due time has come; used by workers. A token that is not due is returned as it is."""
+    token = _leased(token_id, now)
+    if token and (token.due_at is None or token.due_at > now):
         token.release()
         return token
-    if not _may_be_tried(token, attempt):
-        _let_rest(token)
-        return None
-    # Over the request limit of this host: give up the lease; the token stays due.
-    if not circuit_breaker.has_room(token.token_config.host, now):
+    return _refresh(token, Attempt(audit.WORKER, now, by_user=False)) if token else None
+
+
+def refresh_if_unchanged(seen: Token, *, actor: str, now: datetime) -> Token | None:
+    """Refresh a token for a program that needs it, unless it got a new access token since it was read as ``seen``."""
+    token = _leased(seen.id, now)
+    if token and token.obtained_at != seen.obtained_at:
         token.release()
+        return token
+    return _refresh(token, Attempt(actor, now, by_user=False)) if token else None
+
+
+def _leased(token_id: int, now: datetime) -> Token | None:
+    return Token.claim(token_id, now=now, until=now + LEASE)
+
+
+def _refresh(token: Token, attempt: Attempt) -> Token | None:
+    began = time.monotonic()
+    host = _decide(token, attempt)
+    if host is None:
         return None
-    return _under_lease(token, attempt)
+    try:
+        response = _ask(token, attempt)
+    except Exception:
+        refresh_results.record_unavailable(token, Unavailable(INTERNAL_ERROR), attempt)
+        raise
+    result = refresh_results.record(token, host, response, attempt)
+    _publish(result, attempt, seconds=time.monotonic() - began)
+    if result.error:
+        raise result.error
+    return result.token
 
 
-def _let_rest(token: Token) -> None:
+# Decide -----------------------------------------------------------------------------------------------------------
+
+
+def _decide(token: Token, attempt: Attempt) -> ProviderHost | None:
+    """Return the host to ask, or None, with the lease released, if no request may be sent.
+
+    Raises CircuitOpen, with the token postponed, while the host is down.
+    """
+    name = token.token_config.host
+    if not _may_be_tried(token, attempt):
+        _unschedule(token)
+        return None
+    if not circuit_breaker.has_room(name, attempt.now):
+        token.release()  # still due: the next tick tries it again
+        return None
+    try:
+        return circuit_breaker.check_available(name, by_user=attempt.by_user, now=attempt.now)
+    except CircuitOpen as error:
+        refresh_results.postpone(token, error, attempt.now)
+        raise
+
+
+def _may_be_tried(token: Token, attempt: Attempt) -> bool:
+    config = token.token_config
+    # Only a user retries a rejected client: it may have been fixed at the provider.
+    suspended = config.credentials_refused_at and not attempt.by_user
+    return refresh_results.is_refreshable(token) and config.is_valid and not suspended
+
+
+def _unschedule(token: Token) -> None:
     """Clear the due time, so that the token is not refreshed until a change makes it due; keep a newer due time."""
     as_read = token.due_at
     token.release()
     Token.update(due_at=None).where(Token.id == token.id, Token.due_at == as_read).execute()
 
 
-def _is_due(token: Token, now: datetime) -> bool:
-    return token.due_at is not None and token.due_at <= now
+# Ask --------------------------------------------------------------------------------------------------------------
 
 
-def _may_be_tried(token: Token, attempt: Attempt) -> bool:
-    config = token.token_config
-    # Only a user retries a rejected client: it may have been fixed at the provider.
-    paused = config.credentials_refused_at and not attempt.by_person
-    return refresh_results.is_refreshable(token) and config.is_valid and not paused
+def _ask(token: Token, attempt: Attempt) -> TokenAnswer | ExternalError:
+    """Return the provider's response, or its failure.
 
-
-def _under_lease(token: Token, attempt: Attempt) -> Token:
-    now = attempt.now
-    try:
-        host = circuit_breaker.check_available(token.token_config.host, by_person=attempt.by_person, now=now)
-    except Closed as closed:
-        refresh_results.put_off(token, closed, now)
-        raise
-    began = time.monotonic()
-    try:
-        renewed = _answered(token, host, attempt)
-    except ExternalError as error:
-        _count("refused" if isinstance(error, Refused) else "unavailable", began)
-        raise
-    _count("renewed", began)
-    return renewed
-
-
-def _count(outcome: str, began: float) -> None:
-    """Count the attempt after its result is stored; an error here must not lose a refresh token."""
-    try:
-        MetricCounter.add("refresh", outcome, seconds=time.monotonic() - began)
-    except DatabaseError:
-        logger.warning("A token refresh was not counted in the metrics", exc_info=True)
-
-
-def _answered(token: Token, host: ProviderHost, attempt: Attempt) -> Token:
-    """Send the refresh request and store the result."""
-    now = attempt.now
-    try:
-        answer = _ask(token, attempt)
-    except HostDown as error:
-        refresh_results.write_host_down(token, host, error, attempt)
-        raise
-    except Unavailable as error:
-        refresh_results.write_unavailable(token, error, attempt)
-        circuit_breaker.record_success(host, now=now)
-        raise
-    except Refused as error:
-        circuit_breaker.record_success(host, now=now)
-        raise refresh_results.write_refused(token, error, attempt) from error
-    except Exception:
-        refresh_results.write_unavailable(token, Unavailable(INTERNAL_ERROR), attempt)
-        raise
-    return refresh_results.write_success(token, host, answer, now)
-
-
-def _ask(token: Token, attempt: Attempt) -> TokenAnswer:
-    """Request a new access token with the stored refresh token.
-
-    If the provider rejects it a second time, the previous refresh token is tried as well: the provider may never have
-    stored the newer one.
+    If the provider rejects the stored refresh token a second time, the previous one is tried as well: the provider may
+    never have stored the newer one.
     """
-    config, older = token.token_config, token.previous_refresh_token
-    actor, now = attempt.actor, attempt.now
-    try:
-        return client_auth.ask(config, _request(token, token.refresh_token, now), actor=actor, now=now)
-    except Refused as error:
-        confirmed = backoff.is_confirmed(token.first_refused_at, now)
-        if older is None or not confirmed or error.answer.error not in oauth2.TOKEN_ERRORS:
-            raise
-        answer = client_auth.ask(config, _request(token, older, now), actor=actor, now=now)
+    response = _send(token, token.refresh_token, attempt)
+    if not _is_confirmed_refusal(token, response, attempt.now) or token.previous_refresh_token is None:
+        return response
+    older = token.previous_refresh_token
+    response = _send(token, older, attempt)
+    if isinstance(response, TokenAnswer):
         token.refresh_token = older
-        return answer
+    return response
+
+
+def _is_confirmed_refusal(token: Token, response: TokenAnswer | ExternalError, now: datetime) -> bool:
+    is_refusal = isinstance(response, Refused) and response.answer.error in oauth2.TOKEN_ERRORS
+    return is_refusal and backoff.is_confirmed(token.first_refused_at, now)
+
+
+def _send(token: Token, refresh_token: Secret | None, attempt: Attempt) -> TokenAnswer | ExternalError:
+    request = _request(token, refresh_token, attempt.now)
+    try:
+        return client_auth.ask(token.token_config, request, actor=attempt.actor, now=attempt.now)
+    except ExternalError as error:
+        return error
 
 
 def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Callable[[Client], TokenAnswer]:
@@ -153,3 +152,18 @@ def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Calla
         return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)
     url, scope = config.refresh_url, config.scope if providers.of(config.template).scope_in_refresh else None
     return lambda client: oauth2.refresh(client, url, refresh_token=refresh_token, scope=scope, now=now)
+
+
+# Publish ----------------------------------------------------------------------------------------------------------
+
+
+def _publish(result: Result, attempt: Attempt, *, seconds: float) -> None:
+    """Resume what waited for the token, call web services, and count the attempt; the token itself is stored by now."""
+    if result.recovered:
+        refresh_results.schedule_dependents(result.token, now=attempt.now)
+    if result.error is None:
+        refresh_results.trigger_refreshed(result.token, attempt.now)
+    try:
+        MetricCounter.add("refresh", result.outcome, seconds=seconds)
+    except DatabaseError:
+        logger.warning("A token refresh was not counted in the metrics", exc_info=True)

@@ -1,12 +1,13 @@
 """The refresh queue: due tokens in shares per provider host, earliest expiry first, and the progress of a backlog."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import fn
 
+from portal.core.clock import Clock
 from portal.models import Backlog, Token, TokenConfig, tuples
 from portal.system import settings
 
@@ -39,15 +40,16 @@ def due_shares(now: datetime) -> list[Share]:
     return [Share(host, number, shares) for host, number in sorted(tuples(due))]
 
 
-def renew(share: Share, clock: Callable[[], datetime], attempt: Callable[[int, datetime], bool]) -> None:
-    """Call ``attempt`` for each due token of a share until none is left or ``attempt`` returns False."""
+def due_ids(share: Share, clock: Clock) -> Iterator[int]:
+    """Yield the ids of a share's due tokens, as long as there are any; the caller refreshes each before the next.
+
+    Ends as well when the same tokens are due again: other workers hold them, or the host is at its limit. The next tick
+    comes soon enough for these.
+    """
     before: list[int] = []
-    # The same tokens again: other workers hold them, or the host is at its limit. Leave them to the next tick.
     while (chunk := _due(share, clock())) and chunk != before:
         before = chunk
-        for token_id in chunk:
-            if not attempt(token_id, clock()):
-                return
+        yield from chunk
 
 
 def _remainder(of: int) -> Any:

@@ -1,13 +1,11 @@
 """Refresh results: stores the provider's response or the failure in the token, its configuration and its host."""
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from peewee import InterfaceError, OperationalError
+from typing import Literal
 
 from portal.core import backoff
-from portal.core.db import database, locked, transaction
+from portal.core.db import locked, retried, transaction
 from portal.core.encryption import Sealed
 from portal.core.errors import ExternalError, HostDown, Refused, Unavailable
 from portal.models import (
@@ -26,14 +24,12 @@ from portal.protocols import oauth2
 from portal.protocols.oauth2 import TokenAnswer
 from portal.system import audit, settings
 from portal.tokens import circuit_breaker
-from portal.tokens.circuit_breaker import Closed
+from portal.tokens.circuit_breaker import CircuitOpen
 from portal.triggers import triggers
 from portal.triggers.triggers import Trigger
 
 #: Between this server and a provider; beyond it, tokens and certificates appear expired or not yet valid.
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=2)
-#: Seconds between commit attempts: a short database outage must not lose a new refresh token.
-_COMMIT_PAUSES = (0.1, 0.5, 1, 3, 10)
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,20 @@ class Attempt:
 
     actor: str
     now: datetime
-    by_person: bool
+    by_user: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an attempt led to. ``error`` None: the token was refreshed.
+
+    ``outcome`` is the label in the metrics. ``recovered``: the token had failed before, and rows wait for it.
+    """
+
+    token: Token
+    outcome: Literal["renewed", "refused", "unavailable"]
+    error: ExternalError | None = None
+    recovered: bool = False
 
 
 def is_refreshable(token: Token) -> bool:
@@ -98,65 +107,128 @@ def note_failure(token: Token, words: str, now: datetime) -> None:
     token.failed_at, token.failure = now, words
 
 
-def write_success(token: Token, host: ProviderHost, answer: TokenAnswer, now: datetime) -> Token:
+# The four outcomes of an attempt ------------------------------------------------------------------------------------
+
+
+def record(token: Token, host: ProviderHost, response: TokenAnswer | ExternalError, attempt: Attempt) -> Result:
+    """Store the response in the token, its configuration and its host; the lease of the token ends."""
+    if isinstance(response, HostDown):
+        return _record_host_down(token, host, response, attempt)
+    if isinstance(response, TokenAnswer):
+        result = _record_tokens(token, response, attempt.now)
+        circuit_breaker.record_clock_difference(host, _excessive(response.clock_ahead))
+    elif isinstance(response, Refused):
+        result = _record_refused(token, response, attempt)
+    else:
+        result = record_unavailable(token, response, attempt)
+    circuit_breaker.record_success(host, now=attempt.now)
+    return result
+
+
+def _record_tokens(token: Token, answer: TokenAnswer, now: datetime) -> Result:
     was_failing, as_read = token.failing_since is not None, token.__data__["refresh_token"]
     keep(token, answer, now=now)
-    has_ended = _has_ended(token, now)
-    held = _commit(token, as_read)
-    RefreshDay.count(token, now.date(), renewed=not has_ended)
-    circuit_breaker.record_success(host, now=now)
-    circuit_breaker.record_clock_difference(host, _too_far(answer.clock_ahead))
-    _client_works(token, now)
-    if was_failing and not has_ended:
-        schedule_dependents(token, now=now)
-    if not has_ended:
-        _tell_refreshed(token, now)
-    if has_ended:
-        raise Unavailable(token.failure or "")
-    return token if held else Token.get_or_none(Token.id == token.id) or token
-
-
-def _too_far(seconds: int | None) -> int | None:
-    """Return the clock difference if it exceeds the limit; None: within the limit, or unknown."""
-    return seconds if seconds is not None and abs(seconds) > MAX_CLOCK_DIFFERENCE.total_seconds() else None
-
-
-def _tell_refreshed(token: Token, now: datetime) -> None:
-    end = f"{token.expires_at:%Y-%m-%dT%H:%M:%SZ}" if token.expires_at else ""
-    facts = {"token": token.name, "expires_at": end}
-    occasion = Trigger.TOKEN_REFRESHED
-    triggers.fire(triggers.subscribers(occasion), occasion, facts, token.name, now=now)
+    expired = _has_ended(token, now)
+    held = retried(lambda: _commit(token, as_read))
+    RefreshDay.count(token, now.date(), renewed=not expired)
+    _resume_client(token, now)
+    if expired:
+        return Result(token, "unavailable", Unavailable(token.failure or ""))
+    current = token if held else Token.get_or_none(Token.id == token.id) or token
+    return Result(current, "renewed", recovered=was_failing)
 
 
 def _commit(token: Token, as_read: Sealed | None) -> bool:
-    """Store the new tokens, with retries; False when the row already holds a newer grant.
+    """Store the new tokens; False when the row already holds a newer grant.
 
     Another worker may have taken the lease meanwhile (suspended host, clock difference). As long as the row still holds
     the refresh token that this worker used, this response is the newer one, and the other worker's would be rejected.
     """
-    for pause in (*_COMMIT_PAUSES, None):
-        try:
-            changes = {field.name: token.__data__[field.name] for field in token.dirty_fields}
-            unreplaced = (Token.id == token.id) & (Token.refresh_token == as_read)
-            bumped = {**changes, "leased_until": None, "version": Token.version + 1}
-            return token.release() or bool(as_read and Token.update(bumped).where(unreplaced).execute())
-        except (OperationalError, InterfaceError):
-            if pause is None:
-                raise
-            time.sleep(pause)
-            database.close()
-            database.connect(reuse_if_open=True)
-    raise AssertionError("the last pause is None")
+    changes = {field.name: token.__data__[field.name] for field in token.dirty_fields}
+    unreplaced = (Token.id == token.id) & (Token.refresh_token == as_read)
+    bumped = {**changes, "leased_until": None, "version": Token.version + 1}
+    return token.release() or bool(as_read and Token.update(bumped).where(unreplaced).execute())
 
 
-def _client_works(token: Token, now: datetime) -> None:
+def _resume_client(token: Token, now: datetime) -> None:
     """Resume the configuration if it was suspended: the provider has just accepted the client's credentials."""
     config = TokenConfig.get_or_none(TokenConfig.id == token.token_config.id)
     if config is not None and config.credentials_refused_at:
         resume(config, now=now, but=token)
 
 
-def _give_back(token: Token, now: datetime) -> bool:
+def _excessive(seconds: int | None) -> int | None:
+    """Return the clock difference if it exceeds the limit; None: within the limit, or unknown."""
+    return seconds if seconds is not None and abs(seconds) > MAX_CLOCK_DIFFERENCE.total_seconds() else None
+
+
+def _record_host_down(token: Token, host: ProviderHost, error: HostDown, attempt: Attempt) -> Result:
+    note_failure(token, _message(error), attempt.now)
+    token.due_at = circuit_breaker.record_failure(host, error, by_user=attempt.by_user, now=attempt.now)
+    _release(token, attempt.now)
+    return Result(token, "unavailable", error)
+
+
+def record_unavailable(token: Token, error: ExternalError, attempt: Attempt) -> Result:
+    note_failure(token, _message(error), attempt.now)
+    # An attempt by a user restarts the backoff: six manual attempts must not cause an hour's pause.
+    token.tries = 1 if attempt.by_user else token.tries
+    asked = error.retry_after if isinstance(error, Unavailable) else None
+    token.due_at = backoff.retry_at(attempt.now, token.tries, asked)
+    _release(token, attempt.now)
+    return Result(token, "unavailable", error)
+
+
+def _record_refused(token: Token, error: Refused, attempt: Attempt) -> Result:
+    if error.answer.error not in oauth2.TOKEN_ERRORS:
+        _record_client_refused(token, error, attempt)
+    elif backoff.is_confirmed(token.first_refused_at, attempt.now):
+        _record_token_refused(token, error, attempt)
+    else:
+        return _record_first_refusal(token, error, attempt.now)
+    return Result(token, "refused", error)
+
+
+def _record_first_refusal(token: Token, error: Refused, now: datetime) -> Result:
+    """A first rejection counts as unavailable until a second one confirms it."""
+    note_failure(token, _message(error), now)
+    token.first_refused_at = token.first_refused_at or now
+    token.due_at = backoff.confirm_at(token.first_refused_at)
+    _release(token, now)
+    text = f"{str(error).rstrip('.')}. One retry follows before a new sign-in is required."
+    return Result(token, "unavailable", Unavailable(text, error.answer))
+
+
+def _record_token_refused(token: Token, error: Refused, attempt: Attempt) -> None:
+    """The trigger is in the same transaction, so that a killed worker does not lose it."""
+    now, message = attempt.now, _message(error)
+    note_failure(token, message, now)
+    token.first_refused_at, token.refused_at, token.due_at = None, now, None
+    with transaction():
+        if _release(token, now):
+            audit.about(token, attempt.actor, "refused", message, now)
+            _fire(Trigger.TOKEN_REFUSED, token, {"token": token.name, "reason": message}, now)
+
+
+def _record_client_refused(token: Token, error: Refused, attempt: Attempt) -> None:
+    """Store a rejection of the client; its tokens are kept and suspended until the configuration is corrected."""
+    config, now = token.token_config, attempt.now
+    # A configuration changed since the request was sent is not marked: the response concerns its old values.
+    as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
+    refusal = {"credentials_refused_at": now, "credentials_answer": _message(error)}
+    with transaction():
+        is_current = locked(TokenConfig.select().where(as_asked)).first() is not None
+        is_first = TokenConfig.update(refusal).where(as_asked, TokenConfig.credentials_refused_at.is_null()).execute()
+        token.failed_at, token.failure = now, _message(error)
+        token.due_at = None if is_current else now
+        if not _release(token, now) or not is_current:
+            return
+        Token.update(due_at=None).where(Token.token_config == config.id).execute()
+        if is_first:
+            audit.about(config, attempt.actor, "credentials-refused", _message(error), now)
+
+
+def _release(token: Token, now: datetime) -> bool:
     """Store a failure and count it, unless another worker took the lease."""
     with transaction():
         held = token.release()
@@ -165,72 +237,30 @@ def _give_back(token: Token, now: datetime) -> bool:
     return held
 
 
-def put_off(token: Token, closed: Closed, now: datetime) -> None:
+def postpone(token: Token, error: CircuitOpen, now: datetime) -> None:
     """Postpone a token whose provider host is down; no request was sent, so it does not count as an attempt."""
     token.failing_since = token.failing_since or now
-    token.failed_at, token.failure, token.due_at = now, _words(closed), closed.until
+    token.failed_at, token.failure, token.due_at = now, _message(error), error.until
     token.release()
 
 
-def write_host_down(token: Token, host: ProviderHost, error: HostDown, attempt: Attempt) -> None:
-    note_failure(token, _words(error), attempt.now)
-    token.due_at = circuit_breaker.record_failure(host, error, by_person=attempt.by_person, now=attempt.now)
-    _give_back(token, attempt.now)
-
-
-def write_unavailable(token: Token, error: Unavailable, attempt: Attempt) -> None:
-    note_failure(token, _words(error), attempt.now)
-    # An attempt by a user restarts the backoff: six manual attempts must not cause an hour's pause.
-    token.tries = 1 if attempt.by_person else token.tries
-    token.due_at = backoff.retry_at(attempt.now, token.tries, error.retry_after)
-    _give_back(token, attempt.now)
-
-
-def write_refused(token: Token, error: Refused, attempt: Attempt) -> ExternalError:
-    """Store a rejection and return the error to raise: Unavailable for a first, still unconfirmed rejection."""
-    now = attempt.now
-    if error.answer.error not in oauth2.TOKEN_ERRORS:
-        _write_credentials_refused(token, error, attempt)
-        return error
-    note_failure(token, _words(error), now)
-    if not backoff.is_confirmed(token.first_refused_at, now):
-        token.first_refused_at = token.first_refused_at or now
-        token.due_at = backoff.confirm_at(token.first_refused_at)
-        _give_back(token, now)
-        return Unavailable(
-            f"{str(error).rstrip('.')}. One retry follows before a new sign-in is required.", error.answer
-        )
-    token.first_refused_at, token.refused_at, token.due_at = None, now, None
-    with transaction():
-        if _give_back(token, now):
-            audit.about(token, attempt.actor, "refused", _words(error), now)
-            occasion, facts = Trigger.TOKEN_REFUSED, {"token": token.name, "reason": _words(error)}
-            triggers.fire(triggers.subscribers(occasion), occasion, facts, token.name, now=now)
-    return error
-
-
-def _write_credentials_refused(token: Token, error: Refused, attempt: Attempt) -> None:
-    """Store a rejection of the client; its tokens are kept and suspended until the configuration is corrected."""
-    config, now = token.token_config, attempt.now
-    # A configuration changed since the request was sent is not marked: the response concerns its old values.
-    as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
-    refusal = {"credentials_refused_at": now, "credentials_answer": _words(error)}
-    with transaction():
-        is_current = locked(TokenConfig.select().where(as_asked)).first() is not None
-        is_first = TokenConfig.update(refusal).where(as_asked, TokenConfig.credentials_refused_at.is_null()).execute()
-        token.failed_at, token.failure = now, _words(error)
-        token.due_at = None if is_current else now
-        if not _give_back(token, now) or not is_current:
-            return
-        Token.update(due_at=None).where(Token.token_config == config.id).execute()
-        if is_first:
-            audit.about(config, attempt.actor, "credentials-refused", _words(error), now)
-
-
-def _words(error: ExternalError) -> str:
+def _message(error: ExternalError) -> str:
     """The provider's message with its trace ids, which the provider's support asks for."""
     trace = f" [{error.answer.trace}]" if error.answer.trace else ""
     return f"{error}{trace}"
+
+
+# What follows from a result -----------------------------------------------------------------------------------------
+
+
+def trigger_refreshed(token: Token, now: datetime) -> None:
+    """Call the web services that are called for each refreshed token."""
+    end = f"{token.expires_at:%Y-%m-%dT%H:%M:%SZ}" if token.expires_at else ""
+    _fire(Trigger.TOKEN_REFRESHED, token, {"token": token.name, "expires_at": end}, now)
+
+
+def _fire(trigger: Trigger, token: Token, facts: dict[str, str], now: datetime) -> None:
+    triggers.fire(triggers.subscribers(trigger), trigger, facts, token.name, now=now)
 
 
 def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from portal.core import errors
+from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Refused, Side, Unavailable
 from portal.models import Token
 from portal.system import audit
@@ -12,7 +13,6 @@ from portal.tokens import access_tokens
 
 #: A token issued more recently than this is not refreshed after a rejection: five hundred mailboxes may share it.
 _YOUNG = timedelta(minutes=1)
-Clock = Callable[[], datetime]
 Done = TypeVar("Done")
 
 

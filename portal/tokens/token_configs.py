@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from peewee import IntegrityError
-
 from portal import providers
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import InUse, Invalid, NotFound, PortalError
+from portal.core.loopback import is_loopback
 from portal.models import (
     ClientAuth,
     ClientSecret,
@@ -26,11 +25,8 @@ from portal.models import (
 )
 from portal.protocols import oidc
 from portal.providers import Template
-from portal.system import audit
+from portal.system import audit, named_rows
 from portal.tokens import refresh_results
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_NAME_TAKEN = "A token configuration with this name already exists."
 
 
 @dataclass
@@ -96,17 +92,14 @@ def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, n
     flow = Flow(template.flow)
     require_tenant(template, entered)
     check(entered, secret.value, flow)
-    try:
-        with transaction():
-            config = TokenConfig.create(
-                template=template.key, flow=flow, created_at=now, changed_at=now, **asdict(entered)
-            )
-            Token.create(token_config=config, due_at=now if flow is Flow.CLIENT_CREDENTIALS else None)
-            if secret.value:
-                _add_secret(config, secret, now)
-            audit.about(config, actor, "added", f"from the template {template.name}", now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(TokenConfig):
+        config = TokenConfig.create(
+            template=template.key, flow=flow, created_at=now, changed_at=now, **named_rows.columns(entered)
+        )
+        Token.create(token_config=config, due_at=now if flow is Flow.CLIENT_CREDENTIALS else None)
+        if secret.value:
+            _add_secret(config, secret, now)
+        audit.about(config, actor, "added", f"from the template {template.name}", now)
     return config
 
 
@@ -115,19 +108,14 @@ def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str,
     require_tenant(providers.of(config.template), entered)
     _follow_tenant(config, entered)
     check(entered, secret.value, config.flow, has_key=config.certificate is not None)
-    changed = [name for name, value in asdict(entered).items() if getattr(config, name) != value]
-    for name in changed:
-        setattr(config, name, getattr(entered, name))
-    try:
-        with transaction():
-            if changed or secret.value:
-                config.changed_at = now
-            config.save()
-            changed += _keep_secret(config, secret, now)
-            _go_on(config, changed, now)
-            audit.about(config, actor, "edited", audit.changed(changed), now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    changed = named_rows.assign(config, entered)
+    with named_rows.saving(TokenConfig):
+        if changed or secret.value:
+            config.changed_at = now
+        config.save()
+        changed += _keep_secret(config, secret, now)
+        _go_on(config, changed, now)
+        audit.about(config, actor, "edited", audit.changed(changed), now)
 
 
 def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[str]:
@@ -211,11 +199,8 @@ def delete_token(token: Token, *, actor: str, now: datetime) -> None:
 
 def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
     """Delete a configuration with its tokens; InUse lists the rows that depend on it."""
-    with transaction():
-        if users := used_by(config):
-            raise InUse(f"{config.name!r} is in use and cannot be deleted. {_named(users)}")
-        audit.about(config, actor, "deleted", "with its tokens", now)
-        config.delete_instance()
+    users = used_by(config)
+    named_rows.delete(config, "with its tokens", users=_named(users) if users else "", actor=actor, now=now)
 
 
 def discovered(issuer: str) -> dict[str, str]:
@@ -271,7 +256,7 @@ def _url_problem(url: str) -> str | None:
         return "This is not a URL."
     if parts.scheme not in ("https", "http") or not host or " " in url:
         return "Enter a URL that begins with https://."
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(host):
         return "Use https: requests to this URL carry the client secret. http is accepted for localhost only."
     if "{" in url:
         return "Enter a tenant, or replace the part in braces."

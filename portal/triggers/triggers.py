@@ -81,8 +81,7 @@ def fire(
             with transaction():
                 queue_call(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
         except Refused as error:
-            row.failing_since, row.failure = row.failing_since or now, str(error)
-            row.failed_at, row.failing_side = now, error.side
+            row.note_failure(error, now)
             row.save()
         except DatabaseError:
             # For example a service deleted meanwhile; the action behind the trigger must not fail.

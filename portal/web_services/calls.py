@@ -2,16 +2,16 @@
 
 import re
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 import requests
 
 from portal.core import backoff
+from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import INTERNAL_ERROR, ExternalError, HostDown, Refused, Unavailable
+from portal.core.masking import MASK, Masker
 from portal.models import CallState, MetricCounter, ServiceAuth, Token, WebService, WebServiceCall
 from portal.protocols import http, oauth2
 from portal.protocols.http import Request
@@ -26,10 +26,8 @@ _SHOWN_ANSWER = 4000
 _KEPT_BODY = 256 * 1024
 #: Temporary HTTP errors, retried later (RFC 9110 section 15.5.9, RFC 6585 section 4).
 _LATER = (408, 425, 429, 500, 502, 503, 504)
-_MASK = "…"
 #: Check interval of a paused service. Setting it to valid makes its calls due immediately.
 _PAUSED_LOOK = timedelta(hours=1)
-Clock = Callable[[], datetime]
 
 
 class _NotTaken(Refused):
@@ -109,13 +107,6 @@ def _as_text(body: bytes) -> str | None:
     return text if len(body) <= _KEPT_BODY and "\0" not in text else None
 
 
-def release(call_id: int, *, now: datetime) -> None:
-    """Release the lease of a killed worker on this call and make the call due now."""
-    freed = {"leased_until": None, "due_at": now, "version": WebServiceCall.version + 1}
-    held = (WebServiceCall.id == call_id) & WebServiceCall.leased_until.is_null(False)
-    WebServiceCall.update(freed).where(held).execute()
-
-
 def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
     """Make one attempt and record the result in the call and its service. Raises ExternalError on failure."""
     began = time.monotonic()
@@ -161,9 +152,9 @@ def _exchange(row: WebServiceCall, body: bytes, token: Secret | None) -> request
     row.headers, row.url = _masked(service, headers), service.url
     wanted = Request(service.method, web_services.full_url(service), headers, body)
     response = http.exchange(wanted, seconds=service.timeout, ca=service.ca)
-    said = _without(_secrets(service, token, headers))
-    response.reason = said(response.reason or "")
-    row.status, row.answer = response.status_code, _readable(said(response.content.decode("utf-8", "replace")))
+    masker = _masker(service, token, headers)
+    response.reason = masker.mask(response.reason or "")
+    row.status, row.answer = response.status_code, _readable(masker.mask(response.content.decode("utf-8", "replace")))
     return response
 
 
@@ -172,19 +163,10 @@ def probe_request(service: WebService, token: Secret | None) -> Request:
     return Request("OPTIONS", web_services.full_url(service), _headers(service, "diagnosis", token), b"")
 
 
-def _secrets(service: WebService, token: Secret | None, headers: dict[str, str]) -> list[str]:
-    """Return the secrets to mask in the response: each as stored and as sent."""
-    found = [secret.reveal() for secret in (token, service.secret) if secret]
-    return [*found, *(quote(secret, safe="") for secret in found), headers.get("Authorization", "").rpartition(" ")[2]]
-
-
-def _without(secrets: list[str]) -> Callable[[str], str]:
-    def masked(text: str) -> str:
-        for secret in filter(None, secrets):
-            text = text.replace(secret, _MASK)
-        return text
-
-    return masked
+def _masker(service: WebService, token: Secret | None, headers: dict[str, str]) -> Masker:
+    """Return the masker of the secrets that a response may quote: each as stored and as sent."""
+    secrets = [secret.reveal() for secret in (token, service.secret) if secret]
+    return Masker(*secrets, headers.get("Authorization", "").rpartition(" ")[2])
 
 
 def _headers(service: WebService, key: str, token: Secret | None) -> dict[str, str]:
@@ -209,10 +191,10 @@ def _masked(service: WebService, headers: dict[str, str]) -> str:
 
     def shown(name: str, value: str) -> str:
         if name == "Authorization" and name not in entered:
-            return f"{value.partition(' ')[0]} {_MASK}"
+            return f"{value.partition(' ')[0]} {MASK}"
         if name in entered and re.search(r"auth|cookie|token|secret|key|password|sign", name, re.IGNORECASE):
-            return _MASK
-        return re.sub(r"<(OTRS_OAUTH2_TOKEN|PORTAL_SECRET)>", _MASK, entered.get(name, value))
+            return MASK
+        return re.sub(r"<(OTRS_OAUTH2_TOKEN|PORTAL_SECRET)>", MASK, entered.get(name, value))
 
     return "\n".join(f"{name}: {shown(name, value)}" for name, value in headers.items())
 
@@ -238,7 +220,7 @@ def _note_success(row: WebServiceCall, now: datetime) -> None:
     row.state, row.ended_at, row.due_at = CallState.DONE, now, None
     service = row.web_service
     service.succeeded_at = now
-    service.failing_since = service.failure = service.failed_at = service.failing_side = None
+    service.clear_failure()
 
 
 def _note_failure(row: WebServiceCall, error: ExternalError, now: datetime) -> None:
@@ -246,9 +228,7 @@ def _note_failure(row: WebServiceCall, error: ExternalError, now: datetime) -> N
     row.state, row.ended_at, row.due_at = CallState.FAILED, now, None
     row.answer = row.answer or str(error)
     service = row.web_service
-    began = service.failing_since if service.failing_side is error.side else None
-    service.failing_since, service.failure = began or now, str(error)
-    service.failed_at, service.failing_side = now, error.side
+    service.note_failure(error, now)
 
 
 def _put_off(row: WebServiceCall, error: ExternalError, now: datetime) -> None:

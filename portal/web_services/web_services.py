@@ -3,19 +3,18 @@
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote, urlsplit
-
-from peewee import IntegrityError
 
 from portal.core import token_state, work_state
 from portal.core.db import transaction
 from portal.core.encryption import Secret
-from portal.core.errors import InUse, Invalid, Refused
+from portal.core.errors import Invalid, Refused
+from portal.core.loopback import is_loopback
 from portal.models import CallState, ServiceAuth, Token, Validity, WebService, WebServiceCall, text_problems
 from portal.protocols import tls_options
-from portal.system import audit, job_queue, settings
+from portal.system import audit, job_queue, named_rows, settings
 from portal.tokens import token_facts
 from portal.triggers import body_templates, triggers
 from portal.triggers.triggers import Trigger
@@ -23,8 +22,6 @@ from portal.triggers.triggers import Trigger
 #: Placeholders in headers and URL: Znuny's for the token, the portal's own for the secret.
 TOKEN_PLACEHOLDER, SECRET_PLACEHOLDER = "<OTRS_OAUTH2_TOKEN>", "<PORTAL_SECRET>"
 METHODS = ("POST", "PUT", "PATCH", "GET", "DELETE")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_NAME_TAKEN = "A web service with this name already exists."
 #: RFC 9110 section 5.1.
 _HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 #: The portal sets these itself.
@@ -52,23 +49,16 @@ class Fields:
     comment: str = ""
 
 
-def _columns(entered: Fields) -> dict[str, object]:
-    return {field.name: getattr(entered, field.name) for field in fields(entered)}
-
-
 def add(entered: Fields, secret: Secret | None, *, actor: str, now: datetime) -> WebService:
     """Create a web service. Raises Invalid with a message for each invalid field."""
     _complete(entered)
     check(entered, has_secret=bool(secret))
     _check_secret(secret)
-    try:
-        with transaction():
-            row = WebService.create(created_at=now, changed_at=now, **_columns(entered))
-            row.secret = secret
-            row.save()
-            audit.about(row, actor, "added", f"{row.method} {row.url}", now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(WebService):
+        row = WebService.create(created_at=now, changed_at=now, **named_rows.columns(entered))
+        row.secret = secret
+        row.save()
+        audit.about(row, actor, "added", f"{row.method} {row.url}", now)
     return row
 
 
@@ -78,18 +68,13 @@ def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str,
     kept = row.secret if _host(entered.url) == _host(row.url) and entered.ca == row.ca else None
     check(entered, has_secret=bool(secret or kept))
     _check_secret(secret)
-    changed = [name for name, value in _columns(entered).items() if getattr(row, name) != value]
-    for name in changed:
-        setattr(row, name, getattr(entered, name))
+    changed = named_rows.assign(row, entered)
     row.secret, row.changed_at = secret or kept, now
-    try:
-        with transaction():
-            row.save()
-            queued = (WebServiceCall.web_service == row.id) & (WebServiceCall.state == CallState.QUEUED)
-            WebServiceCall.update(due_at=now).where(queued).execute()
-            audit.about(row, actor, "edited", audit.changed([*changed, *(["secret"] if secret else [])]), now)
-    except IntegrityError as error:
-        raise Invalid({"name": _NAME_TAKEN}) from error
+    with named_rows.saving(WebService):
+        row.save()
+        queued = (WebServiceCall.web_service == row.id) & (WebServiceCall.state == CallState.QUEUED)
+        WebServiceCall.update(due_at=now).where(queued).execute()
+        audit.about(row, actor, "edited", audit.changed([*changed, *(["secret"] if secret else [])]), now)
 
 
 def _check_secret(secret: Secret | None) -> None:
@@ -99,11 +84,9 @@ def _check_secret(secret: Secret | None) -> None:
 
 def delete(row: WebService, *, actor: str, now: datetime) -> None:
     """Delete a web service and its calls. Raises InUse with the names of the destinations that call it."""
-    with transaction():
-        if names := ", ".join(destination.name for destination in row.destinations):
-            raise InUse(f"{row.name!r} is in use and cannot be deleted. Destinations that call it: {names}.")
-        audit.about(row, actor, "deleted", f"{row.method} {row.url}", now)
-        row.delete_instance()
+    names = ", ".join(destination.name for destination in row.destinations)
+    users = f"Destinations that call it: {names}." if names else ""
+    named_rows.delete(row, f"{row.method} {row.url}", users=users, actor=actor, now=now)
 
 
 def _complete(entered: Fields) -> None:
@@ -135,7 +118,7 @@ def _has_placeholder(entered: Fields) -> bool:
 
 def check(entered: Fields, *, has_secret: bool) -> None:
     problems = {name: "This field is required." for name in ("name", "url") if not getattr(entered, name)}
-    problems |= text_problems(WebService, {**_columns(entered), "headers": "", "body": "", "ca": ""})
+    problems |= text_problems(WebService, {**named_rows.columns(entered), "headers": "", "body": "", "ca": ""})
     if entered.url and (problem := _url_problem(entered)):
         problems["url"] = problem
     if entered.method not in METHODS:
@@ -157,7 +140,7 @@ def _url_problem(entered: Fields) -> str | None:
     if parts.username or parts.password:
         return "Remove user name and password from the URL and choose the authentication type Basic."
     carries = entered.authentication is not ServiceAuth.NONE or _has_placeholder(entered)
-    if parts.scheme == "http" and carries and host not in _LOOPBACK:
+    if parts.scheme == "http" and carries and not is_loopback(host):
         return "Use https: the request contains a secret. http is only allowed for this host."
     return None
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from peewee import OperationalError
 
+from portal.core import db
 from portal.core.errors import PortalError
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundState, Validity
 from portal.outgoing import mail_queue, outbound_profiles, send_results
@@ -123,7 +124,7 @@ def test_send_result_is_saved_after_a_brief_database_error(
             raise OperationalError("database is locked")
 
     monkeypatch.setattr(send_results, "write_answers", write)
-    monkeypatch.setattr(sending, "_WRITE_PAUSES", (0.01,))
+    monkeypatch.setattr(db, "_RETRY_PAUSES", (0.01,))
     send(profile)
     assert (fresh(message).state, fresh(message).repeated_at) == (OutboundState.SENT, None)
     assert (len(smtp_server.took), len(tries)) == (1, 2)
@@ -227,7 +228,7 @@ def test_message_of_a_killed_worker_is_marked_as_repeated(smtp_server: FakeSmtpS
     OutboundMessage.update(state=OutboundState.SENDING, begun_at=NOW).where(OutboundMessage.id == one.id).execute()
     OutboundProfile.update(leased_until=NOW + timedelta(minutes=3)).execute()
     assert send(profile) is None
-    sending.release(profile.id)
+    OutboundProfile.release_killed(profile.id)
     assert sending.due(NOW) == [profile.id]
     assert send(profile) == 2
     assert fresh(one).repeated_at == NOW

@@ -186,7 +186,7 @@ def test_late_error_about_old_secret_does_not_pause_new_one(provider: FakeProvid
     TokenConfig.update(changed_at=NOW + MINUTE).execute()
     refresh_results.resume(TokenConfig.get(), now=NOW)
     error = Refused("invalid_client", Answer("invalid_client"))
-    refresh_results._write_credentials_refused(late, error, Attempt("worker", NOW + MINUTE, by_person=False))
+    refresh_results._record_client_refused(late, error, Attempt("worker", NOW + MINUTE, by_user=False))
     assert TokenConfig.get().credentials_refused_at is None
     assert fresh(token).due_at == NOW + MINUTE
 

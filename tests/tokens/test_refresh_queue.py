@@ -2,18 +2,21 @@
 
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice
 
 import pytest
 
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError
 from portal.models import Backlog, Event, ProviderHost, RefreshDay, Token
+from portal.runtime import stop_signal
 from portal.system import settings
 from portal.tokens import refresh, refresh_queue
 from portal.tokens.refresh_queue import Share
 from tests.builders import NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import FakeProvider
 from tests.support.database import Queries
+from workers import tokens as jobs
 
 pytestmark = pytest.mark.usefixtures("db")
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
@@ -35,15 +38,11 @@ def many(provider: FakeProvider, count: int, *, due_at: datetime | None = NOW) -
 def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
     """Process all due shares, as workers do, and return the token ids in the order of the attempts."""
     tried: list[int] = []
-
-    def attempt(token_id: int, moment: datetime) -> bool:
-        tried.append(token_id)
-        with suppress(ExternalError):
-            refresh.refresh_if_due(token_id, now=moment)
-        return len(tried) < at_most
-
     for share in refresh_queue.due_shares(now):
-        refresh_queue.renew(share, lambda: now, attempt)
+        for token_id in islice(refresh_queue.due_ids(share, lambda: now), at_most):
+            tried.append(token_id)
+            with suppress(ExternalError):
+                refresh.refresh_if_due(token_id, now=now)
     return tried
 
 
@@ -82,17 +81,12 @@ def test_share_without_progress_ends(provider: FakeProvider) -> None:
     assert provider.requests == []
 
 
-def test_refresh_job_stops_when_requested(provider: FakeProvider) -> None:
-    many(provider, 40)
-    (share, *_) = refresh_queue.due_shares(NOW)
-    tried: list[int] = []
-
-    def attempt(token_id: int, now: datetime) -> bool:
-        tried.append(token_id)
-        return False
-
-    refresh_queue.renew(share, lambda: NOW, attempt)
-    assert len(tried) == 1
+def test_refresh_job_stops_when_requested(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = many(provider, 40)
+    monkeypatch.setattr(jobs, "now", lambda: NOW)
+    monkeypatch.setattr(stop_signal, "is_asked_for", lambda: True)
+    jobs.refresh_share(host, Token.get().id % 4, 4)
+    assert len(provider.requests) == 1
 
 
 def test_backlog_progress_counts_refreshed_and_remaining(provider: FakeProvider) -> None:

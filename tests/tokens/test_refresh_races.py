@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from peewee import OperationalError
 
+from portal.core import db
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, HostDown, Unavailable
 from portal.models import Flow, ProviderHost, RefreshDay, Token, TokenConfig, Validity
@@ -28,7 +29,7 @@ def test_brief_database_failure_loses_no_refresh_token(provider: FakeProvider, m
             raise OperationalError("server closed the connection unexpectedly")
         return real(row)
 
-    monkeypatch.setattr(refresh_results, "_COMMIT_PAUSES", (0, 0))
+    monkeypatch.setattr(db, "_RETRY_PAUSES", (0, 0))
     monkeypatch.setattr(Token, "release", flaky)
     assert refresh(token)
     assert fresh(token).refresh_token == Secret(NEW_REFRESH_TOKEN)
@@ -111,8 +112,8 @@ def test_configuration_enabled_during_a_skip_is_still_due(
 
 def test_retry_after_is_not_shortened_by_a_later_failure(provider: FakeProvider) -> None:
     healthy = ProviderHost(name="login.test")
-    circuit_breaker.record_failure(healthy, HostDown("429", retry_after=3600), by_person=False, now=NOW)
-    circuit_breaker.record_failure(healthy, HostDown("timeout"), by_person=False, now=NOW)
+    circuit_breaker.record_failure(healthy, HostDown("429", retry_after=3600), by_user=False, now=NOW)
+    circuit_breaker.record_failure(healthy, HostDown("timeout"), by_user=False, now=NOW)
     row = ProviderHost.get()
     assert (row.not_before, row.asked_to_wait, row.tries) == (NOW + HOUR, True, 1)
 

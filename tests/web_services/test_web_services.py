@@ -190,7 +190,7 @@ def test_leased_call_is_not_made_by_a_second_worker(server: FakeWebServer) -> No
     call = make_call(make_service(url=server.url))
     WebServiceCall.update(leased_until=NOW + timedelta(minutes=1)).execute()
     assert calling.call(call.id, lambda: NOW) is None
-    calling.release(call.id, now=NOW)
+    WebServiceCall.release_killed(call.id, due_at=NOW)
     assert made(call).state is CallState.DONE
 
 

@@ -66,7 +66,7 @@ def test_refresh_job_puts_no_secret_into_redis(valkey: Redis, provider: FakeProv
     token = make_token(make_config(base=provider.url), due_at=NOW)
     assert enqueue(token)
     held = values(valkey)
-    assert b"renew-" in held
+    assert b"refresh-" in held
     assert ACCESS_TOKEN.encode() not in held
     assert REFRESH_TOKEN.encode() not in held
     work(valkey)
@@ -106,7 +106,7 @@ def test_worker_refuses_functions_outside_the_allow_list(valkey: Redis, tmp_path
 
 def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
-    job = queue.enqueue("workers.tokens.renew", "login.test", 0, 4, description="x")
+    job = queue.enqueue("workers.tokens.refresh_share", "login.test", 0, 4, description="x")
     valkey.hset(job.key, "failure_callback_name", "os.system")
     valkey.hset(job.key, "success_callback_name", "os.system")
     assert ListedJob.fetch(job.id, connection=valkey, serializer="json").success_callback is None
