@@ -3,10 +3,10 @@
 import logging
 from datetime import UTC, datetime
 
+from portal.core.clock import RunControl
 from portal.core.db import connected
 from portal.models import OutboundProfile
 from portal.outgoing import send as sending
-from portal.outgoing.send import Pace
 from portal.runtime import stop_signal
 
 logger = logging.getLogger(__name__)
@@ -14,9 +14,9 @@ logger = logging.getLogger(__name__)
 
 def send(profile_id: int) -> None:
     """Send the due messages of one outbound profile. The results are stored in the messages."""
-    pace = Pace(clock=lambda: datetime.now(UTC), keep_going=lambda: not stop_signal.is_asked_for())
+    control = RunControl(clock=lambda: datetime.now(UTC), keep_going=lambda: not stop_signal.is_asked_for())
     with connected():
-        tried = sending.send(profile_id, pace)
+        tried = sending.send(profile_id, control)
     if tried:
         logger.info("Outbound profile %s: run finished, %s messages attempted", profile_id, tried)
 

@@ -11,7 +11,7 @@ from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, s
 from portal.core.errors import PortalError
 from portal.incoming import fetch as fetching
 from portal.incoming import mail_accounts, progress
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -249,7 +249,7 @@ def _fetched(account: MailAccount) -> bool:
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     try:
-        run = fetching.fetch(account.id, Watch(clock=now, keep_going=lambda: not asked, progress=_progress))
+        run = fetching.fetch(account.id, FetchControl(clock=now, keep_going=lambda: not asked, progress=_progress))
     finally:
         signal.signal(signal.SIGINT, before)
     if run is None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal.core import backoff
-from portal.core.clock import Clock
+from portal.core.clock import RunControl
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, Unavailable
 from portal.models import MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
@@ -20,11 +20,9 @@ _LONGEST_DELIVERY = timedelta(minutes=20)
 
 
 @dataclass(frozen=True)
-class Watch:
-    """A run's clock, stop signal and progress callback."""
+class FetchControl(RunControl):
+    """``progress`` is called with the run after each batch."""
 
-    clock: Clock
-    keep_going: Callable[[], bool] = lambda: True
     progress: Callable[[Run], None] = lambda run: None
 
 
@@ -35,19 +33,19 @@ class LeaseLost(Exception):
 class FetchSession:
     """Lease, log and result of a run, from claiming the account to releasing it."""
 
-    def __init__(self, account: MailAccount, log: Run, watch: Watch) -> None:
+    def __init__(self, account: MailAccount, run: Run, control: FetchControl) -> None:
         self.account = account
-        self.log = log
-        self._watch = watch
-        self._ends_at = watch.clock() + RUN_LIMIT
+        self.run = run
+        self._control = control
+        self._ends_at = control.clock() + RUN_LIMIT
         self._was_due_at = account.due_at
         #: Log lines that are saved with the next change of the run; one commit per line would be too slow.
         self._lines: list[dict[str, Any]] = []
 
     def clock(self) -> datetime:
-        return self._watch.clock()
+        return self._control.clock()
 
-    def hold(self) -> None:
+    def extend_lease(self) -> None:
         """Check or extend the lease; call before each step that changes the server or the ledger. Raises LeaseLost."""
         now = self.clock()
         held_until = self.account.leased_until
@@ -55,51 +53,51 @@ class FetchSession:
         if not (self.account.is_current() if lasts else self.account.extend(until=now + LEASE)):
             raise LeaseLost
 
-    def hold_for_long(self) -> None:
+    def extend_lease_for_delivery(self) -> None:
         """Extend the lease for one slow delivery to a destination that cannot detect duplicates. Raises LeaseLost."""
         if not self.account.extend(until=self.clock() + _LONGEST_DELIVERY):
             raise LeaseLost
 
-    def go_on(self) -> bool:
-        return self._watch.keep_going() and self.clock() < self._ends_at and not self._is_cancelled()
+    def should_continue(self) -> bool:
+        return self._control.keep_going() and self.clock() < self._ends_at and not self._is_cancelled()
 
     def _is_cancelled(self) -> bool:
         """Whether a user has cancelled the run, as read from the database; not checked for a run without messages."""
-        if self.log.found and not self.log.cancelled_by:
-            row = Run.select(Run.cancelled_by).where(Run.id == self.log.id).first()
-            self.log.__data__["cancelled_by"] = row.cancelled_by if row else None
-        return self.log.cancelled_by is not None
+        if self.run.found and not self.run.cancelled_by:
+            row = Run.select(Run.cancelled_by).where(Run.id == self.run.id).first()
+            self.run.__data__["cancelled_by"] = row.cancelled_by if row else None
+        return self.run.cancelled_by is not None
 
-    def say(self, text: str, level: str = "info") -> None:
-        self._lines.append({"run": self.log.id, "at": self.clock(), "level": level, "text": text})
+    def log(self, text: str, level: str = "info") -> None:
+        self._lines.append({"run": self.run.id, "at": self.clock(), "level": level, "text": text})
 
     def warn(self, text: str) -> None:
-        self.say(text, "warning")
+        self.log(text, "warning")
 
-    def write(self) -> None:
+    def save(self) -> None:
         """Save the run with its log lines and report the progress."""
         with transaction():
-            self._save()
-        self._watch.progress(self.log)
+            self._save_lines()
+        self._control.progress(self.run)
 
-    def _save(self) -> None:
-        self.log.save()
+    def _save_lines(self) -> None:
+        self.run.save()
         if self._lines:
             RunLine.insert_many(self._lines).execute()
         self._lines = []
 
     def succeed(self) -> None:
         now, account = self.clock(), self.account
-        stopped = not self.go_on()
-        if not self.log.cancelled_by:
+        stopped = not self.should_continue()
+        if not self.run.cancelled_by:
             account.fetched_at = now
         account.clear_failure()
         account.tries = 0
-        goes_on_at_once = (stopped and not self.log.cancelled_by) or self._was_asked_for()
+        goes_on_at_once = (stopped and not self.run.cancelled_by) or self._was_asked_for()
         account.due_at = now if goes_on_at_once else self._next(now)
         text = "Finished."
         if stopped:
-            by = self.log.cancelled_by
+            by = self.run.cancelled_by
             text = f"Cancelled by {by}." if by else "Stopped; the next run continues."
         self._end(RunOutcome.STOPPED if stopped else RunOutcome.DONE, text)
 
@@ -117,10 +115,10 @@ class FetchSession:
         own = account.fetch_interval
         return now + (timedelta(seconds=own) if own else settings.fetch_interval())
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Mark the run as stopped after the lease was lost; the account and the run may be deleted."""
-        self.log.outcome, self.log.ended_at = RunOutcome.STOPPED, self.clock()
-        self.log.save()
+        self.run.outcome, self.run.ended_at = RunOutcome.STOPPED, self.clock()
+        self.run.save()
 
     def fail(self, error: ExternalError) -> None:
         now, account = self.clock(), self.account
@@ -128,25 +126,25 @@ class FetchSession:
         account.note_failure(error, now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.due_at = backoff.retry_at(now, account.tries, asked)
-        self.say(str(error), "error")
+        self.log(str(error), "error")
         self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.due_at:%H:%M:%S} UTC.")
 
     def _count(self) -> None:
-        log = self.log
-        MetricCounter.add("fetch", log.outcome.value, seconds=log.seconds or 0.0)
-        for outcome, count in (("delivered", log.delivered), ("failed", log.failed)):
+        run = self.run
+        MetricCounter.add("fetch", run.outcome.value, seconds=run.seconds or 0.0)
+        for outcome, count in (("delivered", run.delivered), ("failed", run.failed)):
             if count:
                 MetricCounter.add("message", outcome, count)
 
     def _end(self, outcome: RunOutcome, text: str) -> None:
         """Release the account and close the log in one transaction; if the lease was lost, only stop the run."""
-        log = self.log
+        run = self.run
         with transaction():
             if not self.account.release():
-                self.leave()
+                self.abandon()
             else:
-                log.outcome, log.ended_at = outcome, self.clock()
-                log.seconds = (log.ended_at - log.started_at).total_seconds()
-                self.say(f"{text} Delivered {log.delivered}, failed {log.failed}, removed {log.removed}.")
-                self._save()
+                run.outcome, run.ended_at = outcome, self.clock()
+                run.seconds = (run.ended_at - run.started_at).total_seconds()
+                self.log(f"{text} Delivered {run.delivered}, failed {run.failed}, removed {run.removed}.")
+                self._save_lines()
                 self._count()

@@ -18,6 +18,14 @@ from portal.tokens import retry_with_new_token
 TOKEN_MIN_LIFE = timedelta(seconds=30)
 
 
+class Folders(Protocol):
+    """Flags and folders of a mailbox, which only IMAP has."""
+
+    def marked_as_deleted(self) -> list[str]: ...
+    def mark_read(self, uids: list[str]) -> None: ...
+    def move(self, uids: list[str], folder: str) -> None: ...
+
+
 class Mailbox(Protocol):
     """The interface of IMAP and POP3 mailboxes for a fetch; the adapters document the methods."""
 
@@ -28,6 +36,10 @@ class Mailbox(Protocol):
     #: Whether removing messages ends the session, and so must be the last step.
     @property
     def removes_at_end(self) -> bool: ...
+
+    #: None: the protocol has no flags and folders (POP3).
+    @property
+    def folders(self) -> Folders | None: ...
 
     #: The TLS version, or ``without TLS``.
     @property

@@ -1,7 +1,8 @@
 """Prefetch: reads messages from a mailbox in batches and fetches the next batch while one is delivered."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -20,9 +21,9 @@ BATCH, BATCH_BYTES = 200, 2 * 1024 * 1024
 #: UIDs per size request, which keeps command lines short (RFC 7162 section 4: 8,192 octets).
 _SIZES = 500
 #: Error for an empty response: delivering it would delete the real message on the server.
-NOTHING = "The server lists the message but returned no content."
+EMPTY_RESPONSE = "The server lists the message but returned no content."
 #: Interval at which the lease is extended while waiting for a batch.
-_PULSE_SECONDS = 30
+_LEASE_CHECK_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ def batches(mailbox: Mailbox, uids: list[str], limits: Limits) -> Iterator[list[
     for start in range(0, len(uids), _SIZES):
         some = uids[start : start + _SIZES]
         sizes = mailbox.sizes(some)
-        for batch in _parted({uid: sizes[uid] for uid in some if uid in sizes}, limits):
+        for batch in _split({uid: sizes[uid] for uid in some if uid in sizes}, limits):
             yield _fetched(mailbox, batch, limits)
 
 
-def _parted(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:
+def _split(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:
     batch: dict[str, int] = {}
     for uid, size in sizes.items():
         alone = size > WHOLE_UP_TO_BYTES or limits.exclude(size)
@@ -86,7 +87,7 @@ def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[Fe
 
 def _small(uid: str, size: int, found: bytes | Refused) -> FetchedMessage:
     if not isinstance(found, Refused) and size and not found:
-        found = Refused(NOTHING)
+        found = Refused(EMPTY_RESPONSE)
     if isinstance(found, Refused):
         return FetchedMessage(uid, Description(size), refused=found)
     content = BytesIO(found)
@@ -101,7 +102,7 @@ def _large(mailbox: Mailbox, uid: str, size: int) -> list[FetchedMessage]:
             if not mailbox.download(uid, size, content):
                 return []
             if not content.tell():
-                raise Refused(NOTHING)
+                raise Refused(EMPTY_RESPONSE)
         except Refused as error:
             return [FetchedMessage(uid, Description(size), refused=error)]
         opened.pop_all()
@@ -118,8 +119,8 @@ def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> Fetched
     return FetchedMessage(uid, Description(size), is_too_large=True)
 
 
-class Ahead:
-    """Fetches one batch ahead in a thread; only between ``take`` and ``ask`` may the caller use the mailbox."""
+class Prefetcher:
+    """Fetches one batch ahead in a thread; only between ``wait`` and ``fetch_next`` may the caller use the mailbox."""
 
     def __init__(self, mailbox: Mailbox, found: Iterator[list[FetchedMessage]]) -> None:
         self._mailbox = mailbox
@@ -128,19 +129,19 @@ class Ahead:
         self._next: Future[list[FetchedMessage] | None] | None = None
 
     def __enter__(self) -> Self:
-        self.ask()
+        self.fetch_next()
         return self
 
-    def ask(self) -> None:
+    def fetch_next(self) -> None:
         self._next = self._thread.submit(next, self._batches, None)
 
-    def take(self, pulse: Callable[[], None]) -> list[FetchedMessage] | None:
-        """Wait for the requested batch, None after the last one; ``pulse`` is called every 30 seconds while waiting."""
+    def wait(self, extend_lease: Callable[[], None]) -> list[FetchedMessage] | None:
+        """Wait for the requested batch, None after the last one; meanwhile ``extend_lease`` is called every 30 seconds."""
         assert self._next is not None
-        while not wait([self._next], _PULSE_SECONDS).done:
-            pulse()
-        taken, self._next = self._next.result(), None
-        return taken
+        while not futures.wait([self._next], _LEASE_CHECK_SECONDS).done:
+            extend_lease()
+        batch, self._next = self._next.result(), None
+        return batch
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop the thread and close open files, also after an error."""
@@ -157,7 +158,7 @@ class Ahead:
 def closing(batch: list[FetchedMessage]) -> Iterator[None]:
     """Close the temporary files of a batch at the end."""
     with ExitStack() as opened:
-        for arrival in batch:
-            if arrival.content is not None and not isinstance(arrival.content, BytesIO):
-                opened.enter_context(arrival.content)
+        for message in batch:
+            if message.content is not None and not isinstance(message.content, BytesIO):
+                opened.enter_context(message.content)
         yield

@@ -7,17 +7,15 @@ connection whose delivery is unknown; that message is sent again and marked as p
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 
 from peewee import ModelSelect
 
 from portal.core import backoff, errors
-from portal.core.clock import Clock
+from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
 from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Side, Unavailable
 from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
@@ -42,23 +40,15 @@ logger = logging.getLogger(__name__)
 Going = dict[Future[dict[str, Reply]], QueuedMessage]
 
 
-@dataclass(frozen=True)
-class Pace:
-    """The clock of a run, and the check whether it may continue."""
-
-    clock: Clock
-    keep_going: Callable[[], bool] = lambda: True
-
-
-def send(profile_id: int, pace: Pace) -> int | None:
+def send(profile_id: int, control: RunControl) -> int | None:
     """Send the due messages of a profile and return the number attempted; None if another worker holds it."""
-    now = pace.clock()
+    now = control.clock()
     profile = OutboundProfile.claim(profile_id, now=now, until=now + LEASE)
     if profile is None:
         return None
     _take_over(profile, now)
     send_results.give_up_old(profile, now=now)
-    run = _Run(profile, pace)
+    run = _Run(profile, control)
     if run.may_begin():
         run.work()
     run.end()
@@ -84,10 +74,10 @@ def _take_over(profile: OutboundProfile, now: datetime) -> None:
 
 
 class _Run:
-    def __init__(self, profile: OutboundProfile, pace: Pace) -> None:
-        self.profile, self.clock, self.pace = profile, pace.clock, pace
+    def __init__(self, profile: OutboundProfile, control: RunControl) -> None:
+        self.profile, self.clock, self.control = profile, control.clock, control
         self.tried = 0
-        self._ends_at = pace.clock() + _RUN_LIMIT
+        self._ends_at = control.clock() + _RUN_LIMIT
         self._sessions: SimpleQueue[Session] = SimpleQueue()
         self._opened = ExitStack()
         #: The token that the first connection signed in with. None: password, or no sign-in.
@@ -254,7 +244,7 @@ class _Run:
     def _begin(self, free: int) -> list[QueuedMessage]:
         """Mark the next messages as SENDING and return them."""
         now = self.clock()
-        goes_on = self._is_ours and self.pace.keep_going() and now < self._ends_at
+        goes_on = self._is_ours and self.control.keep_going() and now < self._ends_at
         free = min(free, self._allowance(now)) if goes_on and free > 0 else 0
         if len(self._ahead) < free:
             self._ahead = queue_reader.read(self._waiting())

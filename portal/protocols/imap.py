@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from imaplib import IMAP4
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from portal.core.errors import Refused, Unavailable
 from portal.protocols.imap_session import Client, one_line, signed_in, translated_errors
@@ -30,6 +30,10 @@ class ImapMailbox:
         self._host = client.host
         client.allow()
         self.generation = str(int(client.select_folder(folder)[b"UIDVALIDITY"]))
+
+    @property
+    def folders(self) -> Self:
+        return self
 
     @property
     def secured_by(self) -> str:

@@ -32,6 +32,7 @@ class Pop3Mailbox:
     #: Constant: POP3 does not report that a mailbox was re-created. UIDLs are unique in it (RFC 1939 section 7).
     generation = "pop3"
     removes_at_end = True
+    folders = None
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection

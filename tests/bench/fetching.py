@@ -14,7 +14,7 @@ from portal.core.config import Config, from_environment
 from portal.core.db import connected, database
 from portal.core.encryption import Secret
 from portal.incoming import fetch, mail_accounts
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, RunOutcome
 from portal.protocols import tls
 from portal.runtime import startup
@@ -88,7 +88,7 @@ def portal(made: Stage, kind: AccountType) -> float:
     with connected():
         row = account(made, kind, make_destination(folder))
         began = time.perf_counter()
-        run = fetch.fetch(row.id, Watch(clock=lambda: datetime.now(UTC)))
+        run = fetch.fetch(row.id, FetchControl(clock=lambda: datetime.now(UTC)))
         took = time.perf_counter() - began
     database.close()
     assert run is not None
@@ -159,7 +159,7 @@ def empty_polls(made: Stage) -> None:
 
 
 def fetched(row_id: int) -> None:
-    run = fetch.fetch(row_id, Watch(clock=lambda: datetime.now(UTC)))
+    run = fetch.fetch(row_id, FetchControl(clock=lambda: datetime.now(UTC)))
     assert run is not None
     assert run.outcome is RunOutcome.DONE
 

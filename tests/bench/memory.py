@@ -8,7 +8,7 @@ from pathlib import Path
 from portal.core.config import from_environment
 from portal.core.db import connected
 from portal.incoming import fetch
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import RunOutcome
 from portal.runtime import startup
 from workers import worker  # noqa: F401 - the same imports as in a worker
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     startup.start(from_environment({"PORTAL_DATA": data, "PORTAL_CA_FILE": ca_file, "PORTAL_LOG_FORMAT": "text"}))
     with connected():
         idle = memory("VmRSS")
-        run = fetch.fetch(int(account_id), Watch(clock=lambda: datetime.now(UTC)))
+        run = fetch.fetch(int(account_id), FetchControl(clock=lambda: datetime.now(UTC)))
     assert run is not None
     assert (run.outcome, run.delivered) == (RunOutcome.DONE, 1), [line.text for line in run.lines]
     print(idle, memory("VmHWM"))

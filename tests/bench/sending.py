@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from portal.core import encryption
+from portal.core.clock import RunControl
 from portal.core.config import from_environment
 from portal.core.db import connected, open_database
 from portal.models import OutboundMessage, OutboundProfile, OutboundState
 from portal.outgoing import send
-from portal.outgoing.send import Pace
 from portal.runtime import startup
 from tests.builders import make_message, make_profile
 
@@ -59,7 +59,7 @@ def _portal(port: int, connections: int) -> tuple[float, float]:
         make_message(profile, content=CONTENT, at=datetime.now(UTC))
     taken_on = MESSAGES / (time.perf_counter() - began)
     began = time.perf_counter()
-    send.send(profile.id, Pace(clock=lambda: datetime.now(UTC)))
+    send.send(profile.id, RunControl(clock=lambda: datetime.now(UTC)))
     took = time.perf_counter() - began
     assert OutboundMessage.select().where(OutboundMessage.state == OutboundState.SENT).count() == MESSAGES
     return taken_on, MESSAGES / took

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from portal.core.encryption import Secret
 from portal.core.errors import Answer, ExternalError, HostDown, Refused, Unavailable
 from portal.incoming import fetch
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import Destination, Heartbeat, MailAccount, Token, TokenConfig, tuples
 from portal.monitoring import notices, notifier
 from portal.protocols.oauth2 import TokenAnswer
@@ -150,7 +150,7 @@ class World:
         due = (MailAccount.due_at <= self.now) & MailAccount.id.in_(quiet)
         MailAccount.update(fetched_at=self.now, due_at=self.now + 5 * MINUTE).where(due).execute()
         for row_id in MailAccount.due(self.now, 10_000):
-            fetch.fetch(row_id, Watch(clock=lambda: self.now))
+            fetch.fetch(row_id, FetchControl(clock=lambda: self.now))
 
     def _quiet_accounts(self) -> list[int]:
         struck = {(one.kind, one.struck) for one in self.troubles if one.is_on(self.now)}

@@ -13,7 +13,7 @@ from portal import causes, diagnosis
 from portal.causes import Where
 from portal.core.encryption import Secret
 from portal.incoming import fetch
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import AccountType, Destination, MailAccount, Token, TokenConfig, Validity
 from portal.monitoring import detection
 from portal.protocols import tls
@@ -55,7 +55,7 @@ def test_password_is_masked_in_any_quoting_and_in_responses(
     found = told(climbed(MailAccount.get()))
     assert ODD not in found
     assert 'pa\\"ss' not in found
-    fetch.fetch(row.id, Watch(clock=lambda: NOW))
+    fetch.fetch(row.id, FetchControl(clock=lambda: NOW))
     assert MailAccount.get().failure
     assert ODD not in MailAccount.get().failure
 

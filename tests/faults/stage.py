@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from portal import causes
+from portal.core.clock import RunControl
 from portal.core.errors import ExternalError
 from portal.core.severity import Severity
 from portal.incoming import fetch as fetching
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import MailAccount, Notice, OutboundProfile, Row, Token, TokenConfig
 from portal.monitoring import detection, notices
 from portal.outgoing import send as sending
-from portal.outgoing.send import Pace
 from portal.tokens import refresh
 from tests.builders import make_message, make_token
 from tests.fakes.pages import PageClient
@@ -53,7 +53,7 @@ class Stage:
         for minutes in (0, 6, 12):
             now = self.began + minutes * MINUTE
             MailAccount.update(due_at=now).where(MailAccount.id == account.id).execute()
-            fetching.fetch(account.id, Watch(clock=lambda now=now: now))  # type: ignore[misc]
+            fetching.fetch(account.id, FetchControl(clock=lambda now=now: now))  # type: ignore[misc]
 
     def send(self, profile: OutboundProfile) -> None:
         make_message(profile, at=self.began)
@@ -61,7 +61,7 @@ class Stage:
             now = self.began + minutes * MINUTE
             OutboundProfile.update(due_at=None).execute()
             with suppress(ExternalError):
-                sending.send(profile.id, Pace(clock=lambda now=now: now))  # type: ignore[misc]
+                sending.send(profile.id, RunControl(clock=lambda now=now: now))  # type: ignore[misc]
 
     def is_named(self, row: Row, cause: str, *, in_notice: str | None = None, reference: str = "") -> None:
         """Check cause, severity and remedy in the notice, on the page and on the command line."""

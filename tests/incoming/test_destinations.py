@@ -12,7 +12,7 @@ from aiosmtpd.lmtp import LMTP
 
 from portal.core.errors import Invalid, Refused, Unavailable
 from portal.incoming import destinations, fetch, routing
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import AfterFetch, Destination, DestinationType, MailAccount, Message, MessageState
 from portal.protocols import lmtp, program
 from tests.builders import NOW, make_account, make_token
@@ -195,7 +195,7 @@ def test_routing_by_address_falls_back_to_default_destination(
     MailAccount.update(dispatch_by_address=True).execute()
     to_pay, to_nobody = b"To: Pay <PAY@x.test>\r\n\r\n1\r\n", b"To: somebody@x.test\r\n\r\n2\r\n"
     mail_server.receives(to_pay, to_nobody)
-    fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert (delivered(billing), delivered(inbox)) == ([to_pay], [to_nobody])
     assert [row.destination.name for row in Message.select().order_by(Message.id)] == ["Billing", "Inbox"]
 
@@ -208,13 +208,13 @@ def test_quarantined_message_is_delivered_once_store_accepts_it(
     account = make_account(lmtp_destination(port), make_token(), port=mail_server.port, after_fetch=AfterFetch.DELETE)
     mail_server.receives(b"Subject: x\r\n\r\nbody\r\n")
     handler.answer = "552 Mailbox full"
-    fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     row = Message.get()
     assert (row.state, row.tries) == (MessageState.FAILED, 1)
     assert "552 Mailbox full" in row.failure
     assert len(mail_server.holds()) == 1
     handler.answer = "250 OK"
     later = row.try_at or NOW
-    fetch.fetch(account.id, Watch(clock=lambda: later))
+    fetch.fetch(account.id, FetchControl(clock=lambda: later))
     assert len(handler.took) == 1
     assert mail_server.holds() == []

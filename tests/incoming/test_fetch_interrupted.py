@@ -7,7 +7,7 @@ import pytest
 
 from portal.incoming import fetch as fetching
 from portal.incoming import prefetch
-from portal.incoming.fetch_session import LEASE, Watch
+from portal.incoming.fetch_session import LEASE, FetchControl
 from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, RunOutcome
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
@@ -120,7 +120,7 @@ def test_run_with_lost_lease_stops_delivering(
             return NOW + LEASE
         return later
 
-    run = fetching.fetch(account.id, Watch(clock=clock))
+    run = fetching.fetch(account.id, FetchControl(clock=clock))
     assert run is not None
     assert run.outcome is RunOutcome.STOPPED
     assert len(delivered(inbox)) < len(TEN)
@@ -138,7 +138,7 @@ def test_account_edited_during_a_run_stops_the_run(
             row.after_fetch = AfterFetch.KEEP
             row.overwrite()
 
-    run = fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=change))
+    run = fetching.fetch(account.id, FetchControl(clock=lambda: NOW, progress=change))
     assert run is not None
     assert run.outcome is RunOutcome.STOPPED
     assert len(delivered(inbox)) == 3
@@ -151,7 +151,7 @@ def test_account_deleted_during_a_run_stops_the_run(account: MailAccount, mail_s
     def delete(run: Run) -> None:
         account.delete_instance()
 
-    fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=delete))
+    fetching.fetch(account.id, FetchControl(clock=lambda: NOW, progress=delete))
     assert mail_server.holds() == TEN
 
 
@@ -190,7 +190,7 @@ def test_fetch_requested_during_a_run_follows_immediately(account: MailAccount, 
     def ask(run: Run) -> None:
         MailAccount.update(due_at=NOW + MINUTE / 2).execute()
 
-    fetching.fetch(account.id, Watch(clock=lambda: NOW, progress=ask))
+    fetching.fetch(account.id, FetchControl(clock=lambda: NOW, progress=ask))
     assert MailAccount.get_by_id(account.id).due_at == NOW
 
 

@@ -7,9 +7,10 @@ from io import BytesIO
 
 import pytest
 
+from portal.core.clock import RunControl
 from portal.core.errors import Invalid, Refused, Unavailable
 from portal.incoming import destinations, fetch
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     CallState,
     Destination,
@@ -22,7 +23,6 @@ from portal.models import (
     WebServiceCall,
 )
 from portal.outgoing import send
-from portal.outgoing.send import Pace
 from tests.builders import NOW, make_account, make_profile, make_service, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.smtp_server import FakeSmtpServer
@@ -66,7 +66,7 @@ def deliver(destination: Destination, row: Message, content: bytes = MAIL) -> No
 def test_forwarded_mail_is_unchanged_below_the_resent_headers(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination))
-    send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    send.send(destination.outbound_profile.id, RunControl(clock=lambda: NOW))
     (took,) = smtp_server.took
     assert (took.sender, took.recipients) == ("desk@x.test", ["tickets@y.test"])
     assert took.content.endswith(MAIL.partition(b"\r\n\r\n")[2])
@@ -77,7 +77,7 @@ def test_forwarded_mail_is_unchanged_below_the_resent_headers(smtp_server: FakeS
 def test_forwarding_with_fixed_sender_sets_reply_to_author(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server, sends_as="desk@x.test")
     deliver(destination, message(destination))
-    send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    send.send(destination.outbound_profile.id, RunControl(clock=lambda: NOW))
     assert b"From: Ada <desk@x.test>\r\n" in smtp_server.took[0].content
     assert b"Reply-To: Ada <ada@example.test>\r\n" in smtp_server.took[0].content
 
@@ -93,7 +93,7 @@ def test_message_redelivered_after_a_crash_is_forwarded_once(smtp_server: FakeSm
 def test_forwarding_refuses_a_mail_loop(smtp_server: FakeSmtpServer) -> None:
     destination = forward(smtp_server)
     deliver(destination, message(destination))
-    send.send(destination.outbound_profile.id, Pace(clock=lambda: NOW))
+    send.send(destination.outbound_profile.id, RunControl(clock=lambda: NOW))
     with pytest.raises(Refused, match="Mail loop"):
         deliver(destination, message(destination, key="another"), smtp_server.took[0].content)
     assert OutboundMessage.select().count() == 1
@@ -153,7 +153,7 @@ def test_fetch_into_web_service_records_accepted_and_rejected(web: FakeWebServer
         mail_server.receives(b"Subject: %d\r\n\r\nx\r\n" % number)
     destination = service_destination(web)
     account = make_account(destination, make_token(), port=mail_server.port)
-    run = fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    run = fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert (run.delivered, run.failed) == (2, 1)
     assert [row.state for row in Message.select().order_by(Message.id)] == [
         MessageState.FAILED, MessageState.DELIVERED, MessageState.DELIVERED,
@@ -166,7 +166,7 @@ def test_fetch_into_an_invalid_web_service_delivers_nothing(web: FakeWebServer, 
     destination = service_destination(web)
     WebService.update(validity=Validity.INVALID).execute()
     account = make_account(destination, make_token(), port=mail_server.port)
-    fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert web.asked == []
     assert Message.select().count() == 0
 
@@ -178,7 +178,7 @@ def test_delivered_message_triggers_the_web_service_call(
     mail_server.accepts()
     mail_server.receives(MAIL)
     account = make_account(inbox, make_token(), port=mail_server.port, name="Desk")
-    fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert [call.body for call in WebServiceCall.select()] == ["Desk: Printer to Inbox"]
 
 
@@ -216,5 +216,5 @@ def test_mail_is_delivered_if_its_trigger_service_is_deleted(
     mail_server.accepts()
     mail_server.receives(MAIL)
     account = make_account(inbox, make_token(), port=mail_server.port)
-    run = fetch.fetch(account.id, Watch(clock=lambda: NOW))
+    run = fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert (run.delivered, run.outcome.value) == (1, "done")

@@ -14,7 +14,7 @@ from portal.core import backoff
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Unavailable
 from portal.incoming import fetch, mail_accounts
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.incoming.mail_accounts import Fields
 from portal.models import AccountType, Destination, Event, MailAccount, Run, RunOutcome, TokenConfig, Validity
 from portal.protocols import tls
@@ -162,7 +162,7 @@ def test_paused_account_is_not_fetched_until_resumed(inbox: Destination, mail_se
     mail_server.accepts()
     account = make_account(inbox, make_token(), port=mail_server.port)
     mail_accounts.pause(account, actor="bob", now=NOW)
-    assert fetch.fetch(account.id, Watch(clock=lambda: NOW)) is None
+    assert fetch.fetch(account.id, FetchControl(clock=lambda: NOW)) is None
     stored = MailAccount.get_by_id(account.id)
     assert (stored.validity, mail_accounts.state(stored, NOW).word) == (Validity.INVALID_TEMPORARILY, "paused")
     mail_accounts.resume(stored, actor="bob", now=NOW)
@@ -184,7 +184,7 @@ def test_cancelled_run_stops_and_waits_for_the_next_fetch_time(
         if run.delivered == 3:
             mail_accounts.cancel(run, actor="bob", now=NOW)
 
-    run = fetch.fetch(account.id, Watch(clock=lambda: NOW, progress=cancel))
+    run = fetch.fetch(account.id, FetchControl(clock=lambda: NOW, progress=cancel))
     assert run is not None
     assert (run.outcome, run.delivered) == (RunOutcome.STOPPED, 3)
     stored = MailAccount.get_by_id(account.id)

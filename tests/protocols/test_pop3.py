@@ -10,7 +10,7 @@ import pytest
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused, Unavailable
 from portal.incoming import fetch
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -49,7 +49,7 @@ def pop3_account(inbox: Destination, token: Token, port: int, after: AfterFetch 
 
 
 def finished(account: MailAccount, minutes: int = 0, keep_going: Callable[[], bool] = lambda: True) -> Run:
-    run = fetch.fetch(account.id, Watch(clock=lambda: NOW + minutes * MINUTE, keep_going=keep_going))
+    run = fetch.fetch(account.id, FetchControl(clock=lambda: NOW + minutes * MINUTE, keep_going=keep_going))
     assert run is not None
     return run
 

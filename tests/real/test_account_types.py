@@ -12,7 +12,7 @@ import pytest
 from portal.core.encryption import Secret
 from portal.incoming import destinations, mail_accounts, mailbox_connection
 from portal.incoming import fetch as fetching
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -85,7 +85,7 @@ def token(mail: Mail) -> Token:
 
 
 def fetch(account: MailAccount) -> Run:
-    run = fetching.fetch(account.id, Watch(clock=lambda: datetime.now(UTC)))
+    run = fetching.fetch(account.id, FetchControl(clock=lambda: datetime.now(UTC)))
     assert run is not None
     assert (run.outcome, run.failed) == (RunOutcome.DONE, 0), [line.text for line in run.lines]
     return run
@@ -197,7 +197,7 @@ def test_shared_mailbox_opens_with_a_members_token(
         account = make_account(inbox, token, port=dovecot.port, login=shared)
         assert fetch(account).delivered == 3
         refused = make_account(inbox, token, port=dovecot.port, login="other@x.test")
-        run = fetching.fetch(refused.id, Watch(clock=lambda: datetime.now(UTC)))
+        run = fetching.fetch(refused.id, FetchControl(clock=lambda: datetime.now(UTC)))
         assert run is not None
         assert run.outcome is RunOutcome.FAILED
     finally:

@@ -9,7 +9,7 @@ import pytest
 
 from portal.core.db import database
 from portal.incoming import fetch
-from portal.incoming.fetch_session import LEASE, Watch
+from portal.incoming.fetch_session import LEASE, FetchControl
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Message, Run, RunOutcome
 from portal.sandbox import store
 from portal.sandbox.mail_servers import ImapHandler, Pop3Handler
@@ -28,7 +28,7 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 
 def run(account: MailAccount, step: int) -> Run:
     """Fetch at a time when the lease of the previous run has expired."""
-    done = fetch.fetch(account.id, Watch(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
+    done = fetch.fetch(account.id, FetchControl(clock=lambda: NOW + step * (LEASE + timedelta(minutes=1))))
     assert done is not None
     return done
 

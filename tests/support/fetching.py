@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from portal.incoming import fetch as fetching
-from portal.incoming.fetch_session import Watch
+from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     Destination,
     MailAccount,
@@ -38,7 +38,7 @@ HOSTILE = {
 
 
 def fetch(account: MailAccount, *, now: datetime = NOW, keep_going: Callable[[], bool] = lambda: True) -> Run | None:
-    return fetching.fetch(account.id, Watch(clock=lambda: now, keep_going=keep_going))
+    return fetching.fetch(account.id, FetchControl(clock=lambda: now, keep_going=keep_going))
 
 
 def finished(account: MailAccount, now: datetime = NOW) -> Run:

@@ -3,14 +3,14 @@
 from datetime import datetime
 from email.message import EmailMessage
 
+from portal.core.clock import RunControl
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile
 from portal.outgoing import send as sending
-from portal.outgoing.send import Pace
 from tests.builders import NOW
 
 
 def send(profile: OutboundProfile, at: datetime = NOW) -> int | None:
-    return sending.send(profile.id, Pace(clock=lambda: at))
+    return sending.send(profile.id, RunControl(clock=lambda: at))
 
 
 def fresh(row: OutboundMessage) -> OutboundMessage:

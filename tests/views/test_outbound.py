@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from portal.core.clock import RunControl
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Validity
 from portal.outgoing import send
-from portal.outgoing.send import Pace
 from tests.builders import ACCESS_TOKEN, PASSWORD, make_config, make_message, make_profile, make_token
 from tests.fakes.pages import PageClient
 from tests.fakes.smtp_server import FakeSmtpServer
@@ -108,7 +108,7 @@ def test_failed_message_can_be_retried_and_dropped(bob: PageClient, smtp_server:
     smtp_server.does.data = "554 5.7.1 Spam <script>"
     profile = make_profile(port=smtp_server.port)
     message = make_message(at=datetime.now(UTC))
-    send.send(profile.id, Pace(clock=lambda: datetime.now(UTC)))
+    send.send(profile.id, RunControl(clock=lambda: datetime.now(UTC)))
     page = bob.get(f"/outbound/messages/{message.id}")
     assert "554 5.7.1 Spam <script>" in page.text
     assert "<script>" not in page.html.split("<main")[1].split("</main")[0]
