@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["core"],
     ["models", "protocols", "providers"],
-    ["system", "causes", "triggers"],
+    ["system", "causes"],
+    ["triggers"],
     ["access", "tokens"],
     ["outgoing", "web_services"],
     ["incoming"],
@@ -104,7 +105,7 @@ def test_vendored_files_match_their_checksums() -> None:
 def test_migrations_create_the_tables_of_the_models(db: None) -> None:
     rows = [getattr(models, name) for name in models.__all__]
     tables = [row for row in rows if isinstance(row, type) and issubclass(row, models.Row)]
-    tables = [row for row in tables if row not in (models.Row, models.Leased)]
+    tables = [row for row in tables if row not in (models.Row, models.Leased, models.Failing)]
     assert str(diff_models(database.obj, tables)) == ""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from portal.core.errors import ExternalError, Side
 from portal.core.severity import Severity
 
 _FOLDER = Path(__file__).parent
@@ -150,6 +151,17 @@ def _recognise(response: str, where: Where, by_password: bool) -> Cause:
         if weight > most:
             best, most = cause, weight
     return best
+
+
+def of_failure(error: ExternalError, at: Where, *, by_password: bool = False) -> str:
+    """The name of the cause of a failure, to be stored with it. ``at``: the kind of server that was spoken to."""
+    where = {Side.PROVIDER: Where.PROVIDER, Side.DESTINATION: Where.DESTINATION}.get(error.side, at)
+    return recognize(str(error), where, by_password=by_password).name
+
+
+def stored(name: str | None, response: str, where: Where, *, by_password: bool = False) -> Cause:
+    """The cause that was stored with a failure. ``name`` None: stored by a version that did not store the cause yet."""
+    return recognize(response, where, by_password=by_password) if name is None else named(name)
 
 
 def explained(response: str, where: Where, facts: Mapping[str, str]) -> str:

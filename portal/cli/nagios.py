@@ -4,9 +4,9 @@ Format: monitoring-plugins.org.
 """
 
 from portal.core.severity import Severity
+from portal.monitoring.detection import Problem
 from portal.monitoring.health import Part
 from portal.monitoring.health_report import HealthReport
-from portal.monitoring.notices import Banner
 
 EXIT = {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 _WORD = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}
@@ -29,7 +29,7 @@ def _summary(found: HealthReport) -> str:
     return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
-def _problem(one: Banner, known: bool) -> str:
+def _problem(one: Problem, known: bool) -> str:
     word = "ACKNOWLEDGED" if known else _WORD[one.severity]
     still = f" Affected: {', '.join(one.affected)}." if one.affected else ""
     return f"{word}: {one.text}{still} {one.remedy[0]}"

@@ -9,7 +9,7 @@ from portal.cli.common import actor, as_json, now, show_all, with_portal
 from portal.core.errors import NotFound
 from portal.models import Notice
 from portal.monitoring import notices
-from portal.monitoring.notices import Banner
+from portal.monitoring.detection import Problem
 
 _MOST = 1000
 
@@ -30,7 +30,7 @@ def list_notices(over: bool, in_json: bool) -> None:
     show_all([_of_row(row) if isinstance(row, Notice) else _of_banner(row) for row in rows], in_json)
 
 
-def _of_banner(one: Banner) -> dict[str, Any]:
+def _of_banner(one: Problem) -> dict[str, Any]:
     row = one.notice
     return {
         "id": row.id if row else None,

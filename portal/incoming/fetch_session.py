@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff
 from portal.core.clock import RunControl
 from portal.core.db import transaction
-from portal.core.errors import ExternalError, Unavailable
-from portal.models import MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
+from portal.core.errors import ExternalError, Side, Unavailable
+from portal.models import DestinationType, MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
 from portal.system import settings
 
 #: Duration of a lease, extended with each batch; after a worker dies, another can start when it expires.
@@ -123,11 +125,18 @@ class FetchSession:
     def fail(self, error: ExternalError) -> None:
         now, account = self.clock(), self.account
         account.tries = account.tries + 1 if account.failing_side is error.side else 1
-        account.note_failure(error, now)
+        account.note_failure(error, self._cause(error), now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.due_at = backoff.retry_at(now, account.tries, asked)
         self.log(str(error), "error")
         self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.due_at:%H:%M:%S} UTC.")
+
+    def _cause(self, error: ExternalError) -> str:
+        account = self.account
+        if error.side is Side.DESTINATION and account.destination.type is DestinationType.WEB_SERVICE:
+            return causes.recognize(str(error), Where.HTTP).name
+        server = Where.POP3 if account.type.is_pop3 else Where.IMAP
+        return causes.of_failure(error, server, by_password=account.token is None)
 
     def _count(self) -> None:
         run = self.run

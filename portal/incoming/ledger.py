@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 from peewee import Expression, Field
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff
 from portal.core.db import database, transaction
 from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, tuples
@@ -211,6 +213,7 @@ def delivered(rows: list[Message], destination: Destination | None, run: Run, no
         destination=destination,
         run=run,
         failure=None,
+        failure_cause=None,
         try_at=None,
     )
 
@@ -219,6 +222,7 @@ def failed(row: Message, reason: str, run: Run, now: datetime) -> None:
     """Quarantine a message; it is retried automatically at increasing intervals."""
     row.tries += 1
     row.state, row.failure, row.try_at = MessageState.FAILED, reason, backoff.retry_at(now, row.tries)
+    row.failure_cause = causes.recognize(reason, Where.DESTINATION).name
     row.run = run
     row.save()
 

@@ -136,7 +136,7 @@ class Prefetcher:
         self._next = self._thread.submit(next, self._batches, None)
 
     def wait(self, extend_lease: Callable[[], None]) -> list[FetchedMessage] | None:
-        """Wait for the requested batch, None after the last one; meanwhile ``extend_lease`` is called every 30 seconds."""
+        """Wait for the requested batch, None after the last; meanwhile ``extend_lease`` is called every 30 seconds."""
         assert self._next is not None
         while not futures.wait([self._next], _LEASE_CHECK_SECONDS).done:
             extend_lease()

@@ -5,6 +5,7 @@ from portal.models.backlog import Backlog
 from portal.models.base import HOST, Leased, Row, text_problems, tuples
 from portal.models.destination import Destination, DestinationType
 from portal.models.event import Event
+from portal.models.failing import Failing
 from portal.models.heartbeat import Heartbeat
 from portal.models.mail_account import (
     AccountType,
@@ -51,6 +52,7 @@ __all__ = [
     "DestinationType",
     "DeviceSignIn",
     "Event",
+    "Failing",
     "Flow",
     "Heartbeat",
     "ImportDraft",

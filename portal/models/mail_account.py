@@ -204,6 +204,8 @@ class Message(Row):
     marked_at = UtcField(null=True)
     #: Why the last delivery failed. NULL: no failure.
     failure = TextField(null=True)
+    #: The cause of that failure in the catalog. NULL as above.
+    failure_cause = CharField(max_length=60, null=True)
     tries = IntegerField(default=0)
     #: The next attempt after a failure. NULL: no failure.
     try_at = UtcField(null=True)

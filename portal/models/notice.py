@@ -51,6 +51,6 @@ class Notice(Row):
     acknowledged_by = CharField(max_length=100, default="")
     acknowledged_comment = CharField(max_length=250, default="")
 
-    def is_known(self, now: datetime) -> bool:
+    def is_acknowledged(self, now: datetime) -> bool:
         """Whether the notice is acknowledged at this time."""
         return self.acknowledged_until is not None and self.acknowledged_until > now

@@ -121,6 +121,8 @@ class OutboundMessage(Row):
     repeated_at = UtcField(null=True)
     #: The server's last response to the whole message. NULL: none yet.
     answer = TextField(null=True)
+    #: The cause of a rejection in the catalog. NULL: not rejected.
+    answer_cause = CharField(max_length=60, null=True)
     #: The undelivered message that this bounce reports. NULL: not a bounce, or that message was deleted.
     bounce_of = ForeignKeyField("self", null=True, on_delete="SET NULL", backref="bounces")
 

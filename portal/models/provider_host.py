@@ -19,6 +19,8 @@ class ProviderHost(Row):
     #: The last failure or trial request, and the failure's message. NULL: never failed.
     failed_at = UtcField(null=True)
     failure = TextField(null=True)
+    #: The cause of that failure in the catalog. NULL as above.
+    failure_cause = CharField(max_length=60, null=True)
     #: No request before this time; then one trial request at a time tests the host. NULL: the host responds.
     not_before = UtcField(null=True)
     #: Seconds by which the host's clock is ahead of this server's, if over the limit. NULL: within it, or unknown.

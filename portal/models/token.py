@@ -42,6 +42,8 @@ class Token(Leased):
     #: The last failure and the provider's message, kept after a success. NULL: no failure yet.
     failed_at = UtcField(null=True)
     failure = TextField(null=True)
+    #: The cause of that failure in the catalog. NULL as above, or stored by a version that did not know it.
+    failure_cause = CharField(max_length=60, null=True)
     #: The provider's first rejection, until one retry confirms it. NULL: none, or confirmed.
     first_refused_at = UtcField(null=True)
     #: NULL: not rejected. Otherwise a new sign-in is required.

@@ -73,6 +73,8 @@ class TokenConfig(Row):
     credentials_refused_at = UtcField(null=True)
     #: The provider's message for the rejection. NULL as above.
     credentials_answer = TextField(null=True)
+    #: The cause of the rejection in the catalog. NULL as above, or stored by a version that did not know it.
+    credentials_cause = CharField(max_length=60, null=True)
     created_at = UtcField()
     changed_at = UtcField()
 

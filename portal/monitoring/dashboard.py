@@ -10,7 +10,7 @@ from portal.incoming import run_search
 from portal.incoming.run_search import Bar, Wanted
 from portal.models import Flow, MailAccount, Token, TokenConfig, Validity, tuples
 from portal.monitoring import health
-from portal.monitoring.detection import Outage, expiry
+from portal.monitoring.detection import Problem, expiry
 
 #: Length of the expiry timeline.
 AHEAD = timedelta(days=90)
@@ -30,7 +30,7 @@ class Tokens:
 class Mark:
     """An expiry on the timeline; ``place`` runs from 0 (now) to 1."""
 
-    end: Outage
+    end: Problem
     place: float
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from portal.core.severity import Severity
 from portal.monitoring import dashboard, health, notices
 from portal.monitoring.dashboard import Tokens
+from portal.monitoring.detection import Problem
 from portal.monitoring.health import Part
-from portal.monitoring.notices import Banner
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class HealthReport:
     """Health of the whole portal. ``problems``: most urgent first; acknowledged ones are last and do not count."""
 
     at: datetime
-    problems: list[Banner]
+    problems: list[Problem]
     parts: list[Part]
     tokens: Tokens
     #: Number of valid mail accounts, and how many of these do not fail.
@@ -32,12 +32,12 @@ class HealthReport:
             (severity for severity in (Severity.CRITICAL, Severity.WARNING) if severity in severities), Severity.OK
         )
 
-    def counts(self, problem: Banner) -> bool:
+    def counts(self, problem: Problem) -> bool:
         """Whether a problem raises an alarm: not if it is acknowledged or shown in the portal only."""
         return problem.announced and not self.is_known(problem)
 
-    def is_known(self, problem: Banner) -> bool:
-        return problem.notice is not None and problem.notice.is_known(self.at)
+    def is_known(self, problem: Problem) -> bool:
+        return problem.is_acknowledged(self.at)
 
     @property
     def silent(self) -> list[str]:
@@ -70,7 +70,7 @@ def stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _problem(one: Banner, known: bool) -> dict[str, Any]:
+def _problem(one: Problem, known: bool) -> dict[str, Any]:
     return {
         "level": one.severity.level,
         "id": one.notice.id if one.notice else None,

@@ -4,17 +4,17 @@ Problems in database rows are detected at each page view, so that a banner disap
 of the host are as of the last detection run. Each run opens notices for new problems and closes the resolved ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from portal import causes
-from portal.causes import Cause, unmatched
+from portal.causes import unmatched
 from portal.core.db import transaction
 from portal.core.errors import Invalid
 from portal.core.severity import Severity
 from portal.models import MetricCounter, Notice
 from portal.monitoring import detection
-from portal.monitoring.detection import Outage
+from portal.monitoring.detection.problem import Problem, of_notice
 from portal.system import audit, leader_election
 from portal.triggers import triggers
 from portal.triggers.triggers import Trigger
@@ -23,70 +23,30 @@ _EVERY = timedelta(seconds=30)
 _LONGEST_KNOWN = timedelta(days=90)
 
 
-@dataclass(frozen=True)
-class Banner:
-    """An open problem for display.
-
-    ``about_kind`` and ``about_id`` identify the affected row, None: no single row. ``notice`` None: not stored yet, or
-    shown without a notice.
-    """
-
-    text: str
-    cause: Cause
-    severity: Severity
-    means: str
-    since: datetime | None
-    response: str
-    affected: list[str]
-    remedy: list[str]
-    next_try: datetime | None
-    about_kind: str | None
-    about_id: int | None
-    announced: bool
-    notice: Notice | None
-
-
-def open_problems(now: datetime) -> list[Banner]:
+def open_problems(now: datetime) -> list[Problem]:
     """Return the open problems, most urgent first, acknowledged ones last."""
-    kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
-    seen = [_of_outage(outage, kept.get(outage.key)) for outage in detection.of_rows(now)]
-    found = [_of_notice(row) for row in kept.values() if row.of_machine]
-    everything = [*(one for one in found if one.severity is Severity.CRITICAL), *seen]
-    everything += [one for one in found if one.severity is not Severity.CRITICAL]
-    return sorted(everything, key=lambda one: _is_known(one, now))
+    kept = _open_notices()
+    seen = [replace(one, notice=kept.get(one.key)) for one in detection.of_rows(now)]
+    of_machine = [of_notice(row) for row in kept.values() if row.of_machine]
+    critical = [one for one in of_machine if one.severity is Severity.CRITICAL]
+    others = [one for one in of_machine if one.severity is not Severity.CRITICAL]
+    return sorted([*critical, *seen, *others], key=lambda one: one.is_acknowledged(now))
 
 
-def open_problems_checked_now(now: datetime) -> list[Banner]:
+def open_problems_checked_now(now: datetime) -> list[Problem]:
     """Return ``open_problems`` with the host checked now, for monitoring: the detection process itself may be down."""
-    kept = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
-    found = [_of_outage(outage, kept.get(outage.key)) for outage in _everything(now)]
-    return sorted(found, key=lambda one: (_is_known(one, now), one.severity is not Severity.CRITICAL))
+    kept = _open_notices()
+    found = [replace(one, notice=kept.get(one.key)) for one in _everything(now)]
+    return sorted(found, key=lambda one: (one.is_acknowledged(now), one.severity is not Severity.CRITICAL))
 
 
-def _is_known(banner: Banner, now: datetime) -> bool:
-    return banner.notice is not None and banner.notice.is_known(now)
-
-
-def banners(now: datetime) -> list[Banner]:
+def banners(now: datetime) -> list[Problem]:
     """Return the problems shown as banners below the top menu."""
-    return [one for one in open_problems(now) if one.announced and not _is_known(one, now)]
+    return [one for one in open_problems(now) if one.announced and not one.is_acknowledged(now)]
 
 
-def _of_outage(outage: Outage, notice: Notice | None) -> Banner:
-    about = outage.about
-    return Banner(
-        outage.text, outage.cause, outage.severity, outage.means, outage.since, outage.response, outage.affected,
-        outage.remedy, outage.next_try, about.kind if about else None, about.id if about else None, outage.announced,
-        notice,
-    )  # fmt: skip
-
-
-def _of_notice(row: Notice) -> Banner:
-    cause = causes.named(row.cause)
-    return Banner(
-        row.text, cause, row.severity, cause.meaning({}), row.since, row.response, row.affected.splitlines(),
-        row.remedy.splitlines(), None, row.about_kind, row.about_id, True, row,
-    )  # fmt: skip
+def _open_notices() -> dict[str, Notice]:
+    return {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
 
 
 # Stored ---------------------------------------------------------------------------------------------------------------
@@ -97,70 +57,72 @@ def update(now: datetime) -> None:
     if not leader_election.claim_turn("notices", _EVERY, now):
         return
     detection.record_heartbeats(now)
-    open_ones = {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+    open_ones = _open_notices()
     there = {one.key: one for one in _named_as_before(_everything(now), open_ones) if one.announced}
-    for key, outage in there.items():
+    for key, problem in there.items():
         if key in open_ones:
-            _go_on(open_ones[key], outage)
+            _update_open(open_ones[key], problem)
         else:
-            _open(outage, now)
+            _open(problem, now)
     for key in open_ones.keys() - there.keys():
-        hidden = any(_hides(outage, open_ones[key]) for outage in there.values())
+        hidden = any(_covers(problem, open_ones[key]) for problem in there.values())
         if not (hidden or detection.is_of_another_machine(key)):
             _close(open_ones[key], now)
 
 
-def _everything(now: datetime) -> list[Outage]:
+def _everything(now: datetime) -> list[Problem]:
     """Return all problems, of the host and of the rows, without overdue work while no worker is running."""
     machine = detection.of_machine(now)
-    idle = any(outage.cause.name in ("workers-silent", "redis-silent") for outage in machine)
+    idle = any(problem.cause.name in ("workers-silent", "redis-silent") for problem in machine)
     rows = [one for one in detection.of_rows(now) if not (idle and one.key in detection.FOLLOWING)]
     return [*machine, *rows]
 
 
-def _named_as_before(found: list[Outage], open_ones: dict[str, Notice]) -> list[Outage]:
+def _named_as_before(found: list[Problem], open_ones: dict[str, Notice]) -> list[Problem]:
     """Reuse the key of an open notice about the same row: a failing server may change its response."""
-    for outage in found:
-        alone = outage.about is not None and len(outage.affected) == 1 and outage.key not in open_ones
-        if not alone or outage.about is None:
-            continue
-        same = [
-            row.key for row in open_ones.values()
-            if (row.about_kind, row.about_id) == (outage.about.kind, outage.about.id) and row.since == outage.since
-        ]  # fmt: skip
-        if same and not any(other.key == same[0] for other in found):
-            outage.key = same[0]
-    return found
+    keys = {one.key for one in found}
+
+    def renamed(one: Problem) -> Problem:
+        if len(one.affected) != 1 or one.key in open_ones:
+            return one
+        same = [row.key for row in open_ones.values() if one.is_about(row) and row.since == one.since]
+        return replace(one, key=same[0]) if same and same[0] not in keys else one
+
+    return [renamed(one) for one in found]
 
 
-def _open(outage: Outage, now: datetime) -> None:
+def _open(problem: Problem, now: datetime) -> None:
     with transaction():
-        if Notice.select().where(Notice.key == outage.key, Notice.closed_at.is_null()).exists():
+        if Notice.select().where(Notice.key == problem.key, Notice.closed_at.is_null()).exists():
             # A slower, earlier detection run has opened the notice meanwhile.
             return
-        row = Notice(key=outage.key, opened_at=now, of_machine=outage.of_machine)
-        _write(row, outage)
+        row = Notice(key=problem.key, opened_at=now, of_machine=problem.of_machine)
+        _write(row, problem)
         row.was_critical = row.severity is Severity.CRITICAL
         row.save(force_insert=True)
-        if outage.cause.name == causes.UNKNOWN:
-            unmatched.count(outage.where, outage.response, now)
+        if problem.cause.name == causes.UNKNOWN:
+            unmatched.count(problem.where, problem.response, now)
         occasion, facts = Trigger.NOTICE_OPENED, _facts(row)
         triggers.fire(triggers.subscribers(occasion), occasion, facts, row.text, now=now)
-    MetricCounter.add("notice", outage.severity.level)
+    MetricCounter.add("notice", problem.severity.level)
 
 
-def _write(row: Notice, outage: Outage) -> None:
-    about = outage.about
-    row.cause, row.severity, row.text, row.response = outage.cause.name, outage.severity, outage.text, outage.response
-    row.affected, row.since = "\n".join(outage.affected), outage.since
-    row.remedy = "\n".join(outage.remedy)
-    row.about_kind, row.about_id = (about.kind, about.id) if about else (None, None)
+def _write(row: Notice, problem: Problem) -> None:
+    row.cause, row.severity, row.text, row.response = (
+        problem.cause.name,
+        problem.severity,
+        problem.text,
+        problem.response,
+    )
+    row.affected, row.since = "\n".join(problem.affected), problem.since
+    row.remedy = "\n".join(problem.remedy)
+    row.about_kind, row.about_id = problem.about_kind, problem.about_id
 
 
-def _go_on(row: Notice, outage: Outage) -> None:
+def _update_open(row: Notice, problem: Problem) -> None:
     """Update an open notice; when a warning becomes a failure, notify again, even if it was acknowledged."""
     before = row.severity, row.text, row.response, row.affected, row.cause
-    _write(row, outage)
+    _write(row, problem)
     if before == (row.severity, row.text, row.response, row.affected, row.cause):
         return
     if not row.was_critical and row.severity is Severity.CRITICAL:
@@ -182,13 +144,12 @@ def _close(row: Notice, now: datetime) -> None:
         triggers.fire(triggers.subscribers(occasion), occasion, facts, row.text, now=now)
 
 
-def _hides(outage: Outage, row: Notice) -> bool:
+def _covers(problem: Problem, row: Notice) -> bool:
     """Whether a larger problem covers the notice: the notice stays open until that problem is resolved."""
-    if row.of_machine or {row.key, outage.key} & set(detection.FOLLOWING) or outage.severity is not Severity.CRITICAL:
+    if row.of_machine or {row.key, problem.key} & set(detection.FOLLOWING) or problem.severity is not Severity.CRITICAL:
         return False
     still = set(row.affected.splitlines())
-    about_the_same = outage.about is not None and (outage.about.kind, outage.about.id) == (row.about_kind, row.about_id)
-    return outage.key != row.key and (about_the_same or (bool(still) and still <= set(outage.affected)))
+    return problem.key != row.key and (problem.is_about(row) or (bool(still) and still <= set(problem.affected)))
 
 
 def _facts(row: Notice) -> dict[str, object]:

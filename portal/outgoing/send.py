@@ -14,6 +14,8 @@ from queue import Empty, SimpleQueue
 
 from peewee import ModelSelect
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff, errors
 from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
@@ -237,7 +239,7 @@ class _Run:
     def _fail(self, error: ExternalError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
-        profile.note_failure(error, now)
+        profile.note_failure(error, causes.of_failure(error, Where.SMTP, by_password=profile.token is None), now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._lanes, self._rests_until = 0, backoff.retry_at(now, profile.tries, asked)
 

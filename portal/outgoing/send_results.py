@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff
 from portal.core.db import locked, transaction
 from portal.core.errors import ExternalError
@@ -30,6 +32,9 @@ def write_answers(message: OutboundMessage, answers: Mapping[str, Reply], *, now
             failed.append(row)
         row.save()
     message.answer = _said(answers)
+    if failed:
+        by_password = message.profile is not None and message.profile.token is None
+        message.answer_cause = causes.recognize(message.answer, Where.SMTP, by_password=by_password).name
     _go_on(message, failed, now)
 
 

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from peewee import fn
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff
 from portal.core.db import locked, transaction
 from portal.core.errors import HostDown
@@ -75,6 +77,7 @@ def record_failure(host: ProviderHost, error: HostDown, *, by_user: bool, now: d
         trying = row.failing_since is None or (host.failing_since is not None and not by_user)
         row.tries = row.tries + 1 if trying else max(row.tries, 1)
         row.failing_since, row.failed_at, row.failure = row.failing_since or now, now, str(error)
+        row.failure_cause = causes.recognize(str(error), Where.PROVIDER).name
         until = backoff.retry_at(now, row.tries, error.retry_after)
         if trying or row.not_before is None or (row.not_before < until and not by_user):
             row.asked_to_wait, row.not_before = error.retry_after is not None, until
@@ -88,7 +91,8 @@ def _put_off(host: ProviderHost, now: datetime) -> None:
     due = Token.is_due(now) & _of(host)
     # Versions stay unchanged: no worker holds these rows, and a worker that claims one now reads it again.
     Token.update(failing_since=now).where(due, Token.failing_since.is_null()).execute()
-    Token.update(due_at=host.not_before, failed_at=now, failure=host.failure).where(due).execute()
+    failure = {"failed_at": now, "failure": host.failure, "failure_cause": host.failure_cause}
+    Token.update({"due_at": host.not_before, **failure}).where(due).execute()
 
 
 def _of(host: ProviderHost) -> object:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff
 from portal.core.db import locked, retried, transaction
 from portal.core.encryption import Sealed
@@ -100,11 +102,16 @@ def next_refresh(token: Token, now: datetime) -> datetime:
     return backoff.refresh_due(obtained, token.expires_at, settings.refresh_margin(), token.id)
 
 
-def note_failure(token: Token, words: str, now: datetime) -> None:
-    """Record a failed attempt in the row."""
+def note_failure(token: Token, message: str, now: datetime) -> None:
+    """Record a failed attempt, with its cause, in the row."""
     token.tries += 1
     token.failing_since = token.failing_since or now
-    token.failed_at, token.failure = now, words
+    _set_failure(token, message, now)
+
+
+def _set_failure(token: Token, message: str, now: datetime) -> None:
+    token.failed_at, token.failure = now, message
+    token.failure_cause = causes.recognize(message, Where.PROVIDER).name
 
 
 # The four outcomes of an attempt ------------------------------------------------------------------------------------
@@ -215,11 +222,12 @@ def _record_client_refused(token: Token, error: Refused, attempt: Attempt) -> No
     config, now = token.token_config, attempt.now
     # A configuration changed since the request was sent is not marked: the response concerns its old values.
     as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
-    refusal = {"credentials_refused_at": now, "credentials_answer": _message(error)}
+    cause = causes.recognize(_message(error), Where.PROVIDER).name
+    refusal = {"credentials_refused_at": now, "credentials_answer": _message(error), "credentials_cause": cause}
     with transaction():
         is_current = locked(TokenConfig.select().where(as_asked)).first() is not None
         is_first = TokenConfig.update(refusal).where(as_asked, TokenConfig.credentials_refused_at.is_null()).execute()
-        token.failed_at, token.failure = now, _message(error)
+        _set_failure(token, _message(error), now)
         token.due_at = None if is_current else now
         if not _release(token, now) or not is_current:
             return
@@ -240,7 +248,8 @@ def _release(token: Token, now: datetime) -> bool:
 def postpone(token: Token, error: CircuitOpen, now: datetime) -> None:
     """Postpone a token whose provider host is down; no request was sent, so it does not count as an attempt."""
     token.failing_since = token.failing_since or now
-    token.failed_at, token.failure, token.due_at = now, _message(error), error.until
+    _set_failure(token, _message(error), now)
+    token.due_at = error.until
     token.release()
 
 
@@ -265,8 +274,8 @@ def _fire(trigger: Trigger, token: Token, facts: dict[str, str], now: datetime) 
 
 def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> None:
     """Resume a corrected configuration: its tokens (except ``but``) that can be refreshed are due at once."""
-    config.credentials_refused_at = config.credentials_answer = None
-    cleared = {"credentials_refused_at": None, "credentials_answer": None}
+    config.credentials_refused_at = config.credentials_answer = config.credentials_cause = None
+    cleared = {"credentials_refused_at": None, "credentials_answer": None, "credentials_cause": None}
     TokenConfig.update(cleared).where(TokenConfig.id == config.id).execute()
     pausing = Token.token_config == config.id
     if but:

@@ -31,24 +31,25 @@ def revoke(token: Token, *, actor: str, now: datetime) -> None:
 
 #: Columns that a sign-in sets.
 _GIVEN = (
-    "access_token",
-    "refresh_token",
-    "previous_refresh_token",
-    "owner",
-    "expires_at",
-    "end_note",
-    "obtained_at",
-    "refresh_token_used_at",
-    "refresh_token_expires_at",
-    "granted_scope",
-    "signed_in_at",
-    "signed_in_by",
-    "failing_since",
-    "failed_at",
-    "failure",
-    "doubted_at",
-    "refused_at",
-    "due_at",
+    Token.access_token,
+    Token.refresh_token,
+    Token.previous_refresh_token,
+    Token.owner,
+    Token.expires_at,
+    Token.expiry_note,
+    Token.obtained_at,
+    Token.refresh_token_used_at,
+    Token.refresh_token_expires_at,
+    Token.granted_scope,
+    Token.signed_in_at,
+    Token.signed_in_by,
+    Token.failing_since,
+    Token.failed_at,
+    Token.failure,
+    Token.failure_cause,
+    Token.first_refused_at,
+    Token.refused_at,
+    Token.due_at,
 )
 
 
@@ -58,7 +59,7 @@ def forget(token: Token, *, actor: str, now: datetime) -> None:
         raise PortalError(f"{token.name!r} has no sign-in to forget.")
     name = token.name
     for column in _GIVEN:
-        setattr(token, column, None)
+        setattr(token, column.name, None)
     token.tries = 0
     with transaction():
         token.overwrite()

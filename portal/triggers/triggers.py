@@ -9,6 +9,8 @@ from typing import Any
 
 from peewee import DatabaseError
 
+from portal import causes
+from portal.causes import Where
 from portal.core.db import transaction
 from portal.core.errors import Refused
 from portal.models import Validity, WebService, WebServiceCall
@@ -81,7 +83,7 @@ def fire(
             with transaction():
                 queue_call(row, f"{occasion.value}: {cause}", variables(occasion, facts, now), now=now)
         except Refused as error:
-            row.note_failure(error, now)
+            row.note_failure(error, causes.of_failure(error, Where.HTTP), now)
             row.save()
         except DatabaseError:
             # For example a service deleted meanwhile; the action behind the trigger must not fail.

@@ -17,6 +17,7 @@ from portal.core.db import database
 from portal.core.errors import NotFound
 from portal.models import Role
 from portal.monitoring import notices
+from portal.monitoring.detection import Problem
 from portal.runtime import startup
 from portal.web import filters, permissions, views
 from portal.web.views import fix_links
@@ -86,7 +87,7 @@ def _connect(app: Flask) -> None:
 
 def _context(app: Flask) -> None:
     @app.template_global()
-    def banners() -> list[notices.Banner]:
+    def banners() -> list[Problem]:
         """Called by the signed-in layout only: the page for internal errors must not query the database again."""
         return notices.banners(g.now) if current_user.may(Role.OPERATOR) else []
 

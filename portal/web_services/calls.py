@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 import requests
 
+from portal import causes
+from portal.causes import Where
 from portal.core import backoff
 from portal.core.clock import Clock
 from portal.core.db import transaction
@@ -228,7 +230,7 @@ def _note_failure(row: WebServiceCall, error: ExternalError, now: datetime) -> N
     row.state, row.ended_at, row.due_at = CallState.FAILED, now, None
     row.answer = row.answer or str(error)
     service = row.web_service
-    service.note_failure(error, now)
+    service.note_failure(error, causes.of_failure(error, Where.HTTP, by_password=service.token is None), now)
 
 
 def _put_off(row: WebServiceCall, error: ExternalError, now: datetime) -> None:

@@ -169,4 +169,4 @@ def test_app_only_client_that_never_worked_is_detected(tmp_path: Path) -> None:
     make_account(make_destination(tmp_path), token, name="Help desk")
     (outage,) = detection.of_rows(NOW)
     assert outage.cause.name == "client-credentials-refused"
-    assert outage.affected == ["Help desk"]
+    assert outage.affected == ("Help desk",)

@@ -47,7 +47,7 @@ def test_refused_token_banner_lists_affected_mail_accounts(tmp_path: Path) -> No
     Token.update(refused_at=NOW - DAY, failure="invalid_grant: revoked").execute()
     (banner,) = notices.banners(NOW)
     assert token.name in banner.text
-    assert banner.affected == ["Billing", "Help desk"]
+    assert banner.affected == ("Billing", "Help desk")
     assert (banner.since, banner.response) == (NOW - DAY, "invalid_grant: revoked")
 
 
@@ -60,7 +60,7 @@ def test_rejected_client_shows_one_banner_for_all_its_tokens(tmp_path: Path) -> 
     TokenConfig.update(credentials_refused_at=NOW, credentials_answer="invalid_client").execute()
     (banner,) = notices.banners(NOW)
     assert "Microsoft" in banner.text
-    assert banner.affected == ["Account 0", "Account 1", "Account 2"]
+    assert banner.affected == ("Account 0", "Account 1", "Account 2")
 
 
 @pytest.mark.parametrize("expired_token", [True, False])
@@ -82,7 +82,7 @@ def test_refused_token_banner_lists_profiles_and_web_services() -> None:
     make_service(name="Tickets", authentication=ServiceAuth.TOKEN, token=token)
     Token.update(refused_at=NOW, failure="revoked").execute()
     (banner,) = notices.banners(NOW)
-    assert banner.affected == ["outbound profile Office", "web service Tickets"]
+    assert banner.affected == ("outbound profile Office", "web service Tickets")
 
 
 def test_outage_has_one_notice_and_triggers_web_service_calls() -> None:
@@ -157,5 +157,5 @@ def test_notice_covered_by_another_stays_open_and_acknowledged(tmp_path: Path) -
     notices.update(NOW + DAY / 12)
     again = Notice.get_by_id(row.id)
     assert again.closed_at is None
-    assert again.is_known(NOW + DAY)
+    assert again.is_acknowledged(NOW + DAY)
     assert Notice.select().where(Notice.about_kind == "mail account").count() == 1

@@ -2,6 +2,6 @@
 
 from portal.monitoring.detection.detect import FOLLOWING, is_of_another_machine, of_machine, of_rows
 from portal.monitoring.detection.machine import record_heartbeats
-from portal.monitoring.detection.outage import Outage
+from portal.monitoring.detection.problem import Problem
 
-__all__ = ["FOLLOWING", "Outage", "is_of_another_machine", "of_machine", "of_rows", "record_heartbeats"]
+__all__ = ["FOLLOWING", "Problem", "is_of_another_machine", "of_machine", "of_rows", "record_heartbeats"]

@@ -1,11 +1,12 @@
 """Detection of all open problems, most urgent first."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from portal.core.severity import Severity
 from portal.models import Notice
 from portal.monitoring.detection import expiry, machine, quarantined, rejected_messages, servers, tokens
-from portal.monitoring.detection.outage import Outage
+from portal.monitoring.detection.problem import Problem
 from portal.system import settings
 
 #: Keys of problems that are only a consequence while the clock, Redis or the workers are down, and shortly afterwards.
@@ -13,14 +14,14 @@ FOLLOWING = ("not renewed", "not fetched", "backlog")
 _STOPPING = ("clock", "redis", "workers")
 
 
-def of_rows(now: datetime) -> list[Outage]:
+def of_rows(now: datetime) -> list[Problem]:
     """Return the problems found in the database rows, with a constant number of queries."""
-    signed_in_by = tokens.of_tokens(now)
-    out = [*signed_in_by.outages, *servers.of_servers(signed_in_by.resting, now)]
-    covered = {name for outage in out for name in outage.affected}
+    of_tokens = tokens.of_tokens(now)
+    out = [*of_tokens.problems, *servers.of_servers(of_tokens.unusable, now)]
+    covered = {name for one in out for name in one.affected}
     late = [
-        *tokens.not_renewed(signed_in_by.left_over, now),
-        *servers.not_fetched(signed_in_by.resting, covered, now),
+        *tokens.not_renewed(of_tokens.unexplained, now),
+        *servers.not_fetched(of_tokens.unusable, covered, now),
         *machine.backlog(now),
     ]
     waiting = [*rejected_messages.of_profiles(now), *quarantined.in_quarantine(now), *tokens.never_requested()]
@@ -37,12 +38,9 @@ def _was_stopped(now: datetime) -> bool:
     return bool(Notice.select().where(Notice.key.in_(_STOPPING), lately).exists())
 
 
-def of_machine(now: datetime) -> list[Outage]:
+def of_machine(now: datetime) -> list[Problem]:
     """Return the problems found by checking this host: Redis, workers, disks."""
-    found = [*machine.silent_parts(now), *machine.full_disks()]
-    for one in found:
-        one.of_machine = True
-    return ordered(found)
+    return ordered([replace(one, of_machine=True) for one in (*machine.silent_parts(now), *machine.full_disks())])
 
 
 def is_of_another_machine(key: str) -> bool:
@@ -50,11 +48,11 @@ def is_of_another_machine(key: str) -> bool:
     return key.startswith("disk of ") and not key.startswith(machine.OWN_DISKS)
 
 
-def ordered(outages: list[Outage]) -> list[Outage]:
+def ordered(problems: list[Problem]) -> list[Problem]:
     """Sort by severity, then by the number of affected mailboxes, then by age."""
 
-    def rank(outage: Outage) -> tuple[bool, int, float, str]:
-        began = outage.since.timestamp() if outage.since else 0.0
-        return outage.severity is not Severity.CRITICAL, -len(outage.affected), began, outage.key
+    def rank(one: Problem) -> tuple[bool, int, float, str]:
+        began = one.since.timestamp() if one.since else 0.0
+        return one.severity is not Severity.CRITICAL, -len(one.affected), began, one.key
 
-    return sorted(outages, key=rank)
+    return sorted(problems, key=rank)

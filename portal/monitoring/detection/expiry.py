@@ -18,7 +18,7 @@ from portal.models import (
     Validity,
     WebService,
 )
-from portal.monitoring.detection.outage import Outage
+from portal.monitoring.detection.problem import Problem, problem
 from portal.monitoring.detection.tokens import facts_of
 from portal.system import settings
 from portal.tokens import certificates
@@ -27,28 +27,26 @@ from portal.tokens import certificates
 _TESTING_WARNING = timedelta(days=2)
 
 
-def soon(now: datetime) -> list[Outage]:
+def soon(now: datetime) -> list[Problem]:
     """Return a warning for each expiry within the warning times of the settings."""
     limit, idle_limit = now + settings.secret_warning(), now + settings.token_warning()
     # A rejected client secret is reported as a problem of its own.
-    secrets = [
-        one for one in _secrets(limit, now)
-        if not (isinstance(one.about, TokenConfig) and one.about.credentials_refused_at)
-    ]  # fmt: skip
+    rejected = {config.id for config in TokenConfig.select().where(TokenConfig.credentials_refused_at.is_null(False))}
+    secrets = [one for one in _secrets(limit, now) if one.about_id not in rejected]
     return [
         *secrets, *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
         *_private_cas(limit),
     ]  # fmt: skip
 
 
-def coming(limit: datetime, now: datetime) -> list[Outage]:
+def coming(limit: datetime, now: datetime) -> list[Problem]:
     """Return the expiries up to ``limit``, the next first; idle refresh tokens only within their warning time."""
     idle_limit = now + settings.token_warning()
     found = [*_secrets(limit, now), *_certificates(limit, now), *_refresh_tokens(limit, idle_limit, now)]
     return sorted([*found, *_private_cas(limit)], key=lambda one: one.since or now)
 
 
-def _secrets(limit: datetime, now: datetime) -> list[Outage]:
+def _secrets(limit: datetime, now: datetime) -> list[Problem]:
     """Return the expiring client secrets of configurations that have no secret valid beyond ``limit``."""
     lasting = ClientSecret.select(ClientSecret.token_config).where(
         ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > limit)
@@ -70,7 +68,7 @@ def _secrets(limit: datetime, now: datetime) -> list[Outage]:
     return [_of_config("client-secret", "client secret", config, at, now) for config, at in ends if at]
 
 
-def _certificates(limit: datetime, now: datetime) -> list[Outage]:
+def _certificates(limit: datetime, now: datetime) -> list[Problem]:
     proving = TokenConfig.select().where(
         TokenConfig.client_auth == ClientAuth.PRIVATE_KEY_JWT,
         TokenConfig.certificate.is_null(False),
@@ -80,9 +78,9 @@ def _certificates(limit: datetime, now: datetime) -> list[Outage]:
     return [_of_config("client-certificate", "certificate", config, at, now) for config, at in ends if at <= limit]
 
 
-def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: datetime) -> Outage:
+def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: datetime) -> Problem:
     ended = at <= now
-    return Outage(
+    return problem(
         f"{what} of {config.id}",
         f"The {what} of “{config.name}” {'expired' if ended else 'expires'} on {at:%Y-%m-%d}.",
         causes.named(f"{cause}-{'ended' if ended else 'ends-soon'}"),
@@ -92,7 +90,7 @@ def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: da
     )
 
 
-def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> list[Outage]:
+def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> list[Problem]:
     alive = Token.refused_at.is_null() & Token.refresh_token.is_null(False) & Token.signed_in_at.is_null(False)
     here = (TokenConfig.validity == Validity.VALID) & (TokenConfig.flow == Flow.AUTHORIZATION_CODE)
     unasked = TokenConfig.credentials_refused_at.is_null()
@@ -102,7 +100,7 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
     tokens = Token.select(Token, TokenConfig).join(TokenConfig).where(alive, here, unasked, near).order_by(Token.id)
     endings = [(token, *ending) for token in tokens if (ending := _ending(token, limit, idle_limit, now))]
     return [
-        Outage(
+        problem(
             f"end of token {token.id}",
             f"The refresh token for “{token.name}” {word} on {at:%Y-%m-%d}.",
             causes.named(cause),
@@ -144,7 +142,7 @@ def _testing_limit(limit: datetime, now: datetime) -> datetime:
     return now + _TESTING_WARNING if limit <= now + token_state.TESTING_LIFE else limit
 
 
-def _private_cas(limit: datetime) -> list[Outage]:
+def _private_cas(limit: datetime) -> list[Problem]:
     found = []
     for model in (MailAccount, OutboundProfile, WebService):
         for row in model.select(model.id, model.name, model.ca).where(model.ca != "", model.validity == Validity.VALID):
@@ -165,7 +163,7 @@ def _last_end(pem: str) -> datetime | None:
         return None
 
 
-def _of_ca(row: Row, at: datetime) -> Outage:
+def _of_ca(row: Row, at: datetime) -> Problem:
     name = getattr(row, "name", "")
     text = f"The CA certificate configured for “{name}” expires on {at:%Y-%m-%d}."
-    return Outage(f"CA of {row.kind} {row.id}", text, causes.named("private-ca-ends-soon"), at, about=row)
+    return problem(f"CA of {row.kind} {row.id}", text, causes.named("private-ca-ends-soon"), at, about=row)

@@ -22,7 +22,7 @@ from portal.models import (
     tuples,
 )
 from portal.monitoring import health
-from portal.monitoring.detection.outage import Outage
+from portal.monitoring.detection.problem import Problem, problem
 from portal.system import disks, settings
 from portal.system.disks import Disk
 
@@ -49,18 +49,18 @@ def _is_missed(last: datetime | None, now: datetime) -> bool:
     return now - began >= settings.notice_after()
 
 
-def silent_clock(now: datetime) -> list[Outage]:
+def silent_clock(now: datetime) -> list[Problem]:
     """Return the problem of a stopped clock; a clock that never ran is reported by the Status page and ``check``."""
     last = Heartbeat.last(health.CLOCK)
     if last is None or now - last < settings.notice_after() or not _is_missed(last, now):
         return []
-    return [_outage("clock", "clock-silent", "The clock is not running.", last)]
+    return [_problem("clock", "clock-silent", "The clock is not running.", last)]
 
 
-def silent_parts(now: datetime) -> list[Outage]:
+def silent_parts(now: datetime) -> list[Problem]:
     """Return the problems of Redis, the workers and the push listener."""
     found = [(key, cause, text, Heartbeat.last(_ALIVE[key])) for key, cause, text in _silent(now)]
-    return [_outage(key, cause, text, last) for key, cause, text, last in found if _is_missed(last, now)]
+    return [_problem(key, cause, text, last) for key, cause, text, last in found if _is_missed(last, now)]
 
 
 def _silent(now: datetime) -> list[tuple[str, str, str]]:
@@ -75,7 +75,7 @@ def _silent(now: datetime) -> list[tuple[str, str, str]]:
     return found
 
 
-def wrong_clock() -> list[Outage]:
+def wrong_clock() -> list[Problem]:
     """Return the problem of a wrong system clock, measured by the Date header of provider responses."""
     used = TokenConfig.select(TokenConfig.host).where(TokenConfig.validity == Validity.VALID)
     differing = ProviderHost.clock_differs.is_null(False) & ProviderHost.name.in_(used)
@@ -84,10 +84,10 @@ def wrong_clock() -> list[Outage]:
         return []
     seconds = host.clock_differs
     how = f"{abs(seconds)} seconds {'behind' if seconds > 0 else 'ahead of'}"
-    return [_outage("time", "clock-wrong", f"The system clock of the portal’s host is {how} {host.name}.", None)]
+    return [_problem("time", "clock-wrong", f"The system clock of the portal’s host is {how} {host.name}.", None)]
 
 
-def full_disks() -> list[Outage]:
+def full_disks() -> list[Problem]:
     """Return the nearly full disks of this host that hold the data folder or a Maildir."""
     least = settings.disk_warning()
     told = {row.key for row in Notice.select(Notice.key).where(Notice.closed_at.is_null(), Notice.of_machine)}
@@ -96,7 +96,7 @@ def full_disks() -> list[Outage]:
         key = f"{OWN_DISKS}{disk.path}"
         # Hysteresis: an open notice is resolved only at two percentage points more free space.
         if disk.free * 100 < disk.total * (least + (2 if key in told else 0)):
-            found.append(_outage(key, "disk-nearly-full", _disk_text(disk), None, path=str(disk.path)))
+            found.append(_problem(key, "disk-nearly-full", _disk_text(disk), None, path=str(disk.path)))
     return found
 
 
@@ -114,7 +114,7 @@ def _disk_text(disk: Disk) -> str:
     return f"The disk that holds {disk.path} has {disk.free // 1024**2:,} MB of {disk.total // 1024**2:,} MB free."
 
 
-def backlog(now: datetime) -> list[Outage]:
+def backlog(now: datetime) -> list[Problem]:
     """Return the problem of overdue token refreshes and messages; overdue mailboxes are a problem of their own."""
     before = now - 2 * settings.notice_after()
     waiting: dict[str, Any] = {
@@ -125,7 +125,7 @@ def backlog(now: datetime) -> list[Outage]:
     if not counts:
         return []
     what = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return [_outage("backlog", "backlog-grows", f"Work is overdue: {what}.", None)]
+    return [_problem("backlog", "backlog-grows", f"Work is overdue: {what}.", None)]
 
 
 def _unsent(before: datetime, now: datetime) -> Any:
@@ -136,5 +136,5 @@ def _unsent(before: datetime, now: datetime) -> Any:
     return OutboundMessage.select().where(late, OutboundMessage.profile.not_in(busy))
 
 
-def _outage(key: str, cause: str, text: str, since: datetime | None, **facts: str) -> Outage:
-    return Outage(key, text, causes.named(cause), since, facts=facts)
+def _problem(key: str, cause: str, text: str, since: datetime | None, **facts: str) -> Problem:
+    return problem(key, text, causes.named(cause), since, facts=facts)

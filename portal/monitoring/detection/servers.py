@@ -9,11 +9,11 @@ from peewee import fn
 from portal import causes
 from portal.causes import Cause, Fault, Where
 from portal.core.errors import Side
-from portal.core.severity import Severity
 from portal.models import (
     CallState,
     Destination,
     DestinationType,
+    Failing,
     MailAccount,
     OutboundProfile,
     Row,
@@ -24,7 +24,7 @@ from portal.models import (
     WebServiceCall,
     tuples,
 )
-from portal.monitoring.detection.outage import Outage, within
+from portal.monitoring.detection.problem import Problem, grouped, problem, within
 from portal.system import settings
 
 #: Minimum delay before a mailbox counts as overdue.
@@ -35,7 +35,7 @@ _LATE = timedelta(minutes=30)
 class _Failing:
     """A failing mail account, outbound profile or web service."""
 
-    row: Row
+    row: Failing
     name: str
     what: str
     host: str
@@ -53,38 +53,31 @@ class _Failing:
     by_address: bool = False
 
 
-def of_servers(resting: set[int], now: datetime) -> list[Outage]:
-    """Return the problems of servers and destinations. ``resting``: unusable tokens; their rows are left out."""
-    found: dict[str, Outage] = {}
+def of_servers(unusable: set[int], now: datetime) -> list[Problem]:
+    """Return the problems of servers and destinations. ``unusable``: tokens whose rows are left out."""
     patience, off = settings.notice_after(), _switched_off_tokens()
-    for one in [*_accounts(), *_profiles(), *_services()]:
-        at_rest = one.side is not Side.DESTINATION and one.token_id in resting
-        if one.side is Side.PROVIDER or at_rest or one.token_id in off:
-            continue
-        cause = _cause(one)
-        # An attempt must have failed after the notice delay: without a recent attempt the server may work again.
-        if not _is_certain(one, cause) and (one.failed_at or now) - one.since < patience:
-            continue
-        outage = _outage(one, cause)
-        first = found.setdefault(outage.key, outage)
-        _join(first, outage, one)
-    return _without_services_behind(list(found.values()))
+    failing = [one for one in [*_accounts(), *_profiles(), *_services()] if not _is_covered(one, unusable, off)]
+    causes_of = [(one, _cause(one)) for one in failing]
+    # An attempt must have failed after the notice delay: without a recent attempt the server may work again.
+    certain = [
+        (one, cause)
+        for one, cause in causes_of
+        if _is_certain(one, cause) or (one.failed_at or now) - one.since >= patience
+    ]
+    # A web service whose failure is reported with its destination is not reported separately.
+    behind = {one.destination.web_service for one, _ in certain if _fails_at_its_destination(one) and one.destination}
+    return grouped([_problem(one, cause) for one, cause in certain if one.row not in behind])
 
 
-def _join(first: Outage, other: Outage, one: "_Failing") -> None:
-    """Add a failing row to a problem; the most severe row determines the cause."""
-    first.affected.append(one.what)
-    first.since = min(first.since or one.since, one.since)
-    if other.severity is Severity.CRITICAL and first.severity is not Severity.CRITICAL:
-        first.cause, first.text, first.response = other.cause, other.text, other.response
+def _is_covered(one: _Failing, unusable: set[int], off: set[int]) -> bool:
+    """Whether the failure is that of the token, which is reported separately, or of a disabled configuration."""
+    by_token = one.side is not Side.DESTINATION and one.token_id in unusable
+    return one.side is Side.PROVIDER or by_token or one.token_id in off
 
 
-def _without_services_behind(outages: list[Outage]) -> list[Outage]:
-    """Leave out web services whose failure is already reported with their destination."""
-    behind = {
-        one.about.web_service.id for one in outages if isinstance(one.about, Destination) and one.about.web_service
-    }
-    return [one for one in outages if not (isinstance(one.about, WebService) and one.about.id in behind)]
+def _fails_at_its_destination(one: _Failing) -> bool:
+    """With dispatching by address, the failed destination is unknown."""
+    return one.destination is not None and one.side is Side.DESTINATION and not one.by_address
 
 
 def _switched_off_tokens() -> set[int]:
@@ -94,10 +87,11 @@ def _switched_off_tokens() -> set[int]:
 
 
 def _cause(one: _Failing) -> Cause:
-    if one.side is not Side.DESTINATION or one.destination is None:
-        return causes.recognize(one.response, one.where, by_password=one.token_id is None)
-    by_http = one.destination.type is DestinationType.WEB_SERVICE
-    return causes.recognize(one.response, Where.HTTP if by_http else Where.DESTINATION)
+    """Return the cause that was stored with the failure."""
+    where = one.where
+    if one.side is Side.DESTINATION and one.destination is not None:
+        where = Where.HTTP if one.destination.type is DestinationType.WEB_SERVICE else Where.DESTINATION
+    return causes.stored(one.row.failure_cause, one.response, where, by_password=one.token_id is None)
 
 
 def _is_certain(one: _Failing, cause: Cause) -> bool:
@@ -105,12 +99,12 @@ def _is_certain(one: _Failing, cause: Cause) -> bool:
     return one.side is Side.DESTINATION and not cause.temporary and cause.name != causes.UNKNOWN
 
 
-def _outage(one: _Failing, cause: Cause) -> Outage:
+def _problem(one: _Failing, cause: Cause) -> Problem:
     """Return the problem of the destination, of the server, or of this row alone."""
-    row, where, title = one.row, one.where, within(cause.title)
+    row: Row = one.row
+    where, title = one.where, within(cause.title)
     facts = {"mailbox": one.login, "host": one.host}
-    # With dispatching by address, the failed destination is unknown.
-    if one.destination is not None and one.side is Side.DESTINATION and not one.by_address:
+    if _fails_at_its_destination(one) and one.destination is not None:
         row, where = one.destination, Where.DESTINATION
         key, text = f"destination {row.id}", f"Destination “{one.destination.name}” does not accept mail: {title}."
         facts["path"] = one.destination.path
@@ -118,7 +112,10 @@ def _outage(one: _Failing, cause: Cause) -> Outage:
         key, text = f"server {one.host}", f"{one.host}: {title}."
     else:
         key, text = f"{row.kind} {row.id}", f"{one.name}: {title}."
-    return Outage(key, text, cause, one.since, one.response, row, facts=facts, next_try=one.next_try, where=where)
+    return problem(
+        key, text, cause, one.since, response=one.response, about=row, affected=(one.what,), facts=facts,
+        next_try=one.next_try, where=where,
+    )  # fmt: skip
 
 
 def _accounts() -> list[_Failing]:
@@ -184,22 +181,22 @@ def _since(row: MailAccount | OutboundProfile | WebService) -> datetime:
     return row.failing_since
 
 
-def not_fetched(resting: set[int], covered: set[str], now: datetime) -> list[Outage]:
+def not_fetched(unusable: set[int], covered: set[str], now: datetime) -> list[Problem]:
     """Return the problem of mailboxes that are overdue by several fetch intervals without another known cause."""
     usual, times = settings.fetch_interval(), settings.not_fetched_times()
-    late = [row for row in _fetchable(now - _LATE) if _token_id(row) not in resting and row.name not in covered]
+    late = [row for row in _fetchable(now - _LATE) if _token_id(row) not in unusable and row.name not in covered]
     late = [row for row in late if _is_late(row, usual, times, now)]
     if not late:
         return []
     text = f"Mail account “{late[0].name}” has" if len(late) == 1 else f"{len(late)} mail accounts have"
     return [
-        Outage(
+        problem(
             "not fetched",
             f"{text} not been fetched for {times} fetch intervals.",
             causes.named("not-fetched"),
             min(row.fetched_at or row.created_at for row in late),
             about=late[0] if len(late) == 1 else None,
-            affected=[row.name for row in late],
+            affected=tuple(row.name for row in late),
         )
     ]
 

@@ -1,6 +1,6 @@
 """Detection of failed tokens, grouped by cause: client, provider, or the token itself."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,62 +8,53 @@ from portal import causes
 from portal.causes import Cause, Fault, Where, inferred
 from portal.core import token_state
 from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
-from portal.monitoring.detection.outage import Outage, within
+from portal.monitoring.detection.problem import Problem, grouped, problem, within
 from portal.system import settings
 from portal.tokens import token_facts
 
 
-@dataclass
-class TokensOut:
-    """Token problems. ``resting``: IDs of unusable tokens; the rows that use them are not reported separately.
+@dataclass(frozen=True)
+class TokenProblems:
+    """Problems of tokens. ``unusable``: IDs of unusable tokens; the rows that use them are not reported separately.
 
-    ``left_over``: expired tokens without a known cause.
+    ``unexplained``: expired tokens without a known cause.
     """
 
-    outages: list[Outage] = field(default_factory=list)
-    resting: set[int] = field(default_factory=set)
-    left_over: list[Token] = field(default_factory=list)
+    problems: list[Problem]
+    unusable: set[int]
+    unexplained: list[Token]
 
 
-def of_tokens(now: datetime) -> TokensOut:
+def of_tokens(now: datetime) -> TokenProblems:
     """Return one problem for each rejected client or failing provider host, however many tokens it has."""
-    found: dict[str, Outage] = {}
     suspects, patience = _suspects(now), settings.notice_after()
-    out = TokensOut()
-    dependants = _dependants() if suspects else {}
-    for token in suspects:
-        outage = _outage(token, now)
-        if outage is None:
-            out.left_over += [token] if _has_ended(token, now) else []
-            continue
-        if _stops_its_dependants(token, now):
-            out.resting.add(token.id)
-        first = found.setdefault(outage.key, outage)
-        if token.id in out.resting:
-            first.affected += dependants.get(token.id, [])
-        first.since = min(first.since or now, outage.since or now)
-        first.seen_at = max((one.seen_at for one in (first, outage) if one.seen_at), default=None)
-        first.announced |= outage.announced
+    dependents = _dependents() if suspects else {}
+    by_token = {token: found for token in suspects if (found := _problem(token, now))}
+    unusable = {token.id for token in by_token if _stops_its_dependents(token, now)}
+    affecting = [
+        replace(one, affected=tuple(dependents.get(token.id, ())) if token.id in unusable else ())
+        for token, one in by_token.items()
+    ]
     # A temporary problem is reported only when an attempt has failed after the notice delay.
-    out.outages = [one for one in found.values() if not one.may_pass or _has_lasted(one, patience, now)]
-    return out
+    lasting = [one for one in grouped(affecting) if not one.temporary or _has_lasted(one, patience, now)]
+    return TokenProblems(lasting, unusable, [one for one in suspects if one not in by_token and _has_ended(one, now)])
 
 
-def _has_lasted(outage: Outage, patience: timedelta, now: datetime) -> bool:
-    return outage.since is None or (outage.seen_at or now) - outage.since >= patience
+def _has_lasted(one: Problem, patience: timedelta, now: datetime) -> bool:
+    return one.since is None or (one.seen_at or now) - one.since >= patience
 
 
 def _has_ended(token: Token, now: datetime) -> bool:
     return token.expires_at is not None and token.expires_at <= now
 
 
-def _stops_its_dependants(token: Token, now: datetime) -> bool:
+def _stops_its_dependents(token: Token, now: datetime) -> bool:
     """Whether the rows that use this token are affected: not while its access token is still valid."""
     refused = token.refused_at or token.token_config.credentials_refused_at
     return bool(refused) or token.obtained_at is None or _has_ended(token, now)
 
 
-def _outage(token: Token, now: datetime) -> Outage | None:
+def _problem(token: Token, now: datetime) -> Problem | None:
     """Return the problem of a token by the first condition that applies; None: no problem."""
     config, has_ended = token.token_config, _has_ended(token, now)
     refresh = token_state.refresh_token(token_facts.of(token, timedelta()), now)
@@ -85,31 +76,31 @@ def _outage(token: Token, now: datetime) -> Outage | None:
     return None
 
 
-def _of_config(config: TokenConfig, tells: bool) -> Outage:
+def _of_config(config: TokenConfig, tells: bool) -> Problem:
     answer = config.credentials_answer or ""
     what = "requests" if token_state.is_about_the_request(answer) else "client ID or secret"
-    return Outage(
+    return problem(
         f"configuration {config.id}",
         f"The provider rejects the {what} of “{config.name}”.",
-        causes.recognize(answer, Where.PROVIDER),
+        causes.stored(config.credentials_cause, answer, Where.PROVIDER),
         config.credentials_refused_at,
-        answer,
-        config,
+        response=answer,
+        about=config,
         facts={"client_id": config.client_id, "host": config.host},
         where=Where.PROVIDER,
         announced=tells,
     )
 
 
-def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tells: bool) -> Outage:
+def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tells: bool) -> Problem:
     response = token.failure or "" if token.refused_at else ""
-    return Outage(
-        f"token {token.id}", text, cause, since, response, token.token_config, facts=facts_of(token),
+    return problem(
+        f"token {token.id}", text, cause, since, response=response, about=token.token_config, facts=facts_of(token),
         where=Where.PROVIDER, announced=tells,
     )  # fmt: skip
 
 
-def _of_trouble(token: Token) -> Outage:
+def _of_trouble(token: Token) -> Problem:
     """Return a temporary problem: the provider host fails, an unknown response, or an unconfirmed rejection."""
     config, cause = token.token_config, _cause(token)
     key, text, about = f"host {config.host}", f"{config.host} does not answer.", None
@@ -120,14 +111,14 @@ def _of_trouble(token: Token) -> Outage:
     elif cause.fault not in (Fault.NETWORK, Fault.PROVIDER) or cause.name == causes.UNKNOWN:
         text = f"Tokens of “{config.name}” cannot be refreshed: {within(cause.title)}."
         key, about = f"renewals of {config.id}", config
-    return Outage(
-        key, text, cause, token.failing_since, token.failure or "", about, facts=facts_of(token),
-        next_try=token.due_at, where=Where.PROVIDER, may_pass=True, seen_at=token.failed_at,
+    return problem(
+        key, text, cause, token.failing_since, response=token.failure or "", about=about, facts=facts_of(token),
+        next_try=token.due_at, where=Where.PROVIDER, temporary=True, seen_at=token.failed_at,
     )  # fmt: skip
 
 
 def _cause(token: Token) -> Cause:
-    return causes.recognize(token.failure or "", Where.PROVIDER)
+    return causes.stored(token.failure_cause, token.failure or "", Where.PROVIDER)
 
 
 def facts_of(token: Token) -> dict[str, str]:
@@ -141,39 +132,39 @@ def facts_of(token: Token) -> dict[str, str]:
     }
 
 
-def never_requested() -> list[Outage]:
+def never_requested() -> list[Problem]:
     """Return tokens that are in use but were never requested: shown on Home, without notification."""
     rows = Token.select(Token, TokenConfig).join(TokenConfig)
     waiting = list(rows.where(
         _is_needed(), Token.obtained_at.is_null(), Token.failing_since.is_null(),
         TokenConfig.validity == Validity.VALID, TokenConfig.credentials_refused_at.is_null(),
     ).order_by(TokenConfig.name))  # fmt: skip
-    dependants, cause = _dependants() if waiting else {}, causes.named("token-never-requested")
+    dependents, cause = _dependents() if waiting else {}, causes.named("token-never-requested")
     return [
-        Outage(
+        problem(
             f"token {token.id} never requested", f"No token has been requested for “{token.name}” yet.", cause, None,
-            about=token.token_config, affected=dependants[token.id], facts=facts_of(token), announced=False,
+            about=token.token_config, affected=tuple(dependents[token.id]), facts=facts_of(token), announced=False,
         )
         for token in waiting
     ]  # fmt: skip
 
 
-def not_renewed(left_over: list[Token], now: datetime) -> list[Outage]:
+def not_renewed(unexplained: list[Token], now: datetime) -> list[Problem]:
     """Return the problem of expired tokens that were not refreshed: at once if the switch Expired token is on."""
     patience = now - settings.notice_after()
-    told = [one for one in left_over if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
+    told = [one for one in unexplained if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
     if not told:
         return []
-    dependants = _dependants()
+    dependents = _dependents()
     names = f"The token for “{told[0].name}” has" if len(told) == 1 else f"{len(told)} tokens have"
     return [
-        Outage(
+        problem(
             "not renewed",
             f"{names} expired.",
             causes.named("token-not-renewed"),
             min(token.expires_at or now for token in told),
             about=told[0].token_config if len(told) == 1 else None,
-            affected=[name for token in told for name in dependants.get(token.id, [])],
+            affected=tuple(name for token in told for name in dependents.get(token.id, [])),
         )
     ]
 
@@ -206,7 +197,7 @@ _KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, ""), (OutboundProfile, "out
                                        (WebService, "web service "))  # fmt: skip
 
 
-def _dependants() -> dict[int, list[str]]:
+def _dependents() -> dict[int, list[str]]:
     """Return the names of the rows that use each token, by token ID; all but mail accounts with their kind."""
     names: dict[int, list[str]] = {}
     for model, kind in _KINDS:

@@ -6,7 +6,7 @@ from flask import url_for
 from flask_login import current_user
 
 from portal.models import Role
-from portal.monitoring.notices import Banner
+from portal.monitoring.detection import Problem
 
 _PAGES = {
     "mail account": ("mail_accounts.show", "account_id"),
@@ -27,7 +27,7 @@ def row_url(kind: str, row_id: int) -> str:
     return url_for(endpoint, **named)
 
 
-def fix_url(banner: Banner) -> str:
+def fix_url(banner: Problem) -> str:
     """URL of the page where the problem of a banner is fixed."""
     if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
         return url_for("settings.index")
