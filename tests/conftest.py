@@ -138,13 +138,23 @@ def people(db: None) -> None:
         make_user(name, role)
 
 
-@pytest.fixture
-def app(config: Config, db: None) -> Flask:
-    unbind()
-    app = create_app(config)
+@pytest.fixture(scope="session")
+def application(prepared: Config) -> Flask:
+    """One application for all tests: its routes and templates are compiled once."""
+    app = create_app(prepared)
     app.testing = True
-    database.connect()
+    unbind()
     return app
+
+
+@pytest.fixture
+def app(application: Flask, config: Config, db: None) -> Flask:
+    """The application as a process with the settings of this test would have it."""
+    unbind()
+    startup.start(config)
+    application.config["PORTAL"] = config
+    database.connect()
+    return application
 
 
 @pytest.fixture

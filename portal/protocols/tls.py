@@ -16,10 +16,8 @@ def trust(ca_file: Path | None) -> None:
     """Trust a CA file in addition to the host's CAs, whatever SSL_CERT_FILE or REQUESTS_CA_BUNDLE say."""
     global _extra_ca_file
     _extra_ca_file = ca_file
-    client_context.cache_clear()
 
 
-@cache
 def client_context(
     ca: str = "", *, pinned: bool = False, sockets: type[ssl.SSLSocket] = ssl.SSLSocket
 ) -> ssl.SSLContext:
@@ -28,15 +26,21 @@ def client_context(
     ``ca``: additional trusted certificates in PEM format. ``pinned``: issuer and host name are not verified; the caller
     must compare the certificate's ``fingerprint`` before sending data. ``sockets``: the socket class of the context.
     """
+    return _context(_extra_ca_file, ca, pinned, sockets)  # type: ignore[arg-type]  # a class can be hashed
+
+
+@cache
+def _context(extra_ca_file: Path | None, ca: str, pinned: bool, sockets: type[ssl.SSLSocket]) -> ssl.SSLContext:
+    """Kept: loading the host's CAs takes 20 ms."""
     context = ssl.create_default_context()
     context.sslsocket_class = sockets
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(certifi.where())
-    if _extra_ca_file:
+    if extra_ca_file:
         try:
-            context.load_verify_locations(_extra_ca_file)
+            context.load_verify_locations(extra_ca_file)
         except ssl.SSLError as error:
-            raise ConfigError(f"PORTAL_CA_FILE: {_extra_ca_file} contains no certificate in PEM format") from error
+            raise ConfigError(f"PORTAL_CA_FILE: {extra_ca_file} contains no certificate in PEM format") from error
     if ca:
         context.load_verify_locations(cadata=ca)
     if pinned:

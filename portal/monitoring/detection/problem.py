@@ -86,7 +86,8 @@ def of_notice(row: Notice) -> Problem:
     cause = causes.named(row.cause)
     return Problem(
         row.key, row.text, cause, row.severity, row.since, cause.meaning({}), tuple(row.remedy.splitlines()),
-        row.response, row.about_kind, row.about_id, tuple(row.affected.splitlines()), of_machine=row.of_machine, notice=row,
+        row.response, row.about_kind, row.about_id, tuple(row.affected.splitlines()), of_machine=row.of_machine,
+        notice=row,
     )  # fmt: skip
 
 
