@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 #: Tests on real servers run in order; all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
-REAL := -p no:randomly -rs
+REAL := -p no:randomly -rs -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench clean
+.PHONY: help demo run test test-fast check bench clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(VENV)/installed ## Start a demo: the portal with a test provider and a test mail server
 	@$(BIN)/python -m portal run --sandbox
@@ -19,13 +19,16 @@ demo: $(VENV)/installed ## Start a demo: the portal with a test provider and a t
 run: $(VENV)/installed ## Start the portal
 	@$(BIN)/python -m portal run
 
-test: $(VENV)/tested ## Install what the tests need and run all tests
+test: $(VENV)/tested ## Set up and run all tests
 	@tests/prepare
 	$(PYTEST) $(FAST)
 	@if tests/prepare --has postgresql; then $(PYTEST) $(FAST) --database postgresql; \
 	elif [ -n "$$CI" ]; then echo "not installed: postgresql"; exit 1; \
-	else echo "Skipped: tests on PostgreSQL; install postgresql to run them"; fi
+	else echo "Skipped: the same tests on PostgreSQL (install postgresql)"; fi
 	$(PYTEST) $(REAL) -m "real or browser"
+
+test-fast: $(VENV)/tested ## Run the tests that need a second or less, on SQLite
+	$(PYTEST) -m "not real and not browser and not slow" -n auto
 
 check: $(VENV)/tested ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

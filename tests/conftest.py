@@ -230,6 +230,23 @@ def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         assert not any(secret in line for secret in SECRETS), f"a secret in a log line of {record.name}"
 
 
+#: The real tests that take longest; they start first.
+_LONGEST = ("test_kill", "test_main_job", "test_sending", "test_demo", "test_refresh", "test_faults", "test_cuts")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on real servers that share their servers stay in one process, in order; the groups run in parallel."""
+    real = [item for item in items if item.get_closest_marker("real") or item.get_closest_marker("browser")]
+    for item in real:
+        servers = [one for one in ("sqlite", "postgresql", "first-half", "second-half") if f"[{one}" in item.name]
+        item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *servers])))
+
+    def rank(item: pytest.Item) -> int:
+        return _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST)
+
+    items[:] = [item for item in items if item not in real] + sorted(real, key=rank)
+
+
 def pytest_configure() -> None:
     for name in ("PORTAL_DATA", "DATABASE_URL", "REDIS_URL", "PORTAL_CA_FILE"):
         os.environ.pop(name, None)

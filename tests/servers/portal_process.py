@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from portal.cli import portal
 from portal.core import encryption
 from portal.core.config import from_environment
 from portal.core.db import connected, open_database
@@ -73,7 +76,11 @@ class Portal:
         unbind()
 
     def rows(self, *arguments: str) -> Any:
-        return json.loads(self.cli(*arguments, "--json"))
+        """What a command prints as JSON; run in this process, because tests ask again and again."""
+        result = CliRunner().invoke(portal, [*arguments, "--json"], env=self.variables, catch_exceptions=False)
+        unbind()
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
