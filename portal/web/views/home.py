@@ -11,9 +11,11 @@ bp = Blueprint("home", __name__)
 @bp.get("/")
 def index() -> str:
     accounts, well = dashboard.mail_accounts()
+    problems = notices.open_problems(g.now)
     return render_template(
         "home/index.html",
-        lasting=notices.open_problems(g.now),
+        problems=[one for one in problems if not one.is_acknowledged(g.now)],
+        acknowledged=[one for one in problems if one.is_acknowledged(g.now)],
         configs=TokenConfig.select().count(),
         has_accounts=MailAccount.select().exists(),
         accounts=accounts,
