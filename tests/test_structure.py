@@ -131,3 +131,14 @@ def test_files_name_no_build_path_and_no_package_host() -> None:
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix in suffixes and path != here and "node_modules" not in path.parts:
                 assert not unwanted.search(path.read_text(encoding="utf-8", errors="replace")), path
+
+
+def test_template_lines_have_at_most_140_characters() -> None:
+    for path in (ROOT / "templates").rglob("*.html"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert len(line) <= 140, f"{path.relative_to(ROOT)}:{number}"
+
+
+def test_templates_have_no_side_effects() -> None:
+    for path in (ROOT / "templates").rglob("*.*"):
+        assert not re.search(r"\.append\(|\.update\(|namespace\(|{% do ", path.read_text(encoding="utf-8")), path

@@ -100,7 +100,7 @@ class FetchSession:
         text = "Finished."
         if stopped:
             by = self.run.cancelled_by
-            text = f"Cancelled by {by}." if by else "Stopped; the next run continues."
+            text = f"Canceled by {by}." if by else "Stopped; the next run continues."
         self._end(RunOutcome.STOPPED if stopped else RunOutcome.DONE, text)
 
     def _was_asked_for(self) -> bool:

@@ -110,7 +110,7 @@ class Leased(Row):
         return is_free and self._swap({"leased_until": until})
 
     def extend(self, *, until: datetime) -> bool:
-        """Extend the lease; False if another worker has taken it meanwhile."""
+        """Extend the lease; False if another worker holds it meanwhile."""
         return self._swap({"leased_until": until})
 
     def is_current(self) -> bool:

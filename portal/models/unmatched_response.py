@@ -1,4 +1,4 @@
-"""Error responses without a catalogue entry, counted so that the catalogue can be extended."""
+"""Error responses without a catalog entry, counted so that the catalog can be extended."""
 
 from peewee import CharField, IntegerField, TextField
 

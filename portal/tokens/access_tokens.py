@@ -106,7 +106,7 @@ def raise_if_action_required(token: Token) -> None:
     if token.refused_at:
         raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
     if token.obtained_at is None and config.flow is not Flow.CLIENT_CREDENTIALS:
-        raise Refused(f"Nobody has signed in for {token.name!r} yet; request a new token.")
+        raise Refused(f"{token.name!r} is not signed in yet; request a new token.")
 
 
 def _lives(token: Token, moment: datetime) -> bool:

@@ -59,7 +59,7 @@ def _claims(payload: dict[str, object]) -> Claims:
 
 
 def objection(claims: Claims, where: Where, *, is_microsoft: bool) -> str:
-    """Return why a token does not fit this service, as the catalogue recognizes it; empty: no objection."""
+    """Return why a token does not fit this service, as the catalog recognizes it; empty: no objection."""
     if not is_microsoft or where not in _NEEDED:
         return ""
     if claims.audience and not any(host in claims.audience for host in _EXCHANGE):

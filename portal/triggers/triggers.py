@@ -64,7 +64,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def variables(occasion: str, facts: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the template variables: the facts, with ``occasion`` and ``at`` (UTC) added."""
+    """Return the template variables: the facts, with the name of the trigger (``occasion``) and ``at`` (UTC) added."""
     return {"occasion": occasion, "at": f"{now:%Y-%m-%dT%H:%M:%SZ}", **facts}
 
 

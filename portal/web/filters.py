@@ -1,7 +1,9 @@
 """Template filters: format times, sizes, numbers and texts for display."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from flask import Flask, g, url_for
 from markupsafe import Markup, escape
@@ -46,10 +48,14 @@ def _time(value: datetime, text: str) -> str:
 
 
 def kilobytes(size: int) -> str:
-    """Format a size in bytes as bytes, kB or MB, with a non-breaking space before the unit."""
+    """Format a size in bytes as bytes, kB, MB, GB or TB, with a non-breaking space before the unit."""
     if size < 1000:
         return f"{size}\N{NO-BREAK SPACE}bytes"
-    value, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
+    value, unit = size / 1000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if round(value, 1) < 1000:
+            break
+        value, unit = value / 1000, larger
     return f"{value:.1f}\N{NO-BREAK SPACE}{unit}"
 
 
@@ -58,6 +64,12 @@ def amount(value: float | None) -> str:
     if value is None:
         return "0"
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}"
+
+
+def points(bars: Iterable[Any], attribute: str, hourly: bool) -> list[tuple[str, float | None]]:
+    """The pairs of label and value of a bar chart; ``bars`` have ``at`` and the named attribute."""
+    label = "%Y-%m-%d %H:%M" if hourly else "%Y-%m-%d"
+    return [(f"{bar.at:{label}}", getattr(bar, attribute)) for bar in bars]
 
 
 def with_code(text: str) -> Markup:
@@ -90,6 +102,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(point)
     app.add_template_filter(kilobytes)
     app.add_template_filter(amount)
+    app.add_template_filter(points)
 
     @app.template_global()
     def static(path: str) -> str:

@@ -191,7 +191,7 @@ def test_cancelled_run_stops_and_waits_for_the_next_fetch_time(
     assert stored.due_at > NOW
     assert not mail_accounts.cancel(run, actor="bob", now=NOW)
     assert stored.fetched_at is None
-    assert "Cancelled by bob. Delivered 3" in list(run.lines)[-1].text
+    assert "Canceled by bob. Delivered 3" in list(run.lines)[-1].text
     assert finished(account, NOW + MINUTE).delivered == 7
 
 

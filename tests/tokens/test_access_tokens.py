@@ -43,7 +43,7 @@ def test_unusable_token_is_refused_with_the_reason(provider: FakeProvider) -> No
     ended = make_token(make_config(base=provider.url), refresh_token=None)
     invalid = make_token(make_config(base=provider.url, validity=Validity.INVALID_TEMPORARILY))
     for token, words in (
-        (never, "Nobody has signed in"),
+        (never, "is not signed in yet"),
         (ended, "has no refresh token"),
         (invalid, "invalid-temporarily"),
     ):

@@ -23,6 +23,16 @@ def test_relative_time_is_rounded_down(distance: timedelta, words: str) -> None:
     assert relative(NOW + distance, NOW) == words
 
 
-@pytest.mark.parametrize(("size", "words"), [(0, "0\xa0bytes"), (6100, "6.1\xa0kB"), (52_000_000, "52.0\xa0MB")])
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0\xa0bytes"),
+        (6100, "6.1\xa0kB"),
+        (52_000_000, "52.0\xa0MB"),
+        (999_999, "1.0\xa0MB"),
+        (5_000_000_000, "5.0\xa0GB"),
+        (999_949, "999.9\xa0kB"),
+    ],
+)
 def test_size_is_shown_in_a_short_unit(size: int, words: str) -> None:
     assert kilobytes(size) == words
