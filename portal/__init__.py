@@ -1,14 +1,18 @@
 """The Mail Token Portal."""
 
-from flask import Flask
+from typing import TYPE_CHECKING
 
-from portal.core.config import Config
 from portal.core.version import VERSION
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from portal.core.config import Config
 
 __version__ = VERSION
 
 
-def create_app(config: Config | None = None) -> Flask:
+def create_app(config: "Config | None" = None) -> "Flask":
     """Create the web application. ``config`` None: read the process settings from the environment."""
     from portal.web import app
 

@@ -1,27 +1,49 @@
 """The command line, one module per command group. Exit codes: 0 success, 1 failure (one line on stderr), 2 usage."""
 
+from importlib import import_module
 from typing import Any
 
 import click
 
-from portal.cli import (
-    api_keys,
-    destinations,
-    mail_accounts,
-    notices,
-    operation,
-    outbound,
-    sendmail,
-    settings,
-    token_configs,
-    tokens,
-    users,
-    web_services,
-)
 from portal.core.errors import PortalError
+
+#: The module of each command, and its name there; a module is loaded when its command is called.
+_COMMANDS = {
+    "run": "operation.run",
+    "web": "operation.web",
+    "worker": "operation.worker",
+    "clock": "operation.clock",
+    "push": "operation.push",
+    "submission": "operation.submission",
+    "upgrade": "operation.upgrade",
+    "check": "operation.check",
+    "user": "users.user",
+    "settings": "settings.settings",
+    "token-config": "token_configs.token_config",
+    "token": "tokens.token",
+    "mail-account": "mail_accounts.mail_account",
+    "destination": "destinations.destination",
+    "outbound": "outbound.outbound",
+    "web-service": "web_services.web_service",
+    "api-key": "api_keys.api_key",
+    "notice": "notices.notice",
+    "sendmail": "sendmail.sendmail",
+}
 
 
 class _Portal(click.Group):
+    """A clock, for example, does not load the web server: all processes of the portal start by this command line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(".")
+        command: click.Command = getattr(import_module(f"portal.cli.{module}"), name)
+        return command
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -32,15 +54,6 @@ class _Portal(click.Group):
 @click.group(cls=_Portal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def portal() -> None:
     """Mail Token Portal: refreshes the OAuth 2.0 tokens of mailboxes, fetches mail and sends mail."""
-
-
-for command in (*operation.commands, users.user, settings.settings, token_configs.token_config, tokens.token):
-    portal.add_command(command)
-for group in (mail_accounts.mail_account, destinations.destination, outbound.outbound, web_services.web_service):
-    portal.add_command(group)
-portal.add_command(api_keys.api_key)
-portal.add_command(notices.notice)
-portal.add_command(sendmail.sendmail)
 
 
 def main() -> None:

@@ -5,17 +5,13 @@ from contextlib import ExitStack
 
 import click
 
-from portal.access import users
-from portal.cli import nagios
 from portal.cli.common import now
 from portal.core import log
 from portal.core.config import Config, from_environment, parse_bind
 from portal.core.db import connected
-from portal.monitoring import health_report
 from portal.protocols import tls
 from portal.runtime import embedded_redis, startup
 from portal.runtime.supervisor import Part, listen, listen_locally, only_one, supervise
-from portal.sandbox import addresses, part, seed
 from portal.system import settings
 from portal.system.job_queue import MAIL, OUT, TOKENS
 
@@ -37,6 +33,8 @@ def run(bind: str | None, workers: int, sandbox: bool) -> None:
         parts = [*_redis(config), _web(handles), *_submission(config), *_background(workers)]
         environment = {"PORTAL_BIND": config.address, "PORTAL_DATA": str(config.data_dir)}
         if sandbox:
+            from portal.sandbox import part
+
             sandbox_part, more = part.prepare(config, now=now())
             parts.insert(0, sandbox_part)
             environment |= more
@@ -88,6 +86,8 @@ def _portal(*arguments: str) -> list[str]:
 
 
 def _greet(config: Config, sandbox: bool, environment: dict[str, str]) -> None:
+    from portal.sandbox import addresses, part, seed
+
     click.echo(f"\n  Mail Token Portal is at  http://{config.address}/")
     if sandbox:
         click.echo(f"  Sign in as  {seed.ADMIN}  with the password  {seed.ADMIN_PASSWORD}")
@@ -104,6 +104,8 @@ def _greet(config: Config, sandbox: bool, environment: dict[str, str]) -> None:
 
 
 def _greet_first_admin(config: Config) -> None:
+    from portal.access import users
+
     with connected():
         key = users.new_setup_link(now=now())
     if key:
@@ -164,6 +166,9 @@ def upgrade() -> None:
 @click.command()
 def check() -> None:
     """Check the portal, as a Nagios or Icinga plugin. Exit codes: 0 OK, 1 warning, 2 critical, 3 unknown."""
+    from portal.cli import nagios
+    from portal.monitoring import health_report
+
     try:
         startup.start(from_environment())
         with connected():
@@ -174,6 +179,3 @@ def check() -> None:
     for line in nagios.lines(found):
         click.echo(line)
     raise click.exceptions.Exit(nagios.EXIT[found.severity])
-
-
-commands = (run, web, worker, clock, push, submission, upgrade, check)
