@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from typing import Any, BinaryIO
 
 import click
@@ -25,6 +26,8 @@ from portal.models import (
 )
 from portal.tokens import token_configs
 
+#: Between two looks at the run of a worker.
+_WAIT_SECONDS = 0.5
 _SHOWN = ("name", "type", "host", "port", "login", "folder", "after_fetch", "move_to", "large_messages",
           "move_large_to", "trusted", "fetch_interval", "fetch_times", "push", "listening_since", "fingerprint",
           "validity", "comment", "fetched_at", "failing_since", "failure", "look_at")  # fmt: skip
@@ -249,7 +252,8 @@ def _fetched(account: MailAccount) -> bool:
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     try:
-        run = fetching.fetch(account.id, FetchControl(clock=now, keep_going=lambda: not asked, progress=_progress))
+        control = FetchControl(clock=now, keep_going=lambda: not asked, progress=_progress)
+        run = fetching.fetch(account.id, control) or _awaited(account, asked)
     finally:
         signal.signal(signal.SIGINT, before)
     if run is None:
@@ -262,6 +266,16 @@ def _fetched(account: MailAccount) -> bool:
         click.echo(f"{account.name}: {error.text}", err=True)
     click.echo(f"{account.name}: {line.text}")
     return run.outcome is RunOutcome.DONE and not run.failed
+
+
+def _awaited(account: MailAccount, asked: list[int]) -> Run | None:
+    """Wait for the run of a worker that was quicker, and return it; None: no worker fetches the account."""
+    run = mail_accounts.going(account)
+    while run is not None and run.outcome is RunOutcome.RUNNING and not asked:
+        _progress(run)
+        time.sleep(_WAIT_SECONDS)
+        run = Run.get_or_none(Run.id == run.id)
+    return run
 
 
 def _progress(run: Run) -> None:

@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError as TransportError
+from urllib3.exceptions import ReadTimeoutError
 
 from portal.core.errors import HostDown, Refused, Unavailable
 from portal.core.loopback import is_loopback
@@ -103,17 +104,23 @@ class BoundedAdapter(HTTPAdapter):
         return response
 
 
+class IncompleteResponse(requests.RequestException):
+    """The server answered, but its response did not arrive whole; the text says how, without a subject."""
+
+
 def _read(response: requests.Response, deadline: float, seconds: float) -> bytes:
     body = bytearray()
     try:
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > MAX_BYTES:
-                raise requests.ConnectionError(f"The response is larger than {MAX_BYTES:,} bytes.")
+                raise IncompleteResponse(f"is larger than {MAX_BYTES:,} bytes")
             if time.monotonic() > deadline:
-                raise requests.Timeout(f"The response was not complete after {seconds:.0f} seconds.")
+                raise IncompleteResponse(f"was not complete after {seconds:.0f} seconds")
+    except ReadTimeoutError as error:
+        raise IncompleteResponse("was not complete in time: the server stopped sending") from error
     except TransportError as error:
-        raise requests.ConnectionError("The connection broke before the response was complete.") from error
+        raise IncompleteResponse("was not complete when the connection was closed") from error
     finally:
         response.raw.close()
     return bytes(body)
@@ -170,7 +177,9 @@ def bound(session: requests.Session) -> None:
 
 
 def unreachable(error: Exception, host: str) -> Unavailable:
-    """Return the error for a request that received no response."""
+    """Return the error for a request that received no response, or not all of it."""
+    if isinstance(error, IncompleteResponse):
+        return HostDown(f"The response from {host} {error}.")
     if isinstance(error, requests.exceptions.SSLError):
         return HostDown(f"No secure connection to {host}: {_cause(error)}")
     if isinstance(error, requests.Timeout):

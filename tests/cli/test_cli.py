@@ -1,10 +1,12 @@
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from portal.core.encryption import Secret
-from portal.models import AfterFetch, MailAccount, Token, TokenConfig, User
+from portal.models import AfterFetch, Destination, MailAccount, RunLine, RunOutcome, Token, TokenConfig, User
+from portal.models import Run as RunRow
 from portal.tokens.sign_in import authorization_code
 from tests.builders import (
     ACCESS_TOKEN,
@@ -190,3 +192,19 @@ def test_cli_lists_shows_and_edits_destinations(run: Run, tmp_path: Path) -> Non
 def test_check_lists_parts_without_heartbeat(run: Run) -> None:
     result = run("check", code=2)
     assert result.stdout.startswith("PORTAL CRITICAL - not working: Clock, Redis | tokens_good=0")
+
+
+def test_fetch_waits_for_the_run_of_a_worker(
+    run: Run, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = make_account(inbox, make_token(signed_in_at=datetime.now(UTC)), name="Support", port=mail_server.port)
+    until = datetime.now(UTC) + timedelta(minutes=3)
+    MailAccount.update(leased_until=until, version=MailAccount.version + 1).execute()
+    other = RunRow.create(mail_account=account, started_at=datetime.now(UTC), outcome=RunOutcome.RUNNING)
+
+    def the_worker_ends(seconds: float) -> None:
+        RunRow.update(outcome=RunOutcome.DONE, ended_at=datetime.now(UTC)).where(RunRow.id == other.id).execute()
+        RunLine.create(run=other, at=datetime.now(UTC), level="info", text="Finished. Delivered 2.")
+
+    monkeypatch.setattr("portal.cli.mail_accounts.time.sleep", the_worker_ends)
+    assert "Support: Finished. Delivered 2." in run("mail-account", "fetch", "Support").output

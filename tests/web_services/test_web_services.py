@@ -163,13 +163,22 @@ def test_server_that_sends_too_slowly_is_timed_out() -> None:
     assert "did not answer in time" in (call.answer or "")
 
 
+def test_body_that_arrives_too_slowly_is_an_incomplete_response() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 200, headers=40) as port:
+        call = made(make_call(make_service(url=f"http://127.0.0.1:{port}/", timeout=1)))
+    assert "The response from 127.0.0.1 was not complete" in (call.answer or "")
+
+
 @contextmanager
-def dripping(answer: bytes) -> Iterator[int]:
+def dripping(answer: bytes, headers: int = 0) -> Iterator[int]:
+    """A server that sends the first ``headers`` bytes at once, and the rest byte by byte."""
+
     def drip() -> None:
         with suppress(OSError):
             connection, _ = listening.accept()
             with connection:
-                for byte in answer:
+                connection.sendall(answer[:headers])
+                for byte in answer[headers:]:
                     connection.send(bytes([byte]))
                     time.sleep(0.02)
 
