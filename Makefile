@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 #: Tests on real servers run in order; all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
+LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
 REAL := -p no:randomly -rs -n 6 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast check bench clean
+.PHONY: help demo run test test-fast check bench lock sbom clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -38,15 +39,22 @@ check: $(VENV)/tested ## Check style (ruff) and types (mypy)
 bench: $(VENV)/tested ## Run the benchmarks
 	$(BIN)/python -m tests.bench
 
+lock: $(VENV)/tested ## Compile requirements.in and tests/requirements.in to pinned versions with hashes
+	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile $(LOCK) tests/requirements.in -o tests/requirements.txt
+
+sbom: $(VENV)/tested ## Write the software bill of materials to sbom.json (CycloneDX)
+	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-file sbom.json
+
 clean: ## Remove installed packages and caches; keep the data
 	rm -rf $(VENV) tests/servers/provider/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=/path/to/python")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed tests/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/requirements.txt
 	@touch $@

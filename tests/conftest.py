@@ -34,6 +34,8 @@ from tests.servers.postgresql import Cluster
 from tests.support.commands import Run
 from tests.support.database import Queries, unbind
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -43,17 +45,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def only_loopback() -> Iterator[None]:
-    """Fail every test that connects to another host."""
-    connect = socket.socket.connect
+    """A datagram to another host fails as well; pytest-socket guards connections only."""
+    send = socket.socket.sendto
 
-    def guarded(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            raise AssertionError(f"a test tried to reach {address}")
-        connect(self, address)
+    def guarded(self: socket.socket, data: Any, *rest: Any) -> int:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and rest[-1][0] not in LOOPBACK:
+            raise AssertionError(f"a test tried to send a datagram to {rest[-1]}")
+        return send(self, data, *rest)
 
-    socket.socket.connect = guarded  # type: ignore[assignment, method-assign]
-    yield
-    socket.socket.connect = connect  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "sendto", guarded)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

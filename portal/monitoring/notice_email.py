@@ -5,15 +5,15 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 from enum import StrEnum
-from pathlib import Path
 
 import jinja2
 
 from portal import causes
+from portal.core.resources import folder
 from portal.core.severity import Severity
 from portal.models import Notice
 
-_FOLDER = Path(__file__).parents[2] / "templates" / "mail"
+_FOLDER = folder("templates") / "mail"
 _PRODUCT = "Mail Token Portal"
 _MOST = 50
 

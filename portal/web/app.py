@@ -1,7 +1,5 @@
 """The Flask application factory."""
 
-from pathlib import Path
-
 import jinja2
 from flask import Flask, Response, g, render_template, request
 from flask.sessions import SecureCookieSessionInterface
@@ -15,6 +13,7 @@ from portal.core import encryption
 from portal.core.config import Config, from_environment
 from portal.core.db import database
 from portal.core.errors import NotFound
+from portal.core.resources import folder
 from portal.models import Role
 from portal.monitoring import notices
 from portal.monitoring.detection import Problem
@@ -22,7 +21,6 @@ from portal.runtime import startup
 from portal.web import filters, permissions, views
 from portal.web.views import fix_links
 
-ROOT = Path(__file__).parents[2]
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -33,7 +31,7 @@ csrf = CSRFProtect()
 def create_app(config: Config | None = None) -> Flask:
     config = config or from_environment()
     startup.start(config)
-    app = Flask("portal", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app = Flask("portal", template_folder=str(folder("templates")), static_folder=str(folder("static")))
     _configure(app, config)
     _connect(app)
     permissions.init_app(app)

@@ -17,7 +17,7 @@ _PROCESSES = 2
 _THREADS = 4
 
 
-class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+class _Server(BaseApplication):
     def __init__(self, config: Config, settings: dict[str, Any]) -> None:
         self._portal_config = config
         self._settings = settings
@@ -34,7 +34,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         _Arbiter(self).run()
 
 
-class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+class _Arbiter(Arbiter):
     """Leaves inherited sockets open, and keeps the path of a unix socket, for the next web server."""
 
     def stop(self, graceful: bool = True) -> None:
