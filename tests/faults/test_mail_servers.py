@@ -17,6 +17,8 @@ from tests.faults.making import account, no_such_name
 from tests.faults.stage import Stage
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("heard", IMAP, ids=lambda heard: heard.cause)
 def test_imap_error_response_is_diagnosed(

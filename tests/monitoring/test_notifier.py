@@ -55,6 +55,7 @@ def refuse() -> Token:
     return token
 
 
+@pytest.mark.slow
 def test_notice_is_emailed_on_opening_daily_and_on_resolution(
     server: FakeSmtpServer,
 ) -> None:

@@ -27,6 +27,7 @@ def run(*arguments: str, data: Path, **environment: str) -> "subprocess.Popen[st
     return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_six_concurrent_upgrades_all_succeed(tmp_path: Path) -> None:
     started = [run("upgrade", data=tmp_path / "data") for _ in range(6)]
     outputs = [process.communicate(timeout=60) for process in started]
@@ -85,6 +86,7 @@ def test_unwritable_data_folder_error_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_unreachable_database_error_is_one_line(tmp_path: Path) -> None:
     process = run("check", data=tmp_path, DATABASE_URL="postgresql://portal:s3cret-pw@127.0.0.1:1/none")
     encryption.create_key_file(tmp_path / "keys")

@@ -23,7 +23,7 @@ from tests.fakes.pages import Page, PageClient
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.support.commands import Run, listed
 
-pytestmark = pytest.mark.usefixtures("db")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
 UNCONFIRMED, REFUSED = "refusal unconfirmed", "refused"
 REJECTED, MISCONFIGURED, UNAVAILABLE = "credentials rejected", "configuration rejected", "provider unavailable"
 

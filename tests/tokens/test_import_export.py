@@ -41,6 +41,7 @@ def test_secrets_are_exported_plain_or_encrypted_on_request() -> None:
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
 
 
+@pytest.mark.slow
 def test_thousand_configurations_survive_export_and_import() -> None:
     for number in range(1000):
         make_config(f"Configuration {number:04}", notify_expired_token=number % 2 == 0)

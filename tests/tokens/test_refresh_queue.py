@@ -54,6 +54,7 @@ def test_due_host_gets_one_share_per_allowed_request(provider: FakeProvider) -> 
     assert refresh_queue.due_shares(NOW) == [Share(host, 0, 1)]
 
 
+@pytest.mark.slow
 def test_shares_cover_all_tokens_earliest_expiry_first(provider: FakeProvider) -> None:
     host = many(provider, 50)
     tried = drain(host, NOW)
@@ -89,6 +90,7 @@ def test_refresh_job_stops_when_requested(provider: FakeProvider, monkeypatch: p
     assert len(provider.requests) == 1
 
 
+@pytest.mark.slow
 def test_backlog_progress_counts_refreshed_and_remaining(provider: FakeProvider) -> None:
     host = many(provider, 60)
     assert refresh_queue.progress(NOW) is None
@@ -132,6 +134,7 @@ def test_daily_refresh_counts_are_kept_for_thirty_days(provider: FakeProvider) -
     assert days[0].day == (NOW + timedelta(days=10)).date()
 
 
+@pytest.mark.slow
 def test_twelve_hour_outage_recovers_in_an_hour_without_sign_in(
     provider: FakeProvider,
 ) -> None:

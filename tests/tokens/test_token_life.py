@@ -19,7 +19,7 @@ from portal.tokens.refresh import LEASE
 from tests.builders import NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import FakeProvider
 
-pytestmark = pytest.mark.usefixtures("db")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
 MARGIN = timedelta(minutes=15)
 NAMES = {
     "valid",

@@ -148,6 +148,7 @@ def test_operator_can_run_a_diagnosis(bob: PageClient, tmp_path: Path) -> None:
     assert bob.client.post("/diagnosis/nothing/1", data={"csrf_token": bob.token()}).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Alice", OPERATOR, VIEWER])
 def test_all_pages_open_while_every_component_fails(
     app: Flask, people: None, visit: Callable[[str], PageClient], tmp_path: Path, name: str

@@ -177,6 +177,7 @@ def test_deleted_api_key_returns_401_immediately(client: FlaskClient) -> None:
     assert client.get("/api/v1/tokens/Office", headers=bearer(key)).status_code == 401
 
 
+@pytest.mark.slow
 def test_key_guessing_is_rate_limited_but_valid_keys_work(client: FlaskClient) -> None:
     key = key_for(living_token().token_config)
     statuses = [client.get("/api/v1/tokens/Office", headers=bearer(f"mtp_{n}")).status_code for n in range(1000)]
@@ -253,6 +254,7 @@ def test_api_key_is_stored_only_as_hash(client: FlaskClient) -> None:
     assert key.startswith(row.hint)
 
 
+@pytest.mark.slow
 def test_api_responses_match_the_openapi_description(app: Flask) -> None:
     token = living_token()
     make_profile()

@@ -154,6 +154,7 @@ def test_redirect_is_not_followed_with_the_token(server: FakeWebServer) -> None:
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_server_that_sends_too_slowly_is_timed_out() -> None:
     with dripping(b"HTTP/1.1 200 OK\r\n" + b"X-Drip: 1\r\n" * 200) as port:
         began = time.monotonic()
@@ -163,6 +164,7 @@ def test_server_that_sends_too_slowly_is_timed_out() -> None:
     assert "did not answer in time" in (call.answer or "")
 
 
+@pytest.mark.slow
 def test_body_that_arrives_too_slowly_is_an_incomplete_response() -> None:
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 200, headers=40) as port:
         call = made(make_call(make_service(url=f"http://127.0.0.1:{port}/", timeout=1)))

@@ -19,7 +19,7 @@ from tests.builders import ACCESS_TOKEN, NOW, REFRESH_TOKEN, fresh, make_config,
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from workers.worker import Forbidden, ListedJob, PortalWorker
 
-pytestmark = pytest.mark.usefixtures("db")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
 
 
 @pytest.fixture
