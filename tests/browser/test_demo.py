@@ -47,6 +47,12 @@ def inbox(demo: Portal) -> int:
     return len(list((demo.folder / "data" / "mail" / "inbox" / "new").iterdir()))
 
 
+def shows(page: Page, text: str) -> bool:
+    """The reloaded page shows the text; the scheduler evaluates notices once a minute."""
+    page.reload()
+    return text in page.inner_text("main")
+
+
 def signed_in(browser: Browser, demo: Portal, **options: object) -> Page:
     page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
     sign_in_to_portal(page, demo.url, ADMIN, ADMIN_PASSWORD)
@@ -59,7 +65,7 @@ def test_demo_delivers_mail_without_user_action(demo: Portal) -> None:
 
 def test_demo_sign_in_and_fetch_work_in_the_browser(demo: Portal, browser: Browser) -> None:
     page = signed_in(browser, demo)
-    assert "No token has been requested for “Sandbox invoices” yet." in page.inner_text("main")
+    wait_for(lambda: shows(page, "No token has been requested for “Sandbox invoices” yet."), 90, demo.log)
     page.get_by_role("link", name="Tokens", exact=True).click()
     page.get_by_role("link", name="Sandbox invoices").click()
     page.get_by_role("button", name="Request new token").click()

@@ -84,20 +84,20 @@ def plant(provider: Provider) -> None:
 
 
 def test_kills_during_refreshes_lose_at_most_one_token_each(stage: Stage) -> None:
-    dice, kills, deadline = random.Random(4), 0, time.monotonic() + 120
+    chance, kills, deadline = random.Random(4), 0, time.monotonic() + 300
     while len(successes(stage)) < REFRESHES:
         assert time.monotonic() < deadline, stage.told()
         force_all(stage)
-        time.sleep(dice.uniform(0, 0.5))
-        kills += kill_some(stage, dice)
+        time.sleep(chance.uniform(0, 0.5))
+        kills += kill_some(stage, chance)
     with stage.portal.opened():
         settle()
-        outcomes = renew_all_once_more(stage)
+        outcomes = refresh_all_once_more(stage)
     story, held = stage.provider.story(), stage.held()
     lost = {row_id for row_id, alive in outcomes.items() if not alive}
     issued = {event["issued"] for event in story if event["issued"]}
     presented = [event["presented"] for event in story if event["issued"]]
-    print(f"{len(presented)} refreshes, {kills} kills, {len(lost)} answers lost with their worker")
+    print(f"{len(presented)} refreshes, {kills} kills, {len(lost)} responses lost with their worker")
     assert kills >= WORKERS
     assert len(presented) == len(set(presented)), "a refresh token was accepted twice"
     # A refused token is one that the provider had replaced in a response to a killed worker.
@@ -122,15 +122,15 @@ def force_all(stage: Stage) -> None:
         Token.update(due_at=now()).where(Token.refused_at.is_null()).execute()
 
 
-def kill_some(stage: Stage, dice: random.Random) -> int:
+def kill_some(stage: Stage, chance: random.Random) -> int:
     """Send SIGKILL to one or two worker processes during a refresh, sometimes to the worker as well."""
     horses = stage.portal.horses()
-    victims = dice.sample(horses, min(len(horses), dice.randint(1, 2)))
+    victims = chance.sample(horses, min(len(horses), chance.randint(1, 2)))
     killed = 0
     for victim in victims:
         with suppress(FileNotFoundError, ProcessLookupError):  # the process may have ended
             parent = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(parent if dice.random() < 0.15 else victim, signal.SIGKILL)
+            os.kill(parent if chance.random() < 0.15 else victim, signal.SIGKILL)
             killed += 1
     return killed
 
@@ -142,7 +142,7 @@ def settle() -> None:
     Token.update(leased_until=None).execute()
 
 
-def renew_all_once_more(stage: Stage) -> dict[int, bool]:
+def refresh_all_once_more(stage: Stage) -> dict[int, bool]:
     """Return for each token whether a refresh succeeds; False after a confirmed rejection."""
     tls.trust(stage.provider.ca_file)
     alive = {}
