@@ -7,16 +7,8 @@ from typing import Any
 
 from portal.core.encryption import Secret
 from portal.core.errors import Refused, Unavailable
-from portal.protocols.oauth2 import (
-    Client,
-    Session,
-    TokenAnswer,
-    asking_for,
-    end_of_life,
-    failure,
-    json_object,
-    one_line,
-)
+from portal.protocols.oauth2 import Client, Session, asking_for
+from portal.protocols.token_responses import TokenAnswer, end_of_life, failure, json_object, one_line
 
 #: Errors that end the sign-in (RFC 8628 section 3.5; the last two are Microsoft's).
 _DECIDED = {"access_denied", "expired_token", "authorization_declined", "bad_verification_code"}

@@ -14,7 +14,8 @@ from urllib3.exceptions import HTTPError
 from portal.core.encryption import Secret
 from portal.core.errors import Refused, Unavailable
 from portal.protocols import http
-from portal.protocols.oauth2 import Client, TokenAnswer, json_object, one_line
+from portal.protocols.oauth2 import Client
+from portal.protocols.token_responses import TokenAnswer, json_object, one_line
 
 _SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 

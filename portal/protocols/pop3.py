@@ -6,7 +6,7 @@ poplib is not used: it rejects lines above 2,048 bytes and needs ten times the m
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader, BytesIO
 from typing import BinaryIO, cast
 
@@ -169,14 +169,13 @@ class Connection:
         self.host, self.dialogue = server.host, dialogue
         self.is_pipelining = False
         self.socket: Plain | Secured = servers.connect(server)
-        try:
+        with ExitStack() as unfinished:
+            unfinished.callback(self.hang_up)
             self._file = cast(BufferedReader, self.socket.makefile("rb", _CHUNK))
             self._status()
             if server.security is Security.STARTTLS:
                 self._start_tls(server)
-        except BaseException:
-            self.hang_up()
-            raise
+            unfinished.pop_all()
 
     def _start_tls(self, server: Server) -> None:
         """Start TLS with STLS (RFC 2595). Data received before the handshake may be injected and is an error."""

@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedReader
@@ -121,11 +121,10 @@ def connect(at: Server) -> "Plain | Secured":
     _keep_alive(plain)
     plain.silence = at.silence or READ_SECONDS
     plain.settimeout(CONNECT_SECONDS)
-    try:
+    with ExitStack() as unfinished:
+        unfinished.callback(plain.close)
         connection = secure(plain, at) if at.security is Security.TLS else plain
-    except BaseException:
-        plain.close()
-        raise
+        unfinished.pop_all()
     connection.allow()
     return connection
 

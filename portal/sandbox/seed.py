@@ -23,7 +23,7 @@ from portal.models import (
     User,
 )
 from portal.outgoing import outbound_profiles
-from portal.protocols import oauth2
+from portal.protocols import token_responses
 from portal.sandbox import mail_generator, store
 from portal.sandbox.addresses import HOST, Addresses
 from portal.system import settings
@@ -99,7 +99,9 @@ def _sign_in(token: Token, user: str, now: datetime) -> None:
         expires_at=int(time.time()),
     )
     soon = now + timedelta(seconds=1)
-    answer = oauth2.TokenAnswer(Secret("ended"), Secret(refresh_token), soon, None, token.token_config.scope, None)
+    answer = token_responses.TokenAnswer(
+        Secret("ended"), Secret(refresh_token), soon, None, token.token_config.scope, None
+    )
     refresh_results.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.due_at = user, now, now
     token.overwrite()

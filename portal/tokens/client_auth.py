@@ -7,7 +7,7 @@ from typing import TypeVar
 from portal.core.db import transaction
 from portal.core.errors import Refused
 from portal.models import ClientAuth, ClientSecret, TokenConfig
-from portal.protocols import oauth2
+from portal.protocols import token_responses
 from portal.protocols.oauth2 import Client
 from portal.system import audit
 
@@ -30,7 +30,7 @@ def ask(config: TokenConfig, request: Callable[[Client], Answer], *, actor: str,
         try:
             return _taken(secret, request(_with_secret(config, secret)))
         except Refused as error:
-            if error.answer.error not in oauth2.CREDENTIALS_ERRORS:
+            if error.answer.error not in token_responses.CREDENTIALS_ERRORS:
                 raise
             _mark(config, secret, actor, now)
     if not secrets:

@@ -16,8 +16,9 @@ from portal.core import backoff
 from portal.core.encryption import Secret
 from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Unavailable
 from portal.models import Flow, MetricCounter, ProviderHost, Token
-from portal.protocols import oauth2
-from portal.protocols.oauth2 import Client, TokenAnswer
+from portal.protocols import oauth2, token_responses
+from portal.protocols.oauth2 import Client
+from portal.protocols.token_responses import TokenAnswer
 from portal.system import audit
 from portal.tokens import circuit_breaker, client_auth, refresh_results
 from portal.tokens.circuit_breaker import CircuitOpen
@@ -133,7 +134,7 @@ def _ask(token: Token, attempt: Attempt) -> TokenAnswer | ExternalError:
 
 
 def _is_confirmed_refusal(token: Token, response: TokenAnswer | ExternalError, now: datetime) -> bool:
-    is_refusal = isinstance(response, Refused) and response.answer.error in oauth2.TOKEN_ERRORS
+    is_refusal = isinstance(response, Refused) and response.answer.error in token_responses.TOKEN_ERRORS
     return is_refusal and backoff.is_confirmed(token.first_refused_at, now)
 
 

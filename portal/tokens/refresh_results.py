@@ -22,8 +22,8 @@ from portal.models import (
     WebService,
     WebServiceCall,
 )
-from portal.protocols import oauth2
-from portal.protocols.oauth2 import TokenAnswer
+from portal.protocols import token_responses
+from portal.protocols.token_responses import TokenAnswer
 from portal.system import audit, settings
 from portal.tokens import circuit_breaker
 from portal.tokens.circuit_breaker import CircuitOpen
@@ -187,7 +187,7 @@ def record_unavailable(token: Token, error: ExternalError, attempt: Attempt) -> 
 
 
 def _record_refused(token: Token, error: Refused, attempt: Attempt) -> Result:
-    if error.answer.error not in oauth2.TOKEN_ERRORS:
+    if error.answer.error not in token_responses.TOKEN_ERRORS:
         _record_client_refused(token, error, attempt)
     elif backoff.is_confirmed(token.first_refused_at, attempt.now):
         _record_token_refused(token, error, attempt)

@@ -15,7 +15,7 @@ from portal.core.encryption import Secret
 from portal.core.errors import INTERNAL_ERROR, ExternalError, HostDown, Refused, Unavailable
 from portal.core.masking import MASK, Masker
 from portal.models import CallState, MetricCounter, ServiceAuth, Token, WebService, WebServiceCall
-from portal.protocols import http, oauth2
+from portal.protocols import http, token_responses
 from portal.protocols.http import Request
 from portal.tokens import retry_with_new_token
 from portal.web_services import web_services
@@ -214,7 +214,7 @@ def _judge(service: WebService, response: requests.Response) -> None:
         return
     words = f"{service.name} answered {code} {response.reason or ''}".rstrip() + "."
     if code in _LATER or (code == 401 and service.token):
-        raise Unavailable(words, retry_after=oauth2.retry_after(response))
+        raise Unavailable(words, retry_after=token_responses.retry_after(response))
     raise Refused(words)
 
 

@@ -19,7 +19,7 @@ from portal.incoming import fetch
 from portal.incoming.fetch_session import FetchControl
 from portal.models import Destination, Heartbeat, MailAccount, Token, TokenConfig, tuples
 from portal.monitoring import notices, notifier
-from portal.protocols.oauth2 import TokenAnswer
+from portal.protocols.token_responses import TokenAnswer
 from portal.system import job_queue, settings
 from portal.tokens import refresh as refreshing
 from portal.tokens import refresh_results

@@ -10,7 +10,7 @@ from joserfc.jwk import RSAKey
 
 from portal.core.encryption import Secret
 from portal.core.errors import Refused, Unavailable
-from portal.protocols import http, oauth2, oidc
+from portal.protocols import http, oauth2, oidc, token_responses
 from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN
 from tests.fakes.provider import NEW_ACCESS_TOKEN, NEW_REFRESH_TOKEN, FakeProvider
 
@@ -18,7 +18,9 @@ CLIENT = oauth2.Client("client-1111", Secret(CLIENT_SECRET))
 YEAR = timedelta(days=365)
 
 
-def refresh(provider: FakeProvider, *, scope: str | None = None, client: oauth2.Client = CLIENT) -> oauth2.TokenAnswer:
+def refresh(
+    provider: FakeProvider, *, scope: str | None = None, client: oauth2.Client = CLIENT
+) -> token_responses.TokenAnswer:
     url = f"{provider.url}/token"
     return oauth2.refresh(client, url, refresh_token=Secret(REFRESH_TOKEN), scope=scope, now=NOW)
 
@@ -209,7 +211,7 @@ def id_token(key: RSAKey = KEY, alg: str = "RS256", **changes: Any) -> Secret:
 def owner(provider: FakeProvider, token: Secret | None, issuer: str = "https://p.test", **urls: str) -> str | None:
     provider.says({"keys": [KEY.as_dict(private=False)]}, path="/jwks")
     identity = oidc.Identity(issuer, urls.get("jwks_url", f"{provider.url}/jwks"), urls.get("userinfo_url", ""))
-    answer = oauth2.TokenAnswer(Secret("at"), None, None, None, None, token)
+    answer = token_responses.TokenAnswer(Secret("at"), None, None, None, None, token)
     return oidc.owner_of(answer, identity, CLIENT, nonce="n-1", claims=["email", "upn"])
 
 

@@ -13,7 +13,8 @@ from portal.core.encryption import Secret
 from portal.core.errors import Answer, ExternalError, Refused
 from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
 from portal.protocols import oauth2, oidc
-from portal.protocols.oauth2 import Client, TokenAnswer
+from portal.protocols.oauth2 import Client
+from portal.protocols.token_responses import TokenAnswer
 from portal.system import audit, settings
 from portal.tokens import client_auth, refresh_results
 from portal.tokens.sign_in import owner_links

@@ -8,7 +8,8 @@ from portal.core.errors import ExternalError, PortalError, Refused, Unavailable
 from portal.models import DeviceSignIn, Token, User
 from portal.protocols import device, oidc
 from portal.protocols.device import DeviceAnswer, StillPending
-from portal.protocols.oauth2 import Client, TokenAnswer
+from portal.protocols.oauth2 import Client
+from portal.protocols.token_responses import TokenAnswer
 from portal.system import audit
 from portal.tokens import client_auth
 from portal.tokens.sign_in import authorization_code
