@@ -36,8 +36,8 @@ check: $(VENV)/tested ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/tested ## Run the benchmarks
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/tested ## Run the benchmarks; ONLY=NAME runs one
+	$(BIN)/python -m tests.bench $(ONLY)
 
 lock: $(VENV)/tested ## Compile requirements.in and tests/requirements.in to pinned versions with hashes
 	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt

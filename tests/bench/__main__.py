@@ -1,13 +1,13 @@
-"""``make bench``: each benchmark prints its figures and their ratio; ``make bench ONLY=renewals`` runs one."""
+"""``make bench``: each benchmark prints its figures and their ratio; ``make bench ONLY=refreshes`` runs one."""
 
 import sys
 
-from tests.bench import access_tokens, fetching, renewals, sending, thirty_days
+from tests.bench import access_tokens, fetching, refreshes, sending, thirty_days
 
 BENCHES = {
     "fetching": fetching.main,
-    "hand-outs": access_tokens.main,
-    "renewals": renewals.main,
+    "access-tokens": access_tokens.main,
+    "refreshes": refreshes.main,
     "sending": sending.main,
     "thirty-days": thirty_days.main,
 }

@@ -88,6 +88,6 @@ def main() -> None:
     hello, given = (statistics.median(one.per_second for one in paces[name]) for name in ("hello", "token"))
     p99 = {name: statistics.median(one.p99 for one in rounds) * 1000 for name, rounds in paces.items()}
     print(
-        f"hand-outs: {given:,.0f} a second, p99 {p99['token']:.1f} ms; bare Flask {hello:,.0f}, p99 {p99['hello']:.1f} ms"
+        f"token requests: {given:,.0f} a second, p99 {p99['token']:.1f} ms; bare Flask {hello:,.0f}, p99 {p99['hello']:.1f} ms"
     )
     print(f"  the portal does {given / hello:.2f} of bare Flask (goal 0.6)")

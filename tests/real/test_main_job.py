@@ -39,14 +39,14 @@ def test_sign_in_fetch_refresh_and_refusal_work_end_to_end(stage: World) -> None
         wait_for(lambda: len(stage.delivered()) == 50, 60, stage.told)
         assert sorted(stage.delivered()) == sorted(sent)
 
-        secrets = renewals(stage, sent)
+        secrets = refresh_tokens_seen(stage, sent)
         banner_comes_and_goes(stage, page, sent)
         secrets |= secrets_of(stage) | {CLIENT_SECRET, PASSWORD}
         pages = [page.goto(f"{stage.portal.url}{path}") and page.content() for path in PAGES]
         nowhere(stage, secrets, "".join(str(content) for content in pages))
 
 
-def renewals(stage: World, sent: list[bytes]) -> set[str]:
+def refresh_tokens_seen(stage: World, sent: list[bytes]) -> set[str]:
     """Wait for three refreshes while mail arrives; return all tokens that were in use."""
     seen: dict[str, str] = {}
     secrets: set[str] = set()

@@ -59,7 +59,7 @@ def now() -> datetime:
 
 def main() -> None:
     bare = bare_loop()
-    renew_all(bare)
+    refresh_all(bare)
     fifty_consumers()
     ticks()
 
@@ -89,7 +89,7 @@ def post(url: str, worker: int, count: int) -> None:
         json.loads(answer.content)
 
 
-def renew_all(bare: float) -> None:
+def refresh_all(bare: float) -> None:
     folder = Path(tempfile.mkdtemp(prefix="portal-bench-"))
     portal = Portal(folder)
     config = from_environment({"PORTAL_DATA": str(folder / "data")})
@@ -110,7 +110,7 @@ def renew_all(bare: float) -> None:
     shutil.rmtree(folder)
     ours = done.tokens / done.seconds
     print(f"{TOKENS} tokens due at once, {WORKERS} workers, an endpoint that takes 20 ms")
-    print(f"  portal     {ours:7.0f} tokens/s, {done.requests - done.tokens} renewed twice")
+    print(f"  portal     {ours:7.0f} tokens/s, {done.requests - done.tokens} refreshed twice")
     print(f"  bare loop  {bare:7.0f} requests/s")
     print(f"  ratio      {ours / bare:7.2f}")
     slow, calm = statistics.median(busy), statistics.median(idle)
@@ -121,11 +121,11 @@ def prepare(config: Config, url: str) -> None:
     startup.upgrade(config, now=now())
     with connected():
         make_user(ADMIN, Role.ADMIN)
-        plant(make_config("Bench", base=url).id, TOKENS, due_at=None)
+        create_tokens(make_config("Bench", base=url).id, TOKENS, due_at=None)
     database.close()
 
 
-def plant(config_id: int, count: int, *, due_at: datetime | None) -> None:
+def create_tokens(config_id: int, count: int, *, due_at: datetime | None) -> None:
     began = now()
     common = {"token_config": config_id, "signed_in_at": began, "obtained_at": began, "due_at": due_at}
     rows = [{**common, "owner": f"{n}@bench.test", "expires_at": began + timedelta(hours=1)} for n in range(count)]
@@ -192,7 +192,7 @@ def consume(token_id: int, served: list[str]) -> None:
 
 def ticks() -> None:
     few, many = (cost_of_a_tick(count) for count in (100, 100_000))
-    print("a tick of the clock with nothing due")
+    print("an iteration of the clock with nothing due")
     print(f"  100 tokens      {few * 1000:6.2f} ms")
     print(f"  100,000 tokens  {many * 1000:6.2f} ms")
     print(f"  ratio           {many / few:6.2f}")
@@ -202,7 +202,7 @@ def cost_of_a_tick(count: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         startup.upgrade(from_environment({"PORTAL_DATA": name}), now=now())
         with connected():
-            plant(make_config().id, count, due_at=now() + timedelta(hours=1))
+            create_tokens(make_config().id, count, due_at=now() + timedelta(hours=1))
             users.add("somebody", Role.VIEWER, Secret(PASSWORD), actor="bench", now=now())
             costs = []
             for _ in range(TICKS):
