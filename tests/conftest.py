@@ -236,6 +236,7 @@ def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 _LONGEST = ("test_kill", "test_main_job", "test_sending", "test_demo", "test_refresh", "test_faults", "test_cuts")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on real servers that share their servers stay in one process, in order; the groups run in parallel."""
     real = [item for item in items if item.get_closest_marker("real") or item.get_closest_marker("browser")]

@@ -3,6 +3,7 @@
 import click
 
 from portal.cli.common import actor, as_json, now, show, with_portal
+from portal.system import redirect_uri
 from portal.system import settings as verbs
 
 
@@ -17,7 +18,7 @@ def settings() -> None:
 def list_settings(in_json: bool) -> None:
     """List all settings and the resulting redirect URI."""
     facts = verbs.everything()
-    show(facts if in_json else {**facts, "redirect URI": verbs.redirect_uri()}, in_json)
+    show(facts if in_json else {**facts, "redirect URI": redirect_uri.uri()}, in_json)
 
 
 @settings.command("get")

@@ -10,7 +10,7 @@ from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
-from portal.system import settings
+from portal.system import redirect_uri
 from portal.tokens import import_export, token_configs
 from portal.tokens.token_configs import Fields, NewSecret
 
@@ -59,7 +59,7 @@ def show_config(name: str, in_json: bool) -> None:
             **facts,
             "client_secret_set_at": secret.set_at if secret else None,
             "client_secret_ends_at": secret.ends_at if secret else None,
-            "redirect_uri": settings.redirect_uri(),
+            "redirect_uri": redirect_uri.uri(),
         },
         in_json,
     )

@@ -11,7 +11,7 @@ from portal.diagnosis import network
 from portal.diagnosis.checks import Checks, Step
 from portal.models import Flow, Token, TokenConfig
 from portal.monitoring.detection.tokens import facts_of
-from portal.system import settings
+from portal.system import redirect_uri
 from portal.tokens import access_tokens, refresh, token_claims, token_configs
 
 _GMAIL = "https://mail.google.com/"
@@ -69,8 +69,8 @@ def of_token(ladder: Checks, token: Token, actor: str, clock: Clock) -> None:
 
 def of_config(ladder: Checks, config: TokenConfig, actor: str, clock: Clock) -> None:
     """Check the connection to the provider, then refresh one token of this configuration."""
-    ladder.facts |= {"client_id": config.client_id, "host": config.host, "redirect_uri": settings.redirect_uri()}
-    ladder.hints += settings.redirect_uri_warnings(None) if config.authorize_url else []
+    ladder.facts |= {"client_id": config.client_id, "host": config.host, "redirect_uri": redirect_uri.uri()}
+    ladder.hints += redirect_uri.warnings(None) if config.authorize_url else []
     _to_provider(ladder, config)
     if config.credentials_refused_at:
         with ladder.step("Client authentication", Where.PROVIDER):

@@ -2,12 +2,10 @@
 
 import re
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from portal.core.db import transaction
 from portal.core.errors import Invalid, NotFound
-from portal.core.loopback import is_loopback
 from portal.models import Setting
 from portal.system import audit
 from portal.system.setting_definitions import KNOWN, POP3_SPLIT_HOSTS, Known
@@ -55,26 +53,6 @@ def host() -> str:
 def portal_url() -> str:
     """The portal's base URL, ending in a slash."""
     return f"{get('HttpType')}://{get('FQDN')}/"
-
-
-def redirect_uri() -> str:
-    """``<HttpType>://<FQDN>/<ScriptAlias><RedirectScript>``, from settings alone, never from the request."""
-    values = everything()
-    return f"{values['HttpType']}://{values['FQDN']}/{values['ScriptAlias']}{values['RedirectScript']}"
-
-
-def redirect_uri_warnings(browser_origin: str | None) -> list[str]:
-    """Warnings about the redirect URI; ``browser_origin`` is None outside a browser."""
-    parts = urlsplit(redirect_uri())
-    warnings = []
-    if parts.scheme != "https" and not is_loopback(parts.hostname):
-        warnings.append("The redirect URI is not https: Microsoft and Google will reject it. Set HttpType to https.")
-    if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
-        warnings.append(
-            f"Your browser is at {browser_origin}, not at the redirect URI: a sign-in started here will fail. "
-            f"Correct FQDN and HttpType, or open the portal at {parts.scheme}://{parts.netloc}."
-        )
-    return warnings
 
 
 def fetch_interval() -> timedelta:

@@ -2,7 +2,7 @@ import pytest
 
 from portal.core.errors import Invalid, NotFound
 from portal.models import Event
-from portal.system import settings
+from portal.system import redirect_uri, settings
 from tests.builders import NOW
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -25,7 +25,7 @@ def test_redirect_uri_is_built_only_from_settings(alias: str, script: str, path:
     change(HttpType="https", FQDN="help.example.test:8443", ScriptAlias=alias)
     if script:
         change(RedirectScript=script)
-    assert settings.redirect_uri() == f"https://help.example.test:8443/{path}"
+    assert redirect_uri.uri() == f"https://help.example.test:8443/{path}"
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_first_start_sets_the_fqdn_and_later_starts_keep_it() -> None:
 )
 def test_unusable_redirect_uri_gives_warnings(http_type: str, fqdn: str, browser: str | None, warnings: int) -> None:
     change(HttpType=http_type, FQDN=fqdn)
-    assert len(settings.redirect_uri_warnings(browser)) == warnings
+    assert len(redirect_uri.warnings(browser)) == warnings

@@ -15,7 +15,7 @@ from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, T
 from portal.protocols import oauth2, oidc
 from portal.protocols.oauth2 import Client
 from portal.protocols.token_responses import TokenAnswer
-from portal.system import audit, settings
+from portal.system import audit, redirect_uri
 from portal.tokens import client_auth, refresh_results
 from portal.tokens.sign_in import owner_links
 
@@ -47,7 +47,7 @@ def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_own
             replaces_owner=replace_owner,
             user_name=by[:100],
             nonce=nonce,
-            redirect_uri=settings.redirect_uri(),
+            redirect_uri=redirect_uri.uri(),
             started_at=now,
         )
         row.code_verifier = Secret(verifier)
@@ -113,7 +113,7 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
         facts = {
             "mailbox": token.owner or "",
             "client_id": token.token_config.client_id,
-            "redirect_uri": settings.redirect_uri(),
+            "redirect_uri": redirect_uri.uri(),
         }
         raise type(error)(causes.explained(str(error), Where.SIGN_IN, facts), error.answer) from error
     if row.owner_link and not owner_links.use(row.owner_link, now=now):

@@ -10,7 +10,7 @@ from portal.core.errors import Invalid, NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
 from portal.outgoing import mail_queue, outbound_profiles, test_message
 from portal.outgoing.test_message import TestResult
-from portal.system import settings
+from portal.system import redirect_uri
 from portal.web import permissions
 from portal.web.forms.outbound import OutboundProfileForm, TestMessageForm
 
@@ -104,7 +104,7 @@ def _page(row: OutboundProfile, form: TestMessageForm, tried: TestResult | None)
         messages=listed,
         to=mail_queue.recipients_of(listed),
         template=providers.of(row.token.token_config.template) if row.token else None,
-        redirect_uri=settings.redirect_uri(),
+        redirect_uri=redirect_uri.uri(),
         used_by=list(row.destinations),
     )
 

@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response
 
 from portal.core.errors import Invalid
 from portal.models import Role
-from portal.system import settings
+from portal.system import redirect_uri, settings
 from portal.system.setting_definitions import KNOWN
 from portal.web import permissions
 from portal.web.forms import Form
@@ -32,6 +32,6 @@ def index() -> str | Response:
         known=KNOWN.values(),
         values=values,
         problems=problems,
-        redirect_uri=settings.redirect_uri(),
-        redirect_warnings=settings.redirect_uri_warnings(request.host_url.rstrip("/")),
+        redirect_uri=redirect_uri.uri(),
+        redirect_warnings=redirect_uri.warnings(request.host_url.rstrip("/")),
     )

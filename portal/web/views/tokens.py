@@ -9,7 +9,7 @@ from portal.core.errors import Invalid, NotFound, PortalError
 from portal.core.token_state import State
 from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, TokenConfig
 from portal.providers import Template
-from portal.system import settings
+from portal.system import redirect_uri, settings
 from portal.tokens import certificates, history, overview, refresh_queue, revocation, token_configs, token_facts
 from portal.tokens import refresh as refreshing
 from portal.web import permissions
@@ -120,8 +120,8 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
         certificate=_certificate(config),
         certificate_form=CertificateForm(),
         used_by=token_configs.used_by(config) if config else [],
-        redirect_uri=settings.redirect_uri(),
-        redirect_warnings=settings.redirect_uri_warnings(request.host_url.rstrip("/")),
+        redirect_uri=redirect_uri.uri(),
+        redirect_warnings=redirect_uri.warnings(request.host_url.rstrip("/")),
         fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.errors,
     )
 
