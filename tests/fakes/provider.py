@@ -3,11 +3,12 @@
 import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+
+from werkzeug import Request, Response
 
 from tests.builders import ACCESS_TOKEN, REFRESH_TOKEN
+from tests.fakes import http
 
 NEW_ACCESS_TOKEN = f"{ACCESS_TOKEN}-renewed"
 NEW_REFRESH_TOKEN = f"{REFRESH_TOKEN}-rotated"
@@ -27,18 +28,15 @@ class FakeProvider:
         self.requests: list[dict[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.replies: dict[str, Reply] = {}
-        #: Date header of the responses. None: the system clock.
-        self.date: str | None = None
         self.only: tuple[str, str] | None = None
         self.unknown = (401, b'{"error": "invalid_client"}')
         self.arrived = threading.Semaphore(0)
         self.grants()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        self._server = http.take(self._respond)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return http.url(self._server)
 
     def grants(self, **changes: Any) -> None:
         """Respond with tokens; a value of None omits the field."""
@@ -66,44 +64,21 @@ class FakeProvider:
         self.replies[path] = Reply(raw, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        http.give_back(self._server)
 
-    def _handler(fake) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - self is the request below
-        class Handler(BaseHTTPRequestHandler):
-            def date_time_string(self, timestamp: float | None = None) -> str:
-                return fake.date or super().date_time_string(timestamp)
+    def close_port(self) -> None:
+        """Refuse connections until the end of the test."""
+        self._server.stop()
 
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                form = parse_qs(self.rfile.read(length).decode())
-                fake.headers.append(dict(self.headers))
-                fake.requests.append({name: values[0] for name, values in form.items()})
-                if fake.only and fake.requests[-1].get(fake.only[0]) != fake.only[1]:
-                    self.send_response(fake.unknown[0])
-                    self.end_headers()
-                    self.wfile.write(fake.unknown[1])
-                    return
-                self.reply()
-
-            def do_GET(self) -> None:
-                self.reply()
-
-            def reply(self) -> None:
-                reply = fake.replies.get(self.path, Reply(b"", 404))
-                fake.arrived.release()
-                if reply.gate:
-                    reply.gate.wait(10)
-                try:
-                    self.send_response(reply.status)
-                    for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(reply.body)
-                except OSError:
-                    pass
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        return Handler
+    def _respond(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.headers.append(dict(request.headers))
+            self.requests.append(request.form.to_dict())
+            if self.only and self.requests[-1].get(self.only[0]) != self.only[1]:
+                status, body = self.unknown
+                return Response(body, status)
+        reply = self.replies.get(request.path, Reply(b"", 404))
+        self.arrived.release()
+        if reply.gate:
+            reply.gate.wait(10)
+        return Response(reply.body, reply.status, reply.headers)

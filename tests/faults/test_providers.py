@@ -4,6 +4,7 @@ import socket
 from datetime import timedelta
 
 import pytest
+from werkzeug.serving import WSGIRequestHandler
 
 from portal.models import Token, TokenConfig
 from tests.builders import make_config
@@ -87,9 +88,9 @@ def test_invalid_token_response_is_diagnosed(stage: Stage, provider: FakeProvide
     stage.is_named(token, cause, reference="Microsoft")
 
 
-def test_wrong_system_clock_is_diagnosed(stage: Stage, provider: FakeProvider) -> None:
+def test_wrong_system_clock_is_diagnosed(stage: Stage, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     token = stage.token(make_config("Microsoft", base=provider.url))
-    provider.date = "Sat, 01 Jan 2022 12:00:00 GMT"
+    monkeypatch.setattr(WSGIRequestHandler, "date_time_string", lambda self, at=None: "Sat, 01 Jan 2022 12:00:00 GMT")
     stage.renew(token)
     stage.is_named(token, "clock-wrong", reference="Microsoft")
 

@@ -175,7 +175,7 @@ def test_temporary_oauth2_error_raises_unavailable(provider: FakeProvider, error
 
 
 def test_closed_port_raises_unavailable_with_the_cause(provider: FakeProvider) -> None:
-    provider.stop()
+    provider.close_port()
     with pytest.raises(Unavailable, match=r"No connection to 127\.0\.0\.1: Connection refused"):
         refresh(provider)
 
