@@ -108,7 +108,7 @@ def _renews(ladder: Checks, token: Token, actor: str, clock: Clock) -> None:
         renewed = _refreshed(step, token, actor, clock())
         step.cause = None
         if renewed is None:
-            raise Unavailable("it is being renewed elsewhere, or the provider has no room")
+            raise Unavailable("another worker is refreshing it, or the provider host is at its request limit")
         step.found = _life(renewed)
     if missing := token_state.missing_scopes(token.token_config.scope, renewed.granted_scope):
         ladder.hints.append(f"Not granted: {', '.join(missing)}.")
