@@ -134,7 +134,7 @@ def test_files_name_no_build_path_and_no_package_host() -> None:
 
 
 def test_template_lines_have_at_most_140_characters() -> None:
-    for path in (ROOT / "templates").rglob("*.html"):
+    for path in [*(ROOT / "templates").rglob("*.html"), *(ROOT / "portal").rglob("*.html")]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             assert len(line) <= 140, f"{path.relative_to(ROOT)}:{number}"
 
