@@ -190,7 +190,12 @@ KNOWN = {
             _between(2, 1000),
         ),
         Known("DiskWarning", "10", "Percent of free space below which a disk is reported.", _between(1, 50)),
-        Known("Retention", "90", "Days that runs and messages removed from their server are kept.", _between(1, 3650)),
+        Known(
+            "Retention",
+            "90",
+            "Days that runs, messages removed from their server, sent messages, calls and resolved notices are kept.",
+            _between(1, 3650),
+        ),
         Known("ProviderRequests", "4", "Maximum concurrent token requests to one provider host.", _between(1, 100)),
     )
 }
