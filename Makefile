@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 #: Tests on real servers run in order; all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
-REAL := -p no:randomly -rs -n 4 --dist loadgroup
+REAL := -p no:randomly -rs -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-fast check bench lock sbom clean

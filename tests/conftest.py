@@ -236,13 +236,9 @@ def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 _LONGEST = ("test_kill", "test_main_job", "test_sending", "test_demo", "test_refresh", "test_faults", "test_cuts")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on real servers that share their servers stay in one process, in order; the groups run in parallel."""
+    """Real tests run file by file, the longest first; the files run in parallel (pytest-xdist's loadfile)."""
     real = [item for item in items if item.get_closest_marker("real") or item.get_closest_marker("browser")]
-    for item in real:
-        servers = [one for one in ("sqlite", "postgresql", "first-half", "second-half") if f"[{one}" in item.name]
-        item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *servers])))
 
     def rank(item: pytest.Item) -> int:
         return _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST)
