@@ -1,6 +1,7 @@
 """Start of a process, and the database upgrade, which one process runs for all."""
 
 import fcntl
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,9 +111,7 @@ def make_data_folder(folder: Path) -> None:
     """Create the data folder. Raise ConfigError when it cannot be created or written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(f"PORTAL_DATA: {folder} cannot be written: {error.strerror}") from error
 
