@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-#: Tests on real servers run file by file, each file in order; all other tests run in random order.
+#: Tests on real servers run in groups, each in order (tests/support/scheduling.py); all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
-REAL := -p no:randomly -rs -n 4 --dist loadfile --no-loadscope-reorder
+REAL := -p no:randomly -rs -n 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-fast check bench lock sbom clean

@@ -31,6 +31,7 @@ from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.servers.postgresql import Cluster
+from tests.support import scheduling
 from tests.support.commands import Run
 from tests.support.database import Queries, unbind
 
@@ -232,18 +233,14 @@ def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         assert not any(secret in line for secret in SECRETS), f"a secret in a log line of {record.name}"
 
 
-#: The real tests that take longest; they start first.
-_LONGEST = ("test_kill", "test_main_job", "test_sending", "test_demo", "test_refresh", "test_faults", "test_cuts")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real tests run file by file, the longest first; the files run in parallel (pytest-xdist's loadfile)."""
-    real = [item for item in items if item.get_closest_marker("real") or item.get_closest_marker("browser")]
+    """The real tests run last, the longest first."""
+    items.sort(key=scheduling.rank)
 
-    def rank(item: pytest.Item) -> int:
-        return _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST)
 
-    items[:] = [item for item in items if item not in real] + sorted(real, key=rank)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.ByServers | None:
+    return scheduling.ByServers(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_configure() -> None:
