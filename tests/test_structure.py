@@ -95,6 +95,12 @@ def test_each_wrapped_library_is_imported_by_one_file(library: str) -> None:
     assert users == [wrapping[library]]
 
 
+def test_only_three_places_catch_every_exception() -> None:
+    broad = re.compile(r"except:|except (Base)?Exception\b")
+    users = {name for name, path in modules().items() if broad.search(path.read_text(encoding="utf-8"))}
+    assert users == {"portal.core.errors", "portal.cli.operation", "portal.runtime.stop_signal"}
+
+
 def test_vendored_files_match_their_checksums() -> None:
     folder = ROOT / "static" / "vendor"
     for line in (folder / "SHA256SUMS").read_text().splitlines():

@@ -17,8 +17,15 @@ from portal.runtime.supervisor import die_with_parent
 from portal.system import job_queue
 from workers import mail_accounts, outbound, tokens, web_services
 
-#: The modules with all job functions, imported before the fork.
-_MODULES = (tokens, mail_accounts, outbound, web_services)
+#: The jobs that a worker may run; all others are refused (JSON alone would still allow ``os.system``).
+ALLOWED = (
+    tokens.refresh_share,
+    tokens.poll_device_sign_in,
+    mail_accounts.fetch,
+    outbound.send,
+    web_services.call,
+)
+_ALLOWED_NAMES = {f"{job.__module__}.{job.__name__}" for job in ALLOWED}
 _FORCE_AFTER_SECONDS = 3
 
 
@@ -27,11 +34,11 @@ class Forbidden(Exception):
 
 
 class ListedJob(Job):
-    """A job that only runs functions in ``jobs.ALLOWED``."""
+    """A job that only runs the functions in ``ALLOWED``."""
 
     @property
     def func(self) -> Any:
-        if self.func_name not in job_queue.ALLOWED:
+        if self.func_name not in _ALLOWED_NAMES:
             raise Forbidden(self.func_name)
         return super().func
 

@@ -4,9 +4,9 @@ Format: monitoring-plugins.org.
 """
 
 from portal.core.severity import Severity
-from portal.monitoring.detection import Problem
 from portal.monitoring.health import Part
 from portal.monitoring.health_report import HealthReport
+from portal.monitoring.problems import Problem
 
 EXIT = {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 _WORD = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}

@@ -9,7 +9,7 @@ from portal.cli.common import actor, as_json, now, show_all, with_portal
 from portal.core.errors import NotFound
 from portal.models import Notice
 from portal.monitoring import notices
-from portal.monitoring.detection import Problem
+from portal.monitoring.problems import Problem
 
 _MOST = 1000
 

@@ -1,7 +1,6 @@
 """``sendmail``: a replacement for /usr/sbin/sendmail, with the exit codes of sysexits.h."""
 
 import getpass
-import logging
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from portal.cli.common import actor, has_direct_access, now, with_portal
+from portal.core import errors
 from portal.core.config import from_environment
 from portal.core.errors import ConfigError, PortalError, Refused, TemporaryConfigError
 from portal.outgoing import submit
@@ -24,10 +24,8 @@ _IGNORED, _WITH_VALUE = set("cEGImnsUvx"), set("ABbCehLNOopRrVXfF")
 #: Options whose value, if any, follows without a space.
 _WITH_STUCK_VALUE = set("dq")
 
-logger = logging.getLogger(__name__)
 
-
-class _Usage(Exception):
+class _Usage(PortalError):
     """The command line is invalid."""
 
 
@@ -97,7 +95,8 @@ def sendmail(arguments: tuple[str, ...]) -> None:
     database, a worker sends it, and an undeliverable message is returned to its sender. Exit codes: sysexits.h.
     """
     try:
-        _send(Asked(list(arguments)))
+        with errors.guarded("sendmail"):
+            _send(Asked(list(arguments)))
     except _Usage as error:
         _end(EX_USAGE, str(error))
     except Denied as error:
@@ -108,11 +107,8 @@ def sendmail(arguments: tuple[str, ...]) -> None:
         _end(EX_TEMPFAIL, str(error))
     except ConfigError as error:
         _end(EX_CONFIG, str(error))
-    except PortalError as error:
+    except PortalError as error:  # the caller keeps the message and tries again
         _end(EX_TEMPFAIL, str(error))
-    except Exception as error:  # the caller keeps the message and tries again
-        logger.exception("Message not accepted")
-        _end(EX_TEMPFAIL, f"internal error: {type(error).__name__}")
 
 
 def _end(code: int, text: str) -> None:

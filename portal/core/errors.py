@@ -1,15 +1,17 @@
 """The exceptions of the portal.
 
 ``str()`` of each error is the sentence for display on pages, on the command line and in the log. External failures
-are either *refused* (an administrator must act) or *unavailable* (try later). Any other exception that a job raises
-is a bug.
+are either *refused* (an administrator must act) or *unavailable* (try later). Any other exception is a bug;
+``guarded()`` turns it into an InternalError where one row of many must not stop the others.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+logger = logging.getLogger(__name__)
 #: What a user reads when a bug stopped the work; the log has the traceback.
 INTERNAL_ERROR = "Internal error in the portal. The portal's log has the details."
 
@@ -108,3 +110,22 @@ class Unavailable(ExternalError):
 
 class HostDown(Unavailable):
     """The whole host is unavailable: no connection, a timeout, or a rate limit for all clients."""
+
+
+class InternalError(Unavailable):
+    """A bug of the portal: temporary for the row at work, which is tried again later."""
+
+    def __init__(self) -> None:
+        super().__init__(INTERNAL_ERROR)
+
+
+@contextmanager
+def guarded(work: str) -> Iterator[None]:
+    """Log an exception that is no PortalError, and raise InternalError instead. ``work`` names the work in the log."""
+    try:
+        yield
+    except PortalError:
+        raise
+    except Exception as error:
+        logger.exception("%s: internal error", work)
+        raise InternalError from error

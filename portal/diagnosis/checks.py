@@ -1,6 +1,5 @@
 """Runs diagnosis checks and records result, duration and cause of each; the first failed check ends the diagnosis."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,10 @@ from typing import Any
 
 from portal import causes
 from portal.causes import Cause, Where, unmatched
-from portal.core.errors import INTERNAL_ERROR, PortalError
+from portal.core import errors
+from portal.core.errors import InternalError, PortalError
 from portal.core.severity import Severity
 from portal.protocols.dialogue import Dialogue
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,7 +84,7 @@ def _facts(step: Step) -> dict[str, Any]:
     }
 
 
-class CheckFailed(Exception):
+class CheckFailed(PortalError):
     """A check failed: the remaining checks are not run."""
 
 
@@ -111,16 +109,16 @@ class Checks:
         step, began = Step(name), time.monotonic()
         self.steps.append(step)
         try:
-            yield step
-        except PortalError as error:
-            self._fall(step, response or str(error), where)
-            raise CheckFailed from error
+            # The page must open whatever a server sends.
+            with errors.guarded(f"Diagnosis, check {name}"):
+                yield step
         except CheckFailed:
             raise
-        except Exception as error:
-            # Outermost handler of a user's request: the page must open whatever a server sends.
-            logger.exception("Diagnosis: unexpected error in check %s", name)
-            self._fall(step, INTERNAL_ERROR, where)
+        except InternalError as error:
+            self._fall(step, str(error), where)
+            raise CheckFailed from error
+        except PortalError as error:
+            self._fall(step, response or str(error), where)
             raise CheckFailed from error
         finally:
             step.seconds = time.monotonic() - began

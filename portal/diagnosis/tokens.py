@@ -10,7 +10,7 @@ from portal.core.errors import Refused, Unavailable
 from portal.diagnosis import network
 from portal.diagnosis.checks import Checks, Step
 from portal.models import Flow, Token, TokenConfig
-from portal.monitoring.detection.tokens import facts_of
+from portal.monitoring.problems.tokens import facts_of
 from portal.system import redirect_uri
 from portal.tokens import access_tokens, refresh, token_claims, token_configs
 

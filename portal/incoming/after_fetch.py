@@ -77,7 +77,7 @@ class AfterFetchStage:
             try:
                 self._mailbox.download(row.uid, row.size, content)
             except Refused as error:
-                self._session.warn(f"Message {row.uid} could not be verified and was not deleted: {error}")
+                self._session.log.warning(f"Message {row.uid} could not be verified and was not deleted: {error}")
                 return False
             if message_info.digest(content) == row.digest:
                 return True
@@ -105,7 +105,7 @@ class AfterFetchStage:
         try:
             self._remove(rows, lambda uids: folders.move(uids, to))
         except ExternalError as error:
-            self._session.warn(f"Large messages were not moved to {to}: {error}")
+            self._session.log.warning(f"Large messages were not moved to {to}: {error}")
 
     def _apply_to(self, rows: list[Message]) -> None:
         folders, to = self._mailbox.folders, self._session.account.move_to

@@ -79,7 +79,7 @@ class DeliveryStage:
             if twin := twins.get(seen.row.id):
                 ledger.delivered([seen.row], twin.destination, self.run, self.session.clock())
                 self.after_fetch.add([seen.row])
-                self.session.log(f"Message {seen.row.uid} was delivered before as {twin.uid} (same content).")
+                self.session.log.info(f"Message {seen.row.uid} was delivered before as {twin.uid} (same content).")
         return [(seen, content) for seen, content in wanted if seen.row.id not in twins]
 
     def start(self, wanted: list[Incoming]) -> None:
@@ -177,7 +177,7 @@ class DeliveryStage:
         ledger.failed(row, str(error), self.run, self.session.clock())
         self.run.failed += 1
         name = f"Message {row.uid} ({row.message_id or 'no Message-ID'})"
-        self.session.log(f"{name} was not delivered and stays on the server: {error}", "error")
+        self.session.log.error(f"{name} was not delivered and stays on the server: {error}")
 
     def _too_large(self, row: Message, message: FetchedMessage) -> None:
         assert self.limits.largest is not None
@@ -186,7 +186,7 @@ class DeliveryStage:
         self.after_fetch.add_large([row])
         ledger.too_large(row)
         limit = f"the limit of {self.limits.largest // 1024:,} KB (PostMasterMaxEmailSize)"
-        self.session.log(f"Message {row.uid} ({row.size // 1024:,} KB) exceeds {limit}; {self._action()}.", "warning")
+        self.session.log.warning(f"Message {row.uid} ({row.size // 1024:,} KB) exceeds {limit}; {self._action()}.")
 
     def _action(self) -> str:
         return {
@@ -213,6 +213,6 @@ class DeliveryStage:
                     else:
                         destinations.deliver(destination, (named, passed), self.session.clock)
             except Refused as error:
-                self.session.log(f"The headers of message {row.uid} were not delivered: {error}", "warning")
+                self.session.log.warning(f"The headers of message {row.uid} were not delivered: {error}")
             else:
                 ledger.announced(row, destination, self.run, self.session.clock())

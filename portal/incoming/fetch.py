@@ -10,7 +10,7 @@ from datetime import datetime
 
 from portal.core import errors
 from portal.core.db import transaction
-from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Side, Unavailable
+from portal.core.errors import ExternalError, Refused, Side
 from portal.incoming import destinations, mailbox_connection, prefetch
 from portal.incoming.after_fetch import AfterFetchStage
 from portal.incoming.delivery import DeliveryStage
@@ -81,18 +81,12 @@ class _Fetch:
     def run(self) -> Run:
         session = self.session
         try:
-            self._fetch()
+            with errors.guarded(f"Mail account {self.account.id}: fetch"):
+                self._fetch()
         except LeaseLost:
             session.abandon()
         except ExternalError as error:
             session.fail(error)
-        except Exception:
-            if not self.account.is_current():
-                # For example, the account was deleted while rows were written that refer to it.
-                session.abandon()
-                return session.run
-            session.fail(Unavailable(INTERNAL_ERROR))
-            raise
         else:
             session.succeed()
         return session.run
@@ -102,9 +96,9 @@ class _Fetch:
         with errors.on(Side.DESTINATION):
             destinations.prepare(account.destination)
         with ExitStack() as opened:
-            mailbox = mailbox_connection.open_with_token(account, opened, clock=session.clock, note=session.warn)
+            mailbox = mailbox_connection.open_with_token(account, opened, clock=session.clock, note=session.log.warning)
             folder = "" if account.type.is_pop3 else f", folder {account.folder}"
-            session.log(f"Connected to {account.host} ({mailbox.secured_by}) as {account.login}{folder}.")
+            session.log.info(f"Connected to {account.host} ({mailbox.secured_by}) as {account.login}{folder}.")
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
             after_fetch = AfterFetchStage(session, mailbox, rows)
@@ -151,7 +145,7 @@ class _Fetch:
         self.session.save()
 
     def _report(self, listed: int, waiting: int) -> None:
-        self.session.log(f"{listed:,} message{'' if listed == 1 else 's'} on the server, {waiting:,} to fetch.")
+        self.session.log.info(f"{listed:,} message{'' if listed == 1 else 's'} on the server, {waiting:,} to fetch.")
         self.session.run.found = waiting
         if waiting:
             self.session.save()

@@ -1,17 +1,17 @@
-"""Fetch session: lease, log and result of one run of a mail account."""
+"""Fetch session: lease and result of one run of a mail account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from portal import causes
 from portal.causes import Where
 from portal.core import backoff
 from portal.core.clock import RunControl
 from portal.core.db import transaction
-from portal.core.errors import ExternalError, Side, Unavailable
-from portal.models import DestinationType, MailAccount, MetricCounter, Run, RunLine, RunOutcome, tuples
+from portal.core.errors import ExternalError, PortalError, Side, Unavailable
+from portal.incoming.run_log import RunLog
+from portal.models import DestinationType, MailAccount, MetricCounter, Run, RunOutcome, tuples
 from portal.system import settings
 
 #: Duration of a lease, extended with each batch; after a worker dies, another can start when it expires.
@@ -28,12 +28,12 @@ class FetchControl(RunControl):
     progress: Callable[[Run], None] = lambda run: None
 
 
-class LeaseLost(Exception):
+class LeaseLost(PortalError):
     """The lease is lost: the account was changed, deleted or claimed by another worker, and must not be written."""
 
 
 class FetchSession:
-    """Lease, log and result of a run, from claiming the account to releasing it."""
+    """Lease and result of a run, from claiming the account to releasing it."""
 
     def __init__(self, account: MailAccount, run: Run, control: FetchControl) -> None:
         self.account = account
@@ -41,8 +41,7 @@ class FetchSession:
         self._control = control
         self._ends_at = control.clock() + RUN_LIMIT
         self._was_due_at = account.due_at
-        #: Log lines that are saved with the next change of the run; one commit per line would be too slow.
-        self._lines: list[dict[str, Any]] = []
+        self.log = RunLog(run, control.clock)
 
     def clock(self) -> datetime:
         return self._control.clock()
@@ -70,23 +69,12 @@ class FetchSession:
             self.run.__data__["cancelled_by"] = row.cancelled_by if row else None
         return self.run.cancelled_by is not None
 
-    def log(self, text: str, level: str = "info") -> None:
-        self._lines.append({"run": self.run.id, "at": self.clock(), "level": level, "text": text})
-
-    def warn(self, text: str) -> None:
-        self.log(text, "warning")
-
     def save(self) -> None:
         """Save the run with its log lines and report the progress."""
         with transaction():
-            self._save_lines()
+            self.run.save()
+            self.log.save()
         self._control.progress(self.run)
-
-    def _save_lines(self) -> None:
-        self.run.save()
-        if self._lines:
-            RunLine.insert_many(self._lines).execute()
-        self._lines = []
 
     def succeed(self) -> None:
         now, account = self.clock(), self.account
@@ -128,7 +116,7 @@ class FetchSession:
         account.note_failure(error, self._cause(error), now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         account.due_at = backoff.retry_at(now, account.tries, asked)
-        self.log(str(error), "error")
+        self.log.error(str(error))
         self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.due_at:%H:%M:%S} UTC.")
 
     def _cause(self, error: ExternalError) -> str:
@@ -154,6 +142,7 @@ class FetchSession:
             else:
                 run.outcome, run.ended_at = outcome, self.clock()
                 run.seconds = (run.ended_at - run.started_at).total_seconds()
-                self.log(f"{text} Delivered {run.delivered}, failed {run.failed}, removed {run.removed}.")
-                self._save_lines()
+                self.log.info(f"{text} Delivered {run.delivered}, failed {run.failed}, removed {run.removed}.")
+                run.save()
+                self.log.save()
                 self._count()

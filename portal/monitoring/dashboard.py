@@ -10,7 +10,7 @@ from portal.incoming import run_search
 from portal.incoming.run_search import Bar, Wanted
 from portal.models import Flow, MailAccount, Token, TokenConfig, Validity, tuples
 from portal.monitoring import health
-from portal.monitoring.detection import Problem, expiry
+from portal.monitoring.problems import Problem, upcoming_expiry
 
 #: Length of the expiry timeline.
 AHEAD = timedelta(days=90)
@@ -56,7 +56,7 @@ def _count(condition: Any) -> Any:
 
 def expiries(now: datetime) -> list[Mark]:
     """Return the expiries of the next 90 days; past ones are placed at 0."""
-    ending = expiry.coming(now + AHEAD, now)
+    ending = upcoming_expiry.coming(now + AHEAD, now)
     return [Mark(end, max((end.since - now) / AHEAD, 0.0)) for end in ending if end.since]
 
 

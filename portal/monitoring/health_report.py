@@ -7,8 +7,8 @@ from typing import Any
 from portal.core.severity import Severity
 from portal.monitoring import dashboard, health, notices
 from portal.monitoring.dashboard import Tokens
-from portal.monitoring.detection import Problem
 from portal.monitoring.health import Part
+from portal.monitoring.problems import Problem
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from portal.models import (
     tuples,
 )
 from portal.monitoring import dashboard, health
-from portal.monitoring.detection import machine
+from portal.monitoring.problems import machine
 from portal.system import disks, job_queue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

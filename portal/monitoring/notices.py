@@ -13,8 +13,8 @@ from portal.core.db import transaction
 from portal.core.errors import Invalid
 from portal.core.severity import Severity
 from portal.models import MetricCounter, Notice
-from portal.monitoring import detection
-from portal.monitoring.detection.problem import Problem, of_notice
+from portal.monitoring import problems
+from portal.monitoring.problems.problem import Problem, of_notice
 from portal.system import audit, leader_election
 from portal.triggers import triggers
 from portal.triggers.triggers import Trigger
@@ -26,7 +26,7 @@ _LONGEST_KNOWN = timedelta(days=90)
 def open_problems(now: datetime) -> list[Problem]:
     """Return the open problems, most urgent first, acknowledged ones last."""
     kept = _open_notices()
-    seen = [replace(one, notice=kept.get(one.key)) for one in detection.of_rows(now)]
+    seen = [replace(one, notice=kept.get(one.key)) for one in problems.of_rows(now)]
     of_machine = [of_notice(row) for row in kept.values() if row.of_machine]
     critical = [one for one in of_machine if one.severity is Severity.CRITICAL]
     others = [one for one in of_machine if one.severity is not Severity.CRITICAL]
@@ -56,7 +56,7 @@ def update(now: datetime) -> None:
     """Open notices for new problems, close resolved ones and fire the triggers; at most twice a minute."""
     if not leader_election.claim_turn("notices", _EVERY, now):
         return
-    detection.record_heartbeats(now)
+    problems.record_heartbeats(now)
     open_ones = _open_notices()
     there = {one.key: one for one in _named_as_before(_everything(now), open_ones) if one.announced}
     for key, problem in there.items():
@@ -66,15 +66,15 @@ def update(now: datetime) -> None:
             _open(problem, now)
     for key in open_ones.keys() - there.keys():
         hidden = any(_covers(problem, open_ones[key]) for problem in there.values())
-        if not (hidden or detection.is_of_another_machine(key)):
+        if not (hidden or problems.is_of_another_machine(key)):
             _close(open_ones[key], now)
 
 
 def _everything(now: datetime) -> list[Problem]:
     """Return all problems, of the host and of the rows, without overdue work while no worker is running."""
-    machine = detection.of_machine(now)
+    machine = problems.of_machine(now)
     idle = any(problem.cause.name in ("workers-silent", "redis-silent") for problem in machine)
-    rows = [one for one in detection.of_rows(now) if not (idle and one.key in detection.FOLLOWING)]
+    rows = [one for one in problems.of_rows(now) if not (idle and one.key in problems.FOLLOWING)]
     return [*machine, *rows]
 
 
@@ -133,7 +133,7 @@ def _update_open(row: Notice, problem: Problem) -> None:
 def _close(row: Notice, now: datetime) -> None:
     """Close a notice. No resolution is sent for problems that were only a consequence."""
     row.closed_at = now
-    if row.key in detection.FOLLOWING:
+    if row.key in problems.FOLLOWING:
         row.resolution_notified_at = now
         row.save()
         return
@@ -146,7 +146,7 @@ def _close(row: Notice, now: datetime) -> None:
 
 def _covers(problem: Problem, row: Notice) -> bool:
     """Whether a larger problem covers the notice: the notice stays open until that problem is resolved."""
-    if row.of_machine or {row.key, problem.key} & set(detection.FOLLOWING) or problem.severity is not Severity.CRITICAL:
+    if row.of_machine or {row.key, problem.key} & set(problems.FOLLOWING) or problem.severity is not Severity.CRITICAL:
         return False
     still = set(row.affected.splitlines())
     return problem.key != row.key and (problem.is_about(row) or (bool(still) and still <= set(problem.affected)))

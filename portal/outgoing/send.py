@@ -5,7 +5,6 @@ transaction records finished messages and marks the next ones. A killed worker l
 connection whose delivery is unknown; that message is sent again and marked as possibly delivered twice.
 """
 
-import logging
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from portal.causes import Where
 from portal.core import backoff, errors
 from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
-from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Side, Unavailable
+from portal.core.errors import ExternalError, InternalError, Refused, Side, Unavailable
 from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
 from portal.outgoing import outbound_profiles, queue_reader, send_results
 from portal.outgoing.queue_reader import QueuedMessage
@@ -37,7 +36,6 @@ _MINUTE = timedelta(minutes=1)
 #: Interval of checks of a paused or invalid profile, to bounce messages that became too old.
 _IDLE_LOOK = timedelta(hours=1)
 
-logger = logging.getLogger(__name__)
 #: Messages being submitted.
 Going = dict[Future[dict[str, Reply]], QueuedMessage]
 
@@ -184,7 +182,12 @@ class _Run:
             self._is_ours = self._is_ours and self.profile.extend(until=self.clock() + LEASE)
 
     def _hand_over(self, letter: QueuedMessage) -> dict[str, Reply]:
-        """Submit one message, in its own thread. If the server closed a used connection, retry over a new one."""
+        """Submit one message, in its own thread."""
+        with errors.guarded(f"Outbound message {letter.row.id}"):
+            return self._submit(letter)
+
+    def _submit(self, letter: QueuedMessage) -> dict[str, Reply]:
+        """Submit one message over a free connection. If the server closed a used connection, retry over a new one."""
         try:
             session = self._sessions.get_nowait()
         except Empty:
@@ -207,6 +210,8 @@ class _Run:
         except DeliveryUnknown as error:
             row.repeated_at = now
             send_results.reschedule(row, f"{error}. The message is sent again and may arrive twice.", now=now)
+        except InternalError as error:
+            send_results.reschedule(row, str(error), now=now)
         except MessageNotAccepted as error:
             # One broken connection may be caused by the message; two in a row are caused by the server.
             send_results.reschedule(row, str(error), now=now)
@@ -217,9 +222,6 @@ class _Run:
             self._one_lane_less(error)
             row.state, row.try_at, row.answer = OutboundState.QUEUED, now, str(error)
             row.save()
-        except Exception:  # an error of the sending thread, handled here last
-            logger.exception("Outbound message %s: internal error", row.id)
-            send_results.reschedule(row, INTERNAL_ERROR, now=now)
         else:
             send_results.write_answers(row, answers, now=now)
             self._server_works(now, took=any(reply.is_good for reply in answers.values()))

@@ -10,6 +10,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from portal.access import api_keys, rate_limit
+from portal.core import errors
 from portal.core.db import connected
 from portal.core.errors import INTERNAL_ERROR, PortalError, Refused
 from portal.outgoing import submit
@@ -46,12 +47,12 @@ def _take(key_name: str, envelope: Envelope) -> str:
     sender = (envelope.mail_from or "").strip("<>")
     handed = Submission(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
     try:
-        with connected():
+        with errors.guarded("SMTP listener: message"), connected():
             row = submit.submit(handed, now=datetime.now(UTC))
     except Refused as error:
         return f"550 5.7.1 {_ascii(str(error))}"
-    except Exception:  # outermost handler of this message: the client keeps the message and retries
-        logger.exception("SMTP listener: message not accepted, internal error")
+    except PortalError as error:
+        logger.warning("SMTP listener: message not accepted: %s", error)
         return f"451 4.3.0 {INTERNAL_ERROR}"
     return f"250 2.0.0 Queued as {row.key}"
 

@@ -15,14 +15,6 @@ from rq.job import JobStatus
 #: Token refresh, fetching and sending have separate queues and workers: a fetch that takes an hour delays neither
 #: tokens nor outgoing messages.
 TOKENS, MAIL, OUT = "tokens", "mail", "out"
-#: Functions that a worker may run, by queue; others are refused (JSON alone would still allow ``os.system``).
-ALLOWED = {
-    "workers.tokens.refresh_share": TOKENS,
-    "workers.tokens.poll_device_sign_in": TOKENS,
-    "workers.mail_accounts.fetch": MAIL,
-    "workers.outbound.send": OUT,
-    "workers.web_services.call": OUT,
-}
 _TIME_LIMIT = {TOKENS: 400, MAIL: 1800, OUT: 1800}
 #: How long a crashed job stays in Redis for inspection; the log keeps the crash.
 _KEEP_CRASHED_SECONDS = 24 * 3600
@@ -42,30 +34,29 @@ def use_redis(connection: Redis) -> None:
 def refresh_tokens(host: str, remainder: int, of: int) -> bool:
     """Enqueue one job for a share of a provider host's tokens; the job reads the due ones from the database."""
     name = hashlib.sha256(host.encode()).hexdigest()[:12]
-    return _enqueue("workers.tokens.refresh_share", f"refresh-{name}-{remainder}", host, remainder, of)
+    return _enqueue(TOKENS, "workers.tokens.refresh_share", f"refresh-{name}-{remainder}", host, remainder, of)
 
 
 def poll_device_sign_in(row_id: int) -> bool:
-    return _enqueue("workers.tokens.poll_device_sign_in", f"device-{row_id}", row_id)
+    return _enqueue(TOKENS, "workers.tokens.poll_device_sign_in", f"device-{row_id}", row_id)
 
 
 def fetch_mail_account(account_id: int) -> bool:
-    return _enqueue("workers.mail_accounts.fetch", f"fetch-{account_id}", account_id)
+    return _enqueue(MAIL, "workers.mail_accounts.fetch", f"fetch-{account_id}", account_id)
 
 
 def send(profile_id: int) -> bool:
-    return _enqueue("workers.outbound.send", f"send-{profile_id}", profile_id)
+    return _enqueue(OUT, "workers.outbound.send", f"send-{profile_id}", profile_id)
 
 
 def call(call_id: int) -> bool:
-    return _enqueue("workers.web_services.call", f"call-{call_id}", call_id)
+    return _enqueue(OUT, "workers.web_services.call", f"call-{call_id}", call_id)
 
 
-def _enqueue(function: str, job_id: str, *arguments: int | str) -> bool:
+def _enqueue(name: str, function: str, job_id: str, *arguments: int | str) -> bool:
     """False if the job is already queued, or if Redis is unavailable; then the clock enqueues it later."""
     if _redis is None:
         return False
-    name = ALLOWED[function]
     queue = Queue(name, connection=_redis, serializer="json")
     try:
         _forget_crashed(queue, job_id)

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from peewee import DatabaseError
 
 from portal import providers
-from portal.core import backoff
+from portal.core import backoff, errors
 from portal.core.encryption import Secret
-from portal.core.errors import INTERNAL_ERROR, ExternalError, Refused, Unavailable
+from portal.core.errors import ExternalError, Refused
 from portal.models import Flow, MetricCounter, ProviderHost, Token
 from portal.protocols import oauth2, token_responses
 from portal.protocols.oauth2 import Client
@@ -66,12 +66,7 @@ def _refresh(token: Token, attempt: Attempt) -> Token | None:
     host = _decide(token, attempt)
     if host is None:
         return None
-    try:
-        response = _ask(token, attempt)
-    except Exception:
-        refresh_results.record_unavailable(token, Unavailable(INTERNAL_ERROR), attempt)
-        raise
-    result = refresh_results.record(token, host, response, attempt)
+    result = refresh_results.record(token, host, _ask(token, attempt), attempt)
     _publish(result, attempt, seconds=time.monotonic() - began)
     if result.error:
         raise result.error
@@ -139,9 +134,10 @@ def _is_confirmed_refusal(token: Token, response: TokenAnswer | ExternalError, n
 
 
 def _send(token: Token, refresh_token: Secret | None, attempt: Attempt) -> TokenAnswer | ExternalError:
-    request = _request(token, refresh_token, attempt.now)
     try:
-        return client_auth.ask(token.token_config, request, actor=attempt.actor, now=attempt.now)
+        with errors.guarded(f"Token {token.id}: refresh"):
+            request = _request(token, refresh_token, attempt.now)
+            return client_auth.ask(token.token_config, request, actor=attempt.actor, now=attempt.now)
     except ExternalError as error:
         return error
 

@@ -9,7 +9,7 @@ from portal.causes import Where
 from portal.core import backoff
 from portal.core.db import locked, retried, transaction
 from portal.core.encryption import Sealed
-from portal.core.errors import ExternalError, HostDown, Refused, Unavailable
+from portal.core.errors import ExternalError, HostDown, InternalError, Refused, Unavailable
 from portal.models import (
     CallState,
     Flow,
@@ -128,6 +128,8 @@ def record(token: Token, host: ProviderHost, response: TokenAnswer | ExternalErr
         result = _record_refused(token, response, attempt)
     else:
         result = record_unavailable(token, response, attempt)
+    if isinstance(response, InternalError):
+        return result
     circuit_breaker.record_success(host, now=attempt.now)
     return result
 

@@ -16,7 +16,7 @@ from portal.core.errors import NotFound
 from portal.core.resources import folder
 from portal.models import Role
 from portal.monitoring import notices
-from portal.monitoring.detection import Problem
+from portal.monitoring.problems import Problem
 from portal.runtime import startup
 from portal.web import filters, permissions, views
 from portal.web.views import fix_links

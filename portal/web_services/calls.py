@@ -8,11 +8,11 @@ import requests
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff
+from portal.core import backoff, errors
 from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
-from portal.core.errors import INTERNAL_ERROR, ExternalError, HostDown, Refused, Unavailable
+from portal.core.errors import ExternalError, HostDown, Refused, Unavailable
 from portal.core.masking import MASK, Masker
 from portal.models import CallState, MetricCounter, ServiceAuth, Token, WebService, WebServiceCall
 from portal.protocols import http, token_responses
@@ -65,10 +65,6 @@ def _try_and_plan(row: WebServiceCall, clock: Clock) -> None:
         _try(row, (row.body or "").encode(), clock)
     except ExternalError as error:
         _put_off(row, error, clock())
-    except Exception:
-        # After an internal error, retry with the same pauses as for an unavailable server.
-        _put_off(row, Unavailable(INTERNAL_ERROR), clock())
-        raise
 
 
 def deliver(service: WebService, body: bytes, cause: str, *, key: str, clock: Clock) -> None:
@@ -115,7 +111,8 @@ def _try(row: WebServiceCall, body: bytes, clock: Clock) -> None:
     row.tries += 1
     row.status = row.answer = None
     try:
-        _judge(row.web_service, _send(row, body, clock))
+        with errors.guarded(f"Web service {row.web_service.name}: call {row.id}"):
+            _judge(row.web_service, _send(row, body, clock))
     except ExternalError as error:
         _note_failure(row, error, clock())
         raise

@@ -97,7 +97,7 @@ def test_database_error_exits_with_temporary_failure(sendmail: Sendmail, monkeyp
 
     make_profile()
     monkeypatch.setattr("portal.outgoing.submit.store", gone)
-    assert "internal error" in sendmail("a@x.test", code=75).stderr
+    assert "Internal error" in sendmail("a@x.test", code=75).stderr
 
 
 def test_single_dot_line_ends_the_message_without_option_i(sendmail: Sendmail) -> None:

@@ -15,7 +15,7 @@ from portal.core.encryption import Secret
 from portal.incoming import fetch
 from portal.incoming.fetch_session import FetchControl
 from portal.models import AccountType, Destination, MailAccount, Token, TokenConfig, Validity
-from portal.monitoring import detection
+from portal.monitoring import problems
 from portal.protocols import tls
 from portal.protocols.dialogue import Dialogue
 from tests.builders import NOW, make_account, make_config, make_destination, make_profile, make_token
@@ -157,7 +157,7 @@ def test_every_cause_has_a_meaning_a_remedy_and_a_page() -> None:
 def test_unreadable_ca_certificate_does_not_break_detection(tmp_path: Path) -> None:
     make_account(make_destination(tmp_path), make_token())
     MailAccount.update(ca="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").execute()
-    assert [one.key for one in detection.of_rows(NOW) if one.key.startswith("CA ")] == []
+    assert [one.key for one in problems.of_rows(NOW) if one.key.startswith("CA ")] == []
 
 
 def test_app_only_client_that_never_worked_is_detected(tmp_path: Path) -> None:
@@ -167,6 +167,6 @@ def test_app_only_client_that_never_worked_is_detected(tmp_path: Path) -> None:
     ).execute()
     token = Token.get(Token.token_config == config.id)
     make_account(make_destination(tmp_path), token, name="Help desk")
-    (outage,) = detection.of_rows(NOW)
+    (outage,) = problems.of_rows(NOW)
     assert outage.cause.name == "client-credentials-refused"
     assert outage.affected == ("Help desk",)

@@ -15,7 +15,7 @@ from portal.core.severity import Severity
 from portal.incoming import fetch as fetching
 from portal.incoming.fetch_session import FetchControl
 from portal.models import MailAccount, Notice, OutboundProfile, Row, Token, TokenConfig
-from portal.monitoring import detection, notices
+from portal.monitoring import notices, problems
 from portal.outgoing import send as sending
 from portal.tokens import refresh
 from tests.builders import make_message, make_token
@@ -82,7 +82,7 @@ class Stage:
         """Check that there is exactly one notice, with the cause's severity and remedy."""
         expected = causes.named(cause)
         for minutes in range(0, 25, 2):
-            detection.record_heartbeats(self.began + minutes * MINUTE)
+            problems.record_heartbeats(self.began + minutes * MINUTE)
         notices.update(self.began + 25 * MINUTE)
         found = [(row.cause, row.severity, row.text, row.response) for row in Notice.select()]
         assert [(*one[:2],) for one in found] == [(cause, expected.severity)], found

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.core.errors import INTERNAL_ERROR
 from portal.incoming import fetch as fetching
 from portal.incoming import prefetch
 from portal.incoming.fetch_session import LEASE, FetchControl
@@ -164,10 +165,10 @@ def test_internal_error_fails_the_run_and_is_retried(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("portal.incoming.ledger.Ledger.waiting", fail)
-    with pytest.raises(RuntimeError):
-        fetch(account)
+    fetch(account)
     stored = MailAccount.get_by_id(account.id)
     assert (stored.failing_since, stored.due_at, stored.leased_until) == (NOW, NOW + MINUTE, None)
+    assert stored.failure == INTERNAL_ERROR
     assert Run.get().outcome is RunOutcome.FAILED
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from portal.core.db import connected
 from portal.core.encryption import Secret
-from portal.core.errors import Answer, Refused, Unavailable
+from portal.core.errors import Answer, InternalError, Refused, Unavailable
 from portal.models import ClientSecret, Event, MailAccount, Token, TokenConfig, Validity
 from portal.tokens import refresh as refreshing
 from portal.tokens import refresh_results
@@ -227,7 +227,7 @@ def test_internal_error_is_recorded_and_retried(provider: FakeProvider, monkeypa
 
     token = token_at(provider)
     monkeypatch.setattr("portal.tokens.client_auth.ask", fail)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InternalError):
         refresh(token)
     assert fresh(token).due_at == NOW + HOUR + MINUTE
     assert "Internal error" in (fresh(token).failure or "")

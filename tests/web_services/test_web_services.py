@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from portal.core.encryption import Secret
-from portal.core.errors import ExternalError, InUse, Invalid, Refused
+from portal.core.errors import INTERNAL_ERROR, ExternalError, InUse, Invalid, Refused
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
 from portal.tokens import refresh
 from portal.triggers import body_templates, triggers
@@ -334,10 +334,10 @@ def test_internal_error_of_a_call_backs_off_like_an_outage(monkeypatch: pytest.M
 
     call = make_call(make_service())
     monkeypatch.setattr("portal.protocols.http.exchange", fail)
-    with pytest.raises(ZeroDivisionError):
-        calling.call(call.id, lambda: NOW)
+    calling.call(call.id, lambda: NOW)
     row = WebServiceCall.get()
     assert (row.tries, row.due_at, row.leased_until) == (1, NOW + timedelta(minutes=1), None)
+    assert row.web_service.failure == INTERNAL_ERROR
 
 
 @pytest.mark.parametrize(

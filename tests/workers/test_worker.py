@@ -17,7 +17,7 @@ from portal.runtime import embedded_redis, startup
 from portal.system import job_queue
 from tests.builders import ACCESS_TOKEN, NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-from workers.worker import Forbidden, ListedJob, PortalWorker
+from workers.worker import ALLOWED, Forbidden, ListedJob, PortalWorker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
 
@@ -89,6 +89,15 @@ def test_refresh_share_is_queued_only_once(valkey: Redis) -> None:
     assert not job_queue.refresh_tokens("login.test:443", 0, 4)
     assert job_queue.refresh_tokens("login.test:443", 1, 4)
     assert job_queue.refresh_tokens("other.test", 0, 4)
+
+
+def test_worker_runs_every_job_that_the_portal_enqueues(valkey: Redis) -> None:
+    job_queue.refresh_tokens("login.test:443", 0, 4)
+    for enqueue_row in (job_queue.poll_device_sign_in, job_queue.fetch_mail_account, job_queue.send, job_queue.call):
+        enqueue_row(1)
+    queues = [Queue(name, connection=valkey, serializer="json") for name in ("tokens", "mail", "out")]
+    jobs = [ListedJob.fetch(job, connection=valkey, serializer="json") for queue in queues for job in queue.job_ids]
+    assert {job.func for job in jobs} == set(ALLOWED)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """HTML forms, one module per subject. A form defines fields and labels; the rules are in the service functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask_wtf import FlaskForm
@@ -15,6 +16,14 @@ RowType = TypeVar("RowType", bound=Row)
 
 class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
     """A form that shows validation errors of a service function at their fields."""
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Show the fields that a service function called in the block refuses; the block ends there."""
+        try:
+            yield
+        except Invalid as error:
+            self.refuse(error)
 
     def refuse(self, error: Invalid) -> None:
         """Attach each problem to its field; a problem without a field is shown above the form."""

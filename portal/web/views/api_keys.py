@@ -4,7 +4,7 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from portal.access import api_keys
-from portal.core.errors import Invalid, NotFound
+from portal.core.errors import NotFound
 from portal.models import ApiKey, Role, TokenConfig
 from portal.web import permissions
 from portal.web.forms.api_keys import ApiKeyForm
@@ -26,11 +26,8 @@ def new() -> str:
     form = ApiKeyForm()
     form.offer(list(TokenConfig.select().order_by(TokenConfig.name)))
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             row, key = api_keys.add(form.entered(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             return render_template("api_keys/made.html", row=row, key=key.reveal())
     return render_template("api_keys/form.html", form=form)
 

@@ -3,7 +3,7 @@
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal.core.errors import Invalid, NotFound, PortalError
+from portal.core.errors import NotFound, PortalError
 from portal.incoming import destinations
 from portal.models import Destination, OutboundProfile, Role, WebService
 from portal.web import permissions
@@ -22,11 +22,8 @@ def index() -> str:
 def new() -> str | Response:
     form = _form(None)
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             row = destinations.add(form.entered(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{row.name} was added.", "success")
             return redirect(url_for("destinations.index"), 303)
     return render_template("destinations/form.html", form=form, row=None)
@@ -38,11 +35,8 @@ def edit(row_id: int) -> str | Response:
     row = _row(row_id)
     form = _form(row)
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             destinations.edit(row, form.entered(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{row.name} was saved.", "success")
             return redirect(url_for("destinations.index"), 303)
     return render_template("destinations/form.html", form=form, row=row)

@@ -6,7 +6,7 @@ from flask import url_for
 from flask_login import current_user
 
 from portal.models import Role
-from portal.monitoring.detection import Problem
+from portal.monitoring.problems import Problem
 
 _PAGES = {
     "mail account": ("mail_accounts.show", "account_id"),

@@ -39,11 +39,8 @@ def new() -> str | Response:
         if form.list_folders.data:
             _list_folders(form, None)
             return render_template("mail_accounts/form.html", form=form, account=None)
-        try:
+        with form.refusing():
             account = mail_accounts.add(form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{account.name} was added and is being fetched.", "success")
             return redirect(url_for("mail_accounts.index"), 303)
     return render_template("mail_accounts/form.html", form=form, account=None)
@@ -77,11 +74,8 @@ def edit(account_id: int) -> str | Response:
         if form.list_folders.data:
             _list_folders(form, account)
             return render_template("mail_accounts/form.html", form=form, account=account)
-        try:
+        with form.refusing():
             mail_accounts.edit(account, form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{account.name} was saved.", "success")
             return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
     elif not form.is_submitted():

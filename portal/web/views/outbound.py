@@ -6,7 +6,7 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from portal import providers
-from portal.core.errors import Invalid, NotFound, PortalError
+from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
 from portal.outgoing import mail_queue, outbound_profiles, test_message
 from portal.outgoing.test_message import TestResult
@@ -31,11 +31,8 @@ def index() -> str:
 def new() -> str | Response:
     form = _form()
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             row = outbound_profiles.add(form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{row.name} was added. Send a test message to see whether it works.", "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     return render_template("outbound/form.html", form=form, row=None)
@@ -51,11 +48,8 @@ def show(row_id: int) -> str:
 def edit(row_id: int) -> str | Response:
     row, form = _row(row_id), _form()
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             outbound_profiles.edit(row, form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{row.name} was saved.", "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     elif not form.is_submitted():
@@ -69,12 +63,10 @@ def test(row_id: int) -> str:
     """Send a test message and show the SMTP dialogue, which is not stored."""
     row, form, tried = _row(row_id), TestMessageForm(), None
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             tried = test_message.send_test_message(
                 row, form.to.data.strip(), actor=permissions.actor(), clock=lambda: datetime.now(UTC)
             )
-        except Invalid as error:
-            form.refuse(error)
     return _page(row, form, tried)
 
 

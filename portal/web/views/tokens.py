@@ -46,13 +46,10 @@ def new() -> str | AnyResponse:
     form = TokenConfigForm()
     form.fit(template, Flow(template.flow))
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             config = token_configs.add(
                 template, form.entered(preset), form.secret(g.now, None), actor=permissions.actor(), now=g.now
             )
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{config.name} was added.", "success")
             return _after_save(config)
     elif not form.is_submitted():
@@ -81,7 +78,7 @@ def edit(config_id: int) -> str | AnyResponse:
     form = TokenConfigForm()
     form.fit(providers.of(config.template), config.flow)
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             token_configs.edit(
                 config,
                 form.entered(config),
@@ -89,9 +86,6 @@ def edit(config_id: int) -> str | AnyResponse:
                 actor=permissions.actor(),
                 now=g.now,
             )
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{config.name} was saved.", "success")
             return _after_save(config)
     elif not form.is_submitted():

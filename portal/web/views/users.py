@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response
 
 from portal.access import users
 from portal.core.encryption import Secret
-from portal.core.errors import Invalid, NotFound, PortalError
+from portal.core.errors import NotFound, PortalError
 from portal.models import Role, User
 from portal.web import permissions
 from portal.web.forms.users import PasswordForm, UserForm
@@ -24,13 +24,10 @@ def index() -> str:
 def new() -> str | Response:
     form = UserForm()
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             user = users.add(
                 form.name.data, Role(form.role.data), Secret(form.password.data), actor=permissions.actor(), now=g.now
             )
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{user.name} was added.", "success")
             return redirect(url_for("users.index"), 303)
     return render_template("users/form.html", form=form, user=None)
@@ -42,11 +39,8 @@ def password(user_id: int) -> str | Response:
     user = _user(user_id)
     form = PasswordForm()
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             users.set_password(user, Secret(form.password.data), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"The password of {user.name} was changed. All sessions of {user.name} were ended.", "success")
             return redirect(url_for("users.index"), 303)
     return render_template("users/form.html", form=form, user=user)

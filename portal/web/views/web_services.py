@@ -3,7 +3,7 @@
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal.core.errors import Invalid, NotFound, PortalError, Refused
+from portal.core.errors import NotFound, PortalError, Refused
 from portal.models import Role, Token, TokenConfig, WebService, WebServiceCall
 from portal.system import job_queue
 from portal.triggers import triggers
@@ -26,11 +26,8 @@ def index() -> str:
 def new() -> str | Response:
     form = _form()
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             row = web_services.add(form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{row.name} was added. Call it once to see whether it works.", "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     return _form_page(form, None)
@@ -51,11 +48,8 @@ def show(row_id: int) -> str:
 def edit(row_id: int) -> str | Response:
     row, form = _row(row_id), _form()
     if form.validate_on_submit():
-        try:
+        with form.refusing():
             web_services.edit(row, form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
-        except Invalid as error:
-            form.refuse(error)
-        else:
             flash(f"{row.name} was saved.", "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     elif not form.is_submitted():

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from portal.core.severity import Severity
 from portal.models import Notice
-from portal.monitoring.detection import expiry, machine, quarantined, rejected_messages, servers, tokens
-from portal.monitoring.detection.problem import Problem
+from portal.monitoring.problems import machine, quarantined, rejected_messages, servers, tokens, upcoming_expiry
+from portal.monitoring.problems.problem import Problem
 from portal.system import settings
 
 #: Keys of problems that are only a consequence while the clock, Redis or the workers are down, and shortly afterwards.
@@ -29,7 +29,7 @@ def of_rows(now: datetime) -> list[Problem]:
     # Overdue work is not a problem of its own while the clock is down.
     late = [] if clock or _was_stopped(now) else late
     waiting += quarantined.failed_notifications()
-    return ordered([*out, *waiting, *expiry.soon(now), *machine.wrong_clock(), *clock, *late])
+    return ordered([*out, *waiting, *upcoming_expiry.soon(now), *machine.wrong_clock(), *clock, *late])
 
 
 def _was_stopped(now: datetime) -> bool:

@@ -22,7 +22,7 @@ from portal.models import (
     tuples,
 )
 from portal.monitoring import health
-from portal.monitoring.detection.problem import Problem, problem
+from portal.monitoring.problems.problem import Problem, problem
 from portal.system import disks, settings
 from portal.system.disks import Disk
 

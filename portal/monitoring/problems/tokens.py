@@ -8,7 +8,7 @@ from portal import causes
 from portal.causes import Cause, Fault, Where, inferred
 from portal.core import token_state
 from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
-from portal.monitoring.detection.problem import Problem, grouped, problem, within
+from portal.monitoring.problems.problem import Problem, grouped, problem, within
 from portal.system import settings
 from portal.tokens import token_facts
 

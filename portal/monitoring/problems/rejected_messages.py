@@ -7,7 +7,7 @@ from peewee import fn
 from portal import causes
 from portal.causes import Where
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Validity, tuples
-from portal.monitoring.detection.problem import Problem, problem, within
+from portal.monitoring.problems.problem import Problem, problem, within
 
 #: This many rejections in a row within a day are not mistyped addresses.
 _SEVERAL, _LATELY = 3, timedelta(days=1)

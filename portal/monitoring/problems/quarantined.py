@@ -7,7 +7,7 @@ from peewee import fn
 from portal import causes
 from portal.causes import Where
 from portal.models import MailAccount, Message, MessageState, Notice, Validity, tuples
-from portal.monitoring.detection.problem import Problem, problem
+from portal.monitoring.problems.problem import Problem, problem
 from portal.system import settings
 
 

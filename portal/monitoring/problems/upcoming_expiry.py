@@ -18,8 +18,8 @@ from portal.models import (
     Validity,
     WebService,
 )
-from portal.monitoring.detection.problem import Problem, problem
-from portal.monitoring.detection.tokens import facts_of
+from portal.monitoring.problems.problem import Problem, problem
+from portal.monitoring.problems.tokens import facts_of
 from portal.system import settings
 from portal.tokens import certificates
 

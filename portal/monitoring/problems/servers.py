@@ -24,7 +24,7 @@ from portal.models import (
     WebServiceCall,
     tuples,
 )
-from portal.monitoring.detection.problem import Problem, grouped, problem, within
+from portal.monitoring.problems.problem import Problem, grouped, problem, within
 from portal.system import settings
 
 #: Minimum delay before a mailbox counts as overdue.

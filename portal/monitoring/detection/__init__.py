@@ -1,7 +1,0 @@
-"""Detection of open problems and upcoming expiries, one per cause: from the database rows and from this host."""
-
-from portal.monitoring.detection.detect import FOLLOWING, is_of_another_machine, of_machine, of_rows
-from portal.monitoring.detection.machine import record_heartbeats
-from portal.monitoring.detection.problem import Problem
-
-__all__ = ["FOLLOWING", "Problem", "is_of_another_machine", "of_machine", "of_rows", "record_heartbeats"]
