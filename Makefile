@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+#: Databases of tests with fakes are in memory, where the system has such a folder.
+IN_MEMORY := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
 #: Tests on real servers run in groups, each in order (tests/support/scheduling.py); all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
-REAL := -p no:randomly -rs -n 4 --dist loadscope --no-loadscope-reorder
+REAL := -p no:randomly -rs -n 6 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-fast check bench lock sbom clean
@@ -22,14 +24,14 @@ run: $(VENV)/installed ## Start the portal
 
 test: $(VENV)/tested ## Set up and run all tests
 	@tests/prepare
-	$(PYTEST) $(FAST)
-	@if tests/prepare --has postgresql; then $(PYTEST) $(FAST) --database postgresql; \
+	$(IN_MEMORY) $(PYTEST) $(FAST)
+	@if tests/prepare --has postgresql; then $(IN_MEMORY) $(PYTEST) $(FAST) --database postgresql; \
 	elif [ -n "$$CI" ]; then echo "not installed: postgresql"; exit 1; \
 	else echo "Skipped: the same tests on PostgreSQL (install postgresql)"; fi
 	$(PYTEST) $(REAL) -m "real or browser"
 
 test-fast: $(VENV)/tested ## Run the tests that need a second or less, on SQLite
-	$(PYTEST) -m "not real and not browser and not slow" -n auto
+	$(IN_MEMORY) $(PYTEST) -m "not real and not browser and not slow" -n auto
 
 check: $(VENV)/tested ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -233,9 +233,11 @@ def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         assert not any(secret in line for secret in SECRETS), f"a secret in a log line of {record.name}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The real tests run last, the longest first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The real tests run last, the longest first. On PostgreSQL only the tests run that use a database."""
     items.sort(key=scheduling.rank)
+    if config.getoption("--database") == "postgresql":
+        items[:] = [item for item in items if "prepared" in getattr(item, "fixturenames", ())]
 
 
 @pytest.hookimpl(optionalhook=True)
