@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-from typing import Any
 
 from redis import Redis
 from rq import Queue, Worker
@@ -15,38 +14,10 @@ from portal.core.db import database
 from portal.runtime import startup, stop_signal
 from portal.runtime.supervisor import die_with_parent
 from portal.system import job_queue
-from workers import mail_accounts, outbound, tokens, web_services
+from workers import mail_accounts, outbound, web_services
+from workers.allowed_jobs import ListedJob
 
-#: The jobs that a worker may run; all others are refused (JSON alone would still allow ``os.system``).
-ALLOWED = (
-    tokens.refresh_share,
-    tokens.poll_device_sign_in,
-    mail_accounts.fetch,
-    outbound.send,
-    web_services.call,
-)
-_ALLOWED_NAMES = {f"{job.__module__}.{job.__name__}" for job in ALLOWED}
 _FORCE_AFTER_SECONDS = 3
-
-
-class Forbidden(Exception):
-    """A job names a function that is not allowed: another program writes to this Redis."""
-
-
-class ListedJob(Job):
-    """A job that only runs the functions in ``ALLOWED``."""
-
-    @property
-    def func(self) -> Any:
-        if self.func_name not in _ALLOWED_NAMES:
-            raise Forbidden(self.func_name)
-        return super().func
-
-    def _no_callback(self) -> None:
-        return None
-
-    # Callbacks are functions named in Redis as well, so none are run.
-    success_callback = failure_callback = stopped_callback = property(_no_callback)
 
 
 class PortalWorker(Worker):

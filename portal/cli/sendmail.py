@@ -29,7 +29,7 @@ class _Usage(PortalError):
     """The command line is invalid."""
 
 
-class Asked:
+class CommandLine:
     """The parsed command line, as getopt(3) parses it: bundled options, values attached or as the next argument."""
 
     def __init__(self, arguments: list[str]) -> None:
@@ -96,7 +96,7 @@ def sendmail(arguments: tuple[str, ...]) -> None:
     """
     try:
         with errors.guarded("sendmail"):
-            _send(Asked(list(arguments)))
+            _send(CommandLine(list(arguments)))
     except _Usage as error:
         _end(EX_USAGE, str(error))
     except Denied as error:
@@ -116,15 +116,15 @@ def _end(code: int, text: str) -> None:
     sys.exit(code)
 
 
-def _send(asked: Asked) -> None:
-    if not asked.recipients and not asked.from_header:
+def _send(command_line: CommandLine) -> None:
+    if not command_line.recipients and not command_line.from_header:
         raise _Usage("no recipient; specify a recipient or use -t")
-    content = _message(asked.dot_ends)
+    content = _message(command_line.dot_ends)
     # With -t, recipients on the command line are added to those of the header, as in Postfix.
-    named = asked.recipients + (_of_header(content) if asked.from_header else [])
-    sender = getpass.getuser() if asked.sender is None else asked.sender
-    way: Callable[[bytes, str, list[str], str], None] = _here if has_direct_access(from_environment()) else _by_socket
-    way(content, sender, named, asked.full_name)
+    named = command_line.recipients + (_of_header(content) if command_line.from_header else [])
+    sender = getpass.getuser() if command_line.sender is None else command_line.sender
+    send: Callable[[bytes, str, list[str], str], None] = _here if has_direct_access(from_environment()) else _by_socket
+    send(content, sender, named, command_line.full_name)
 
 
 def _message(dot_ends: bool) -> bytes:
@@ -148,8 +148,8 @@ def _of_header(content: bytes) -> list[str]:
 
 @with_portal
 def _here(content: bytes, sender: str, recipients: list[str], full_name: str) -> None:
-    handed = Submission(BytesIO(content), sender, recipients, by=f"sendmail, {actor()}", full_name=full_name)
-    submit.submit(handed, now=now())
+    submitted = Submission(BytesIO(content), sender, recipients, by=f"sendmail, {actor()}", full_name=full_name)
+    submit.submit(submitted, now=now())
 
 
 def _by_socket(content: bytes, sender: str, recipients: list[str], full_name: str) -> None:

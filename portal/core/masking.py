@@ -20,11 +20,11 @@ class Masker:
         if raw:
             self._hidden |= {raw, b64encode(raw), quote(raw, safe="").encode()}
 
-    def mask_bytes(self, said: bytes) -> bytes:
+    def mask_bytes(self, data: bytes) -> bytes:
         # Longest first: one secret may be part of another.
         for secret in sorted(self._hidden, key=len, reverse=True):
-            said = said.replace(secret, MASK.encode())
-        return said
+            data = data.replace(secret, MASK.encode())
+        return data
 
     def mask(self, text: str) -> str:
         """The text with secrets masked."""

@@ -6,7 +6,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from portal.core.errors import ExternalError, Refused
-from portal.incoming import ledger, prefetch
+from portal.incoming import batches, ledger
 from portal.incoming.fetch_session import FetchSession
 from portal.incoming.ledger import Ledger
 from portal.incoming.mailbox_connection import Mailbox
@@ -129,4 +129,4 @@ class AfterFetchStage:
 
 
 def _sliced(rows: list[Message]) -> list[list[Message]]:
-    return [rows[at : at + prefetch.BATCH] for at in range(0, len(rows), prefetch.BATCH)]
+    return [rows[at : at + batches.BATCH] for at in range(0, len(rows), batches.BATCH)]

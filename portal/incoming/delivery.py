@@ -12,10 +12,10 @@ from portal.core.db import transaction
 from portal.core.errors import Refused, Side
 from portal.incoming import destinations, header_filter, large_messages, ledger, routing
 from portal.incoming.after_fetch import AfterFetchStage
+from portal.incoming.batches import FetchedMessage, Limits
 from portal.incoming.destinations import Delivery
 from portal.incoming.fetch_session import FetchSession
 from portal.incoming.ledger import Ledger, Seen
-from portal.incoming.prefetch import FetchedMessage, Limits
 from portal.models import Destination, LargeMessages, Message
 from portal.protocols import message_info
 from portal.system import settings

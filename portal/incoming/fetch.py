@@ -11,7 +11,7 @@ from datetime import datetime
 from portal.core import errors
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, Refused, Side
-from portal.incoming import destinations, mailbox_connection, prefetch
+from portal.incoming import batches, destinations, mailbox_connection
 from portal.incoming.after_fetch import AfterFetchStage
 from portal.incoming.delivery import DeliveryStage
 from portal.incoming.fetch_session import LEASE, FetchControl, FetchSession, LeaseLost
@@ -119,7 +119,7 @@ class _Fetch:
         waiting = rows.waiting(uids, limits.largest, self.session.clock())
         self._report(len(uids), len(waiting))
         if waiting:
-            with Prefetcher(mailbox, prefetch.batches(mailbox, waiting, limits)) as prefetcher:
+            with Prefetcher(mailbox, batches.batches(mailbox, waiting, limits)) as prefetcher:
                 self._deliver(prefetcher, delivery, after_fetch)
         after_fetch.apply()
 
@@ -130,7 +130,7 @@ class _Fetch:
         and its after-fetch action is applied on the server.
         """
         while (batch := prefetcher.wait(self.session.extend_lease)) is not None:
-            with prefetch.closing(batch):
+            with batches.closing(batch):
                 wanted = delivery.record_seen(batch)
                 self._complete(delivery, after_fetch)
                 if not self.session.should_continue():

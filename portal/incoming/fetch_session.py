@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff
+from portal.core import due_times, retry_pauses
 from portal.core.clock import RunControl
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, PortalError, Side, Unavailable
@@ -101,7 +101,7 @@ class FetchSession:
     def _next(self, now: datetime) -> datetime:
         account = self.account
         if account.fetch_times:
-            return backoff.next_time_of_day(now, account.fetch_times, settings.time_zone())
+            return due_times.next_time_of_day(now, account.fetch_times, settings.time_zone())
         own = account.fetch_interval
         return now + (timedelta(seconds=own) if own else settings.fetch_interval())
 
@@ -115,7 +115,7 @@ class FetchSession:
         account.tries = account.tries + 1 if account.failing_side is error.side else 1
         account.note_failure(error, self._cause(error), now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
-        account.due_at = backoff.retry_at(now, account.tries, asked)
+        account.due_at = retry_pauses.retry_at(now, account.tries, asked)
         self.log.error(str(error))
         self._end(RunOutcome.FAILED, f"Failed; next attempt at {account.due_at:%H:%M:%S} UTC.")
 

@@ -10,7 +10,7 @@ from peewee import Expression, Field
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff
+from portal.core import retry_pauses
 from portal.core.db import database, transaction
 from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, tuples
 from portal.protocols.message_info import Description
@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class _Noted:
+class _Entry:
     """The ledger's facts about a message that is still on the server."""
 
     id: int
@@ -55,22 +55,22 @@ class Ledger:
         self._here: Expression = (Message.mail_account == account.id) & (Message.mailbox == mailbox)
         columns = Message.uid, Message.id, Message.state, Message.size, Message.try_at
         there = Message.select(*columns).where(self._here, Message.removed_at.is_null())
-        self._noted = {uid: _Noted(*facts) for uid, *facts in tuples(there)}
+        self._entries = {uid: _Entry(*facts) for uid, *facts in tuples(there)}
 
     def unlisted(self, uids: list[str]) -> list[Message]:
         """Delivered messages that are not recorded as removed, but are not listed by the server."""
         listed = set(uids)
         ids = [
-            noted.id
-            for uid, noted in self._noted.items()
-            if noted.state is MessageState.DELIVERED and uid not in listed
+            entry.id
+            for uid, entry in self._entries.items()
+            if entry.state is MessageState.DELIVERED and uid not in listed
         ]
         return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
 
     def note_gone(self, uids: list[str], now: datetime) -> None:
         """Record as removed what is no longer on the server: a uid may later identify another message."""
         listed = set(uids)
-        _note([noted.id for uid, noted in self._noted.items() if uid not in listed], removed_at=now)
+        _update([entry.id for uid, entry in self._entries.items() if uid not in listed], removed_at=now)
         # Failed messages in a mailbox that the account no longer fetches cannot be retried.
         elsewhere = (Message.mail_account == self._account.id) & (Message.mailbox != self._mailbox)
         failed = (Message.state == MessageState.FAILED) & Message.removed_at.is_null()
@@ -79,11 +79,11 @@ class Ledger:
     def still_too_large(self, uids: list[str], largest: int | None) -> list[Message]:
         """Messages that an earlier run recorded as too large and that are still on the server."""
         ids = [
-            self._noted[uid].id
+            self._entries[uid].id
             for uid in uids
-            if uid in self._noted
-            and self._noted[uid].state is MessageState.TOO_LARGE
-            and not _is_to_be_tried_again(self._noted[uid], largest, datetime.max.replace(tzinfo=UTC))
+            if uid in self._entries
+            and self._entries[uid].state is MessageState.TOO_LARGE
+            and not _is_to_be_tried_again(self._entries[uid], largest, datetime.max.replace(tzinfo=UTC))
         ]
         return list(Message.select().where(Message.id.in_(ids[:_SLICE]))) if ids else []
 
@@ -92,17 +92,19 @@ class Ledger:
 
         ``largest``: maximum message size in bytes, None: no limit.
         """
-        new = [uid for uid in uids if uid not in self._noted or self._noted[uid].state is MessageState.SEEN]
-        again = [uid for uid in uids if uid in self._noted and _is_to_be_tried_again(self._noted[uid], largest, now)]
+        new = [uid for uid in uids if uid not in self._entries or self._entries[uid].state is MessageState.SEEN]
+        again = [
+            uid for uid in uids if uid in self._entries and _is_to_be_tried_again(self._entries[uid], largest, now)
+        ]
         return new + again
 
     def see(self, found: Mapping[str, Description], now: datetime) -> dict[str, Seen]:
         """Return the row of each message; rows of new messages are inserted in one transaction."""
         with transaction():
-            noted = self._rows(list(found))
-            others = [row for row in noted if row.removed_at or self._is_another(row, found[row.uid])]
+            stored = self._rows(list(found))
+            others = [row for row in stored if row.removed_at or self._is_another(row, found[row.uid])]
             self.retire(others)
-            known = {row.uid: row for row in noted if row not in others}
+            known = {row.uid: row for row in stored if row not in others}
             for uid, row in known.items():
                 _describe(row, found[uid])
             new = {uid: self._new(uid, about, now) for uid, about in found.items() if uid not in known}
@@ -151,7 +153,7 @@ class Ledger:
     def retire(self, rows: list[Message]) -> None:
         """Rename the uids of messages that are no longer on the server: POP3 servers may reuse a UIDL."""
         for row in rows:
-            self._noted.pop(row.uid, None)
+            self._entries.pop(row.uid, None)
             gone_at = row.removed_at or row.delivered_at
             Message.update(uid=f"{row.uid[:80]}#{row.id}", removed_at=gone_at).where(Message.id == row.id).execute()
 
@@ -198,15 +200,15 @@ def _describe(row: Message, about: Description) -> None:
     row.save()
 
 
-def _is_to_be_tried_again(noted: _Noted, largest: int | None, now: datetime) -> bool:
-    if noted.state is MessageState.TOO_LARGE:
-        return largest is None or noted.size <= largest
-    return noted.state is MessageState.FAILED and (noted.try_at is None or noted.try_at <= now)
+def _is_to_be_tried_again(entry: _Entry, largest: int | None, now: datetime) -> bool:
+    if entry.state is MessageState.TOO_LARGE:
+        return largest is None or entry.size <= largest
+    return entry.state is MessageState.FAILED and (entry.try_at is None or entry.try_at <= now)
 
 
 def delivered(rows: list[Message], destination: Destination | None, run: Run, now: datetime) -> None:
     """Record messages as delivered: after the destination stored them, before they are removed on the server."""
-    _note(
+    _update(
         [row.id for row in rows],
         state=MessageState.DELIVERED,
         delivered_at=now,
@@ -221,7 +223,7 @@ def delivered(rows: list[Message], destination: Destination | None, run: Run, no
 def failed(row: Message, reason: str, run: Run, now: datetime) -> None:
     """Quarantine a message; it is retried automatically at increasing intervals."""
     row.tries += 1
-    row.state, row.failure, row.try_at = MessageState.FAILED, reason, backoff.retry_at(now, row.tries)
+    row.state, row.failure, row.try_at = MessageState.FAILED, reason, retry_pauses.retry_at(now, row.tries)
     row.failure_cause = causes.recognize(reason, Where.DESTINATION).name
     row.run = run
     row.save()
@@ -240,13 +242,13 @@ def announced(row: Message, destination: Destination, run: Run, now: datetime) -
 
 
 def removed(rows: list[Message], now: datetime) -> None:
-    _note([row.id for row in rows], removed_at=now)
+    _update([row.id for row in rows], removed_at=now)
 
 
 def marked(rows: list[Message], now: datetime) -> None:
-    _note([row.id for row in rows], marked_at=now)
+    _update([row.id for row in rows], marked_at=now)
 
 
-def _note(ids: list[int], **facts: object) -> None:
+def _update(ids: list[int], **facts: object) -> None:
     for start in range(0, len(ids), _SLICE):
         Message.update(**facts).where(Message.id.in_(ids[start : start + _SLICE])).execute()

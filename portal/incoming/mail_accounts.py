@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal import providers
-from portal.core import backoff, token_state, work_state
+from portal.core import due_times, token_state, work_state
 from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
@@ -74,7 +74,7 @@ def complete(entered: Fields) -> None:
     entered.fingerprint = tls_options.plain_fingerprint(entered.fingerprint)
     entered.ca = tls_options.only_certificates(entered.ca)
     with suppress(ValueError):
-        entered.fetch_times = backoff.times_text(entered.fetch_times) or entered.fetch_times
+        entered.fetch_times = due_times.times_text(entered.fetch_times) or entered.fetch_times
 
 
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
@@ -228,7 +228,7 @@ def _time_problems(entered: Fields) -> dict[str, str]:
     if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
         problems["fetch_interval"] = "Enter 5 to 86400 seconds (1 day), or leave empty to use the setting."
     try:
-        if entered.fetch_times and not backoff.times_text(entered.fetch_times):
+        if entered.fetch_times and not due_times.times_text(entered.fetch_times):
             raise ValueError
     except ValueError:
         problems["fetch_times"] = "Enter times of day separated by commas, such as 06:00, 18:30."

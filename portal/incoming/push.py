@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from portal.core import backoff
+from portal.core import retry_pauses
 from portal.core.clock import Clock
 from portal.core.db import connected
 from portal.core.errors import INTERNAL_ERROR, ExternalError, NotFound
@@ -70,14 +70,14 @@ class Push:
     @property
     def listening(self) -> int:
         """The number of mailboxes that are being watched."""
-        return sum(ear.open is not None and ear.under_way is None for ear in self._connections.values())
+        return sum(mailbox.open is not None and mailbox.under_way is None for mailbox in self._connections.values())
 
     def step(self, seconds: float = 0.5) -> None:
         now = self._clock()
         if self._looked_at is None or now - self._looked_at >= _LOOK_EVERY:
             self._look(now)
-        for account_id, ear in list(self._connections.items()):
-            self._care(account_id, ear, now)
+        for account_id, mailbox in list(self._connections.items()):
+            self._care(account_id, mailbox, now)
         for key, _ in self._selector.select(seconds):
             self._hear(key.data, self._connections[key.data])
         self._pass_on(self._clock())
@@ -87,110 +87,112 @@ class Push:
         self._looked_at = now
         rows = MailAccount.select(MailAccount.id, MailAccount.changed_at)
         wanted = {row.id: row for row in rows.where(MailAccount.push, MailAccount.validity == Validity.VALID)}
-        for account_id, ear in list(self._connections.items()):
+        for account_id, mailbox in list(self._connections.items()):
             row = wanted.get(account_id)
-            if (row is None or row.changed_at != ear.changed_at) and ear.under_way is None:
-                self._forget(account_id, ear)
+            if (row is None or row.changed_at != mailbox.changed_at) and mailbox.under_way is None:
+                self._forget(account_id, mailbox)
         for row in wanted.values():
             self._connections.setdefault(row.id, _Connection(row.changed_at, act_at=now))
 
-    def _forget(self, account_id: int, ear: _Connection) -> None:
-        self._close(ear)
+    def _forget(self, account_id: int, mailbox: _Connection) -> None:
+        self._close(mailbox)
         del self._connections[account_id]
         MailAccount.update(listening_since=None, push_failure=None).where(MailAccount.id == account_id).execute()
 
-    def _care(self, account_id: int, ear: _Connection, now: datetime) -> None:
-        if ear.under_way is not None:
-            if ear.under_way.done():
-                self._settle(account_id, ear, now)
-        elif ear.act_at is not None and ear.act_at <= now:
-            if ear.open is not None:
-                self._selector.unregister(ear.open)
-            if ear.open and self._lasts(ear, now):
-                ear.under_way = self._renewing.submit(self._renew, ear)
+    def _care(self, account_id: int, mailbox: _Connection, now: datetime) -> None:
+        if mailbox.under_way is not None:
+            if mailbox.under_way.done():
+                self._settle(account_id, mailbox, now)
+        elif mailbox.act_at is not None and mailbox.act_at <= now:
+            if mailbox.open is not None:
+                self._selector.unregister(mailbox.open)
+            if mailbox.open and self._lasts(mailbox, now):
+                mailbox.under_way = self._renewing.submit(self._renew, mailbox)
             else:
-                ear.under_way = self._opening.submit(self._open, account_id, ear)
+                mailbox.under_way = self._opening.submit(self._open, account_id, mailbox)
 
     @staticmethod
-    def _lasts(ear: _Connection, now: datetime) -> bool:
-        return ear.good_until is None or ear.good_until > now + _TOKEN_MARGIN
+    def _lasts(mailbox: _Connection, now: datetime) -> bool:
+        return mailbox.good_until is None or mailbox.good_until > now + _TOKEN_MARGIN
 
-    def _open(self, account_id: int, ear: _Connection) -> None:
+    def _open(self, account_id: int, mailbox: _Connection) -> None:
         """In a thread: sign in with a valid token and start IDLE."""
-        ear.closing.close()
-        ear.open = None
+        mailbox.closing.close()
+        mailbox.open = None
         with connected():
             account = MailAccount.get_or_none(MailAccount.id == account_id)
             if account is None:
                 raise NotFound("This mail account no longer exists.")
             token = _token(account, self._clock)
             at, credential = mailbox_connection.server(account), mailbox_connection.credential(account, token)
-            ear.good_until = token.expires_at if token else None
-        ear.open = ear.closing.enter_context(imap.listening(at, credential, account.folder))
+            mailbox.good_until = token.expires_at if token else None
+        mailbox.open = mailbox.closing.enter_context(imap.listening(at, credential, account.folder))
         # The server did not report mail that arrived while there was no connection.
-        ear.has_new_mail = True
+        mailbox.has_new_mail = True
 
-    def _renew(self, ear: _Connection) -> None:
+    def _renew(self, mailbox: _Connection) -> None:
         """In a thread: restart IDLE before the server closes the connection as inactive."""
-        assert ear.open is not None
-        ear.open.renew()
+        assert mailbox.open is not None
+        mailbox.open.renew()
         # The server may not report mail that arrived between two IDLE commands.
-        ear.has_new_mail = True
+        mailbox.has_new_mail = True
 
-    def _settle(self, account_id: int, ear: _Connection, now: datetime) -> None:
+    def _settle(self, account_id: int, mailbox: _Connection, now: datetime) -> None:
         """Record the result of opening the connection or restarting IDLE."""
-        assert ear.under_way is not None
-        error, ear.under_way = ear.under_way.exception(), None
+        assert mailbox.under_way is not None
+        error, mailbox.under_way = mailbox.under_way.exception(), None
         if error is None:
-            assert ear.open is not None
-            self._selector.register(ear.open, selectors.EVENT_READ, account_id)
-            ear.tries, ear.act_at = 0, self._next_act(ear, now)
+            assert mailbox.open is not None
+            self._selector.register(mailbox.open, selectors.EVENT_READ, account_id)
+            mailbox.tries, mailbox.act_at = 0, self._next_act(mailbox, now)
             listens = MailAccount.listening_since.is_null()
             MailAccount.update(listening_since=now, push_failure=None).where(
                 MailAccount.id == account_id, listens
             ).execute()
         elif isinstance(error, ExternalError | NotFound):
-            self._fail(account_id, ear, str(error), now, getattr(error, "retry_after", None))
+            self._fail(account_id, mailbox, str(error), now, getattr(error, "retry_after", None))
         else:
             logger.error("Mail account %s: push failed with an internal error", account_id, exc_info=error)
-            self._fail(account_id, ear, INTERNAL_ERROR, now)
+            self._fail(account_id, mailbox, INTERNAL_ERROR, now)
 
     @staticmethod
-    def _next_act(ear: _Connection, now: datetime) -> datetime:
+    def _next_act(mailbox: _Connection, now: datetime) -> datetime:
         renewal = now + IDLE_LIFE
-        if ear.good_until is None:
+        if mailbox.good_until is None:
             return renewal
         # No token with a later expiry is available now.
-        return max(min(renewal, ear.good_until - _TOKEN_MARGIN), now + _SOON)
+        return max(min(renewal, mailbox.good_until - _TOKEN_MARGIN), now + _SOON)
 
-    def _fail(self, account_id: int, ear: _Connection, why: str, now: datetime, asked: int | None = None) -> None:
+    def _fail(self, account_id: int, mailbox: _Connection, why: str, now: datetime, asked: int | None = None) -> None:
         logger.warning("Mail account %s: push failed: %s", account_id, why)
-        self._close(ear)
-        ear.tries += 1
-        ear.act_at = max(
-            min(backoff.retry_at(now, ear.tries), now + _LONGEST_PAUSE), now + timedelta(seconds=asked or 0)
+        self._close(mailbox)
+        mailbox.tries += 1
+        mailbox.act_at = max(
+            min(retry_pauses.retry_at(now, mailbox.tries), now + _LONGEST_PAUSE), now + timedelta(seconds=asked or 0)
         )
         MailAccount.update(listening_since=None, push_failure=why).where(MailAccount.id == account_id).execute()
 
-    def _close(self, ear: _Connection) -> None:
-        if ear.open is not None:
+    def _close(self, mailbox: _Connection) -> None:
+        if mailbox.open is not None:
             with suppress(KeyError, ValueError):
-                self._selector.unregister(ear.open)
-            ear.open.drop()
-        ear.closing.close()
-        ear.open = None
+                self._selector.unregister(mailbox.open)
+            mailbox.open.drop()
+        mailbox.closing.close()
+        mailbox.open = None
 
-    def _hear(self, account_id: int, ear: _Connection) -> None:
-        assert ear.open is not None
+    def _hear(self, account_id: int, mailbox: _Connection) -> None:
+        assert mailbox.open is not None
         try:
-            ear.has_new_mail |= ear.open.news()
+            mailbox.has_new_mail |= mailbox.open.news()
         except ExternalError as error:
-            self._fail(account_id, ear, str(error), self._clock())
+            self._fail(account_id, mailbox, str(error), self._clock())
 
     def _pass_on(self, now: datetime) -> None:
         """Request fetches for accounts with new mail, but not during a run or during the backoff after a failure."""
         ids = [
-            account_id for account_id, ear in self._connections.items() if ear.has_new_mail and ear.under_way is None
+            account_id
+            for account_id, mailbox in self._connections.items()
+            if mailbox.has_new_mail and mailbox.under_way is None
         ]
         if not ids:
             return
@@ -205,8 +207,8 @@ class Push:
         """Close all connections without waiting for servers, so that another listener can start at once."""
         for pool in (self._opening, self._renewing):
             pool.shutdown(wait=False, cancel_futures=True)
-        for ear in self._connections.values():
-            self._close(ear)
+        for mailbox in self._connections.values():
+            self._close(mailbox)
         self._selector.close()
         MailAccount.update(listening_since=None).where(MailAccount.id.in_(list(self._connections))).execute()
 

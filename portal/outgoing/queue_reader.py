@@ -48,14 +48,14 @@ def _first_parts(ids: list[int]) -> dict[int, bytes]:
     return dict(tuples(OutboundPart.select(OutboundPart.message, OutboundPart.content).where(wanted)))
 
 
-def parts(letter: QueuedMessage) -> Iterator[bytes]:
+def parts(queued: QueuedMessage) -> Iterator[bytes]:
     """Yield the content part by part, so that only one part is in memory."""
-    yield letter.first
-    sent = len(letter.first)
+    yield queued.first
+    sent = len(queued.first)
     for number in count(1):
-        if sent >= letter.envelope.size:
+        if sent >= queued.envelope.size:
             return
-        part = _part(letter.row.id, number)
+        part = _part(queued.row.id, number)
         sent += len(part)
         yield part
 

@@ -15,7 +15,7 @@ from peewee import ModelSelect
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff, errors
+from portal.core import errors, retry_pauses
 from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
 from portal.core.errors import ExternalError, InternalError, Refused, Side, Unavailable
@@ -37,7 +37,7 @@ _MINUTE = timedelta(minutes=1)
 _IDLE_LOOK = timedelta(hours=1)
 
 #: Messages being submitted.
-Going = dict[Future[dict[str, Reply]], QueuedMessage]
+Pending = dict[Future[dict[str, Reply]], QueuedMessage]
 
 
 def send(profile_id: int, control: RunControl) -> int | None:
@@ -67,9 +67,9 @@ def due(now: datetime) -> list[int]:
 
 def _take_over(profile: OutboundProfile, now: datetime) -> None:
     """Queue the messages again that a killed worker was submitting; the server may have accepted them."""
-    words = "The worker stopped while it was sending the message. The message is sent again and may arrive twice."
+    text = "The worker stopped while it was sending the message. The message is sent again and may arrive twice."
     left = (OutboundMessage.profile == profile.id) & (OutboundMessage.state == OutboundState.SENDING)
-    again = {"state": OutboundState.QUEUED, "try_at": now, "repeated_at": now, "answer": words}
+    again = {"state": OutboundState.QUEUED, "try_at": now, "repeated_at": now, "answer": text}
     OutboundMessage.update(again).where(left).execute()
 
 
@@ -82,7 +82,7 @@ class _Run:
         self._opened = ExitStack()
         #: The token that the first connection signed in with. None: password, or no sign-in.
         self._token: Token | None = None
-        self._lanes = profile.connections
+        self._usable_connections = profile.connections
         #: Time of the next attempt after a server failure. None: no failure.
         self._rests_until: datetime | None = None
         self._ahead: list[QueuedMessage] = []
@@ -122,7 +122,7 @@ class _Run:
             except ExternalError as error:
                 self._fail(error)
                 return
-            with ThreadPoolExecutor(self._lanes) as threads:
+            with ThreadPoolExecutor(self._usable_connections) as threads:
                 self._keep_busy(threads)
 
     def _first_session(self) -> Session:
@@ -145,33 +145,33 @@ class _Run:
 
     def _keep_busy(self, threads: ThreadPoolExecutor) -> None:
         """Record all finished messages and start the next ones in one write, until none is left."""
-        going: Going = {}
+        pending: Pending = {}
         while True:
-            done = wait(going, _LOOK_SECONDS, FIRST_COMPLETED).done if going else set()
-            ended = {future: going.pop(future) for future in done}
-            for letter in self._write(ended, len(going)):
-                going[threads.submit(self._hand_over, letter)] = letter
-            if not going:
+            done = wait(pending, _LOOK_SECONDS, FIRST_COMPLETED).done if pending else set()
+            ended = {future: pending.pop(future) for future in done}
+            for queued in self._write(ended, len(pending)):
+                pending[threads.submit(self._send_guarded, queued)] = queued
+            if not pending:
                 return
 
-    def _write(self, ended: Going, still_going: int) -> list[QueuedMessage]:
+    def _write(self, ended: Pending, still_pending: int) -> list[QueuedMessage]:
         """Record finished messages and return the ones started now. A lost response would send a message twice."""
 
         def write() -> list[QueuedMessage]:
             self._hold()
             with transaction():
                 self._note_all(ended)
-                return self._begin(self._lanes - still_going)
+                return self._begin(self._usable_connections - still_pending)
 
         return retried(write)
 
-    def _note_all(self, ended: Going) -> None:
-        settled: Counter[str] = Counter()
-        for future, letter in ended.items():
-            row = OutboundMessage.get_by_id(letter.row.id)
+    def _note_all(self, ended: Pending) -> None:
+        outcomes: Counter[str] = Counter()
+        for future, queued in ended.items():
+            row = OutboundMessage.get_by_id(queued.row.id)
             self._note(row, future)
-            settled[row.state.value] += row.settled_at is not None
-        for outcome, count in settled.items():
+            outcomes[row.state.value] += row.settled_at is not None
+        for outcome, count in outcomes.items():
             if count:
                 MetricCounter.add("send", outcome, count)
 
@@ -181,25 +181,25 @@ class _Run:
         if until is None or until - self.clock() < LEASE / 2:
             self._is_ours = self._is_ours and self.profile.extend(until=self.clock() + LEASE)
 
-    def _hand_over(self, letter: QueuedMessage) -> dict[str, Reply]:
+    def _send_guarded(self, queued: QueuedMessage) -> dict[str, Reply]:
         """Submit one message, in its own thread."""
-        with errors.guarded(f"Outbound message {letter.row.id}"):
-            return self._submit(letter)
+        with errors.guarded(f"Outbound message {queued.row.id}"):
+            return self._send_one(queued)
 
-    def _submit(self, letter: QueuedMessage) -> dict[str, Reply]:
+    def _send_one(self, queued: QueuedMessage) -> dict[str, Reply]:
         """Submit one message over a free connection. If the server closed a used connection, retry over a new one."""
         try:
             session = self._sessions.get_nowait()
         except Empty:
             session = self._open()
         try:
-            answers = session.send(letter.envelope, queue_reader.parts(letter))
+            answers = session.send(queued.envelope, queue_reader.parts(queued))
         except ExternalError as error:
             session.close()
             if not (isinstance(error, MessageNotAccepted) and session.has_sent):
                 raise
             session = self._open()
-            answers = session.send(letter.envelope, queue_reader.parts(letter))
+            answers = session.send(queued.envelope, queue_reader.parts(queued))
         self._sessions.put(session)
         return answers
 
@@ -217,9 +217,9 @@ class _Run:
             send_results.reschedule(row, str(error), now=now)
             self._broken += 1
             if self._broken > 1:
-                self._one_lane_less(error)
+                self._use_one_connection_less(error)
         except ExternalError as error:
-            self._one_lane_less(error)
+            self._use_one_connection_less(error)
             row.state, row.try_at, row.answer = OutboundState.QUEUED, now, str(error)
             row.save()
         else:
@@ -232,10 +232,10 @@ class _Run:
         profile.clear_failure()
         self._broken = 0
 
-    def _one_lane_less(self, error: ExternalError) -> None:
+    def _use_one_connection_less(self, error: ExternalError) -> None:
         """Use one connection less after an error. Only an error on the last connection is a failure of the profile."""
-        self._lanes -= 1
-        if self._lanes <= 0 and self._rests_until is None:
+        self._usable_connections -= 1
+        if self._usable_connections <= 0 and self._rests_until is None:
             self._fail(error)
 
     def _fail(self, error: ExternalError) -> None:
@@ -243,7 +243,7 @@ class _Run:
         profile.tries += 1
         profile.note_failure(error, causes.of_failure(error, Where.SMTP, by_password=profile.token is None), now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
-        self._lanes, self._rests_until = 0, backoff.retry_at(now, profile.tries, asked)
+        self._usable_connections, self._rests_until = 0, retry_pauses.retry_at(now, profile.tries, asked)
 
     def _begin(self, free: int) -> list[QueuedMessage]:
         """Mark the next messages as SENDING and return them."""
@@ -254,16 +254,16 @@ class _Run:
             self._ahead = queue_reader.read(self._waiting())
         begun, self._ahead = self._ahead[: max(free, 0)], self._ahead[max(free, 0) :]
         begun = _not_dropped(begun) if begun else []
-        for letter in begun:
-            letter.row.state, letter.row.begun_at = OutboundState.SENDING, now
-            letter.row.save()
+        for queued in begun:
+            queued.row.state, queued.row.begun_at = OutboundState.SENDING, now
+            queued.row.save()
         self.tried += len(begun)
         return begun
 
     def _allowance(self, now: datetime) -> int:
         """Return how many messages may still be started in this minute."""
         if self.profile.per_minute is None:
-            return self._lanes
+            return self._usable_connections
         return self.profile.per_minute - self._begun_since(now - _MINUTE).count()
 
     def _begun_since(self, then: datetime) -> "ModelSelect[OutboundMessage]":
@@ -283,9 +283,9 @@ class _Run:
 
 def _not_dropped(ahead: list[QueuedMessage]) -> list[QueuedMessage]:
     """Return the messages that are still queued, without those dropped since they were read."""
-    ids = [letter.row.id for letter in ahead]
+    ids = [queued.row.id for queued in ahead]
     query = OutboundMessage.select(OutboundMessage.id).where(
         OutboundMessage.id.in_(ids), OutboundMessage.state == OutboundState.QUEUED
     )
     there = {row.id for row in locked(query)}
-    return [letter for letter in ahead if letter.row.id in there]
+    return [queued for queued in ahead if queued.row.id in there]

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff
+from portal.core import retry_pauses
 from portal.core.db import locked, transaction
 from portal.core.errors import ExternalError
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
@@ -43,35 +43,35 @@ def _said(answers: Mapping[str, Reply]) -> str:
     return str(max(answers.values(), key=lambda reply: reply.code)) if answers else ""
 
 
-def reschedule(message: OutboundMessage, words: str, *, now: datetime) -> None:
+def reschedule(message: OutboundMessage, text: str, *, now: datetime) -> None:
     """Queue a message again that was not submitted or whose response was lost; too old: it fails."""
-    message.answer = words
+    message.answer = text
     failed = []
     if _is_too_old(message, now):
-        failed = _fail(message, words, now)
+        failed = _fail(message, text, now)
     _go_on(message, failed, now)
 
 
 def give_up_old(profile: OutboundProfile, *, now: datetime) -> int:
     """Fail the queued messages that are older than SEND_FOR, and return their number."""
-    old = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.accepted_at <= now - backoff.SEND_FOR)
+    old = (OutboundMessage.state == OutboundState.QUEUED) & (OutboundMessage.accepted_at <= now - retry_pauses.SEND_FOR)
     messages = list(OutboundMessage.select().where(OutboundMessage.profile == profile.id, old))
     for message in messages:
         with transaction():
             still = locked(OutboundMessage.select().where(OutboundMessage.id == message.id, old)).first()
             if still is not None:
                 why = profile.failure or still.answer or ""
-                words = f"The message could not be sent within {backoff.SEND_FOR.days} days: {why}".rstrip(": ")
-                _go_on(still, _fail(still, words, now), now)
+                text = f"The message could not be sent within {retry_pauses.SEND_FOR.days} days: {why}".rstrip(": ")
+                _go_on(still, _fail(still, text, now), now)
     return len(messages)
 
 
-def _fail(message: OutboundMessage, words: str, now: datetime) -> list[OutboundRecipient]:
+def _fail(message: OutboundMessage, text: str, now: datetime) -> list[OutboundRecipient]:
     failed = _open_recipients(message)
     for row in failed:
-        row.state, row.settled_at, row.answer = OutboundState.FAILED, now, row.answer or words
+        row.state, row.settled_at, row.answer = OutboundState.FAILED, now, row.answer or text
         row.save()
-    message.answer = words
+    message.answer = text
     return failed
 
 
@@ -83,7 +83,7 @@ def _go_on(message: OutboundMessage, failed: Sequence[OutboundRecipient], now: d
         too_many = some_went and (message.answer or "").startswith("452")
         # RFC 5321 section 4.5.3.1.10: after 452 the remaining recipients may be sent immediately.
         message.state = OutboundState.QUEUED
-        message.try_at = now if too_many else backoff.resend_at(now, message.tries)
+        message.try_at = now if too_many else retry_pauses.resend_at(now, message.tries)
     else:
         message.state = OutboundState.FAILED if OutboundState.FAILED in states else OutboundState.SENT
         message.try_at, message.settled_at = None, now
@@ -109,4 +109,4 @@ def _open_recipients(message: OutboundMessage) -> list[OutboundRecipient]:
 
 
 def _is_too_old(message: OutboundMessage, now: datetime) -> bool:
-    return now - message.accepted_at >= backoff.SEND_FOR
+    return now - message.accepted_at >= retry_pauses.SEND_FOR

@@ -45,10 +45,10 @@ def _take(key_name: str, envelope: Envelope) -> str:
     content = envelope.original_content or b""
     # aiosmtpd passes the null reverse-path as "<>".
     sender = (envelope.mail_from or "").strip("<>")
-    handed = Submission(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
+    submitted = Submission(BytesIO(content), sender, list(envelope.rcpt_tos), by=f"API key {key_name}")
     try:
         with errors.guarded("SMTP listener: message"), connected():
-            row = submit.submit(handed, now=datetime.now(UTC))
+            row = submit.submit(submitted, now=datetime.now(UTC))
     except Refused as error:
         return f"550 5.7.1 {_ascii(str(error))}"
     except PortalError as error:

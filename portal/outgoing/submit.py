@@ -46,55 +46,57 @@ class Submission:
     on_top: tuple[tuple[str, str], ...] = ()
 
 
-def submit(handed: Submission, *, now: datetime) -> OutboundMessage:
+def submit(submitted: Submission, *, now: datetime) -> OutboundMessage:
     """Store a message for sending and return its row. Raises NotAccepted, with the reason, if it is not accepted."""
     try:
-        head = Head.read(handed.content)
+        head = Head.read(submitted.content)
     except ValueError as error:
         raise NotAccepted(str(error)) from error
-    body_at = handed.content.tell()
-    recipients = _recipients(handed.recipients or head.addresses("To", "Cc", "Bcc"))
-    sender = _sender(handed)
-    profile = handed.profile or outbound_profiles.select_profile(
+    body_at = submitted.content.tell()
+    recipients = _recipients(submitted.recipients or head.addresses("To", "Cc", "Bcc"))
+    sender = _sender(submitted)
+    profile = submitted.profile or outbound_profiles.select_profile(
         [*head.addresses("From")[:1], *([sender] if sender else [])]
     )
-    key = handed.key or secrets.token_hex(16)
-    sender = _completed(head, handed, sender, profile, key, now)
-    handed.content.seek(body_at)
+    key = submitted.key or secrets.token_hex(16)
+    sender = _completed(head, submitted, sender, profile, key, now)
+    submitted.content.seek(body_at)
     row = OutboundMessage(
         profile=profile, key=key, sender=sender, message_id=_printable(head.text("Message-ID"))[:998],
         subject=shown(bytes(head)[:HEADER_BYTES], b"subject"), size=0,
-        accepted_at=now, accepted_by=handed.by[:200], try_at=now,
+        accepted_at=now, accepted_by=submitted.by[:200], try_at=now,
     )  # fmt: skip
-    stored = store(row, recipients, envelope.parts(bytes(head), handed.content))
+    stored = store(row, recipients, envelope.parts(bytes(head), submitted.content))
     job_queue.send(profile.id)
     return stored
 
 
-def _completed(head: Head, handed: Submission, sender: str, profile: OutboundProfile, key: str, now: datetime) -> str:
+def _completed(
+    head: Head, submitted: Submission, sender: str, profile: OutboundProfile, key: str, now: datetime
+) -> str:
     """Complete the header for sending and return the envelope sender to use."""
     if len(head.texts("Received")) > envelope.MAX_HOPS:
         raise NotAccepted("The message has passed more than 100 servers. This is a mail loop.")
     domain = (sender or outbound_profiles.sender_address(profile)).rpartition("@")[2] or settings.host()
-    envelope.complete(head, sender=sender, full_name=handed.full_name, message_id=f"<{key}@{domain}>", now=now)
+    envelope.complete(head, sender=sender, full_name=submitted.full_name, message_id=f"<{key}@{domain}>", now=now)
     author = next(iter(head.addresses("From")), "")
     if not outbound_profiles.may_send_as(profile, author):
         envelope.go_out_as(head, profile.sends_as)
-    for name, value in reversed(handed.on_top):
+    for name, value in reversed(submitted.on_top):
         head.put(name, value, first=True)
     by = f"{settings.host()} (Mail Token Portal)"
-    head.trace(f"from {_one_line(handed.by)} by {by} id {key};\r\n\t{format_datetime(now)}")
+    head.trace(f"from {_one_line(submitted.by)} by {by} id {key};\r\n\t{format_datetime(now)}")
     return sender if not sender or outbound_profiles.may_send_as(profile, sender) else profile.sends_as
 
 
-def _sender(handed: Submission) -> str:
+def _sender(submitted: Submission) -> str:
     """Return the sender with a domain. Raises NotAccepted for an invalid address or a name with control characters."""
-    sender = handed.sender
+    sender = submitted.sender
     if sender and "@" not in sender:
         sender = f"{sender}@{settings.host()}"
     if sender and (len(sender) > 320 or not re.fullmatch(outbound_profiles.ADDRESS, sender)):
         raise NotAccepted(f"{sender!r} is not a valid sender address.")
-    if not handed.full_name.isprintable():
+    if not submitted.full_name.isprintable():
         raise NotAccepted("The sender's name contains a control character.")
     return sender
 

@@ -25,16 +25,16 @@ class Dialogue:
         """Mask a secret from now on, in plain text and in Base64."""
         self.masker.hide(secret)
 
-    def client(self, said: bytes) -> None:
-        self._add("C", said)
+    def client(self, data: bytes) -> None:
+        self._add("C", data)
 
-    def server(self, said: bytes) -> None:
-        self._add("S", b"+ " + MASK.encode() if self._is_a_telling_challenge(said) else said)
+    def server(self, data: bytes) -> None:
+        self._add("S", b"+ " + MASK.encode() if self._is_a_telling_challenge(data) else data)
 
-    def _is_a_telling_challenge(self, said: bytes) -> bool:
+    def _is_a_telling_challenge(self, data: bytes) -> bool:
         """Whether a challenge repeats a secret inside its Base64 data."""
         try:
-            inside = b64decode(said.removeprefix(b"+").strip(), validate=True)
+            inside = b64decode(data.removeprefix(b"+").strip(), validate=True)
         except (Base64Error, ValueError):
             return False
         return self.masker.mask_bytes(inside) != inside
@@ -43,10 +43,10 @@ class Dialogue:
         """The text with secrets masked."""
         return self.masker.mask(text)
 
-    def _add(self, who: str, said: bytes) -> None:
+    def _add(self, who: str, data: bytes) -> None:
         if len(self.lines) >= _MOST:
             return
-        for line in filter(None, self.masker.mask_bytes(said).decode("utf-8", "replace").splitlines()):
+        for line in filter(None, self.masker.mask_bytes(data).decode("utf-8", "replace").splitlines()):
             plain = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
             self.lines.append(f"{who}: {plain[:_LONGEST]}")
 
@@ -57,7 +57,7 @@ def masking(dialogue: Dialogue) -> Iterator[None]:
     try:
         yield
     except ExternalError as error:
-        said = error.answer
+        data = error.answer
         error.args = (dialogue.mask(str(error)),)
-        error.answer = Answer(dialogue.mask(said.error), dialogue.mask(said.description), said.codes, said.trace)
+        error.answer = Answer(dialogue.mask(data.error), dialogue.mask(data.description), data.codes, data.trace)
         raise

@@ -89,8 +89,8 @@ class ImapMailbox:
 
     def header(self, uid: str, file: BinaryIO) -> bool:
         """Write the header block, up to 4 MiB, to ``file``; False: the message is no longer on the server."""
-        asked, key = f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>"
-        return self._part(uid, asked, key, file, _HEADER_BYTES) is not None
+        item, key = f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>"
+        return self._part(uid, item, key, file, _HEADER_BYTES) is not None
 
     def download(self, uid: str, size: int, file: BinaryIO) -> bool:
         """Write the message, byte for byte, to ``file``; False: it is no longer on the server.
@@ -101,8 +101,8 @@ class ImapMailbox:
             return self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None
         offset = 0
         while True:
-            asked = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
-            got = self._part(uid, asked, b"BODY[]<%d>" % offset, file, PART_BYTES)
+            item = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
+            got = self._part(uid, item, b"BODY[]<%d>" % offset, file, PART_BYTES)
             if got is None:
                 return False
             offset += got
@@ -121,16 +121,16 @@ class ImapMailbox:
         with translated_errors(self._host):
             yield
 
-    def _part(self, uid: str, asked: str, key: bytes, file: BinaryIO, size: int) -> int | None:
+    def _part(self, uid: str, item: str, key: bytes, file: BinaryIO, size: int) -> int | None:
         with self._exchange(size):
             try:
-                answer = self._client.fetch([int(uid)], [asked]).get(int(uid))
+                answer = self._client.fetch([int(uid)], [item]).get(int(uid))
             except IMAP4.abort:
                 raise
             except IMAP4.error as error:
-                if _is_about_all(words := one_line(error)):
+                if _is_about_all(text := one_line(error)):
                     raise
-                raise Refused(f"{self._host} did not return the message: {words}") from error
+                raise Refused(f"{self._host} did not return the message: {text}") from error
         if answer is None:
             return None
         data = answer.get(key)
@@ -168,9 +168,9 @@ class ImapMailbox:
                 self._remove(numbers)
 
 
-def _is_about_all(words: str) -> bool:
+def _is_about_all(text: str) -> bool:
     """Whether an error concerns the whole session, not one message (by Microsoft's error texts)."""
-    return suggested_pause(words) is not None or "not connected" in words.lower()
+    return suggested_pause(text) is not None or "not connected" in text.lower()
 
 
 def _numbers(uids: list[str]) -> list[int]:

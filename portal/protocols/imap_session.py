@@ -139,8 +139,8 @@ def _sign_in(client: Client, at: Server, credential: Credential) -> None:
     except LoginError as error:
         if isinstance(error.__context__, IMAP4.abort):
             raise error.__context__ from None
-        said = next((said for challenge in challenges[1:] if (said := sasl.reason(challenge))), "")
-        answer = Answer(error=said, description=str(error))
+        reason = next((reason for challenge in challenges[1:] if (reason := sasl.reason(challenge))), "")
+        answer = Answer(error=reason, description=str(error))
         raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
 
 
@@ -178,12 +178,12 @@ def translated_errors(host: str) -> Iterator[None]:
         try:
             yield
         except IMAP4.abort as error:
-            words = one_line(error)
-            failure = f"The connection to {host} failed: {words}"
-            raise Unavailable(failure, retry_after=suggested_pause(words)) from error
+            text = one_line(error)
+            failure = f"The connection to {host} failed: {text}"
+            raise Unavailable(failure, retry_after=suggested_pause(text)) from error
         except IMAP4.error as error:
-            words = one_line(error)
-            raise Unavailable(f"{host} answered: {words}", retry_after=suggested_pause(words)) from error
+            text = one_line(error)
+            raise Unavailable(f"{host} answered: {text}", retry_after=suggested_pause(text)) from error
         except (ProtocolError, AssertionError) as error:
             raise Unavailable(f"{host} answered something that is not IMAP.") from error
 

@@ -34,12 +34,12 @@ def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: 
 
     ``nonce`` empty: the flow has no nonce (device code).
     """
-    told: Mapping[str, Any] = {}
+    claimed: Mapping[str, Any] = {}
     if answer.id_token and identity.jwks_url:
-        told = _verified_claims(answer.id_token, identity, client, nonce)
+        claimed = _verified_claims(answer.id_token, identity, client, nonce)
     elif identity.userinfo_url:
-        told = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
-    values = (told.get(claim) for claim in [*claims, "sub"])
+        claimed = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
+    values = (claimed.get(claim) for claim in [*claims, "sub"])
     return next((one_line(value)[:320] for value in values if isinstance(value, str) and value), None)
 
 

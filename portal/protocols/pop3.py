@@ -195,8 +195,8 @@ class Connection:
             self.command("CAPA")
         except Refused:
             return {}
-        words = [line.decode("ascii", "replace").upper().split() for line in self.body()]
-        return {line[0]: line[1:] for line in words if line}
+        rows = [line.decode("ascii", "replace").upper().split() for line in self.body()]
+        return {line[0]: line[1:] for line in rows if line}
 
     def command(self, line: str) -> bytes:
         """Send a command and return the +OK line. Refused: the server answered -ERR, with its message."""
@@ -248,8 +248,8 @@ class Connection:
                 raise Unavailable(f"{self.host} closed the connection.")
             raise Unavailable(f"The response from {self.host} exceeded the size limit.")
         if line.startswith(b"-ERR"):
-            words = " ".join(line[4:].decode("utf-8", "replace").split())[:300]
-            raise Refused(f"{self.host} answered: {words}", Answer(description=words or "-ERR"))
+            text = " ".join(line[4:].decode("utf-8", "replace").split())[:300]
+            raise Refused(f"{self.host} answered: {text}", Answer(description=text or "-ERR"))
         if not line.startswith(b"+"):
             raise Unavailable(f"{self.host} answered something that is not POP3.")
         return line
@@ -271,8 +271,8 @@ class Connection:
         with translated_errors(self.host):
             self.command(command)
             self.socket.allow(_LISTING_BYTES)
-            words = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]
-            return [(int(number), value.strip()) for number, value in words]
+            rows = [line.decode("ascii", "replace").split(maxsplit=1) for line in self.body()]
+            return [(int(number), value.strip()) for number, value in rows]
 
     def hang_up(self) -> None:
         if hasattr(self, "_file"):

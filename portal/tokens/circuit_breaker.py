@@ -10,7 +10,7 @@ from peewee import fn
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff
+from portal.core import retry_pauses
 from portal.core.db import locked, transaction
 from portal.core.errors import HostDown
 from portal.models import ProviderHost, Token, TokenConfig, Validity
@@ -78,7 +78,7 @@ def record_failure(host: ProviderHost, error: HostDown, *, by_user: bool, now: d
         row.tries = row.tries + 1 if trying else max(row.tries, 1)
         row.failing_since, row.failed_at, row.failure = row.failing_since or now, now, str(error)
         row.failure_cause = causes.recognize(str(error), Where.PROVIDER).name
-        until = backoff.retry_at(now, row.tries, error.retry_after)
+        until = retry_pauses.retry_at(now, row.tries, error.retry_after)
         if trying or row.not_before is None or (row.not_before < until and not by_user):
             row.asked_to_wait, row.not_before = error.retry_after is not None, until
         row.save()

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from peewee import DatabaseError
 
 from portal import providers
-from portal.core import backoff, errors
+from portal.core import errors, retry_pauses
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Refused
 from portal.models import Flow, MetricCounter, ProviderHost, Token
@@ -130,7 +130,7 @@ def _ask(token: Token, attempt: Attempt) -> TokenAnswer | ExternalError:
 
 def _is_confirmed_refusal(token: Token, response: TokenAnswer | ExternalError, now: datetime) -> bool:
     is_refusal = isinstance(response, Refused) and response.answer.error in token_responses.TOKEN_ERRORS
-    return is_refusal and backoff.is_confirmed(token.first_refused_at, now)
+    return is_refusal and retry_pauses.is_confirmed(token.first_refused_at, now)
 
 
 def _send(token: Token, refresh_token: Secret | None, attempt: Attempt) -> TokenAnswer | ExternalError:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff
+from portal.core import due_times, retry_pauses
 from portal.core.db import locked, retried, transaction
 from portal.core.encryption import Sealed
 from portal.core.errors import ExternalError, HostDown, InternalError, Refused, Unavailable
@@ -80,7 +80,7 @@ def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
     if _has_ended(token, now):
         token.tries = tries
         note_failure(token, answer.expiry_note or "The provider gave a token that has ended already.", now)
-        token.due_at = backoff.retry_at(now, token.tries)
+        token.due_at = retry_pauses.retry_at(now, token.tries)
 
 
 def _keep_refresh_token(token: Token, answer: TokenAnswer, now: datetime) -> None:
@@ -99,7 +99,7 @@ def _has_ended(token: Token, now: datetime) -> bool:
 
 def next_refresh(token: Token, now: datetime) -> datetime:
     obtained = token.obtained_at or now
-    return backoff.refresh_due(obtained, token.expires_at, settings.refresh_margin(), token.id)
+    return due_times.refresh_due(obtained, token.expires_at, settings.refresh_margin(), token.id)
 
 
 def note_failure(token: Token, message: str, now: datetime) -> None:
@@ -183,7 +183,7 @@ def record_unavailable(token: Token, error: ExternalError, attempt: Attempt) -> 
     # An attempt by a user restarts the backoff: six manual attempts must not cause an hour's pause.
     token.tries = 1 if attempt.by_user else token.tries
     asked = error.retry_after if isinstance(error, Unavailable) else None
-    token.due_at = backoff.retry_at(attempt.now, token.tries, asked)
+    token.due_at = retry_pauses.retry_at(attempt.now, token.tries, asked)
     _release(token, attempt.now)
     return Result(token, "unavailable", error)
 
@@ -191,7 +191,7 @@ def record_unavailable(token: Token, error: ExternalError, attempt: Attempt) -> 
 def _record_refused(token: Token, error: Refused, attempt: Attempt) -> Result:
     if error.answer.error not in token_responses.TOKEN_ERRORS:
         _record_client_refused(token, error, attempt)
-    elif backoff.is_confirmed(token.first_refused_at, attempt.now):
+    elif retry_pauses.is_confirmed(token.first_refused_at, attempt.now):
         _record_token_refused(token, error, attempt)
     else:
         return _record_first_refusal(token, error, attempt.now)
@@ -202,7 +202,7 @@ def _record_first_refusal(token: Token, error: Refused, now: datetime) -> Result
     """A first rejection counts as unavailable until a second one confirms it."""
     note_failure(token, _message(error), now)
     token.first_refused_at = token.first_refused_at or now
-    token.due_at = backoff.confirm_at(token.first_refused_at)
+    token.due_at = retry_pauses.confirm_at(token.first_refused_at)
     _release(token, now)
     text = f"{str(error).rstrip('.')}. One retry follows before a new sign-in is required."
     return Result(token, "unavailable", Unavailable(text, error.answer))

@@ -8,7 +8,7 @@ import requests
 
 from portal import causes
 from portal.causes import Where
-from portal.core import backoff, errors
+from portal.core import errors, retry_pauses
 from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
@@ -209,10 +209,10 @@ def _judge(service: WebService, response: requests.Response) -> None:
     code = response.status_code
     if code in web_services.statuses(service.success):
         return
-    words = f"{service.name} answered {code} {response.reason or ''}".rstrip() + "."
+    problem = f"{service.name} answered {code} {response.reason or ''}".rstrip() + "."
     if code in _LATER or (code == 401 and service.token):
-        raise Unavailable(words, retry_after=token_responses.retry_after(response))
-    raise Refused(words)
+        raise Unavailable(problem, retry_after=token_responses.retry_after(response))
+    raise Refused(problem)
 
 
 def _note_success(row: WebServiceCall, now: datetime) -> None:
@@ -234,7 +234,7 @@ def _put_off(row: WebServiceCall, error: ExternalError, now: datetime) -> None:
     """Schedule a retry after a temporary error, up to the service's maximum number of attempts."""
     if isinstance(error, Unavailable) and row.tries < row.web_service.max_attempts:
         row.state, row.ended_at = CallState.QUEUED, None
-        row.due_at = backoff.retry_at(now, row.tries, error.retry_after)
+        row.due_at = retry_pauses.retry_at(now, row.tries, error.retry_after)
         if isinstance(error, HostDown):
             _let_rest(row)
 

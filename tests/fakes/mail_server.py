@@ -1,10 +1,9 @@
 """The sandbox's IMAP server for tests, and a server with scripted responses."""
 
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portal.sandbox import certificates, store
@@ -55,17 +54,10 @@ def talking(lines: list[bytes], certificates_in: Path | None, *, keep_open: bool
 
     def serve() -> None:
         while not done.is_set():
-            try:
-                connection, _ = listener.accept()
-                connection.settimeout(10)
-                if certificates_in:
-                    connection = certificates.server_context(certificates_in).wrap_socket(connection, server_side=True)
+            with suppress(OSError), _secured(listener.accept()[0], certificates_in) as connection:
                 _talk(connection, lines)
                 if keep_open:
                     done.wait(10)
-                connection.close()
-            except (OSError, ssl.SSLError):
-                continue
 
     threading.Thread(target=serve, daemon=True).start()
     try:
@@ -73,6 +65,13 @@ def talking(lines: list[bytes], certificates_in: Path | None, *, keep_open: bool
     finally:
         done.set()
         listener.close()
+
+
+def _secured(connection: socket.socket, certificates_in: Path | None) -> socket.socket:
+    connection.settimeout(10)
+    if certificates_in is None:
+        return connection
+    return certificates.server_context(certificates_in).wrap_socket(connection, server_side=True)
 
 
 def _talk(connection: socket.socket, lines: list[bytes]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from portal.core.errors import INTERNAL_ERROR
+from portal.incoming import batches
 from portal.incoming import fetch as fetching
-from portal.incoming import prefetch
 from portal.incoming.fetch_session import LEASE, FetchControl
 from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, RunOutcome
 from tests.builders import NOW, make_account, make_token
@@ -91,7 +91,7 @@ def test_worker_killed_before_deletion_deletes_in_the_next_run(
 def test_stopped_run_leaves_the_remaining_mail_for_the_next_run(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefetch, "BATCH", 1)
+    monkeypatch.setattr(batches, "BATCH", 1)
     mail_server.receives(*TEN)
     left = iter([True, True, True])
     run = fetch(account, keep_going=lambda: next(left, False))
@@ -130,7 +130,7 @@ def test_run_with_lost_lease_stops_delivering(
 def test_account_edited_during_a_run_stops_the_run(
     account: MailAccount, inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefetch, "BATCH", 1)
+    monkeypatch.setattr(batches, "BATCH", 1)
     mail_server.receives(*TEN)
 
     def change(run: Run) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from portal.core import backoff
+from portal.core import due_times
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Unavailable
 from portal.incoming import fetch, mail_accounts
@@ -58,12 +58,12 @@ def problem(entered: Fields, field: str) -> str:
     ],
 )
 def test_next_time_of_day_is_computed_in_the_time_zone(times: str, zone: str, expected: datetime) -> None:
-    assert backoff.next_time_of_day(NOW, times, ZoneInfo(zone)) == expected
+    assert due_times.next_time_of_day(NOW, times, ZoneInfo(zone)) == expected
 
 
 def test_fetch_time_skipped_by_daylight_saving_still_runs() -> None:
     before = datetime(2027, 3, 27, 12, 0, tzinfo=UTC)
-    moment = backoff.next_time_of_day(before, "02:30", ZoneInfo("Europe/Berlin"))
+    moment = due_times.next_time_of_day(before, "02:30", ZoneInfo("Europe/Berlin"))
     assert before < moment < before + DAY
 
 
@@ -175,7 +175,7 @@ def test_paused_account_is_not_fetched_until_resumed(inbox: Destination, mail_se
 def test_cancelled_run_stops_and_waits_for_the_next_fetch_time(
     inbox: Destination, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.incoming.prefetch.BATCH", 1)
+    monkeypatch.setattr("portal.incoming.batches.BATCH", 1)
     mail_server.accepts()
     mail_server.receives(*(f"Subject: {n}\r\n\r\n".encode() for n in range(10)))
     account = make_account(inbox, make_token(), port=mail_server.port)

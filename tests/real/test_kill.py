@@ -88,7 +88,7 @@ def test_kills_during_fetches_lose_and_duplicate_no_mail(stage: Stage) -> None:
         before = stage.count()
         if len(stage.sent) - before < AT_ONCE:
             stage.send()
-            stage.ask()
+        stage.ask()
         wait_for(lambda before=before: stage.count() > before, 100, stage.told, step=0.002)  # type: ignore[misc]
         time.sleep(stage.dice.uniform(0, 0.06))
         name = stage.dice.choice([*acts, "horse", "worker"])

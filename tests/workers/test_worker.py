@@ -17,7 +17,8 @@ from portal.runtime import embedded_redis, startup
 from portal.system import job_queue
 from tests.builders import ACCESS_TOKEN, NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
-from workers.worker import ALLOWED, Forbidden, ListedJob, PortalWorker
+from workers.allowed_jobs import ALLOWED, Forbidden, ListedJob
+from workers.worker import PortalWorker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
 

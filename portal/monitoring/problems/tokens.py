@@ -58,25 +58,25 @@ def _problem(token: Token, now: datetime) -> Problem | None:
     """Return the problem of a token by the first condition that applies; None: no problem."""
     config, has_ended = token.token_config, _has_ended(token, now)
     refresh = token_state.refresh_token(token_facts.of(token, timedelta()), now)
-    tells = config.notify_expired_refresh_token or (config.notify_expired_token and has_ended)
+    is_announced = config.notify_expired_refresh_token or (config.notify_expired_token and has_ended)
     name = token.name
     if config.credentials_refused_at:
-        return _of_config(config, tells)
+        return _of_config(config, is_announced)
     if token.refused_at:
         cause = inferred.infer(_cause(token), token)
-        return _of_token(token, f"The refresh token for “{name}” was refused.", cause, token.refused_at, tells)
+        return _of_token(token, f"The refresh token for “{name}” was refused.", cause, token.refused_at, is_announced)
     if token.failing_since:
         return _of_trouble(token)
     if refresh.name == "expired":
         cause, since = causes.named("refresh-token-expired"), token.refresh_token_expires_at
-        return _of_token(token, f"The refresh token for “{name}” has expired.", cause, since, tells)
+        return _of_token(token, f"The refresh token for “{name}” has expired.", cause, since, is_announced)
     if refresh.name == "none given" and has_ended:
         text = f"The token for “{name}” has expired and there is no refresh token."
-        return _of_token(token, text, causes.named("refresh-token-missing"), token.expires_at, tells)
+        return _of_token(token, text, causes.named("refresh-token-missing"), token.expires_at, is_announced)
     return None
 
 
-def _of_config(config: TokenConfig, tells: bool) -> Problem:
+def _of_config(config: TokenConfig, is_announced: bool) -> Problem:
     answer = config.credentials_answer or ""
     what = "requests" if token_state.is_about_the_request(answer) else "client ID or secret"
     return problem(
@@ -88,15 +88,15 @@ def _of_config(config: TokenConfig, tells: bool) -> Problem:
         about=config,
         facts={"client_id": config.client_id, "host": config.host},
         where=Where.PROVIDER,
-        announced=tells,
+        announced=is_announced,
     )
 
 
-def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, tells: bool) -> Problem:
+def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, is_announced: bool) -> Problem:
     response = token.failure or "" if token.refused_at else ""
     return problem(
         f"token {token.id}", text, cause, since, response=response, about=token.token_config, facts=facts_of(token),
-        where=Where.PROVIDER, announced=tells,
+        where=Where.PROVIDER, announced=is_announced,
     )  # fmt: skip
 
 
@@ -152,19 +152,21 @@ def never_requested() -> list[Problem]:
 def not_renewed(unexplained: list[Token], now: datetime) -> list[Problem]:
     """Return the problem of expired tokens that were not refreshed: at once if the switch Expired token is on."""
     patience = now - settings.notice_after()
-    told = [one for one in unexplained if one.token_config.notify_expired_token or (one.expires_at or now) < patience]
-    if not told:
+    overdue = [
+        one for one in unexplained if one.token_config.notify_expired_token or (one.expires_at or now) < patience
+    ]
+    if not overdue:
         return []
     dependents = _dependents()
-    names = f"The token for “{told[0].name}” has" if len(told) == 1 else f"{len(told)} tokens have"
+    names = f"The token for “{overdue[0].name}” has" if len(overdue) == 1 else f"{len(overdue)} tokens have"
     return [
         problem(
             "not renewed",
             f"{names} expired.",
             causes.named("token-not-renewed"),
-            min(token.expires_at or now for token in told),
-            about=told[0].token_config if len(told) == 1 else None,
-            affected=tuple(name for token in told for name in dependents.get(token.id, [])),
+            min(token.expires_at or now for token in overdue),
+            about=overdue[0].token_config if len(overdue) == 1 else None,
+            affected=tuple(name for token in overdue for name in dependents.get(token.id, [])),
         )
     ]
 

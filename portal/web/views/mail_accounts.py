@@ -108,14 +108,14 @@ def resume(account_id: int) -> Response:
     return _switched(account_id, mail_accounts.resume, "{} was resumed.")
 
 
-def _switched(account_id: int, switch: Callable[..., None], told: str) -> Response:
+def _switched(account_id: int, switch: Callable[..., None], confirmation: str) -> Response:
     account = _account(account_id)
     try:
         switch(account, actor=permissions.actor(), now=g.now)
     except Invalid as error:
         flash(error.fields["validity"], "error")
     else:
-        flash(told.format(account.name), "success")
+        flash(confirmation.format(account.name), "success")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 

@@ -55,14 +55,14 @@ def drop(row_id: int) -> Response:
     return _done(row_id, mail_queue.drop, "The message was dropped. Its sender is not notified.")
 
 
-def _done(row_id: int, act: Callable[..., None], told: str) -> Response:
+def _done(row_id: int, act: Callable[..., None], confirmation: str) -> Response:
     row = _row(row_id)
     try:
         act(row, actor=permissions.actor(), now=g.now)
     except PortalError as error:
         flash(str(error), "error")
     else:
-        flash(told, "success")
+        flash(confirmation, "success")
     return redirect(url_for("outbound_messages.show", row_id=row.id), 303)
 
 

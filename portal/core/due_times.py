@@ -1,4 +1,4 @@
-"""Due times and backoff of rows, as pure functions."""
+"""When work is due: the next refresh of a token, the next fetch at a time of day, as pure functions."""
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from random import Random
@@ -11,13 +11,6 @@ _IDLE = timedelta(days=1)
 _SPREAD_PART = 3
 #: Minimum time between two refreshes of a token with a lifetime of seconds.
 _SHORTEST = timedelta(seconds=10)
-#: A rejection is confirmed by a second one after this time.
-_CONFIRM_AFTER = timedelta(minutes=1)
-_RETRIES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 60)]
-#: Pauses between attempts for a message: RFC 5321 section 4.5.4.1 asks for 30 minutes, with earlier first retries.
-_RESENDS = [timedelta(minutes=minutes) for minutes in (2, 10, 30, 60, 120, 240)]
-#: RFC 5321 section 4.5.4.1 asks for four or five days.
-SEND_FOR = timedelta(days=5)
 
 
 def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: timedelta, token_id: int) -> datetime:
@@ -32,17 +25,6 @@ def refresh_due(obtained_at: datetime, expires_at: datetime | None, margin: time
         return daily
     margin = min(margin, (expires_at - obtained_at) / _SHORT_LIFE_PART)
     return max(min(expires_at - margin * (1 + early), daily), obtained_at + _SHORTEST)
-
-
-def retry_at(now: datetime, tries: int, asked: int | None = None) -> datetime:
-    """Return the next attempt after failure number ``tries``: 1, 2, 4 … 60 minutes, or ``asked`` seconds if longer."""
-    pause = _RETRIES[min(max(tries, 1), len(_RETRIES)) - 1]
-    return now + max(pause, timedelta(seconds=asked or 0))
-
-
-def resend_at(now: datetime, tries: int) -> datetime:
-    """Return the next attempt for a message that a server deferred ``tries`` times: 2, 10, 30 … 240 minutes."""
-    return now + _RESENDS[min(max(tries, 1), len(_RESENDS)) - 1]
 
 
 def times_of_day(text: str) -> list[time]:
@@ -62,13 +44,3 @@ def next_time_of_day(now: datetime, text: str, zone: tzinfo) -> datetime:
     days = [here.date() + timedelta(days=days) for days in (0, 1)]
     moments = [datetime.combine(day, at, zone).astimezone(UTC) for day in days for at in times_of_day(text)]
     return min(moment for moment in moments if moment > now)
-
-
-def confirm_at(first_refused_at: datetime) -> datetime:
-    """Return when a first rejection is retried for confirmation."""
-    return first_refused_at + _CONFIRM_AFTER
-
-
-def is_confirmed(first_refused_at: datetime | None, now: datetime) -> bool:
-    """Whether a rejection now confirms the first one of ``first_refused_at`` (None: no earlier rejection)."""
-    return first_refused_at is not None and abs(now - first_refused_at) >= _CONFIRM_AFTER
