@@ -89,6 +89,6 @@ def _workers(queue: str, names: list[str]) -> Part:
 def backlog(now: datetime) -> dict[str, int]:
     """Return the number of due rows that no worker has claimed, by kind of work."""
     return {
-        "tokens to renew": Token.select().where(Token.due_at <= now).count(),
+        "tokens to refresh": Token.select().where(Token.due_at <= now).count(),
         "mail accounts to fetch": MailAccount.select().where(MailAccount.due_at <= now).count(),
     }

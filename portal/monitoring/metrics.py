@@ -49,6 +49,11 @@ def exposition(now: datetime) -> bytes:
     return generate_latest(registry)
 
 
+def _due(now: datetime) -> dict[str, int]:
+    """The backlog; dashboards and alert rules rely on the older value of the label."""
+    return {what.replace("refresh", "renew"): count for what, count in health.backlog(now).items()}
+
+
 class _Portal(Collector):
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -59,7 +64,7 @@ class _Portal(Collector):
         yield _gauge("portal_tokens", "Signed-in tokens by state", "state", _tokens(now))
         yield _gauge("portal_mail_accounts", "Mail accounts by state", "state", _mail_accounts())
         yield _gauge("portal_notices", "Open notices that are not acknowledged", "level", _notices(now))
-        yield _gauge("portal_due", "Due rows that no worker has claimed", "what", health.backlog(now))
+        yield _gauge("portal_due", "Due rows that no worker has claimed", "what", _due(now))
         yield _gauge("portal_outbound_queued", "Outgoing messages in the queue", "", {"": _queued()})
         yield _gauge("portal_quarantined", "Messages in quarantine", "", {"": _quarantined()})
         yield _gauge("portal_beat_age_seconds", "Seconds since the last heartbeat", "part", _beats(now))

@@ -126,7 +126,7 @@ def _errors(app: Flask) -> None:
         }
         code = error.code or 500
         text = texts.get(code, error.description or "")
-        return render_template("error.html", title=error.name, text=text), code
+        return render_template("error.html", title=error.name.capitalize(), text=text), code
 
 
 def _headers(response: Response) -> Response:
