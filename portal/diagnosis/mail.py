@@ -12,7 +12,7 @@ from portal.diagnosis.checks import Checks
 from portal.incoming import mailbox_connection
 from portal.models import MailAccount, OutboundProfile, Token
 from portal.outgoing import outbound_profiles
-from portal.protocols import imap, imap_session, pop3, smtp_session
+from portal.protocols import imap, imap_session, pop3_session, smtp_session
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Secured, Security, Server
 
@@ -53,14 +53,14 @@ def _climb_imap(ladder: Checks, account: MailAccount, at: Server, opened: ExitSt
 
 def _climb_pop3(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
     with ladder.step("POP3 protocol", Where.POP3) as step:
-        connection = opened.enter_context(pop3.opened(at, ladder.dialogue))
+        connection = opened.enter_context(pop3_session.opened(at, ladder.dialogue))
         with imap_session.translated_errors(at.host):
             offered = connection.capabilities().get("SASL", [])
         _tell_starttls(ladder, at, connection.socket)
         step.found = f"offers {', '.join(offered) or 'no SASL'}"
     credential = _credential(ladder, account, offered, Where.POP3, actor, clock)
     with ladder.step("Sign-in", Where.POP3) as step:
-        pop3.sign_in(connection, at, credential)
+        pop3_session.sign_in(connection, at, credential)
         step.found = f"as {credential.login}"
     with ladder.step("Command after sign-in", Where.POP3) as step, imap_session.translated_errors(at.host):
         step.found = f"STAT {connection.command('STAT').decode('ascii', 'replace').removeprefix('+OK').strip()}"

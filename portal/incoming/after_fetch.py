@@ -15,6 +15,8 @@ from portal.protocols import message_info
 
 #: Time limit for verifying messages of earlier runs before they are removed.
 _VERIFY_LIMIT = timedelta(minutes=5)
+#: Messages that are delivered before the action is applied to them.
+ROUND = 1000
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 
@@ -75,7 +77,7 @@ class AfterFetchStage:
         self._session.extend_lease()
         with cast(BinaryIO, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)) as content:
             try:
-                self._mailbox.download(row.uid, row.size, content)
+                self._mailbox.download(row.uid, row.size, content)()
             except Refused as error:
                 self._session.log.warning(f"Message {row.uid} could not be verified and was not deleted: {error}")
                 return False
@@ -83,6 +85,13 @@ class AfterFetchStage:
                 return True
         self._rows.retire([row])
         return False
+
+    def rounds(self, uids: list[str]) -> list[list[str]]:
+        """Divide the new messages: between two rounds no response is under way, and the action is applied."""
+        has_no_action = self._action is AfterFetch.KEEP and not self._moves_large
+        if has_no_action or self._mailbox.removes_at_end:
+            return [uids] if uids else []
+        return [uids[at : at + ROUND] for at in range(0, len(uids), ROUND)]
 
     def apply(self) -> None:
         """Apply the action to all messages taken so far. A POP3 session ends with it: call it last."""

@@ -1,11 +1,13 @@
 """Batches: reads new messages from a mailbox, small ones together and large ones alone."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import islice
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, TypeVar, cast
 
 from portal.core.errors import Refused
 from portal.incoming.mailbox_connection import Mailbox
@@ -13,10 +15,16 @@ from portal.protocols import message_info
 from portal.protocols.imap import WHOLE_UP_TO_BYTES
 from portal.protocols.message_info import Description
 
+Response = TypeVar("Response")
 #: Maximum messages and bytes per batch; a larger message forms a batch by itself.
 BATCH, BATCH_BYTES = 200, 2 * 1024 * 1024
 #: UIDs per size request, which keeps command lines short (RFC 7162 section 4: 8,192 octets).
 _SIZES = 500
+#: Requested bytes under way without a round trip; with one, as many as a fast line carries during it, up to a limit.
+WINDOW_BYTES, _BYTES_PER_SECOND, _LARGEST_WINDOW = 4 * 1024 * 1024, 128 * 1024 * 1024, 16 * 1024 * 1024
+_MOST_COMMANDS = 16
+#: Expected bytes of a header block.
+_HEADER_SIZE = 64 * 1024
 #: Error for an empty response: delivering it would delete the real message on the server.
 EMPTY_RESPONSE = "The server lists the message but returned no content."
 
@@ -46,13 +54,84 @@ class FetchedMessage:
     is_too_large: bool = False
 
 
-def batches(mailbox: Mailbox, uids: list[str], limits: Limits) -> Iterator[list[FetchedMessage]]:
-    """Fetch ``uids`` in their order; messages that are no longer on the server are left out."""
-    for start in range(0, len(uids), _SIZES):
-        some = uids[start : start + _SIZES]
-        sizes = mailbox.sizes(some)
-        for batch in _split({uid: sizes[uid] for uid in some if uid in sizes}, limits):
-            yield _fetched(mailbox, batch, limits)
+class BatchReader:
+    """Reads ``uids`` in their order, batch by batch; messages that are no longer on the server are left out.
+
+    Requests are sent ahead, so that the server never waits for the next one: up to a window in bytes, which grows with
+    the round trip, and in commands. A response that is not read yet waits in the network, not in memory.
+    """
+
+    def __init__(self, mailbox: Mailbox, uids: list[str], limits: Limits) -> None:
+        self._mailbox, self._limits = mailbox, limits
+        self._planned = self._plan(uids)
+        self._under_way: deque[_Request] = deque()
+        self._most = _MOST_COMMANDS if mailbox.is_pipelining else 1
+        self._window = min(WINDOW_BYTES + int(mailbox.round_trip * _BYTES_PER_SECOND), _LARGEST_WINDOW)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> list[FetchedMessage]:
+        while self._has_room() and (sizes := next(self._planned, None)):
+            self._under_way.append(self._request(sizes))
+        if not self._under_way:
+            raise StopIteration
+        return self._under_way.popleft().read()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no response is under way, so that the mailbox can be used for something else."""
+        return not self._under_way
+
+    def stop(self) -> None:
+        """Send no more requests; the responses under way are still to be read."""
+        self._planned = iter(())
+
+    def close(self) -> None:
+        """Close the files of responses that were not read."""
+        for request in self._under_way:
+            if request.file:
+                request.file.close()
+
+    def _has_room(self) -> bool:
+        behind_the_next = sum(request.size for request in islice(self._under_way, 1, None))
+        return behind_the_next < self._window and len(self._under_way) < self._most
+
+    def _plan(self, uids: list[str]) -> Iterator[dict[str, int]]:
+        """The sizes of each batch; the sizes of the next messages are requested before they are needed."""
+        slices = [uids[start : start + _SIZES] for start in range(0, len(uids), _SIZES)]
+        requested = (self._mailbox.sizes(some) for some in slices)
+        for some, sizes in zip(slices, _one_ahead(requested), strict=True):
+            yield from _split({uid: sizes[uid] for uid in some if uid in sizes}, self._limits)
+
+    def _request(self, sizes: dict[str, int]) -> "_Request":
+        ((uid, size), *more) = sizes.items()
+        if not more and self._limits.exclude(size):
+            return _Request(_HEADER_SIZE, _too_large(self._mailbox, uid, size, self._limits))
+        if not more and size > WHOLE_UP_TO_BYTES:
+            file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115 - closed with its batch
+            return _Request(size, _large(self._mailbox, uid, size, file), file)
+        receive = self._mailbox.fetch(sizes)
+        return _Request(sum(sizes.values()), lambda: _small(sizes, receive()))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request under way. ``size``: expected bytes of its response."""
+
+    size: int
+    read: Callable[[], list[FetchedMessage]]
+    #: The file that the response is written to.
+    file: BinaryIO | None = None
+
+
+def _one_ahead(requests: Iterator[Callable[[], Response]]) -> Iterator[Response]:
+    """Read each response after the request that follows it has been sent."""
+    receive = next(requests, None)
+    while receive:
+        following = next(requests, None)
+        yield receive()
+        receive = following
 
 
 def _split(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:
@@ -70,17 +149,11 @@ def _split(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:
         yield batch
 
 
-def _fetched(mailbox: Mailbox, sizes: dict[str, int], limits: Limits) -> list[FetchedMessage]:
-    ((uid, size), *more) = sizes.items()
-    if not more and limits.exclude(size):
-        return [_too_large(mailbox, uid, size, limits)]
-    if not more and size > WHOLE_UP_TO_BYTES:
-        return _large(mailbox, uid, size)
-    found = mailbox.fetch(sizes)
-    return [_small(uid, sizes[uid], found[uid]) for uid in sizes if uid in found]
+def _small(sizes: dict[str, int], found: dict[str, bytes | Refused]) -> list[FetchedMessage]:
+    return [_described(uid, sizes[uid], found[uid]) for uid in sizes if uid in found]
 
 
-def _small(uid: str, size: int, found: bytes | Refused) -> FetchedMessage:
+def _described(uid: str, size: int, found: bytes | Refused) -> FetchedMessage:
     if not isinstance(found, Refused) and size and not found:
         found = Refused(EMPTY_RESPONSE)
     if isinstance(found, Refused):
@@ -89,29 +162,39 @@ def _small(uid: str, size: int, found: bytes | Refused) -> FetchedMessage:
     return FetchedMessage(uid, message_info.describe(content), content)
 
 
-def _large(mailbox: Mailbox, uid: str, size: int) -> list[FetchedMessage]:
-    """Download a large message to a temporary file, part by part."""
-    with ExitStack() as opened:
-        content = cast(BinaryIO, opened.enter_context(TemporaryFile()))
-        try:
-            if not mailbox.download(uid, size, content):
-                return []
-            if not content.tell():
-                raise Refused(EMPTY_RESPONSE)
-        except Refused as error:
-            return [FetchedMessage(uid, Description(size), refused=error)]
-        opened.pop_all()
-        return [FetchedMessage(uid, message_info.describe(content), content)]
+def _large(mailbox: Mailbox, uid: str, size: int, file: BinaryIO) -> Callable[[], list[FetchedMessage]]:
+    """Request a large message, part by part, into a file."""
+    download = mailbox.download(uid, size, file)
+
+    def read() -> list[FetchedMessage]:
+        with ExitStack() as opened:
+            content = opened.enter_context(file)
+            try:
+                if not download():
+                    return []
+                if not content.tell():
+                    raise Refused(EMPTY_RESPONSE)
+            except Refused as error:
+                return [FetchedMessage(uid, Description(size), refused=error)]
+            opened.pop_all()
+            return [FetchedMessage(uid, message_info.describe(content), content)]
+
+    return read
 
 
-def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> FetchedMessage:
+def _too_large(mailbox: Mailbox, uid: str, size: int, limits: Limits) -> Callable[[], list[FetchedMessage]]:
     content = BytesIO()
-    with suppress(Refused):
-        if limits.headers and mailbox.header(uid, content):
-            # Only the header is known: use the real size, and no digest.
-            about = replace(message_info.describe(content), size=size, digest=None)
-            return FetchedMessage(uid, about, content, is_too_large=True)
-    return FetchedMessage(uid, Description(size), is_too_large=True)
+    header = mailbox.header(uid, content) if limits.headers else lambda: False
+
+    def read() -> list[FetchedMessage]:
+        with suppress(Refused):
+            if header():
+                # Only the header is known: use the real size, and no digest.
+                about = replace(message_info.describe(content), size=size, digest=None)
+                return [FetchedMessage(uid, about, content, is_too_large=True)]
+        return [FetchedMessage(uid, Description(size), is_too_large=True)]
+
+    return read
 
 
 @contextmanager

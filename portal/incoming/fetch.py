@@ -13,6 +13,7 @@ from portal.core.db import transaction
 from portal.core.errors import ExternalError, Refused, Side
 from portal.incoming import batches, destinations, mailbox_connection
 from portal.incoming.after_fetch import AfterFetchStage
+from portal.incoming.batches import BatchReader
 from portal.incoming.delivery import DeliveryStage
 from portal.incoming.fetch_session import LEASE, FetchControl, FetchSession, LeaseLost
 from portal.incoming.ledger import Ledger, mailbox_key
@@ -118,30 +119,35 @@ class _Fetch:
         after_fetch.resume(uids, limits.largest)
         waiting = rows.waiting(uids, limits.largest, self.session.clock())
         self._report(len(uids), len(waiting))
-        if waiting:
-            with Prefetcher(mailbox, batches.batches(mailbox, waiting, limits)) as prefetcher:
-                self._deliver(prefetcher, delivery, after_fetch)
+        for some in after_fetch.rounds(waiting):
+            if not self._deliver_round(mailbox, some, delivery):
+                return
+            after_fetch.apply_now()
         after_fetch.apply()
 
-    def _deliver(self, prefetcher: Prefetcher, delivery: DeliveryStage, after_fetch: AfterFetchStage) -> None:
-        """Deliver batch by batch; the mailbox is used by one stage at a time.
+    def _deliver_round(self, mailbox: Mailbox, uids: list[str], delivery: DeliveryStage) -> bool:
+        """Deliver some messages; False: the run was stopped while responses were under way, and the connection ended.
 
-        While a batch is delivered, the next one is fetched. Before that, the batch before it is recorded as delivered,
-        and its after-fetch action is applied on the server.
+        What it delivered gets its after-fetch action in the next run.
         """
+        with Prefetcher(mailbox, BatchReader(mailbox, uids, delivery.limits)) as prefetcher:
+            self._deliver(prefetcher, delivery)
+            return prefetcher.drain()
+
+    def _deliver(self, prefetcher: Prefetcher, delivery: DeliveryStage) -> None:
+        """Deliver batch by batch. While a batch is delivered, the next one is fetched."""
         while (batch := prefetcher.wait(self.session.extend_lease)) is not None:
             with batches.closing(batch):
                 wanted = delivery.record_seen(batch)
-                self._complete(delivery, after_fetch)
+                self._complete(delivery)
                 if not self.session.should_continue():
                     return
                 prefetcher.fetch_next()
                 delivery.start(wanted)
-        self._complete(delivery, after_fetch)
+        self._complete(delivery)
 
-    def _complete(self, delivery: DeliveryStage, after_fetch: AfterFetchStage) -> None:
+    def _complete(self, delivery: DeliveryStage) -> None:
         delivery.complete()
-        after_fetch.apply_now()
         self.session.save()
 
     def _report(self, listed: int, waiting: int) -> None:

@@ -1,16 +1,20 @@
 """IMAP4rev1 (RFC 3501) over TLS or STARTTLS, with XOAUTH2, OAUTHBEARER or a password. One mailbox at a time."""
 
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from imaplib import IMAP4
 from io import BytesIO
 from typing import BinaryIO, Self
 
 from portal.core.errors import Refused, Unavailable
-from portal.protocols.imap_session import Client, one_line, signed_in, translated_errors
+from portal.protocols.imap_pipeline import Pipeline, nothing
+from portal.protocols.imap_session import Client, Items, signed_in, translated_errors
 from portal.protocols.sasl import Credential
-from portal.protocols.server import Server, suggested_pause
+from portal.protocols.server import Server
 
+#: Writes the requested part of a message to a file, and returns its size; None: the message is gone.
+_Part = Callable[[BinaryIO], int | None]
 #: Larger messages are read in parts of this size into a file: imaplib holds a literal in memory three times.
 PART_BYTES = 2 * 1024 * 1024
 WHOLE_UP_TO_BYTES = 4 * 1024 * 1024
@@ -24,12 +28,17 @@ class ImapMailbox:
     """A selected folder. Within a UIDVALIDITY a UID identifies one message forever (RFC 3501 section 2.3.1.1)."""
 
     removes_at_end = False
+    is_pipelining = True
 
     def __init__(self, client: Client, folder: str) -> None:
         self._client = client
         self._host = client.host
         client.allow()
+        began = time.monotonic()
         self.generation = str(int(client.select_folder(folder)[b"UIDVALIDITY"]))
+        #: Seconds from a command to its response.
+        self.round_trip = time.monotonic() - began
+        self._pipeline = Pipeline(client)
 
     @property
     def folders(self) -> Self:
@@ -53,56 +62,83 @@ class ImapMailbox:
         with self._exchange(_LISTING_BYTES):
             return [str(uid) for uid in self._client.search(["DELETED"])]
 
-    def sizes(self, uids: list[str]) -> dict[str, int]:
-        """Sizes in bytes by UID, without messages that are no longer on the server."""
-        with self._exchange():
-            answers = self._client.fetch(_numbers(uids), ["RFC822.SIZE"])
-        return {str(uid): int(data[b"RFC822.SIZE"]) for uid, data in answers.items() if b"RFC822.SIZE" in data}
+    def sizes(self, uids: list[str]) -> Callable[[], dict[str, int]]:
+        """Request sizes in bytes by UID, without messages that are no longer on the server."""
+        receive = self._pipeline.send(_numbers(uids), "RFC822.SIZE")
 
-    def fetch(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
-        """Fetch small messages in one exchange, without messages that are no longer on the server.
+        def read() -> dict[str, int]:
+            with self._unavailable_if_refused():
+                found = receive()
+            return {str(uid): int(items[b"RFC822.SIZE"]) for uid, items in found.items() if b"RFC822.SIZE" in items}
+
+        return read
+
+    def fetch(self, sizes: dict[str, int]) -> Callable[[], dict[str, bytes | Refused]]:
+        """Request small messages, without messages that are no longer on the server.
 
         If the server rejects the command, each message is fetched separately, so that one bad message blocks no other.
         """
-        try:
-            with self._exchange(sum(sizes.values())):
-                answers = self._client.fetch(_numbers(list(sizes)), ["BODY.PEEK[]"])
-        except Unavailable as error:
-            if not isinstance(error.__cause__, IMAP4.error) or isinstance(error.__cause__, IMAP4.abort):
-                raise
-            return self._fetch_singly(sizes)
-        return {
-            str(uid): data[b"BODY[]"] if data.get(b"BODY[]") is not None else self._nothing()
-            for uid, data in answers.items()
-        }
+        receive = self._pipeline.send(_numbers(list(sizes)), "BODY.PEEK[]", sum(sizes.values()))
+
+        def read() -> dict[str, bytes | Refused]:
+            try:
+                found = receive()
+            except Refused:
+                return self._fetch_singly(sizes)
+            return {str(uid): self._content(items, b"BODY[]") for uid, items in found.items()}
+
+        return read
 
     def _fetch_singly(self, sizes: dict[str, int]) -> dict[str, bytes | Refused]:
         found: dict[str, bytes | Refused] = {}
         for uid, size in sizes.items():
-            with BytesIO() as file:
-                try:
-                    if self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None:
-                        found[uid] = file.getvalue()
-                except Refused as error:
-                    found[uid] = error
+            try:
+                items = self._pipeline.send([int(uid)], "BODY.PEEK[]", size)()
+            except Refused as error:
+                found[uid] = error
+            else:
+                for one in items.values():
+                    found[uid] = self._content(one, b"BODY[]")
         return found
 
-    def header(self, uid: str, file: BinaryIO) -> bool:
-        """Write the header block, up to 4 MiB, to ``file``; False: the message is no longer on the server."""
-        item, key = f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>"
-        return self._part(uid, item, key, file, _HEADER_BYTES) is not None
+    def _content(self, items: Items, key: bytes) -> bytes | Refused:
+        content: bytes | None = items.get(key)
+        return nothing(self._host) if content is None else content
 
-    def download(self, uid: str, size: int, file: BinaryIO) -> bool:
-        """Write the message, byte for byte, to ``file``; False: it is no longer on the server.
+    def header(self, uid: str, file: BinaryIO) -> Callable[[], bool]:
+        """Request the header block, up to 4 MiB, into ``file``; False: the message is no longer on the server."""
+        part = self._request_part(uid, f"BODY.PEEK[HEADER]<0.{_HEADER_BYTES}>", b"BODY[HEADER]<0>", _HEADER_BYTES)
+        return lambda: part(file) is not None
+
+    def download(self, uid: str, size: int, file: BinaryIO) -> Callable[[], bool]:
+        """Request the message, byte for byte, into ``file``; False: it is no longer on the server.
 
         Refused: the server does not return this message.
         """
         if size <= WHOLE_UP_TO_BYTES:
-            return self._part(uid, "BODY.PEEK[]", b"BODY[]", file, size) is not None
+            whole = self._request_part(uid, "BODY.PEEK[]", b"BODY[]", size)
+            return lambda: whole(file) is not None
+        parts = deque((offset, self._request(uid, offset)) for offset in range(0, size, PART_BYTES))
+        return lambda: self._write_parts(parts, uid, size, file)
+
+    def _request(self, uid: str, offset: int) -> _Part:
+        item = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
+        return self._request_part(uid, item, b"BODY[]<%d>" % offset, PART_BYTES)
+
+    def _next_part(self, parts: deque[tuple[int, _Part]], uid: str, offset: int) -> _Part:
+        """The part at ``offset``, requested now if it is not under way: a server may send shorter parts."""
+        while parts:
+            at, part = parts.popleft()
+            if at == offset:
+                return part
+            part(BytesIO())
+        return self._request(uid, offset)
+
+    def _write_parts(self, parts: deque[tuple[int, _Part]], uid: str, size: int, file: BinaryIO) -> bool:
+        """Write the requested parts, and more of them if the message is larger than the server said."""
         offset = 0
         while True:
-            item = f"BODY.PEEK[]<{offset}.{PART_BYTES}>"
-            got = self._part(uid, item, b"BODY[]<%d>" % offset, file, PART_BYTES)
+            got = self._next_part(parts, uid, offset)(file)
             if got is None:
                 return False
             offset += got
@@ -111,8 +147,20 @@ class ImapMailbox:
             if offset > 2 * size + _LISTING_BYTES:
                 raise Unavailable(f"The response from {self._host} exceeded the size limit.")
 
-    def _nothing(self) -> Refused:
-        return Refused(f"{self._host} lists the message but returned no content.")
+    def _request_part(self, uid: str, item: str, key: bytes, size: int) -> _Part:
+        """Request one item of a message. The returned function writes it and returns its size; None: it is gone."""
+        receive = self._pipeline.send([int(uid)], item, size)
+
+        def write(file: BinaryIO) -> int | None:
+            for items in receive().values():
+                content = self._content(items, key)
+                if isinstance(content, Refused):
+                    raise content
+                file.write(content)
+                return len(content)
+            return None
+
+        return write
 
     @contextmanager
     def _exchange(self, size: int = 0) -> Iterator[None]:
@@ -121,23 +169,13 @@ class ImapMailbox:
         with translated_errors(self._host):
             yield
 
-    def _part(self, uid: str, item: str, key: bytes, file: BinaryIO, size: int) -> int | None:
-        with self._exchange(size):
-            try:
-                answer = self._client.fetch([int(uid)], [item]).get(int(uid))
-            except IMAP4.abort:
-                raise
-            except IMAP4.error as error:
-                if _is_about_all(text := one_line(error)):
-                    raise
-                raise Refused(f"{self._host} did not return the message: {text}") from error
-        if answer is None:
-            return None
-        data = answer.get(key)
-        if data is None:
-            raise self._nothing()
-        file.write(data)
-        return len(data)
+    @contextmanager
+    def _unavailable_if_refused(self) -> Iterator[None]:
+        """A refusal of a command about many messages concerns no single one of them."""
+        try:
+            yield
+        except Refused as error:
+            raise Unavailable(str(error)) from error
 
     def remove(self, uids: list[str]) -> None:
         """Permanently remove exactly these messages from the server."""
@@ -166,11 +204,6 @@ class ImapMailbox:
             else:
                 self._client.copy(numbers, folder)
                 self._remove(numbers)
-
-
-def _is_about_all(text: str) -> bool:
-    """Whether an error concerns the whole session, not one message (by Microsoft's error texts)."""
-    return suggested_pause(text) is not None or "not connected" in text.lower()
 
 
 def _numbers(uids: list[str]) -> list[int]:

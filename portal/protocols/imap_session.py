@@ -1,6 +1,7 @@
 """IMAP session: connect, start TLS, sign in; each error becomes one sentence."""
 
 import socket
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from imaplib import IMAP4
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import LoginError, ProtocolError
+from imapclient.response_parser import parse_fetch_response
 from typing_extensions import Buffer
 
 from portal.core.errors import Answer, Refused, Unavailable
@@ -16,6 +18,8 @@ from portal.protocols.dialogue import Dialogue, masking
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Plain, Secured, Security, Server, has_more, suggested_pause
 
+#: The items of a FETCH response for one message, by name.
+Items = dict[bytes, Any]
 #: Maximum seconds for LOGOUT; at that point the work is done or the connection has failed.
 LOGOUT_SECONDS = 5
 
@@ -56,6 +60,32 @@ class _Imap4(IMAP4):
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return server.connect(self._at)
 
+    def _get_capabilities(self) -> None:
+        """Take the capabilities from the greeting (RFC 3501 section 7.1); request them only if it has none."""
+        greeted: Any = self.untagged_responses.pop("CAPABILITY", None)
+        if greeted:
+            self.capabilities = tuple(greeted[-1].decode("ascii", "replace").upper().split())
+        else:
+            super()._get_capabilities()  # type: ignore[misc]
+
+    def authenticate(self, mechanism: str, authobject: Callable[[bytes], bytes | None]) -> Any:
+        """Authenticate; with SASL-IR (RFC 4959) the first response is sent with the command."""
+        if "SASL-IR" not in self.capabilities:
+            return super().authenticate(mechanism, authobject)
+        self._respond = authobject
+        first = b64encode(authobject(b"") or b"").decode()
+        # imaplib calls a method for each challenge that follows.
+        self.literal = cast(Any, self._response)
+        typ, data = cast(Any, self)._simple_command("AUTHENTICATE", mechanism.upper(), first or "=")
+        if typ != "OK":
+            raise self.error(data[-1].decode("utf-8", "replace"))
+        self.state = "AUTH"
+        return typ, data
+
+    def _response(self, challenge: bytes) -> bytes:
+        response = self._respond(b64decode(challenge))
+        return b"*" if response is None else b64encode(response)
+
     def readline(self) -> bytes:
         """A line of any length up to the connection's limit: a SEARCH response lists all messages in one line."""
         # Python 3.14 renamed the reader.
@@ -93,6 +123,22 @@ class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
     def allow(self, size: int = 0) -> None:
         """Set the limits for the next response, of about ``size`` bytes."""
         self.connection.allow(size)
+
+    def send_fetch(self, uids: list[int], item: str) -> bytes:
+        """Send a UID FETCH without waiting for its response, and return its tag."""
+        tag: bytes = self._imap._command("UID", "FETCH", ",".join(map(str, uids)), f"({item})")
+        return tag
+
+    def complete_fetch(self, tag: bytes) -> dict[int, Items]:
+        """Wait for the completion of a command, and return what has arrived for any command, by UID.
+
+        Raises IMAP4.error if the server refuses the command.
+        """
+        typ, data = self._imap._command_complete("FETCH", tag)
+        self._checkok("fetch", typ, data)
+        _, lines = self._imap._untagged_response("OK", [None], "FETCH")
+        found: dict[int, Items] = parse_fetch_response(lines, uid_is_key=True)
+        return found
 
 
 class _Careful:

@@ -2,10 +2,11 @@
 
 import sys
 
-from tests.bench import access_tokens, fetching, refreshes, sending, thirty_days
+from tests.bench import access_tokens, fetching, latency, refreshes, sending, thirty_days
 
 BENCHES = {
     "fetching": fetching.main,
+    "latency": latency.main,
     "access-tokens": access_tokens.main,
     "refreshes": refreshes.main,
     "sending": sending.main,

@@ -53,7 +53,7 @@ def against_others(made: Stage) -> None:
     for name, act in {
         "bare loop": lambda: seconds(lambda: bare_loop(made)),
         "portal": lambda: portal(made, AccountType.IMAPS),
-        "mbsync": lambda: mbsync(made),
+        "mbsync": lambda: mbsync(made, made.dovecot.port),
         "getmail": lambda: getmail(made),
         "fetchmail": lambda: fetchmail(made, "IMAP", made.dovecot.port),
         "portal POP3S": lambda: portal(made, AccountType.POP3S),
@@ -76,23 +76,25 @@ def data(folder: Path, made: Stage) -> Config:
     return config
 
 
-def account(made: Stage, kind: AccountType, destination: Destination, login: str = USER) -> MailAccount:
-    port = made.dovecot.pop3s_port if kind.is_pop3 else made.dovecot.port
-    entered = mail_accounts.Fields(login, kind, "localhost", port, login, None, destination)
+def account(
+    made: Stage, kind: AccountType, destination: Destination, login: str = USER, port: int | None = None
+) -> MailAccount:
+    own = made.dovecot.pop3s_port if kind.is_pop3 else made.dovecot.port
+    entered = mail_accounts.Fields(login, kind, "localhost", port or own, login, None, destination)
     return mail_accounts.add(entered, Secret(MAIL_PASSWORD), actor="bench", now=NOW)
 
 
-def portal(made: Stage, kind: AccountType) -> float:
+def portal(made: Stage, kind: AccountType, login: str = USER, port: int | None = None, count: int = MESSAGES) -> float:
     folder = made.fresh()
     data(folder, made)
     with connected():
-        row = account(made, kind, make_destination(folder))
+        row = account(made, kind, make_destination(folder), login, port)
         began = time.perf_counter()
         run = fetch.fetch(row.id, FetchControl(clock=lambda: datetime.now(UTC)))
         took = time.perf_counter() - began
     database.close()
     assert run is not None
-    assert run.delivered == MESSAGES
+    assert run.delivered == count
     return took
 
 

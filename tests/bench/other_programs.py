@@ -4,9 +4,10 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
-from tests.bench.mail_stage import MESSAGES, USER, Stage, seconds
+from tests.bench.mail_stage import MESSAGES, USER, Stage
 from tests.servers.dovecot import MAIL_PASSWORD
 
 #: Programs for comparison and their Debian packages.
@@ -66,10 +67,10 @@ poll localhost protocol {protocol} service {port} user "{user}" password "{passw
 """
 
 
-def mbsync(made: Stage) -> float:
+def mbsync(made: Stage, port: int, user: str = USER, count: int = MESSAGES) -> float:
     folder = made.fresh()
-    write(made, folder / "rc", MBSYNC, port=made.dovecot.port)
-    return others(["mbsync", "-c", str(folder / "rc"), "-q", "-a"], folder, folder / "INBOX" / "new")
+    write(made, folder / "rc", MBSYNC, port=port, user=user)
+    return others(["mbsync", "-c", str(folder / "rc"), "-q", "-a"], folder, folder / "INBOX" / "new", count)
 
 
 def getmail(made: Stage) -> float:
@@ -80,12 +81,12 @@ def getmail(made: Stage) -> float:
     return others(command, folder, folder / "Maildir" / "new")
 
 
-def fetchmail(made: Stage, protocol: str, port: int) -> float:
+def fetchmail(made: Stage, protocol: str, port: int, user: str = USER, count: int = MESSAGES) -> float:
     folder = made.fresh()
     maildir(folder / "Maildir")
     write(made, folder / "maildroprc", 'to "{folder}/Maildir"\n', port=0)
-    write(made, folder / "rc", FETCHMAIL, port=port, protocol=protocol)
-    return others(["fetchmail", "-f", str(folder / "rc"), "-s"], folder, folder / "Maildir" / "new")
+    write(made, folder / "rc", FETCHMAIL, port=port, protocol=protocol, user=user)
+    return others(["fetchmail", "-f", str(folder / "rc"), "-s"], folder, folder / "Maildir" / "new", count)
 
 
 def maildir(folder: Path) -> None:
@@ -101,12 +102,14 @@ def maildir(folder: Path) -> None:
 
 def write(made: Stage, path: Path, text: str, **more: object) -> None:
     values = {"user": USER, "password": MAIL_PASSWORD, "ca_file": made.ca_file, "folder": path.parent}
-    path.write_text(text.format(**values, **more))
+    path.write_text(text.format(**{**values, **more}))
     path.chmod(0o600)
 
 
-def others(command: list[str], folder: Path, filled: Path) -> float:
+def others(command: list[str], folder: Path, filled: Path, count: int = MESSAGES) -> float:
     environment = {**os.environ, "HOME": str(folder), "FETCHMAILHOME": str(folder)}
-    took = seconds(lambda: subprocess.run(command, env=environment, check=False, capture_output=True, timeout=300))
-    assert len(list(filled.iterdir())) == MESSAGES, command
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=300)
+    took = time.perf_counter() - began
+    assert len(list(filled.iterdir())) == count, (command, done.stderr[-1000:])
     return took

@@ -181,7 +181,8 @@ def test_wrong_announced_size_loses_no_mail(
 ) -> None:
     """A message announced as large is fetched in parts to a file, whatever its real size."""
     mail_server.receives(*TEN[:2])
-    monkeypatch.setattr("portal.protocols.imap.ImapMailbox.sizes", lambda self, uids: dict.fromkeys(uids, 5_000_000))
+    sizes = dict.fromkeys(["1", "2"], 5_000_000)
+    monkeypatch.setattr("portal.protocols.imap.ImapMailbox.sizes", lambda self, uids: lambda: sizes)
     assert finished(account).delivered == 2
     assert delivered(inbox) == TEN[:2]
 

@@ -251,7 +251,7 @@ def read(port: int, security: Security = Security.TLS) -> list[bytes]:
         for uid in opened.uids():
             content = BytesIO()
             try:
-                opened.download(uid, 10, content)
+                opened.download(uid, 10, content)()
             except Refused as error:
                 content.write(str(error).encode())
             found.append(content.getvalue())

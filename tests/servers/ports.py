@@ -22,10 +22,10 @@ _candidates = cycle(range(_FIRST + _worker * _PER_WORKER, _FIRST + (_worker + 1)
 
 def free_port() -> int:
     """A port that is free, as are the nine after it; parallel test processes have ranges of their own."""
-    return next(port for port in _candidates if all(map(_is_free, range(port, port + _STEP))))
+    return next(port for port in _candidates if all(map(is_free, range(port, port + _STEP))))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return probe.connect_ex(("127.0.0.1", port)) != 0
