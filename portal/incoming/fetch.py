@@ -73,7 +73,7 @@ def release(account_id: int, *, now: datetime) -> None:
 
 
 class _Fetch:
-    """One run: list → prefetch → deliver → record → after-fetch action, batch by batch."""
+    """One run: list → (prefetch → deliver → record, batch by batch) → after-fetch action, round by round."""
 
     def __init__(self, session: FetchSession) -> None:
         self.session = session
@@ -123,6 +123,8 @@ class _Fetch:
             if not self._deliver_round(mailbox, some, delivery):
                 return
             after_fetch.apply_now()
+            if not self.session.should_continue():
+                break
         after_fetch.apply()
 
     def _deliver_round(self, mailbox: Mailbox, uids: list[str], delivery: DeliveryStage) -> bool:

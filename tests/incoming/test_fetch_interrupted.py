@@ -103,6 +103,20 @@ def test_stopped_run_leaves_the_remaining_mail_for_the_next_run(
     assert delivered(inbox) == TEN
 
 
+def test_stopped_run_begins_no_further_round(
+    account: MailAccount, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 1)
+    monkeypatch.setattr("portal.incoming.after_fetch.ROUND", 2)
+    mail_server.receives(*TEN)
+    left = iter([True, True, True])
+    run = fetch(account, keep_going=lambda: next(left, False))
+    assert run is not None
+    assert (run.outcome, run.delivered, run.removed) == (RunOutcome.STOPPED, 2, 2)
+    assert Message.select().count() == 3
+    assert finished(account).delivered == 8
+
+
 def test_account_is_fetched_by_only_one_worker_at_a_time(account: MailAccount) -> None:
     assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
     assert fetch(account) is None
