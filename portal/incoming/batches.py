@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from tempfile import TemporaryFile
-from typing import BinaryIO, Self, TypeVar, cast
+from typing import BinaryIO, Self, cast
 
 from portal.core.errors import Refused
 from portal.incoming.mailbox_connection import Mailbox
@@ -15,7 +15,6 @@ from portal.protocols import message_info
 from portal.protocols.imap import WHOLE_UP_TO_BYTES
 from portal.protocols.message_info import Description
 
-Response = TypeVar("Response")
 #: Maximum messages and bytes per batch; a larger message forms a batch by itself.
 BATCH, BATCH_BYTES = 200, 2 * 1024 * 1024
 #: UIDs per size request, which keeps command lines short (RFC 7162 section 4: 8,192 octets).
@@ -64,6 +63,8 @@ class BatchReader:
     def __init__(self, mailbox: Mailbox, uids: list[str], limits: Limits) -> None:
         self._mailbox, self._limits = mailbox, limits
         self._planned = self._plan(uids)
+        #: Reads the sizes of the messages after the planned ones. None: not requested.
+        self._next_sizes: Callable[[], dict[str, int]] | None = None
         self._under_way: deque[_Request] = deque()
         self._most = _MOST_COMMANDS if mailbox.is_pipelining else 1
         self._window = min(WINDOW_BYTES + int(mailbox.round_trip * _BYTES_PER_SECOND), _LARGEST_WINDOW)
@@ -75,13 +76,14 @@ class BatchReader:
         while self._has_room() and (sizes := next(self._planned, None)):
             self._under_way.append(self._request(sizes))
         if not self._under_way:
+            self._discard_sizes()
             raise StopIteration
         return self._under_way.popleft().read()
 
     @property
     def is_idle(self) -> bool:
         """Whether no response is under way, so that the mailbox can be used for something else."""
-        return not self._under_way
+        return not self._under_way and self._next_sizes is None
 
     def stop(self) -> None:
         """Send no more requests; the responses under way are still to be read."""
@@ -93,6 +95,12 @@ class BatchReader:
             if request.file:
                 request.file.close()
 
+    def _discard_sizes(self) -> None:
+        """Read the sizes that are under way after a stop."""
+        receive, self._next_sizes = self._next_sizes, None
+        if receive:
+            receive()
+
     def _has_room(self) -> bool:
         behind_the_next = sum(request.size for request in islice(self._under_way, 1, None))
         return behind_the_next < self._window and len(self._under_way) < self._most
@@ -100,9 +108,12 @@ class BatchReader:
     def _plan(self, uids: list[str]) -> Iterator[dict[str, int]]:
         """The sizes of each batch; the sizes of the next messages are requested before they are needed."""
         slices = [uids[start : start + _SIZES] for start in range(0, len(uids), _SIZES)]
-        requested = (self._mailbox.sizes(some) for some in slices)
-        for some, sizes in zip(slices, _one_ahead(requested), strict=True):
+        receive = self._mailbox.sizes(slices[0])
+        for some, following in zip(slices, [*slices[1:], None], strict=True):
+            self._next_sizes = self._mailbox.sizes(following) if following else None
+            sizes = receive()
             yield from _split({uid: sizes[uid] for uid in some if uid in sizes}, self._limits)
+            receive = self._next_sizes or receive
 
     def _request(self, sizes: dict[str, int]) -> "_Request":
         ((uid, size), *more) = sizes.items()
@@ -123,15 +134,6 @@ class _Request:
     read: Callable[[], list[FetchedMessage]]
     #: The file that the response is written to.
     file: BinaryIO | None = None
-
-
-def _one_ahead(requests: Iterator[Callable[[], Response]]) -> Iterator[Response]:
-    """Read each response after the request that follows it has been sent."""
-    receive = next(requests, None)
-    while receive:
-        following = next(requests, None)
-        yield receive()
-        receive = following
 
 
 def _split(sizes: dict[str, int], limits: Limits) -> Iterator[dict[str, int]]:

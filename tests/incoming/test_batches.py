@@ -139,6 +139,18 @@ def test_the_longer_the_round_trip_the_more_is_requested_ahead(round_trip: float
     assert mailbox.most == most
 
 
+def test_stopped_reader_is_idle_only_after_the_sizes_under_way_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_SIZES", 6)
+    monkeypatch.setattr(batches, "_MOST_COMMANDS", 2)
+    with scripted_imap(MESSAGES, 2) as port, reader(port, list(MESSAGES)) as found:
+        next(found)
+        found.stop()
+        next(found)
+        assert not found.is_idle
+        assert next(found, None) is None
+        assert found.is_idle
+
+
 def test_mailbox_without_pipelining_gets_one_request_at_a_time() -> None:
     mailbox = CountingMailbox(0.1)
     mailbox.is_pipelining = False
