@@ -10,7 +10,7 @@ from workers import mail_accounts, outbound, tokens, web_services
 ALLOWED = (
     tokens.refresh_share,
     tokens.poll_device_sign_in,
-    mail_accounts.fetch,
+    mail_accounts.fetch_due,
     outbound.send,
     web_services.call,
 )

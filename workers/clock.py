@@ -28,7 +28,7 @@ def tick(holder: str, *, now: datetime) -> int:
     enqueued += sum(job_queue.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
     enqueued += sum(job_queue.send(profile_id) for profile_id in send.due(now))
     enqueued += sum(job_queue.call(call_id) for call_id in WebServiceCall.due(now, _AT_ONCE))
-    return enqueued + sum(job_queue.fetch_mail_account(account_id) for account_id in MailAccount.due(now, _AT_ONCE))
+    return enqueued + job_queue.fetch_mail_accounts(len(MailAccount.due(now, _AT_ONCE)))
 
 
 def main(config: Config) -> None:

@@ -45,35 +45,27 @@ class PortalWorker(Worker):
 
 
 #: Functions that release the row of a killed job, by the prefix of the job id.
-_RELEASES = {"fetch": mail_accounts.release, "send": outbound.release, "call": web_services.release}
+_RELEASES = {"send": outbound.release, "call": web_services.release}
 
 
 def release_after_kill(job: Job, pid: int | None, status: int | None, usage: object) -> None:
     kind, _, row_id = job.id.partition("-")
     if release := _RELEASES.get(kind):
         release(int(row_id))
+    mail_accounts.release_dead()
 
 
 def remove_dead_workers(connection: Redis) -> None:
     """Remove killed workers of this host from Redis and release the rows of their jobs at once."""
     for worker in Worker.all(connection=connection, job_class=ListedJob, serializer="json"):
-        if worker.hostname != socket.gethostname() or worker.pid is None or _is_alive(worker.pid):
+        if worker.hostname != socket.gethostname() or worker.pid is None or mail_accounts.is_alive(worker.pid):
             continue
         job = worker.get_current_job()
         worker.register_death()  # type: ignore[no-untyped-call]
         if job is not None:
             job.delete()
             release_after_kill(job, None, None, None)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    mail_accounts.release_dead()
 
 
 def main(config: Config, queues: list[str]) -> None:

@@ -18,7 +18,13 @@ from portal.system.job_queue import MAIL, OUT, TOKENS
 
 @click.command()
 @click.option("--bind", metavar="HOST:PORT", help="Overrides PORTAL_BIND.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Mailboxes fetched at once.")
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that fetch mail; each fetches up to 32 mailboxes at once.",
+)
 @click.option("--sandbox", is_flag=True, help="Include a test provider, a test mail server and example data.")
 def run(bind: str | None, workers: int, sandbox: bool) -> None:
     """Start the whole portal: embedded Redis, web server, workers, listeners and clock."""

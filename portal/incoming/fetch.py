@@ -19,7 +19,7 @@ from portal.incoming.fetch_session import LEASE, FetchControl, FetchSession, Lea
 from portal.incoming.ledger import Ledger, mailbox_key
 from portal.incoming.mailbox_connection import Mailbox
 from portal.incoming.prefetch import Prefetcher
-from portal.models import MailAccount, Run, RunOutcome
+from portal.models import MailAccount, Run, RunOutcome, tuples
 from portal.system import settings
 from portal.tokens import access_tokens
 
@@ -35,7 +35,7 @@ def fetch(account_id: int, control: FetchControl) -> Run | None:
     if account is None or not _can_start(account, now):
         return None
     with transaction():
-        if not account.take(now=now, until=now + LEASE):
+        if not account.take(now=now, until=now + LEASE, held_by=control.holder):
             return None
         _stop_orphaned_runs(account.id, now)
         run = Run.create(mail_account=account, started_at=now)
@@ -65,11 +65,20 @@ def _stop_orphaned_runs(account_id: int, now: datetime) -> None:
     Run.update(ended_at=now, outcome=RunOutcome.STOPPED).where(left).execute()
 
 
-def release(account_id: int, *, now: datetime) -> None:
-    """Release the lease of a worker that is known to be dead, so that another worker can continue at once."""
-    with transaction():
-        MailAccount.release_killed(account_id, due_at=now)
-        _stop_orphaned_runs(account_id, now)
+def holders(now: datetime) -> set[str]:
+    """Return the processes that hold accounts at the moment."""
+    return {holder for (holder,) in tuples(MailAccount.select(MailAccount.held_by).where(MailAccount.is_held(now)))} - {
+        ""
+    }
+
+
+def release(holder: str, *, now: datetime) -> None:
+    """Release the leases of a process that is known to be dead, so that another one can continue at once."""
+    held = MailAccount.select(MailAccount.id).where(MailAccount.held_by == holder, MailAccount.is_held(now))
+    for (account_id,) in tuples(held):
+        with transaction():
+            MailAccount.release_killed(account_id, due_at=now)
+            _stop_orphaned_runs(account_id, now)
 
 
 class _Fetch:

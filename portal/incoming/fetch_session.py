@@ -23,9 +23,10 @@ _LONGEST_DELIVERY = timedelta(minutes=20)
 
 @dataclass(frozen=True)
 class FetchControl(RunControl):
-    """``progress`` is called with the run after each batch."""
+    """``progress`` is called with the run after each batch; ``holder`` is stored with the lease."""
 
     progress: Callable[[Run], None] = lambda run: None
+    holder: str = ""
 
 
 class LeaseLost(PortalError):

@@ -116,7 +116,7 @@ def request_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
     with transaction():
         MailAccount.update(due_at=now, tries=0).where(MailAccount.id == account.id).execute()
         audit.about(account, actor, "fetch-requested", "", now)
-    job_queue.fetch_mail_account(account.id)
+    job_queue.fetch_mail_accounts()
 
 
 def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
@@ -127,7 +127,7 @@ def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
 def resume(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Resume fetching; the first fetch starts at once."""
     _set_validity(account, Validity.INVALID_TEMPORARILY, Validity.VALID, "resumed", actor, now)
-    job_queue.fetch_mail_account(account.id)
+    job_queue.fetch_mail_accounts()
 
 
 def _set_validity(

@@ -201,7 +201,7 @@ class Push:
         for account_id in set(ids) - busy:
             self._connections[account_id].has_new_mail = False
             MailAccount.update(due_at=now).where(MailAccount.id == account_id).execute()
-            job_queue.fetch_mail_account(account_id)
+        job_queue.fetch_mail_accounts(len(ids))
 
     def close(self) -> None:
         """Close all connections without waiting for servers, so that another listener can start at once."""

@@ -104,10 +104,10 @@ class Leased(Row):
         row: Self | None = cls.get_or_none(cls.id == row_id)
         return row if row is not None and row.take(now=now, until=until) else None
 
-    def take(self, *, now: datetime, until: datetime) -> bool:
-        """Lease the row; False if another worker holds it or has changed it since it was read."""
+    def take(self, *, now: datetime, until: datetime, **changes: Any) -> bool:
+        """Lease the row, with these changes; False if another worker holds it or changed it since it was read."""
         is_free = self.leased_until is None or _is_over(self.leased_until, now)
-        return is_free and self._swap({"leased_until": until})
+        return is_free and self._swap({**changes, "leased_until": until})
 
     def extend(self, *, until: datetime) -> bool:
         """Extend the lease; False if another worker holds it meanwhile."""

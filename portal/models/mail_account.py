@@ -104,6 +104,8 @@ class MailAccount(Failing, Leased):
     #: The last successful run. NULL: none yet.
     fetched_at = UtcField(null=True)
     tries = IntegerField(default=0)
+    #: Host and process id of the worker that holds or last held the lease; empty: not a worker.
+    held_by = CharField(max_length=300, default="")
     created_at = UtcField()
     changed_at = UtcField()
 

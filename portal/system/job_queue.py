@@ -16,6 +16,8 @@ from rq.job import JobStatus
 #: tokens nor outgoing messages.
 TOKENS, MAIL, OUT = "tokens", "mail", "out"
 _TIME_LIMIT = {TOKENS: 400, MAIL: 1800, OUT: 1800}
+#: Maximum number of fetch jobs: so many workers of all hosts fetch at the same time.
+_FETCH_JOBS = 16
 #: How long a crashed job stays in Redis for inspection; the log keeps the crash.
 _KEEP_CRASHED_SECONDS = 24 * 3600
 
@@ -41,8 +43,10 @@ def poll_device_sign_in(row_id: int) -> bool:
     return _enqueue(TOKENS, "workers.tokens.poll_device_sign_in", f"device-{row_id}", row_id)
 
 
-def fetch_mail_account(account_id: int) -> bool:
-    return _enqueue(MAIL, "workers.mail_accounts.fetch", f"fetch-{account_id}", account_id)
+def fetch_mail_accounts(due: int = 1) -> int:
+    """Enqueue jobs that fetch due mail accounts, and return their number; a job fetches many accounts at once."""
+    jobs = range(min(due, _FETCH_JOBS))
+    return sum(_enqueue(MAIL, "workers.mail_accounts.fetch_due", f"fetch-{number}", number) for number in jobs)
 
 
 def send(profile_id: int) -> bool:

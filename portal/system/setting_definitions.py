@@ -197,5 +197,6 @@ KNOWN = {
             _between(1, 3650),
         ),
         Known("ProviderRequests", "4", "Maximum concurrent token requests to one provider host.", _between(1, 100)),
+        Known("MailConnections", "32", "Maximum concurrent fetches from one mail server.", _between(1, 1000)),
     )
 }

@@ -132,6 +132,10 @@ def provider_requests() -> int:
     return int(get("ProviderRequests"))
 
 
+def mail_connections() -> int:
+    return int(get("MailConnections"))
+
+
 def _known(name: str) -> Known:
     if name not in KNOWN:
         raise NotFound(f"Unknown setting {name!r}. Known settings: {', '.join(KNOWN)}.")

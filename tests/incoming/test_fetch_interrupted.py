@@ -221,6 +221,9 @@ def test_slow_account_does_not_delay_other_accounts(
 
 
 def test_account_of_a_killed_worker_is_due_immediately(account: MailAccount) -> None:
-    assert MailAccount.claim(account.id, now=NOW, until=NOW + LEASE)
-    fetching.release(account.id, now=NOW)
+    row = MailAccount.get_by_id(account.id)
+    assert row.take(now=NOW, until=NOW + LEASE, held_by="host:1")
+    fetching.release("host:2", now=NOW)
+    assert MailAccount.due(NOW, 10) == []
+    fetching.release("host:1", now=NOW)
     assert MailAccount.due(NOW, 10) == [account.id]

@@ -15,13 +15,14 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The jobs that the clock enqueued, as (job name, row id or remainder)."""
+    """The jobs that the clock enqueued, as (job name, row id, remainder or number of due rows)."""
     found: list[tuple[str, int]] = []
 
-    def take(name: str) -> Callable[[int], bool]:
-        def taken(row_id: int) -> bool:
-            found.append((name, row_id))
-            return True
+    def take(name: str) -> Callable[[int], int]:
+        def taken(number: int) -> int:
+            if number:
+                found.append((name, number))
+            return number and 1
 
         return taken
 
@@ -29,7 +30,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         found.append(("refresh_tokens", remainder))
         return True
 
-    for name in ("fetch_mail_account", "poll_device_sign_in"):
+    for name in ("fetch_mail_accounts", "poll_device_sign_in"):
         monkeypatch.setattr(job_queue, name, take(name))
     monkeypatch.setattr(job_queue, "refresh_tokens", share)
     return found
@@ -38,9 +39,9 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_clock_enqueues_only_due_work(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
     due, later = make_token(due_at=NOW), make_token(due_at=NOW + SECOND)
     make_token(due_at=None)
-    account = make_account(make_destination(tmp_path), later)
+    make_account(make_destination(tmp_path), later)
     assert clock.tick("a", now=NOW) == 2
-    assert enqueued == [("refresh_tokens", due.id % 4), ("fetch_mail_account", account.id)]
+    assert enqueued == [("refresh_tokens", due.id % 4), ("fetch_mail_accounts", 1)]
 
 
 def test_clock_enqueues_device_code_polls_when_due(enqueued: list[tuple[str, int]]) -> None:
@@ -61,15 +62,6 @@ def test_clock_skips_leased_rows_until_the_lease_expires(enqueued: list[tuple[st
     assert enqueued == []
     clock.tick("a", now=NOW + 60 * SECOND)
     assert enqueued == [("refresh_tokens", token.id % 4)]
-
-
-def test_mailbox_due_longest_is_enqueued_first(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
-    inbox = make_destination(tmp_path)
-    second, first = make_account(inbox, name="Second"), make_account(inbox, name="First")
-    for account, ago in ((second, 1), (first, 9)):
-        MailAccount.update(due_at=NOW - ago * SECOND).where(MailAccount.id == account.id).execute()
-    clock.tick("a", now=NOW)
-    assert [row_id for _, row_id in enqueued] == [first.id, second.id]
 
 
 def test_second_clock_takes_over_when_heartbeats_stop(enqueued: list[tuple[str, int]]) -> None:

@@ -94,7 +94,7 @@ def test_refresh_share_is_queued_only_once(valkey: Redis) -> None:
 
 def test_worker_runs_every_job_that_the_portal_enqueues(valkey: Redis) -> None:
     job_queue.refresh_tokens("login.test:443", 0, 4)
-    for enqueue_row in (job_queue.poll_device_sign_in, job_queue.fetch_mail_account, job_queue.send, job_queue.call):
+    for enqueue_row in (job_queue.poll_device_sign_in, job_queue.fetch_mail_accounts, job_queue.send, job_queue.call):
         enqueue_row(1)
     queues = [Queue(name, connection=valkey, serializer="json") for name in ("tokens", "mail", "out")]
     jobs = [ListedJob.fetch(job, connection=valkey, serializer="json") for queue in queues for job in queue.job_ids]
@@ -124,17 +124,17 @@ def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) 
 
 
 def test_crashed_job_does_not_block_enqueuing_its_row(valkey: Redis) -> None:
-    job_queue.fetch_mail_account(7)
-    job = Queue("mail", connection=valkey, serializer="json").fetch_job("fetch-7")
+    job_queue.fetch_mail_accounts()
+    job = Queue("mail", connection=valkey, serializer="json").fetch_job("fetch-0")
     assert job is not None
     job.set_status(JobStatus.FAILED)
-    assert job_queue.fetch_mail_account(7)
+    assert job_queue.fetch_mail_accounts()
 
 
 def test_unreachable_redis_is_reported_within_a_second(valkey: Redis, config: Config) -> None:
     job_queue.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
     started = time.monotonic()
-    assert job_queue.fetch_mail_account(1) is False
+    assert job_queue.fetch_mail_accounts() == 0
     assert job_queue.workers(NOW) is None
     assert time.monotonic() - started < 1
     assert Token.select().count() == 0
