@@ -109,6 +109,10 @@ class _Fetch:
             mailbox = mailbox_connection.open_with_token(account, opened, clock=session.clock, note=session.log.warning)
             folder = "" if account.type.is_pop3 else f", folder {account.folder}"
             session.log.info(f"Connected to {account.host} ({mailbox.secured_by}) as {account.login}{folder}.")
+            if self._is_unchanged(mailbox):
+                session.log.info("The mailbox has not changed since the last fetch.")
+                session.run.found = 0
+                return
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
             uids = mailbox.uids()
             after_fetch = AfterFetchStage(session, mailbox, rows)
@@ -119,6 +123,23 @@ class _Fetch:
                 self._transfer(mailbox, rows, uids, delivery, after_fetch)
             else:
                 self._report(0, 0)
+            account.mailbox_state = self._state(mailbox) if rows.is_settled(uids) else ""
+
+    def _is_unchanged(self, mailbox: Mailbox) -> bool:
+        """Whether the last fetch left nothing to do, and the mailbox has the same messages since then."""
+        return self.account.mailbox_state == self._state(mailbox) != ""
+
+    def _state(self, mailbox: Mailbox) -> str:
+        """All that decides what a fetch finds to do; empty: unknown."""
+        account, key = self.account, mailbox_key(self.account, mailbox.generation)
+        facts = (
+            key,
+            mailbox.state,
+            settings.largest_message(),
+            account.after_fetch.value,
+            account.large_messages.value,
+        )
+        return ";".join(map(str, facts)) if mailbox.state else ""
 
     def _transfer(
         self, mailbox: Mailbox, rows: Ledger, uids: list[str], delivery: DeliveryStage, after_fetch: AfterFetchStage

@@ -12,7 +12,7 @@ from portal import causes
 from portal.causes import Where
 from portal.core import retry_pauses
 from portal.core.db import database, transaction
-from portal.models import AfterFetch, Destination, MailAccount, Message, MessageState, Run, tuples
+from portal.models import AfterFetch, Destination, LargeMessages, MailAccount, Message, MessageState, Run, tuples
 from portal.protocols.message_info import Description
 
 #: Maximum number of values in one SQL statement.
@@ -181,6 +181,19 @@ class Ledger:
         delivered = Message.select().where(self._here, Message.state == MessageState.DELIVERED, untreated)
         there = set(uids)
         return [row for row in delivered if row.uid in there]
+
+    def is_settled(self, uids: list[str]) -> bool:
+        """Whether a fetch of exactly these messages leaves nothing to do, now or later."""
+        account = self._account
+        states = [MessageState.DELIVERED, MessageState.SKIPPED]
+        if account.large_messages is not LargeMessages.MOVE:
+            states.append(MessageState.TOO_LARGE)
+        settled = self._here & Message.removed_at.is_null() & Message.state.in_(states)
+        if account.after_fetch is AfterFetch.SEEN:
+            settled &= (Message.state != MessageState.DELIVERED) | Message.marked_at.is_null(False)
+        elif account.after_fetch is not AfterFetch.KEEP:
+            settled &= Message.state != MessageState.DELIVERED
+        return int(Message.select().where(settled).count()) == len(uids)
 
 
 #: The columns that are set in a new row; all others are NULL.

@@ -33,6 +33,10 @@ class Mailbox(Protocol):
     @property
     def generation(self) -> str: ...
 
+    #: Differs after every change to the set of messages; empty: unknown.
+    @property
+    def state(self) -> str: ...
+
     #: Whether removing messages ends the session, and so must be the last step.
     @property
     def removes_at_end(self) -> bool: ...

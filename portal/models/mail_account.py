@@ -104,6 +104,8 @@ class MailAccount(Failing, Leased):
     #: The last successful run. NULL: none yet.
     fetched_at = UtcField(null=True)
     tries = IntegerField(default=0)
+    #: The mailbox after a fetch that left nothing to do, to recognize that it has not changed; empty: unknown.
+    mailbox_state = CharField(max_length=200, default="")
     #: Host and process id of the worker that holds or last held the lease; empty: not a worker.
     held_by = CharField(max_length=300, default="")
     created_at = UtcField()

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from portal.core.errors import Refused, Unavailable
 from portal.protocols.imap_pipeline import Pipeline, nothing
@@ -35,7 +35,10 @@ class ImapMailbox:
         self._host = client.host
         client.allow()
         began = time.monotonic()
-        self.generation = str(int(client.select_folder(folder)[b"UIDVALIDITY"]))
+        answer = client.select_folder(folder)
+        self.generation = str(int(answer[b"UIDVALIDITY"]))
+        self._count = int(answer[b"EXISTS"])
+        self.state = _state(answer)
         #: Seconds from a command to its response.
         self.round_trip = time.monotonic() - began
         self._pipeline = Pipeline(client)
@@ -55,7 +58,11 @@ class ImapMailbox:
     def uids(self) -> list[str]:
         """All messages, read or unread, oldest first; without those marked as deleted."""
         with self._exchange(_LISTING_BYTES):
-            return [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
+            found = [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
+        if len(found) != self._count:
+            # Messages marked as deleted can come back without a change of the state.
+            self.state = ""
+        return found
 
     def marked_as_deleted(self) -> list[str]:
         """The messages that are marked as deleted, which ``uids`` leaves out."""
@@ -204,6 +211,14 @@ class ImapMailbox:
             else:
                 self._client.copy(numbers, folder)
                 self._remove(numbers)
+
+
+def _state(answer: dict[bytes, Any]) -> str:
+    """UIDs only grow, so the messages are the same if the next UID and the number of messages are.
+
+    Empty: the server does not announce the next UID (RFC 3501 section 6.3.1).
+    """
+    return f"{int(answer[b'UIDNEXT'])};{int(answer[b'EXISTS'])}" if b"UIDNEXT" in answer else ""
 
 
 def _numbers(uids: list[str]) -> list[int]:

@@ -19,6 +19,8 @@ class Pop3Mailbox:
     #: Constant: POP3 does not report that a mailbox was re-created. UIDLs are unique in it (RFC 1939 section 7).
     generation = "pop3"
     removes_at_end = True
+    #: The number and size of the messages can be the same after a change.
+    state = ""
     folders = None
     round_trip = 0.0
 

@@ -141,6 +141,7 @@ class ImapHandler(_Lines):
             return "[NONEXISTENT] No such folder"
         self.say(f"* {len(self.entries())} EXISTS")
         self.say("* OK [UIDVALIDITY 1] UIDs valid")
+        self.say(f"* OK [UIDNEXT {store.next_uid(self.mailbox)}] Next UID")
         self.say(r"* FLAGS (\Deleted)")
         return None
 

@@ -111,6 +111,12 @@ def add_mail(user: str, content: bytes) -> int:
         return counter.next_uid
 
 
+def next_uid(user: str) -> int:
+    """Return the UID that the next message of a mailbox gets."""
+    counter = Counter.get_or_none(Counter.user == user)
+    return counter.next_uid if counter else 1
+
+
 def mail_of(user: str) -> list[Mail]:
     """Return the messages of a mailbox with their content, oldest first."""
     return list(Mail.select().where(Mail.user == user).order_by(Mail.uid))

@@ -32,9 +32,7 @@ def main() -> None:
             with relay(made.dovecot.port, milliseconds) as port:
                 bare = MAILBOXES / seconds(lambda port=port: bare_polls(made, port))  # type: ignore[misc]
                 ours = MAILBOXES / portal_polls(made, port)
-            print(
-                f"RTT {milliseconds:3} ms  portal {ours:6.1f} polls/s, bare {bare:6.1f}: ratio {ours / bare:4.2f}"
-            )
+            print(f"RTT {milliseconds:3} ms  portal {ours:6.1f} polls/s, bare {bare:6.1f}: ratio {ours / bare:4.2f}")
 
 
 def login(number: int) -> str:
