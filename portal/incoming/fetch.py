@@ -19,7 +19,7 @@ from portal.incoming.fetch_session import LEASE, FetchControl, FetchSession, Lea
 from portal.incoming.ledger import Ledger, mailbox_key
 from portal.incoming.mailbox_connection import Mailbox
 from portal.incoming.prefetch import Prefetcher
-from portal.models import MailAccount, Run, RunOutcome, tuples
+from portal.models import Destination, MailAccount, Run, RunOutcome, Token, TokenConfig, tuples
 from portal.system import settings
 from portal.tokens import access_tokens
 
@@ -31,7 +31,7 @@ def fetch(account_id: int, control: FetchControl) -> Run | None:
     action by an administrator.
     """
     now = control.clock()
-    account = MailAccount.get_or_none(MailAccount.id == account_id)
+    account = _read(account_id)
     if account is None or not _can_start(account, now):
         return None
     with transaction():
@@ -40,6 +40,14 @@ def fetch(account_id: int, control: FetchControl) -> Run | None:
         _stop_orphaned_runs(account.id, now)
         run = Run.create(mail_account=account, started_at=now)
     return _Fetch(FetchSession(account, run, control)).run()
+
+
+def _read(account_id: int) -> MailAccount | None:
+    """Read the account with all that a fetch needs to know of it, in one query."""
+    query = MailAccount.select(MailAccount, Destination, Token, TokenConfig).join(Destination).switch(MailAccount)
+    joined = query.left_outer_join(Token).left_outer_join(TokenConfig).where(MailAccount.id == account_id)
+    found: MailAccount | None = joined.first()
+    return found
 
 
 def _can_start(account: MailAccount, now: datetime) -> bool:

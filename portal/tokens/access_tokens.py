@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.core.clock import Clock
 from portal.core.errors import NotFound, Refused, Unavailable
-from portal.models import Flow, Token
+from portal.models import Flow, Token, TokenConfig
 from portal.tokens import refresh, refresh_results
 
 #: How long a caller waits for another worker's refresh.
@@ -74,7 +74,7 @@ def _refreshed(token: Token, actor: str, now: datetime) -> Token | None:
 
 
 def _find(token_id: int) -> Token:
-    row: Token | None = Token.get_or_none(Token.id == token_id)
+    row: Token | None = Token.select(Token, TokenConfig).join(TokenConfig).where(Token.id == token_id).first()
     if row is None:
         raise NotFound("The token no longer exists.")
     return row

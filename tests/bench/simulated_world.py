@@ -181,7 +181,7 @@ class World:
 
 
 class _EmptyMailbox:
-    generation, removes_at_end, secured_by, folders = "1", False, "TLSv1.3", None
+    generation, state, removes_at_end, secured_by, folders = "1", "", False, "TLSv1.3", None
 
     def uids(self) -> list[str]:
         return []
