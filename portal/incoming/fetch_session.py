@@ -82,8 +82,9 @@ class FetchSession:
         stopped = not self.should_continue()
         if not self.run.cancelled_by:
             account.fetched_at = now
-        account.clear_failure()
-        account.tries = 0
+        if account.failing_since or account.tries:
+            account.clear_failure()
+            account.tries = 0
         goes_on_at_once = (stopped and not self.run.cancelled_by) or self._was_asked_for()
         account.due_at = now if goes_on_at_once else self._next(now)
         text = "Finished."

@@ -67,8 +67,8 @@ poll localhost protocol {protocol} service {port} user "{user}" password "{passw
 """
 
 
-def mbsync(made: Stage, port: int, user: str = USER, count: int = MESSAGES) -> float:
-    folder = made.fresh()
+def mbsync(made: Stage, port: int, user: str = USER, count: int = MESSAGES, folder: Path | None = None) -> float:
+    folder = folder or made.fresh()
     write(made, folder / "rc", MBSYNC, port=port, user=user)
     return others(["mbsync", "-c", str(folder / "rc"), "-q", "-a"], folder, folder / "INBOX" / "new", count)
 

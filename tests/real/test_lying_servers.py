@@ -28,7 +28,6 @@ HANDLERS: dict[AccountType, type[socketserver.BaseRequestHandler]] = {
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.protocols.server.READ_SECONDS", 2)
-    monkeypatch.setattr("portal.protocols.imap_session.LOGOUT_SECONDS", 0.1)
 
 
 @pytest.fixture
