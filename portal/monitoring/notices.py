@@ -4,8 +4,10 @@ Problems in database rows are detected at each page view, so that a banner disap
 of the host are as of the last detection run. Each run opens notices for new problems and closes the resolved ones.
 """
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from portal import causes
 from portal.causes import unmatched
@@ -20,13 +22,18 @@ from portal.triggers import triggers
 from portal.triggers.triggers import Trigger
 
 _EVERY = timedelta(seconds=30)
+#: Rows that are inserted with one statement.
+_AT_ONCE = 200
+#: Maximum number of problems of tokens on a page.
+_SHOWN = 50
 _LONGEST_KNOWN = timedelta(days=90)
 
 
 def open_problems(now: datetime) -> list[Problem]:
-    """Return the open problems, most urgent first, acknowledged ones last."""
-    kept = _open_notices()
-    seen = [replace(one, notice=kept.get(one.key)) for one in problems.of_rows(now)]
+    """Return the open problems, most urgent first, acknowledged ones last; one stands for those beyond a limit."""
+    found = problems.of_rows(now, _SHOWN)
+    kept = _open_notices(Notice.of_machine | Notice.key.in_([one.key for one in found]))
+    seen = [replace(one, notice=kept.get(one.key)) for one in found]
     of_machine = [of_notice(row) for row in kept.values() if row.of_machine]
     critical = [one for one in of_machine if one.severity is Severity.CRITICAL]
     others = [one for one in of_machine if one.severity is not Severity.CRITICAL]
@@ -45,8 +52,8 @@ def banners(now: datetime) -> list[Problem]:
     return [one for one in open_problems(now) if one.announced and not one.is_acknowledged(now)]
 
 
-def _open_notices() -> dict[str, Notice]:
-    return {row.key: row for row in Notice.select().where(Notice.closed_at.is_null())}
+def _open_notices(which: Any = True) -> dict[str, Notice]:
+    return {row.key: row for row in Notice.select().where(Notice.closed_at.is_null(), which)}
 
 
 # Stored ---------------------------------------------------------------------------------------------------------------
@@ -59,11 +66,9 @@ def update(now: datetime) -> None:
     problems.record_heartbeats(now)
     open_ones = _open_notices()
     there = {one.key: one for one in _named_as_before(_everything(now), open_ones) if one.announced}
-    for key, problem in there.items():
-        if key in open_ones:
-            _update_open(open_ones[key], problem)
-        else:
-            _open(problem, now)
+    _open([problem for key, problem in there.items() if key not in open_ones], now)
+    for key in there.keys() & open_ones.keys():
+        _update_open(open_ones[key], there[key])
     for key in open_ones.keys() - there.keys():
         hidden = any(_covers(problem, open_ones[key]) for problem in there.values())
         if not (hidden or problems.is_of_another_machine(key)):
@@ -91,20 +96,30 @@ def _named_as_before(found: list[Problem], open_ones: dict[str, Notice]) -> list
     return [renamed(one) for one in found]
 
 
-def _open(problem: Problem, now: datetime) -> None:
+def _open(found: list[Problem], now: datetime) -> None:
+    """Open a notice for each problem, in one transaction: there may be thousands."""
+    occasion, counts = Trigger.NOTICE_OPENED, Counter(problem.severity.level for problem in found)
+    services = triggers.subscribers(occasion) if found else []
     with transaction():
-        if Notice.select().where(Notice.key == problem.key, Notice.closed_at.is_null()).exists():
-            # A slower, earlier detection run has opened the notice meanwhile.
-            return
-        row = Notice(key=problem.key, opened_at=now, of_machine=problem.of_machine)
-        _write(row, problem)
-        row.was_critical = row.severity is Severity.CRITICAL
-        row.save(force_insert=True)
-        if problem.cause.name == causes.UNKNOWN:
-            unmatched.count(problem.where, problem.response, now)
-        occasion, facts = Trigger.NOTICE_OPENED, _facts(row)
-        triggers.fire(triggers.subscribers(occasion), occasion, facts, row.text, now=now)
-    MetricCounter.add("notice", problem.severity.level)
+        # A slower, earlier detection run may have opened some of them meanwhile.
+        open_ones = _open_notices()
+        rows = [_new(problem, now) for problem in found if problem.key not in open_ones]
+        for start in range(0, len(rows), _AT_ONCE):
+            Notice.bulk_create(rows[start : start + _AT_ONCE])
+        for row in rows if services else []:
+            triggers.fire(services, occasion, _facts(row), row.text, now=now)
+        for problem in found:
+            if problem.cause.name == causes.UNKNOWN and problem.key not in open_ones:
+                unmatched.count(problem.where, problem.response, now)
+    for level, count in counts.items():
+        MetricCounter.add("notice", level, count)
+
+
+def _new(problem: Problem, now: datetime) -> Notice:
+    row = Notice(key=problem.key, opened_at=now, of_machine=problem.of_machine)
+    _write(row, problem)
+    row.was_critical = row.severity is Severity.CRITICAL
+    return row
 
 
 def _write(row: Notice, problem: Problem) -> None:

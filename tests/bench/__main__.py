@@ -2,11 +2,12 @@
 
 import sys
 
-from tests.bench import access_tokens, fetching, latency, polls, refreshes, sending, thirty_days
+from tests.bench import access_tokens, fetching, latency, pages, polls, refreshes, sending, thirty_days
 
 BENCHES = {
     "fetching": fetching.main,
     "latency": latency.main,
+    "pages": pages.main,
     "polls": polls.main,
     "access-tokens": access_tokens.main,
     "refreshes": refreshes.main,

@@ -14,10 +14,13 @@ FOLLOWING = ("not renewed", "not fetched", "backlog")
 _STOPPING = ("clock", "redis", "workers")
 
 
-def of_rows(now: datetime) -> list[Problem]:
-    """Return the problems found in the database rows, with a constant number of queries."""
-    of_tokens = tokens.of_tokens(now)
-    out = [*of_tokens.problems, *servers.of_servers(of_tokens.unusable, now)]
+def of_rows(now: datetime, most: int | None = None) -> list[Problem]:
+    """Return the problems found in the database rows, with a constant number of queries.
+
+    ``most``: the maximum number of problems of tokens, with one more that counts the others; None: no limit.
+    """
+    of_tokens = tokens.of_tokens(now, most)
+    out = [*of_tokens.problems, *tokens.not_examined(of_tokens.more), *servers.of_servers(of_tokens.unusable, now)]
     covered = {name for one in out for name in one.affected}
     late = [
         *tokens.not_renewed(of_tokens.unexplained, now),

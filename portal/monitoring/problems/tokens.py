@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from peewee import SQL, Case, fn
 
 from portal import causes
 from portal.causes import Cause, Fault, Where, inferred
@@ -12,32 +15,80 @@ from portal.monitoring.problems.problem import Problem, grouped, problem, within
 from portal.system import settings
 from portal.tokens import token_facts
 
+#: Maximum number of values in one SQL statement.
+_SLICE = 500
+
 
 @dataclass(frozen=True)
 class TokenProblems:
     """Problems of tokens. ``unusable``: IDs of unusable tokens; the rows that use them are not reported separately.
 
-    ``unexplained``: expired tokens without a known cause.
+    ``unexplained``: expired tokens without a known cause. ``more``: number of tokens that were not examined.
     """
 
     problems: list[Problem]
     unusable: set[int]
     unexplained: list[Token]
+    more: int
 
 
-def of_tokens(now: datetime) -> TokenProblems:
-    """Return one problem for each rejected client or failing provider host, however many tokens it has."""
-    suspects, patience = _suspects(now), settings.notice_after()
-    dependents = _dependents() if suspects else {}
-    by_token = {token: found for token in suspects if (found := _problem(token, now))}
-    unusable = {token.id for token in by_token if _stops_its_dependents(token, now)}
-    affecting = [
-        replace(one, affected=tuple(dependents.get(token.id, ())) if token.id in unusable else ())
-        for token, one in by_token.items()
-    ]
+class _Trouble(IntEnum):
+    """What is wrong with a token; what concerns many tokens comes first."""
+
+    CLIENT = 0
+    #: The provider does not issue tokens.
+    FAILING = 1
+    REFUSED = 2
+    #: Rejected once.
+    DOUBTED = 3
+    EXPIRED = 4
+
+
+class _Suspect(NamedTuple):
+    """A token that has failed or expired. ``is_usable``: its access token is still valid."""
+
+    id: int
+    config: int
+    trouble: _Trouble
+    cause: str | None
+    is_usable: bool
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """Tokens of one group have one problem in common."""
+        if self.trouble is _Trouble.CLIENT:
+            return self.trouble, self.config
+        if self.trouble is _Trouble.FAILING:
+            return self.trouble, self.config, self.cause
+        return self.trouble, self.id
+
+
+def of_tokens(now: datetime, most: int | None) -> TokenProblems:
+    """Return one problem for each rejected client or failing provider host, however many tokens it has.
+
+    ``most``: the maximum number of problems; None: no limit.
+    """
+    suspects = _suspects(now)
+    groups: dict[tuple[object, ...], list[_Suspect]] = {}
+    for one in suspects:
+        groups.setdefault(one.group, []).append(one)
+    examined = list(groups.values())[:most]
+    first = _tokens([group[0].id for group in examined])
+    dependents, times = _dependents() if suspects else {}, _times(suspects)
+    found, unexplained = [], []
+    for group in examined:
+        token = first[group[0].id]
+        if problem := _problem(token, now):
+            affected = [name for one in group if not one.is_usable for name in dependents.get(one.id, ())]
+            found.append(replace(problem, affected=tuple(affected), **times.get(group[0].group, {})))
+        else:
+            unexplained.append(token)
+    patience, known = settings.notice_after(), {token.id for token in unexplained}
     # A temporary problem is reported only when an attempt has failed after the notice delay.
-    lasting = [one for one in grouped(affecting) if not one.temporary or _has_lasted(one, patience, now)]
-    return TokenProblems(lasting, unusable, [one for one in suspects if one not in by_token and _has_ended(one, now)])
+    lasting = [one for one in grouped(found) if not one.temporary or _has_lasted(one, patience, now)]
+    unusable = {one.id for one in suspects if not one.is_usable and one.id not in known}
+    ended = [token for token in unexplained if _has_ended(token, now)]
+    return TokenProblems(lasting, unusable, ended, sum(map(len, list(groups.values())[len(examined) :])))
 
 
 def _has_lasted(one: Problem, patience: timedelta, now: datetime) -> bool:
@@ -46,12 +97,6 @@ def _has_lasted(one: Problem, patience: timedelta, now: datetime) -> bool:
 
 def _has_ended(token: Token, now: datetime) -> bool:
     return token.expires_at is not None and token.expires_at <= now
-
-
-def _stops_its_dependents(token: Token, now: datetime) -> bool:
-    """Whether the rows that use this token are affected: not while its access token is still valid."""
-    refused = token.refused_at or token.token_config.credentials_refused_at
-    return bool(refused) or token.obtained_at is None or _has_ended(token, now)
 
 
 def _problem(token: Token, now: datetime) -> Problem | None:
@@ -132,6 +177,12 @@ def facts_of(token: Token) -> dict[str, str]:
     }
 
 
+def not_examined(more: int) -> list[Problem]:
+    """Return the problem that stands for ``more`` tokens that have failed or expired."""
+    text = f"{more:,} more tokens have failed or expired." if more > 1 else "One more token has failed or expired."
+    return [problem("more tokens", text, causes.named("many-tokens-failed"), None)] if more else []
+
+
 def never_requested() -> list[Problem]:
     """Return tokens that are in use but were never requested: shown on Home, without notification."""
     rows = Token.select(Token, TokenConfig).join(TokenConfig)
@@ -171,17 +222,44 @@ def not_renewed(unexplained: list[Token], now: datetime) -> list[Problem]:
     ]
 
 
-def _suspects(now: datetime) -> list[Token]:
-    """Return the signed-in tokens of valid configurations that have failed or expired, in one query."""
-    ended = (Token.expires_at <= now) | (Token.refresh_token_expires_at <= now)
-    refused = Token.refused_at.is_null(False) | TokenConfig.credentials_refused_at.is_null(False)
-    trouble = refused | ended | Token.failing_since.is_null(False)
-    return list(
-        Token.select(Token, TokenConfig)
-        .join(TokenConfig)
-        .where(_is_in_use(), TokenConfig.validity == Validity.VALID, trouble)
-        .order_by(TokenConfig.name, Token.id)
-    )
+def _suspects(now: datetime) -> list[_Suspect]:
+    """Return the signed-in tokens of valid configurations that have failed or expired, by trouble, in one query."""
+    refused, client = Token.refused_at.is_null(False), TokenConfig.credentials_refused_at.is_null(False)
+    expired = Token.expires_at <= now
+    trouble = Case(None, [
+        (client, _Trouble.CLIENT), (refused, _Trouble.REFUSED), (Token.failing_since.is_null(), _Trouble.EXPIRED),
+        (Token.first_refused_at.is_null(False), _Trouble.DOUBTED),
+    ], _Trouble.FAILING)  # fmt: skip
+    unusable = client | refused | Token.obtained_at.is_null() | expired
+    is_usable = Case(None, [(unusable, 0)], 1)
+    failed = refused | client | expired | (Token.refresh_token_expires_at <= now) | Token.failing_since.is_null(False)
+    query = Token.select(Token.id, Token.token_config, trouble.alias("trouble"), Token.failure_cause, is_usable)
+    rows = query.join(TokenConfig).where(_is_in_use(), TokenConfig.validity == Validity.VALID, failed)
+    ordered = rows.order_by(SQL("trouble"), TokenConfig.name, Token.expires_at.asc(nulls="last"), Token.id)
+    return [
+        _Suspect(row_id, config, _Trouble(what), cause, bool(usable))
+        for row_id, config, what, cause, usable in tuples(ordered)
+    ]
+
+
+def _tokens(ids: list[int]) -> dict[int, Token]:
+    """Return tokens with their configurations, by id."""
+    query = Token.select(Token, TokenConfig).join(TokenConfig)
+    slices = [ids[start : start + _SLICE] for start in range(0, len(ids), _SLICE)] or [[]]
+    return {row.id: row for some in slices for row in query.where(Token.id.in_(some))}
+
+
+def _times(suspects: list[_Suspect]) -> dict[tuple[object, ...], dict[str, Any]]:
+    """Return the first and the last failure of each group whose provider issues no tokens."""
+    if not any(one.trouble is _Trouble.FAILING for one in suspects):
+        return {}
+    columns = Token.token_config, Token.failure_cause
+    failing = Token.failing_since.is_null(False) & Token.refused_at.is_null() & Token.first_refused_at.is_null()
+    query = Token.select(*columns, fn.MIN(Token.failing_since), fn.MAX(Token.failed_at)).where(failing)
+    return {
+        (_Trouble.FAILING, config, cause): {"since": since, "seen_at": seen}
+        for config, cause, since, seen in tuples(query.group_by(*columns))
+    }
 
 
 def _is_in_use() -> Any:
