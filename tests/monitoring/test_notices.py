@@ -130,6 +130,29 @@ def test_banner_query_count_is_independent_of_outage_count(queries: Queries) -> 
     assert queries(lambda: notices.banners(NOW)) == few
 
 
+def test_pages_name_fifty_failed_tokens_and_count_the_others() -> None:
+    config = make_token().token_config
+    Token.delete().execute()
+    for number in range(60):
+        Token.create(token_config=config, owner=f"{number}@x.test", signed_in_at=NOW, obtained_at=NOW, refused_at=NOW)
+    found = notices.open_problems(NOW)
+    assert len(found) == 51
+    assert "10 more tokens have failed or expired." in [one.text for one in found]
+    notices.update(NOW)
+    assert Notice.select().count() == 60
+
+
+def test_failing_provider_is_one_problem_with_its_first_and_last_failure() -> None:
+    config = make_token().token_config
+    Token.delete().execute()
+    facts = {"token_config": config, "signed_in_at": NOW - DAY, "obtained_at": NOW - DAY, "expires_at": NOW + DAY,
+             "failure": "login.test: HTTP 503", "failure_cause": "provider-disturbed"}  # fmt: skip
+    Token.create(**facts, owner="late@x.test", failing_since=NOW - DAY / 1440, failed_at=NOW)
+    Token.create(**facts, owner="early@x.test", failing_since=NOW - DAY / 24, failed_at=NOW - DAY / 720)
+    (problem,) = notices.open_problems(NOW)
+    assert (problem.since, problem.seen_at) == (NOW - DAY / 24, NOW)
+
+
 def test_profile_with_only_rejected_messages_shows_a_banner() -> None:
     profile = make_profile(name="Office")
     for number in range(3):
