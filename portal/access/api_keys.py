@@ -117,14 +117,15 @@ def _reason_against(row: ApiKey | None, address: str, now: datetime) -> str:
 
 def is_within(address: str, networks: str) -> bool:
     """Whether an address is in one of the networks. Empty ``networks``: always true."""
-    wanted = split_list(networks)
+    if not networks:
+        return True
     try:
         there = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return not wanted
+        return False
     # A dual-stack socket reports IPv4 addresses as ::ffff:10.1.2.3.
     there = getattr(there, "ipv4_mapped", None) or there
-    return not wanted or any(there in ipaddress.ip_network(one) for one in wanted)
+    return any(there in ipaddress.ip_network(one) for one in split_list(networks))
 
 
 def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import jinja2
 from flask import Flask, Response, g, render_template, request
-from flask.sessions import SecureCookieSessionInterface
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from peewee import DataError
@@ -49,6 +49,11 @@ def create_app(config: Config | None = None) -> Flask:
 class _Sessions(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        # Programs have no session, and get thousands of tokens.
+        if session or session.modified:
+            super().save_session(app, session, response)
 
 
 def _configure(app: Flask, config: Config) -> None:
