@@ -1,6 +1,7 @@
 """Mail server connections: TLS, time and size limits; each error becomes one sentence."""
 
 import re
+import select
 import socket
 import ssl
 import time
@@ -73,6 +74,12 @@ class _Patient(_Socket):
         """Shut down the connection, which ends a read that blocks in another thread."""
         with suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived that was not read, and the server has not closed the connection."""
+        waiting = select.poll()
+        waiting.register(self, select.POLLIN)
+        return not waiting.poll(0)
 
     def has_hung_up(self) -> bool:
         """Whether the server closed the connection; to be called when a readable socket returned no data."""

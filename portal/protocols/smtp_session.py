@@ -51,8 +51,6 @@ class Client(smtplib.SMTP):
         #: Replacement for the next line in the dialogue if that line contains a secret.
         self._shown = ""
         self._masker = Masker()
-        #: Timeout of the next replies in seconds. None: the default.
-        self.patience: float | None = None
         super().__init__(local_hostname=_own_name())
 
     def _get_socket(self, host: str, port: int, timeout: float) -> Any:
@@ -64,7 +62,7 @@ class Client(smtplib.SMTP):
         return self.sock
 
     def putcmd(self, cmd: str, args: str = "") -> None:
-        self.connection.allow(seconds=self.patience or max(server.EXCHANGE_SECONDS, self.connection.silence))
+        self.connection.allow(seconds=max(server.EXCHANGE_SECONDS, self.connection.silence))
         line = f"{cmd} {args}".strip()
         self._record(f"C: {self._shown or line}")
         self._shown = ""
@@ -83,9 +81,20 @@ class Client(smtplib.SMTP):
 
     def say(self, line: str) -> Reply:
         """Send one command and return the reply."""
-        code, text = self.docmd(line)
+        self.putcmd(line)
+        return self.read()
+
+    def read(self) -> Reply:
+        """Read the next reply."""
+        code, text = self.getreply()
         words = " ".join(text.decode("utf-8", "replace").split())[:1000]
         return Reply(code, _printable(words))
+
+    def put_chunk(self, content: bytes, *, is_last: bool) -> None:
+        """Send one chunk of a message (RFC 3030 section 2)."""
+        command = f"BDAT {len(content)}{' LAST' if is_last else ''}"
+        self._record(f"C: {command} (part of the message)")
+        self.connection.sendall(f"{command}\r\n".encode() + content)
 
     def say_secretly(self, secret: bytes, before: str = "") -> Reply:
         """Send ``before`` and a secret in Base64; mask the secret in all further dialogue lines."""
