@@ -8,10 +8,13 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while line := await reader.readline():
         word = line[:4].upper()
         if word == b"EHLO":
-            writer.write(b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n")
+            writer.write(b"250-sink\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 SIZE\r\n")
         elif word == b"DATA":
             writer.write(b"354 go\r\n")
             await reader.readuntil(b"\r\n.\r\n")
+            writer.write(b"250 2.0.0 taken\r\n")
+        elif word == b"BDAT":
+            await reader.readexactly(int(line.split()[1]))
             writer.write(b"250 2.0.0 taken\r\n")
         elif word == b"QUIT":
             writer.write(b"221 bye\r\n")
