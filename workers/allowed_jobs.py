@@ -8,7 +8,7 @@ from workers import mail_accounts, outbound, tokens, web_services
 
 #: All others are refused; the JSON serializer alone would still allow ``os.system``.
 ALLOWED = (
-    tokens.refresh_share,
+    tokens.refresh_due,
     tokens.poll_device_sign_in,
     mail_accounts.fetch_due,
     outbound.send,

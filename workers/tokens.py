@@ -2,6 +2,7 @@
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from portal.core.db import connected
@@ -9,6 +10,7 @@ from portal.core.errors import ExternalError
 from portal.runtime import stop_signal
 from portal.tokens import refresh_queue
 from portal.tokens.refresh import refresh_if_due
+from portal.tokens.refresh_queue import Share
 from portal.tokens.sign_in import device_code
 
 #: Maximum duration of a job, so that other jobs get a worker; the rest is due again at the next tick.
@@ -21,11 +23,18 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def refresh_share(host: str, remainder: int, of: int) -> None:
-    """Refresh the due tokens of one share of a provider host's tokens."""
+def refresh_due(host: str) -> None:
+    """Refresh the due tokens of a provider host, each share in a thread: the requests mostly wait for the provider."""
+    with connected():
+        shares = refresh_queue.shares(host)
+    with ThreadPoolExecutor(len(shares), thread_name_prefix="refresh") as threads:
+        list(threads.map(_refresh_share, shares))
+
+
+def _refresh_share(share: Share) -> None:
     ends_at = time.monotonic() + _SECONDS
     with connected():
-        for token_id in refresh_queue.due_ids(refresh_queue.Share(host, remainder, of), now):
+        for token_id in refresh_queue.due_ids(share, now):
             refresh(token_id, now())
             if time.monotonic() >= ends_at or stop_signal.is_asked_for():
                 return

@@ -41,7 +41,7 @@ def open_database(url: str) -> Database:
     elif scheme in ("postgresql", "postgres"):
         opened = PooledPostgresqlDatabase(
             **parse_url(url, unquote_password=True, unquote_user=True),
-            max_connections=64,  # more than a worker has threads
+            max_connections=128,  # more than a worker has threads
             stale_timeout=300,
             prefer_psycopg3=True,
             connect_timeout=5,

@@ -33,10 +33,10 @@ def use_redis(connection: Redis) -> None:
     _redis = connection
 
 
-def refresh_tokens(host: str, remainder: int, of: int) -> bool:
-    """Enqueue one job for a share of a provider host's tokens; the job reads the due ones from the database."""
+def refresh_tokens(host: str) -> bool:
+    """Enqueue one job for the tokens of a provider host; the job reads the due ones from the database."""
     name = hashlib.sha256(host.encode()).hexdigest()[:12]
-    return _enqueue(TOKENS, "workers.tokens.refresh_share", f"refresh-{name}-{remainder}", host, remainder, of)
+    return _enqueue(TOKENS, "workers.tokens.refresh_due", f"refresh-{name}", host)
 
 
 def poll_device_sign_in(row_id: int) -> bool:

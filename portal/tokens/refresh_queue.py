@@ -24,8 +24,8 @@ _CHUNK = 20
 class Share:
     """Part of the tokens of one provider host: those whose id modulo ``of`` is ``remainder``.
 
-    A host has as many shares as it may have concurrent requests. One worker at a time processes a share, one token
-    after the other, so the limit holds and a slow host occupies no more workers than that.
+    A host has as many shares as it may have concurrent requests. One job per host processes each share in a thread, one
+    token after the other, so the limit holds without a counter.
     """
 
     host: str
@@ -33,11 +33,16 @@ class Share:
     of: int
 
 
-def due_shares(now: datetime) -> list[Share]:
-    """Return the shares that have due tokens."""
-    shares = settings.provider_requests()
-    due = Token.select(TokenConfig.host, _remainder(shares)).join(TokenConfig).where(Token.is_due(now)).distinct()
-    return [Share(host, number, shares) for host, number in sorted(tuples(due))]
+def due_hosts(now: datetime) -> list[str]:
+    """Return the provider hosts that have due tokens."""
+    due = Token.select(TokenConfig.host).join(TokenConfig).where(Token.is_due(now)).distinct()
+    return sorted(host for (host,) in tuples(due))
+
+
+def shares(host: str) -> list[Share]:
+    """Return the shares of a host."""
+    of = settings.provider_requests()
+    return [Share(host, remainder, of) for remainder in range(of)]
 
 
 def due_ids(share: Share, clock: Clock) -> Iterator[int]:

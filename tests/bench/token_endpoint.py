@@ -1,16 +1,16 @@
-"""A token endpoint in a separate process that answers every request after 20 ms; ``GET`` returns the request counts."""
+"""A token endpoint in a separate process that answers after so many milliseconds; ``GET`` returns the request counts."""
 
 import asyncio
 import json
 import re
+import sys
 import time
 from urllib.parse import parse_qs
 
-SECONDS = 0.020
-
 
 class Endpoint:
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.used: dict[str, int] = {}
         self.times: list[float] = []
 
@@ -28,7 +28,7 @@ class Endpoint:
         self.times.append(time.monotonic())
         used = parse_qs(form.decode())["refresh_token"][0]
         self.used[used] = self.used.get(used, 0) + 1
-        await asyncio.sleep(SECONDS)
+        await asyncio.sleep(self.seconds)
         self.times.append(time.monotonic())
         body = {"access_token": f"a-{used}", "refresh_token": f"{used}-next", "expires_in": 3600, "scope": "mail"}
         return json.dumps(body).encode()
@@ -41,7 +41,7 @@ class Endpoint:
 
 
 async def main() -> None:
-    server = await asyncio.start_server(Endpoint().answer, "127.0.0.1", 0, backlog=1000)
+    server = await asyncio.start_server(Endpoint(int(sys.argv[1]) / 1000).answer, "127.0.0.1", 0, backlog=1000)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

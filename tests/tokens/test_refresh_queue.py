@@ -1,5 +1,6 @@
 """Due refreshes are split into shares per host, earliest expiry first, and the page shows the progress."""
 
+import threading
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
@@ -38,7 +39,7 @@ def many(provider: FakeProvider, count: int, *, due_at: datetime | None = NOW) -
 def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
     """Process all due shares, as workers do, and return the token ids in the order of the attempts."""
     tried: list[int] = []
-    for share in refresh_queue.due_shares(now):
+    for share in (share for host in refresh_queue.due_hosts(now) for share in refresh_queue.shares(host)):
         for token_id in islice(refresh_queue.due_ids(share, lambda: now), at_most):
             tried.append(token_id)
             with suppress(ExternalError):
@@ -46,12 +47,31 @@ def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
     return tried
 
 
-def test_due_host_gets_one_share_per_allowed_request(provider: FakeProvider) -> None:
+def test_host_with_due_tokens_gets_one_share_per_allowed_request(provider: FakeProvider) -> None:
     host = many(provider, 12)
-    assert refresh_queue.due_shares(NOW) == [Share(host, number, 4) for number in range(4)]
-    assert refresh_queue.due_shares(NOW - SECOND) == []
+    assert refresh_queue.due_hosts(NOW) == [host]
+    assert refresh_queue.due_hosts(NOW - SECOND) == []
+    assert refresh_queue.shares(host) == [Share(host, number, 4) for number in range(4)]
     settings.change({"ProviderRequests": "1"}, actor="test", now=NOW)
-    assert refresh_queue.due_shares(NOW) == [Share(host, 0, 1)]
+    assert refresh_queue.shares(host) == [Share(host, 0, 1)]
+
+
+def test_job_sends_as_many_requests_at_once_as_allowed(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = many(provider, 40)
+    monkeypatch.setattr(jobs, "now", lambda: NOW)
+    together = threading.Barrier(4, timeout=20)
+    refresh_one, refreshed, threads = jobs.refresh, list[int](), set[int]()
+
+    def counted(token_id: int, at: datetime) -> None:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            together.wait()
+        refresh_one(token_id, at)
+        refreshed.append(token_id)
+
+    monkeypatch.setattr(jobs, "refresh", counted)
+    jobs.refresh_due(host)
+    assert sorted(refreshed) == sorted(row.id for row in Token.select())
 
 
 @pytest.mark.slow
@@ -86,8 +106,8 @@ def test_refresh_job_stops_when_requested(provider: FakeProvider, monkeypatch: p
     host = many(provider, 40)
     monkeypatch.setattr(jobs, "now", lambda: NOW)
     monkeypatch.setattr(stop_signal, "is_asked_for", lambda: True)
-    jobs.refresh_share(host, Token.get().id % 4, 4)
-    assert len(provider.requests) == 1
+    jobs.refresh_due(host)
+    assert len(provider.requests) == 4
 
 
 @pytest.mark.slow
@@ -118,7 +138,7 @@ def test_few_due_tokens_are_not_a_backlog(provider: FakeProvider) -> None:
 def test_idle_tick_query_count_is_independent_of_tokens(provider: FakeProvider, queries: Queries, count: int) -> None:
     many(provider, count, due_at=NOW + HOUR)
     assert queries(lambda: refresh_queue.note_backlog(NOW)) == 2
-    assert queries(lambda: refresh_queue.due_shares(NOW)) == 2
+    assert queries(lambda: refresh_queue.due_hosts(NOW)) == 1
 
 
 def test_daily_refresh_counts_are_kept_for_thirty_days(provider: FakeProvider) -> None:

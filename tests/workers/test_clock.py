@@ -14,9 +14,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The jobs that the clock enqueued, as (job name, row id, remainder or number of due rows)."""
-    found: list[tuple[str, int]] = []
+def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """The jobs that the clock enqueued, as (job name, row id, host or number of due rows)."""
+    found: list[tuple[str, object]] = []
 
     def take(name: str) -> Callable[[int], int]:
         def taken(number: int) -> int:
@@ -26,25 +26,25 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
         return taken
 
-    def share(host: str, remainder: int, of: int) -> bool:
-        found.append(("refresh_tokens", remainder))
+    def refresh(host: str) -> bool:
+        found.append(("refresh_tokens", host))
         return True
 
     for name in ("fetch_mail_accounts", "poll_device_sign_in"):
         monkeypatch.setattr(job_queue, name, take(name))
-    monkeypatch.setattr(job_queue, "refresh_tokens", share)
+    monkeypatch.setattr(job_queue, "refresh_tokens", refresh)
     return found
 
 
-def test_clock_enqueues_only_due_work(enqueued: list[tuple[str, int]], tmp_path: Path) -> None:
+def test_clock_enqueues_only_due_work(enqueued: list[tuple[str, object]], tmp_path: Path) -> None:
     due, later = make_token(due_at=NOW), make_token(due_at=NOW + SECOND)
     make_token(due_at=None)
     make_account(make_destination(tmp_path), later)
     assert clock.tick("a", now=NOW) == 2
-    assert enqueued == [("refresh_tokens", due.id % 4), ("fetch_mail_accounts", 1)]
+    assert enqueued == [("refresh_tokens", due.token_config.host), ("fetch_mail_accounts", 1)]
 
 
-def test_clock_enqueues_device_code_polls_when_due(enqueued: list[tuple[str, int]]) -> None:
+def test_clock_enqueues_device_code_polls_when_due(enqueued: list[tuple[str, object]]) -> None:
     token = make_token()
     texts = {"user_code": "A", "verification_uri": "https://p.test", "user_name": "Alice"}
     times = {"interval": 5, "started_at": NOW, "expires_at": NOW + 600 * SECOND, "due_at": NOW + 5 * SECOND}
@@ -55,16 +55,16 @@ def test_clock_enqueues_device_code_polls_when_due(enqueued: list[tuple[str, int
     assert enqueued == [("poll_device_sign_in", row.id)]
 
 
-def test_clock_skips_leased_rows_until_the_lease_expires(enqueued: list[tuple[str, int]]) -> None:
+def test_clock_skips_leased_rows_until_the_lease_expires(enqueued: list[tuple[str, object]]) -> None:
     token = make_token(due_at=NOW)
     Token.claim(token.id, now=NOW, until=NOW + 60 * SECOND)
     clock.tick("a", now=NOW)
     assert enqueued == []
     clock.tick("a", now=NOW + 60 * SECOND)
-    assert enqueued == [("refresh_tokens", token.id % 4)]
+    assert enqueued == [("refresh_tokens", token.token_config.host)]
 
 
-def test_second_clock_takes_over_when_heartbeats_stop(enqueued: list[tuple[str, int]]) -> None:
+def test_second_clock_takes_over_when_heartbeats_stop(enqueued: list[tuple[str, object]]) -> None:
     make_token(due_at=NOW)
     assert clock.tick("a", now=NOW) == 1
     assert clock.tick("b", now=NOW + SECOND) == 0

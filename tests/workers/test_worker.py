@@ -45,8 +45,7 @@ def work(connection: Redis) -> PortalWorker:
 
 
 def enqueue(token: Token) -> bool:
-    host = token.token_config.host
-    return job_queue.refresh_tokens(host, token.id % 4, 4)
+    return job_queue.refresh_tokens(token.token_config.host)
 
 
 def values(connection: Redis) -> bytes:
@@ -85,15 +84,14 @@ def test_refused_refresh_is_not_a_failed_job(valkey: Redis, provider: FakeProvid
     assert Queue("tokens", connection=valkey, serializer="json").failed_job_registry.count == 0
 
 
-def test_refresh_share_is_queued_only_once(valkey: Redis) -> None:
-    assert job_queue.refresh_tokens("login.test:443", 0, 4)
-    assert not job_queue.refresh_tokens("login.test:443", 0, 4)
-    assert job_queue.refresh_tokens("login.test:443", 1, 4)
-    assert job_queue.refresh_tokens("other.test", 0, 4)
+def test_refresh_of_a_host_is_queued_only_once(valkey: Redis) -> None:
+    assert job_queue.refresh_tokens("login.test:443")
+    assert not job_queue.refresh_tokens("login.test:443")
+    assert job_queue.refresh_tokens("other.test")
 
 
 def test_worker_runs_every_job_that_the_portal_enqueues(valkey: Redis) -> None:
-    job_queue.refresh_tokens("login.test:443", 0, 4)
+    job_queue.refresh_tokens("login.test:443")
     for enqueue_row in (job_queue.poll_device_sign_in, job_queue.fetch_mail_accounts, job_queue.send, job_queue.call):
         enqueue_row(1)
     queues = [Queue(name, connection=valkey, serializer="json") for name in ("tokens", "mail", "out")]
@@ -116,7 +114,7 @@ def test_worker_refuses_functions_outside_the_allow_list(valkey: Redis, tmp_path
 
 def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
-    job = queue.enqueue("workers.tokens.refresh_share", "login.test", 0, 4, description="x")
+    job = queue.enqueue("workers.tokens.refresh_due", "login.test", description="x")
     valkey.hset(job.key, "failure_callback_name", "os.system")
     valkey.hset(job.key, "success_callback_name", "os.system")
     assert ListedJob.fetch(job.id, connection=valkey, serializer="json").success_callback is None
