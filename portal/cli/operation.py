@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from importlib import import_module
 
 import click
 
@@ -81,10 +82,17 @@ def _submission(config: Config) -> list[Part]:
 
 def _background(workers: int) -> list[Part]:
     """The background processes. Tokens and outgoing mail have their own workers, so slow fetches cannot delay them."""
-    mail = [Part(f"worker-{number}", _portal("worker")) for number in range(1, workers + 1)]
-    tokens = Part("worker-tokens", _portal("worker", "--queue", TOKENS))
-    out = Part("worker-out", _portal("worker", "--queue", OUT))
-    return [tokens, out, *mail, Part("push", _portal("push")), Part("clock", _portal("clock"))]
+    for module in ("clock", "push", "worker"):
+        import_module(f"workers.{module}")
+    mail = [_forked(f"worker-{number}", "worker") for number in range(1, workers + 1)]
+    tokens, out = _forked("worker-tokens", "worker", "--queue", TOKENS), _forked("worker-out", "worker", "--queue", OUT)
+    return [tokens, out, *mail, _forked("push", "push"), _forked("clock", "clock")]
+
+
+def _forked(name: str, *arguments: str) -> Part:
+    """A background process that is forked from this one, whose modules are loaded once for all."""
+    command = click.get_current_context().find_root().command
+    return Part(name, _portal(*arguments), run=lambda: command.main(arguments, prog_name="python -m portal"))
 
 
 def _portal(*arguments: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import gc
 import grp
 import logging
 import os
@@ -13,9 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 
+from setproctitle import setproctitle
+
+from portal.core.db import database
 from portal.core.errors import ConfigError
 
 #: All processes have stopped this long after Ctrl-C.
@@ -29,14 +34,60 @@ _PR_SET_PDEATHSIG = 1
 logger = logging.getLogger("portal.runtime.supervisor")
 
 
+class Forked:
+    """A child process of this one that runs a function: it shares the memory of the modules that are loaded here."""
+
+    def __init__(self, run: Callable[[], None], title: str, environment: dict[str, str]) -> None:
+        if database.obj is not None:
+            database.obj.dispose()  # a connection belongs to one process
+        self._process = get_context("fork").Process(target=_run_alone, args=(run, title, environment))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit status; None while the process runs."""
+        return self._process.exitcode
+
+    returncode = property(poll)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _run_alone(run: Callable[[], None], title: str, environment: dict[str, str]) -> None:
+    """Run as a new process would: in its own session, with its own title, no open file and no signal handler."""
+    os.setsid()
+    if sys.platform == "linux":
+        die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    # The listening sockets and the lock of the data folder belong to the supervisor.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.environ.update(environment)
+    setproctitle(title)
+    run()
+
+
 @dataclass
 class Part:
-    """A process of the portal. ``handles``: the file descriptors that the process inherits."""
+    """A process of the portal. ``handles``: the file descriptors that the process inherits.
+
+    ``run``: the function of a process that is forked; None: ``command`` is started.
+    """
 
     name: str
     command: list[str]
     handles: tuple[int, ...] = ()
-    process: "subprocess.Popen[bytes] | None" = None
+    run: Callable[[], None] | None = None
+    process: "subprocess.Popen[bytes] | Forked | None" = None
     started: float = 0.0
     pause: float = _FIRST_PAUSE
     start_at: float = field(default=0.0)
@@ -94,6 +145,8 @@ def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[]
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
+    # Objects that exist by now are never garbage, and the collector would copy their memory into each child.
+    gc.freeze()
     try:
         for part in parts:
             _start(part, environment)
@@ -119,6 +172,10 @@ def only_one(data_dir: Path) -> Iterator[None]:
 
 def _start(part: Part, environment: dict[str, str]) -> None:
     part.started = time.monotonic()
+    if part.run is not None:
+        # Without the interpreter: “portal worker --queue tokens”.
+        part.process = Forked(part.run, " ".join(part.command[2:]), environment)
+        return
     part.process = subprocess.Popen(
         part.command,
         env={**os.environ, **environment},

@@ -57,6 +57,7 @@ def serve(config: Config, handles: Sequence[int]) -> None:
     """Serve until stopped; ``handles`` are listening sockets from the supervisor, empty to open ``config.address``."""
     startup.start(config)
     settings = {
+        "proc_name": "portal web",
         "bind": [f"fd://{handle}" for handle in handles] or [config.address],
         "workers": _PROCESSES,
         "threads": _THREADS,

@@ -114,7 +114,7 @@ def _events(stage: Stage, action: str) -> list[Event]:
 
 
 def test_local_socket_works_again_after_a_web_server_restart(stage: Stage) -> None:
-    (web,) = (pid for pid, title in stage.portal.pids().items() if " web " in title and _is_master(stage, pid))
+    (web,) = (pid for pid, title in stage.portal.pids().items() if "portal web" in title and _is_master(stage, pid))
     os.kill(web, signal.SIGTERM)
     wait_for(lambda: web not in stage.portal.pids(), 20, stage.told)
     ask = ("curl", "--silent", "--unix-socket", str(stage.local_socket), "http://localhost/healthz")
