@@ -11,7 +11,11 @@ import pytest
 
 from portal.runtime.supervisor import Forked
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Newer Python versions warn of a fork beside threads: those of the test runner.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 def ended(process: Forked) -> int:
