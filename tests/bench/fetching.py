@@ -26,6 +26,7 @@ from tests.servers.dovecot import MAIL_PASSWORD
 from tests.servers.portal_process import Portal, wait_for
 
 LARGE_USER, LARGE_BYTES = "large@x.test", 50 * 1024 * 1024
+OTHERS = 31
 TRIES = 3
 MANY, FEW, WORKERS = 1000, 100, 2
 KEPT = (0, 20_000, 100_000)
@@ -134,18 +135,31 @@ def signed_in(made: Stage) -> IMAPClient:
 
 def large(made: Stage) -> None:
     made.dovecot.receives(LARGE_USER, [b"Subject: large\r\n\r\n" + (b"a" * 76 + b"\r\n") * (LARGE_BYTES // 78)])
-    print(f"one message of {LARGE_BYTES // 1024 // 1024} MB: peak memory of the worker over its idle")
+    others = [f"other-{number}@x.test" for number in range(OTHERS)]
+    for login in others:
+        made.dovecot.receives(login, [b"Subject: other\r\n\r\n" + (b"a" * 76 + b"\r\n") * 1300] * 80)
+    megabytes = LARGE_BYTES // 1024 // 1024
+    print(f"peak memory of the worker over its idle: one message of {megabytes} MB")
     for kind in (AccountType.IMAPS, AccountType.POP3S):
-        folder = made.fresh()
-        config = data(folder, made)
-        with connected():
-            settings.change({"PostMasterMaxEmailSize": "0"}, actor="bench", now=NOW)
-            row = account(made, kind, make_destination(folder), LARGE_USER)
-            row_id = row.id
-        database.close()
-        command = [sys.executable, "-m", "tests.bench.memory", str(config.data_dir), str(made.ca_file), str(row_id)]
-        idle, peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        print(f"  {kind.value:6} {(int(peak) - int(idle)) / 1024:5.1f} MB over {int(idle) / 1024:.0f} MB")
+        print(f"  {kind.value:6} {peak(made, kind, [LARGE_USER])}")
+    print(
+        f"  IMAPS with {OTHERS} other accounts of 80 × 100 kB at once {peak(made, AccountType.IMAPS, [LARGE_USER, *others])}"
+    )
+
+
+def peak(made: Stage, kind: AccountType, logins: list[str]) -> str:
+    """Fetch the accounts at once in a new process."""
+    folder = made.fresh()
+    config = data(folder, made)
+    with connected():
+        settings.change({"PostMasterMaxEmailSize": "0"}, actor="bench", now=NOW)
+        inbox = make_destination(folder)
+        for login in logins:
+            account(made, kind, inbox, login)
+    database.close()
+    command = [sys.executable, "-m", "tests.bench.memory", str(config.data_dir), str(made.ca_file)]
+    idle, most = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return f"{(int(most) - int(idle)) / 1024:5.1f} MB over {int(idle) / 1024:.0f} MB"
 
 
 def quiet_polls(made: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Fetch one account in a separate process and print its memory before the fetch and its peak, in kB."""
+"""Fetch all accounts in a separate process and print its memory before the fetch and its peak, in kB."""
 
 import re
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from portal.core.config import from_environment
 from portal.core.db import connected
-from portal.incoming import fetch
+from portal.incoming import fetch_queue
 from portal.incoming.fetch_session import FetchControl
-from portal.models import RunOutcome
+from portal.models import Run, RunOutcome
 from portal.runtime import startup
 from workers import worker  # noqa: F401 - the same imports as in a worker
 
@@ -21,11 +21,13 @@ def memory(name: str) -> str:
 
 
 if __name__ == "__main__":
-    data, ca_file, account_id = sys.argv[1:]
+    data, ca_file = sys.argv[1:]
     startup.start(from_environment({"PORTAL_DATA": data, "PORTAL_CA_FILE": ca_file, "PORTAL_LOG_FORMAT": "text"}))
+    idle = memory("VmRSS")
+    fetch_queue.fetch_due(FetchControl(clock=lambda: datetime.now(UTC)))
+    peak = memory("VmHWM")
     with connected():
-        idle = memory("VmRSS")
-        run = fetch.fetch(int(account_id), FetchControl(clock=lambda: datetime.now(UTC)))
-    assert run is not None
-    assert (run.outcome, run.delivered) == (RunOutcome.DONE, 1), [line.text for line in run.lines]
-    print(idle, memory("VmHWM"))
+        for run in Run.select():
+            assert run.outcome is RunOutcome.DONE, [line.text for line in run.lines]
+            assert run.delivered
+    print(idle, peak)

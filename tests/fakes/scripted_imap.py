@@ -84,13 +84,17 @@ class _Session:
 
 @contextmanager
 def scripted_imap(
-    messages: dict[int, bytes], together: int, script: Script = answers_in_order, heard: list[bytes] | None = None
-) -> Iterator[int]:
+    messages: dict[int, bytes], together: int, script: Script = answers_in_order, heard: list[bytes] | None = None,
+    receive_buffer: int | None = None,
+) -> Iterator[int]:  # fmt: skip
     """A server without TLS for one connection; yields its port. ``heard`` gets all commands, without their tags.
 
     It answers nothing before ``together`` FETCH commands have arrived: a client that waits for each response fails.
+    ``receive_buffer``: the bytes that it lets wait unread.
     """
     listener = socket.create_server(("127.0.0.1", 0))
+    if receive_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
 
     def serve() -> None:
         with suppress(OSError), listener.accept()[0] as connection:

@@ -104,6 +104,17 @@ def test_connection_closed_in_the_third_command_fails_after_two_batches() -> Non
         next(found)
 
 
+def test_server_slower_than_the_window_delivers_all() -> None:
+    """It reads the next command when it has sent the response, and lets hardly a command wait."""
+    messages = dict.fromkeys(range(1000000, 1000100), b"Subject: x\r\n\r\n" + b"x" * 300000)
+    with (
+        scripted_imap(messages, 0, receive_buffer=2048) as port,
+        reader(port, list(messages)) as found,
+    ):
+        got = [message for batch in found for message in batch]
+    assert [message.about.size for message in got] == [300_014] * 100
+
+
 def test_message_gone_from_the_server_is_left_out() -> None:
     assert read(uids=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 99]) == {str(uid): MESSAGES[uid] for uid in range(1, 11)}
 
