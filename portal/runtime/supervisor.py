@@ -29,6 +29,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 #: A process that ran this long was healthy: its restart pause is reset.
 _HEALTHY_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
+#: Maximum time until a part accepts connections.
+_READY_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger("portal.runtime.supervisor")
@@ -80,13 +82,15 @@ def _run_alone(run: Callable[[], None], title: str, environment: dict[str, str])
 class Part:
     """A process of the portal. ``handles``: the file descriptors that the process inherits.
 
-    ``run``: the function of a process that is forked; None: ``command`` is started.
+    ``run``: the function of a process that is forked; None: ``command`` is started. ``ports``: local ports that must
+    accept connections before the next part starts.
     """
 
     name: str
     command: list[str]
     handles: tuple[int, ...] = ()
     run: Callable[[], None] | None = None
+    ports: tuple[int, ...] = ()
     process: "subprocess.Popen[bytes] | Forked | None" = None
     started: float = 0.0
     pause: float = _FIRST_PAUSE
@@ -150,6 +154,7 @@ def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[]
     try:
         for part in parts:
             _start(part, environment)
+            _await(part, asked)
         greet()
         while not asked:
             _start_again(parts, environment)
@@ -184,6 +189,20 @@ def _start(part: Part, environment: dict[str, str]) -> None:
         start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the parts in order
         preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - single-threaded
     )
+
+
+def _await(part: Part, asked: list[int]) -> None:
+    """Wait until the ports of a part accept connections, or it has exited, or a stop is asked for."""
+    ends_at = time.monotonic() + _READY_SECONDS
+    while not all(map(_accepts, part.ports)) and not asked and time.monotonic() < ends_at:
+        if part.process is not None and part.process.poll() is not None:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def die_with_parent() -> None:

@@ -43,4 +43,5 @@ def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
     trusted = folder / "trusted.pem"
     extra = config.ca_file.read_text(encoding="utf-8") if config.ca_file else ""
     trusted.write_text((folder / "ca.pem").read_text(encoding="ascii") + extra, encoding="utf-8")
-    return Part("sandbox", [sys.executable, "-m", "portal.sandbox"]), {"PORTAL_CA_FILE": str(trusted)}
+    command, ports = [sys.executable, "-m", "portal.sandbox"], Addresses.of(config).ports()
+    return Part("sandbox", command, ports=tuple(ports)), {"PORTAL_CA_FILE": str(trusted)}
