@@ -1,6 +1,7 @@
 """The push listener: keeps IMAP IDLE connections of all accounts with push, in one elected process."""
 
 import os
+import resource
 import socket
 from datetime import UTC, datetime
 
@@ -18,8 +19,15 @@ _STEPS = 4
 def main(config: Config) -> None:
     """Run the push listener until the process is stopped."""
     startup.start(config)
+    raise_file_limit()
     holder = f"{socket.gethostname()}-{os.getpid()}"
     stop_signal.repeat(lambda: _while_leading(holder), _WAIT_SECONDS)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open connections as the system permits: the usual limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _while_leading(holder: str) -> None:

@@ -2,16 +2,18 @@
 
 import sys
 
-from tests.bench import access_tokens, fetching, latency, pages, polls, refreshes, sending, thirty_days
+from tests.bench import access_tokens, fetching, latency, pages, polls, push, refreshes, sending, soak, thirty_days
 
 BENCHES = {
     "fetching": fetching.main,
     "latency": latency.main,
     "pages": pages.main,
     "polls": polls.main,
+    "push": push.main,
     "access-tokens": access_tokens.main,
     "refreshes": refreshes.main,
     "sending": sending.main,
+    "soak": soak.main,
     "thirty-days": thirty_days.main,
 }
 
