@@ -22,7 +22,7 @@ def tick(holder: str, *, now: datetime) -> int:
         return 0
     retention.purge(now)
     refresh_queue.note_backlog(now)
-    enqueued = sum(job_queue.refresh_tokens(host) for host in refresh_queue.due_hosts(now))
+    enqueued = sum(job_queue.refresh_tokens(host, refresh_queue.jobs()) for host in refresh_queue.due_hosts(now))
     enqueued += sum(job_queue.poll_device_sign_in(row_id) for row_id in DeviceSignIn.due(now, _AT_ONCE))
     enqueued += sum(job_queue.send(profile_id) for profile_id in send.due(now))
     enqueued += sum(job_queue.call(call_id) for call_id in WebServiceCall.due(now, _AT_ONCE))

@@ -23,10 +23,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def refresh_due(host: str) -> None:
-    """Refresh the due tokens of a provider host, each share in a thread: the requests mostly wait for the provider."""
+def refresh_due(host: str, job: int) -> None:
+    """Refresh the due tokens of some shares of a provider host, each in a thread: they mostly wait for the provider."""
     with connected():
-        shares = refresh_queue.shares(host)
+        shares = refresh_queue.shares(host, job)
+    if not shares:
+        return
     with ThreadPoolExecutor(len(shares), thread_name_prefix="refresh") as threads:
         list(threads.map(_refresh_share, shares))
 

@@ -16,6 +16,9 @@ from portal.runtime.supervisor import Part, listen, listen_locally, only_one, su
 from portal.system import settings
 from portal.system.job_queue import MAIL, OUT, TOKENS
 
+#: As many as ProviderRequests is by default: a worker refreshes one token after the other.
+_TOKEN_WORKERS = 4
+
 
 @click.command()
 @click.option("--bind", metavar="HOST:PORT", help="Overrides PORTAL_BIND.")
@@ -85,8 +88,11 @@ def _background(workers: int) -> list[Part]:
     for module in ("clock", "push", "worker"):
         import_module(f"workers.{module}")
     mail = [_forked(f"worker-{number}", "worker") for number in range(1, workers + 1)]
-    tokens, out = _forked("worker-tokens", "worker", "--queue", TOKENS), _forked("worker-out", "worker", "--queue", OUT)
-    return [tokens, out, *mail, _forked("push", "push"), _forked("clock", "clock")]
+    tokens = [
+        _forked(f"worker-tokens-{number}", "worker", "--queue", TOKENS) for number in range(1, _TOKEN_WORKERS + 1)
+    ]
+    out = _forked("worker-out", "worker", "--queue", OUT)
+    return [*tokens, out, *mail, _forked("push", "push"), _forked("clock", "clock")]
 
 
 def _forked(name: str, *arguments: str) -> Part:

@@ -33,10 +33,12 @@ def use_redis(connection: Redis) -> None:
     _redis = connection
 
 
-def refresh_tokens(host: str) -> bool:
-    """Enqueue one job for the tokens of a provider host; the job reads the due ones from the database."""
+def refresh_tokens(host: str, jobs: int) -> int:
+    """Enqueue the jobs for the tokens of a provider host; they read the due ones from the database."""
     name = hashlib.sha256(host.encode()).hexdigest()[:12]
-    return _enqueue(TOKENS, "workers.tokens.refresh_due", f"refresh-{name}", host)
+    return sum(
+        _enqueue(TOKENS, "workers.tokens.refresh_due", f"refresh-{name}-{job}", host, job) for job in range(jobs)
+    )
 
 
 def poll_device_sign_in(row_id: int) -> bool:

@@ -16,6 +16,8 @@ _NAME = "tokens"
 BACKLOG_FROM = 50
 #: The backlog ends below this count: with tens of thousands of tokens a few are always due.
 _ALL_BUT = 5
+#: With more requests at once than this, a job processes several shares.
+_MOST_JOBS = 8
 #: Tokens that one worker reads from the database at a time.
 _CHUNK = 20
 
@@ -24,8 +26,8 @@ _CHUNK = 20
 class Share:
     """Part of the tokens of one provider host: those whose id modulo ``of`` is ``remainder``.
 
-    A host has as many shares as it may have concurrent requests. One job per host processes each share in a thread, one
-    token after the other, so the limit holds without a counter.
+    A host has as many shares as it may have concurrent requests. One job at a time processes a share, one token after
+    the other, so the limit holds without a counter.
     """
 
     host: str
@@ -39,10 +41,15 @@ def due_hosts(now: datetime) -> list[str]:
     return sorted(host for (host,) in tuples(due))
 
 
-def shares(host: str) -> list[Share]:
-    """Return the shares of a host."""
+def jobs() -> int:
+    """Return the number of jobs per host: one for each share, so that a killed process loses one response at most."""
+    return min(settings.provider_requests(), _MOST_JOBS)
+
+
+def shares(host: str, job: int) -> list[Share]:
+    """Return the shares of a host that a job processes at the same time."""
     of = settings.provider_requests()
-    return [Share(host, remainder, of) for remainder in range(of)]
+    return [Share(host, remainder, of) for remainder in range(job, of, jobs())]
 
 
 def due_ids(share: Share, clock: Clock) -> Iterator[int]:

@@ -39,7 +39,8 @@ def many(provider: FakeProvider, count: int, *, due_at: datetime | None = NOW) -
 def drain(host: str, now: datetime, at_most: int = 10_000) -> list[int]:
     """Process all due shares, as workers do, and return the token ids in the order of the attempts."""
     tried: list[int] = []
-    for share in (share for host in refresh_queue.due_hosts(now) for share in refresh_queue.shares(host)):
+    hosts = refresh_queue.due_hosts(now)
+    for share in (share for host in hosts for job in range(4) for share in refresh_queue.shares(host, job)):
         for token_id in islice(refresh_queue.due_ids(share, lambda: now), at_most):
             tried.append(token_id)
             with suppress(ExternalError):
@@ -51,13 +52,22 @@ def test_host_with_due_tokens_gets_one_share_per_allowed_request(provider: FakeP
     host = many(provider, 12)
     assert refresh_queue.due_hosts(NOW) == [host]
     assert refresh_queue.due_hosts(NOW - SECOND) == []
-    assert refresh_queue.shares(host) == [Share(host, number, 4) for number in range(4)]
+    assert [refresh_queue.shares(host, job) for job in range(4)] == [[Share(host, number, 4)] for number in range(4)]
     settings.change({"ProviderRequests": "1"}, actor="test", now=NOW)
-    assert refresh_queue.shares(host) == [Share(host, 0, 1)]
+    assert refresh_queue.shares(host, 0) == [Share(host, 0, 1)]
+    assert refresh_queue.shares(host, 1) == []
 
 
-def test_job_sends_as_many_requests_at_once_as_allowed(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_allowed_requests_are_shared_by_eight_jobs() -> None:
+    settings.change({"ProviderRequests": "20"}, actor="test", now=NOW)
+    shares = [share for job in range(refresh_queue.jobs()) for share in refresh_queue.shares("login.test", job)]
+    assert refresh_queue.jobs() == 8
+    assert sorted(share.remainder for share in shares) == list(range(20))
+
+
+def test_job_processes_its_shares_at_the_same_time(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     host = many(provider, 40)
+    settings.change({"ProviderRequests": "32"}, actor="test", now=NOW)
     monkeypatch.setattr(jobs, "now", lambda: NOW)
     together = threading.Barrier(4, timeout=20)
     refresh_one, refreshed, threads = jobs.refresh, list[int](), set[int]()
@@ -70,8 +80,8 @@ def test_job_sends_as_many_requests_at_once_as_allowed(provider: FakeProvider, m
         refreshed.append(token_id)
 
     monkeypatch.setattr(jobs, "refresh", counted)
-    jobs.refresh_due(host)
-    assert sorted(refreshed) == sorted(row.id for row in Token.select())
+    jobs.refresh_due(host, 3)
+    assert sorted(refreshed) == sorted(row.id for row in Token.select() if row.id % 8 == 3)
 
 
 @pytest.mark.slow
@@ -106,8 +116,8 @@ def test_refresh_job_stops_when_requested(provider: FakeProvider, monkeypatch: p
     host = many(provider, 40)
     monkeypatch.setattr(jobs, "now", lambda: NOW)
     monkeypatch.setattr(stop_signal, "is_asked_for", lambda: True)
-    jobs.refresh_due(host)
-    assert len(provider.requests) == 4
+    jobs.refresh_due(host, Token.get().id % 4)
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.slow

@@ -26,9 +26,9 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
         return taken
 
-    def refresh(host: str) -> bool:
+    def refresh(host: str, jobs: int) -> int:
         found.append(("refresh_tokens", host))
-        return True
+        return 1
 
     for name in ("fetch_mail_accounts", "poll_device_sign_in"):
         monkeypatch.setattr(job_queue, name, take(name))

@@ -44,8 +44,8 @@ def work(connection: Redis) -> PortalWorker:
     return worker
 
 
-def enqueue(token: Token) -> bool:
-    return job_queue.refresh_tokens(token.token_config.host)
+def enqueue(token: Token) -> int:
+    return job_queue.refresh_tokens(token.token_config.host, 4)
 
 
 def values(connection: Redis) -> bytes:
@@ -85,13 +85,13 @@ def test_refused_refresh_is_not_a_failed_job(valkey: Redis, provider: FakeProvid
 
 
 def test_refresh_of_a_host_is_queued_only_once(valkey: Redis) -> None:
-    assert job_queue.refresh_tokens("login.test:443")
-    assert not job_queue.refresh_tokens("login.test:443")
-    assert job_queue.refresh_tokens("other.test")
+    assert job_queue.refresh_tokens("login.test:443", 4) == 4
+    assert job_queue.refresh_tokens("login.test:443", 4) == 0
+    assert job_queue.refresh_tokens("other.test", 4) == 4
 
 
 def test_worker_runs_every_job_that_the_portal_enqueues(valkey: Redis) -> None:
-    job_queue.refresh_tokens("login.test:443")
+    job_queue.refresh_tokens("login.test:443", 1)
     for enqueue_row in (job_queue.poll_device_sign_in, job_queue.fetch_mail_accounts, job_queue.send, job_queue.call):
         enqueue_row(1)
     queues = [Queue(name, connection=valkey, serializer="json") for name in ("tokens", "mail", "out")]
@@ -114,7 +114,7 @@ def test_worker_refuses_functions_outside_the_allow_list(valkey: Redis, tmp_path
 
 def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
-    job = queue.enqueue("workers.tokens.refresh_due", "login.test", description="x")
+    job = queue.enqueue("workers.tokens.refresh_due", "login.test", 0, description="x")
     valkey.hset(job.key, "failure_callback_name", "os.system")
     valkey.hset(job.key, "success_callback_name", "os.system")
     assert ListedJob.fetch(job.id, connection=valkey, serializer="json").success_callback is None
