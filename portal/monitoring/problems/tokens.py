@@ -2,21 +2,17 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import IntEnum
-from typing import Any, NamedTuple
-
-from peewee import SQL, Case, fn
+from typing import Any
 
 from portal import causes
 from portal.causes import Cause, Fault, Where, inferred
 from portal.core import token_state
-from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
+from portal.models import MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
+from portal.monitoring.problems import failed_tokens
+from portal.monitoring.problems.failed_tokens import FailedToken, Group
 from portal.monitoring.problems.problem import Problem, grouped, problem, within
 from portal.system import settings
 from portal.tokens import token_facts
-
-#: Maximum number of values in one SQL statement.
-_SLICE = 500
 
 
 @dataclass(frozen=True)
@@ -32,63 +28,38 @@ class TokenProblems:
     more: int
 
 
-class _Trouble(IntEnum):
-    """What is wrong with a token; what concerns many tokens comes first."""
-
-    CLIENT = 0
-    #: The provider does not issue tokens.
-    FAILING = 1
-    REFUSED = 2
-    #: Rejected once.
-    DOUBTED = 3
-    EXPIRED = 4
-
-
-class _Suspect(NamedTuple):
-    """A token that has failed or expired. ``is_usable``: its access token is still valid."""
-
-    id: int
-    config: int
-    trouble: _Trouble
-    cause: str | None
-    is_usable: bool
-
-    @property
-    def group(self) -> tuple[object, ...]:
-        """Tokens of one group have one problem in common."""
-        if self.trouble is _Trouble.CLIENT:
-            return self.trouble, self.config
-        if self.trouble is _Trouble.FAILING:
-            return self.trouble, self.config, self.cause
-        return self.trouble, self.id
-
-
 def of_tokens(now: datetime, most: int | None) -> TokenProblems:
     """Return one problem for each rejected client or failing provider host, however many tokens it has.
 
     ``most``: the maximum number of problems; None: no limit.
     """
-    suspects = _suspects(now)
-    groups: dict[tuple[object, ...], list[_Suspect]] = {}
-    for one in suspects:
-        groups.setdefault(one.group, []).append(one)
-    examined = list(groups.values())[:most]
-    first = _tokens([group[0].id for group in examined])
-    dependents, times = _dependents() if suspects else {}, _times(suspects)
-    found, unexplained = [], []
-    for group in examined:
-        token = first[group[0].id]
-        if problem := _problem(token, now):
-            affected = [name for one in group if not one.is_usable for name in dependents.get(one.id, ())]
-            found.append(replace(problem, affected=tuple(affected), **times.get(group[0].group, {})))
-        else:
-            unexplained.append(token)
-    patience, known = settings.notice_after(), {token.id for token in unexplained}
+    groups = failed_tokens.grouped(now)
+    examined, others = list(groups.values())[:most], list(groups.values())[most:] if most else []
+    found, unexplained = _examined(examined, failed_tokens.times(groups), now)
     # A temporary problem is reported only when an attempt has failed after the notice delay.
+    patience, known = settings.notice_after(), {token.id for token in unexplained}
     lasting = [one for one in grouped(found) if not one.temporary or _has_lasted(one, patience, now)]
-    unusable = {one.id for one in suspects if not one.is_usable and one.id not in known}
+    unusable = {one.id for group in groups.values() for one in group if not one.is_usable and one.id not in known}
     ended = [token for token in unexplained if _has_ended(token, now)]
-    return TokenProblems(lasting, unusable, ended, sum(map(len, list(groups.values())[len(examined) :])))
+    return TokenProblems(lasting, unusable, ended, sum(map(len, others)))
+
+
+def _examined(
+    groups: list[list[FailedToken]], times: dict[Group, tuple[datetime, datetime]], now: datetime
+) -> tuple[list[Problem], list[Token]]:
+    """Return the problem of each group by its first token, and the tokens without a known problem."""
+    found, unexplained = [], []
+    tokens, dependents = failed_tokens.first_of(groups), _dependents() if groups else {}
+    for group in groups:
+        token = tokens.get(group[0].id)
+        problem = _problem(token, now) if token else None
+        if problem:
+            since, seen_at = times.get(group[0].group, (problem.since, problem.seen_at))
+            affected = [name for one in group if not one.is_usable for name in dependents.get(one.id, ())]
+            found.append(replace(problem, affected=tuple(affected), since=since, seen_at=seen_at))
+        elif token:
+            unexplained.append(token)
+    return found, unexplained
 
 
 def _has_lasted(one: Problem, patience: timedelta, now: datetime) -> bool:
@@ -220,51 +191,6 @@ def not_renewed(unexplained: list[Token], now: datetime) -> list[Problem]:
             affected=tuple(name for token in overdue for name in dependents.get(token.id, [])),
         )
     ]
-
-
-def _suspects(now: datetime) -> list[_Suspect]:
-    """Return the signed-in tokens of valid configurations that have failed or expired, by trouble, in one query."""
-    refused, client = Token.refused_at.is_null(False), TokenConfig.credentials_refused_at.is_null(False)
-    expired = Token.expires_at <= now
-    trouble = Case(None, [
-        (client, _Trouble.CLIENT), (refused, _Trouble.REFUSED), (Token.failing_since.is_null(), _Trouble.EXPIRED),
-        (Token.first_refused_at.is_null(False), _Trouble.DOUBTED),
-    ], _Trouble.FAILING)  # fmt: skip
-    unusable = client | refused | Token.obtained_at.is_null() | expired
-    is_usable = Case(None, [(unusable, 0)], 1)
-    failed = refused | client | expired | (Token.refresh_token_expires_at <= now) | Token.failing_since.is_null(False)
-    query = Token.select(Token.id, Token.token_config, trouble.alias("trouble"), Token.failure_cause, is_usable)
-    rows = query.join(TokenConfig).where(_is_in_use(), TokenConfig.validity == Validity.VALID, failed)
-    ordered = rows.order_by(SQL("trouble"), TokenConfig.name, Token.expires_at.asc(nulls="last"), Token.id)
-    return [
-        _Suspect(row_id, config, _Trouble(what), cause, bool(usable))
-        for row_id, config, what, cause, usable in tuples(ordered)
-    ]
-
-
-def _tokens(ids: list[int]) -> dict[int, Token]:
-    """Return tokens with their configurations, by id."""
-    query = Token.select(Token, TokenConfig).join(TokenConfig)
-    slices = [ids[start : start + _SLICE] for start in range(0, len(ids), _SLICE)] or [[]]
-    return {row.id: row for some in slices for row in query.where(Token.id.in_(some))}
-
-
-def _times(suspects: list[_Suspect]) -> dict[tuple[object, ...], dict[str, Any]]:
-    """Return the first and the last failure of each group whose provider issues no tokens."""
-    if not any(one.trouble is _Trouble.FAILING for one in suspects):
-        return {}
-    columns = Token.token_config, Token.failure_cause
-    failing = Token.failing_since.is_null(False) & Token.refused_at.is_null() & Token.first_refused_at.is_null()
-    query = Token.select(*columns, fn.MIN(Token.failing_since), fn.MAX(Token.failed_at)).where(failing)
-    return {
-        (_Trouble.FAILING, config, cause): {"since": since, "seen_at": seen}
-        for config, cause, since, seen in tuples(query.group_by(*columns))
-    }
-
-
-def _is_in_use() -> Any:
-    """Return the query condition: the token is signed in, or its flow needs no sign-in."""
-    return Token.signed_in_at.is_null(False) | (TokenConfig.flow == Flow.CLIENT_CREDENTIALS)
 
 
 def _is_needed() -> Any:
