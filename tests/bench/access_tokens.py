@@ -22,6 +22,7 @@ from portal.core.db import connected
 from portal.runtime import startup
 from tests.builders import make_config, make_token
 from tests.servers.ports import free_port
+from tests.servers.postgresql import Cluster, programs
 
 THREADS, CLIENTS, SECONDS, ROUNDS = 4, 4, 4.0, 3
 
@@ -70,8 +71,20 @@ def pace(port: int, path: str, headers: dict[str, str]) -> RunControl:
 
 
 def main() -> None:
+    _measure("SQLite", {})
+    if programs() is None:
+        print("  PostgreSQL is not installed")
+        return
+    cluster = Cluster.start()
+    try:
+        _measure("PostgreSQL", {"DATABASE_URL": cluster.url})
+    finally:
+        cluster.stop()
+
+
+def _measure(database: str, more: dict[str, str]) -> None:
     folder = Path(tempfile.mkdtemp())
-    environment = {"PORTAL_DATA": str(folder / "data")}
+    environment = {"PORTAL_DATA": str(folder / "data"), **more}
     config = from_environment(environment)
     startup.upgrade(config, now=datetime.now(UTC))
     with connected():
@@ -88,6 +101,6 @@ def main() -> None:
     hello, given = (statistics.median(one.per_second for one in paces[name]) for name in ("hello", "token"))
     p99 = {name: statistics.median(one.p99 for one in rounds) * 1000 for name, rounds in paces.items()}
     print(
-        f"token requests: {given:,.0f} a second, p99 {p99['token']:.1f} ms; bare Flask {hello:,.0f}, p99 {p99['hello']:.1f} ms"
+        f"token requests, {database}: {given:,.0f} a second, p99 {p99['token']:.1f} ms; "
+        f"bare Flask {hello:,.0f}, p99 {p99['hello']:.1f} ms: {given / hello:.2f} of bare Flask (goal 0.6)"
     )
-    print(f"  the portal does {given / hello:.2f} of bare Flask (goal 0.6)")
