@@ -28,7 +28,7 @@ THREADS, CLIENTS, SECONDS, ROUNDS = 4, 4, 4.0, 3
 
 
 @dataclass(frozen=True)
-class RunControl:
+class Pace:
     per_second: float
     p99: float
 
@@ -63,11 +63,11 @@ def _ask(port: int, path: str, headers: dict[str, str], seconds: float) -> list[
     return took
 
 
-def pace(port: int, path: str, headers: dict[str, str]) -> RunControl:
+def pace(port: int, path: str, headers: dict[str, str]) -> Pace:
     with multiprocessing.get_context("fork").Pool(CLIENTS) as clients:
         clients.starmap(_ask, [(port, path, headers, 0.5)] * CLIENTS)
         took = list(chain(*clients.starmap(_ask, [(port, path, headers, SECONDS)] * CLIENTS)))
-    return RunControl(len(took) / SECONDS, statistics.quantiles(took, n=100)[98])
+    return Pace(len(took) / SECONDS, statistics.quantiles(took, n=100)[98])
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def _measure(database: str, more: dict[str, str]) -> None:
         entered = api_keys.Fields("Bench", [token.token_config])
         key = api_keys.add(entered, actor="bench", now=datetime.now(UTC))[1].reveal()
     headers = {"Authorization": f"Bearer {key}"}
-    paces: dict[str, list[RunControl]] = {"hello": [], "token": []}
+    paces: dict[str, list[Pace]] = {"hello": [], "token": []}
     with served("tests.bench.hello:app", {}) as bare, served("wsgi:app", environment) as portal:
         for _ in range(ROUNDS):
             paces["hello"].append(pace(bare, "/", {}))
