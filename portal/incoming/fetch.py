@@ -34,12 +34,10 @@ def fetch(account_id: int, control: FetchControl) -> Run | None:
     account = _read(account_id)
     if account is None or not _can_start(account, now):
         return None
-    was_held = account.leased_until is not None
     with transaction():
         if not account.take(now=now, until=now + LEASE, held_by=control.holder):
             return None
-        if was_held:
-            _stop_orphaned_runs(account.id, now)
+        _stop_orphaned_runs(account.id, now)
         run = Run.create(mail_account=account, started_at=now)
     return _Fetch(FetchSession(account, run, control)).run()
 

@@ -46,9 +46,15 @@ def poll_device_sign_in(row_id: int) -> bool:
 
 
 def fetch_mail_accounts(due: int = 1) -> int:
-    """Enqueue jobs that fetch due mail accounts, and return their number; a job fetches many accounts at once."""
-    jobs = range(min(due, _FETCH_JOBS))
-    return sum(_enqueue(MAIL, "workers.mail_accounts.fetch_due", f"fetch-{number}", number) for number in jobs)
+    """Enqueue jobs that fetch due mail accounts, and return their number; a job fetches many accounts at once.
+
+    One more job than accounts is tried, because the first one may belong to a host that has died.
+    """
+    enqueued = 0
+    for number in range(min(due + 1, _FETCH_JOBS)):
+        if enqueued < due:
+            enqueued += _enqueue(MAIL, "workers.mail_accounts.fetch_due", f"fetch-{number}", number)
+    return enqueued
 
 
 def send(profile_id: int) -> bool:

@@ -129,6 +129,13 @@ def test_crashed_job_does_not_block_enqueuing_its_row(valkey: Redis) -> None:
     assert job_queue.fetch_mail_accounts()
 
 
+def test_fetch_is_queued_beside_a_job_that_does_not_end(valkey: Redis) -> None:
+    assert job_queue.fetch_mail_accounts() == 1
+    assert job_queue.fetch_mail_accounts() == 1
+    assert job_queue.fetch_mail_accounts() == 0
+    assert Queue("mail", connection=valkey, serializer="json").job_ids == ["fetch-0", "fetch-1"]
+
+
 def test_unreachable_redis_is_reported_within_a_second(valkey: Redis, config: Config) -> None:
     job_queue.use_redis(startup.redis(replace(config, redis_url="unix:///nowhere.sock")))
     started = time.monotonic()
