@@ -92,10 +92,9 @@ def test_rejected_chunk_ends_the_message() -> None:
     assert sum(line.startswith("BDAT") for line in behavior.heard) == 1
 
 
-@pytest.mark.parametrize("lost", ["MAIL", "BDAT"])
-def test_connection_lost_after_the_content_may_have_delivered_it(lost: str) -> None:
+def test_connection_lost_after_the_content_may_have_delivered_it() -> None:
     with pytest.raises(DeliveryUnknown):
-        sent(Behavior(CHUNKING, {lost: None}), [CONTENT])
+        sent(Behavior(CHUNKING, {"BDAT": None}), [CONTENT])
 
 
 def test_connection_lost_before_the_content_has_not_delivered_it() -> None:
