@@ -32,6 +32,7 @@ _LOOK_SECONDS = 0.1
 #: Maximum time until a part accepts connections.
 _READY_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 logger = logging.getLogger("portal.runtime.supervisor")
 
@@ -43,7 +44,12 @@ class Forked:
         if database.obj is not None:
             database.obj.dispose()  # a connection belongs to one process
         self._process = get_context("fork").Process(target=_run_alone, args=(run, title, environment))
-        self._process.start()
+        # Until the child has its own handlers, those of this process would take its signals.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def pid(self) -> int:
@@ -66,8 +72,9 @@ def _run_alone(run: Callable[[], None], title: str, environment: dict[str, str])
     os.setsid()
     if sys.platform == "linux":
         die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPPING:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     # The listening sockets and the lock of the data folder belong to the supervisor.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -147,7 +154,7 @@ def supervise(parts: list[Part], environment: dict[str, str], greet: Callable[[]
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPPING:
         signal.signal(number, ask)
     # Objects that exist by now are never garbage, and the collector would copy their memory into each child.
     gc.freeze()

@@ -50,8 +50,12 @@ def test_forked_process_has_environment_title_and_no_open_file(tmp_path: Path) -
     assert "OWN" not in os.environ
 
 
-def test_signal_ends_a_forked_process() -> None:
-    process = Forked(lambda: time.sleep(60), "portal test", {})
-    process.send_signal(signal.SIGTERM)
-    assert ended(process) == -signal.SIGTERM
-    process.send_signal(signal.SIGTERM)
+def test_signal_ends_a_forked_process_that_has_hardly_started() -> None:
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        process = Forked(lambda: time.sleep(60), "portal test", {})
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == -signal.SIGTERM
+        process.send_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
