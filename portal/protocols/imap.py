@@ -58,7 +58,7 @@ class ImapMailbox:
     def uids(self) -> list[str]:
         """All messages, read or unread, oldest first; without those marked as deleted."""
         with self._exchange(_LISTING_BYTES):
-            found = [str(uid) for uid in sorted(self._client.search(["UNDELETED"]))]
+            found = [str(uid) for uid in self._client.uids("UNDELETED")]
         if len(found) != self._count:
             # Messages marked as deleted can come back without a change of the state.
             self.state = ""
@@ -67,7 +67,7 @@ class ImapMailbox:
     def marked_as_deleted(self) -> list[str]:
         """The messages that are marked as deleted, which ``uids`` leaves out."""
         with self._exchange(_LISTING_BYTES):
-            return [str(uid) for uid in self._client.search(["DELETED"])]
+            return [str(uid) for uid in self._client.uids("DELETED")]
 
     def sizes(self, uids: list[str]) -> Callable[[], dict[str, int]]:
         """Request sizes in bytes by UID, without messages that are no longer on the server."""
@@ -193,7 +193,7 @@ class ImapMailbox:
         self._client.add_flags(numbers, [b"\\Deleted"], silent=True)
         if self._client.has_capability("UIDPLUS"):
             self._client.uid_expunge(numbers)
-        elif set(self._client.search(["DELETED"])) <= set(numbers):
+        elif set(self._client.uids("DELETED")) <= set(numbers):
             self._client.expunge()
 
     def mark_read(self, uids: list[str]) -> None:

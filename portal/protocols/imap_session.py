@@ -1,5 +1,6 @@
 """IMAP session: connect, start TLS, sign in; each error becomes one sentence."""
 
+import re
 import socket
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from portal.protocols.server import Plain, Secured, Security, Server, has_more, 
 
 #: The items of a FETCH response for one message, by name.
 Items = dict[bytes, Any]
+#: A range of UIDs takes few bytes, so the size limit of a response does not bound it.
+_MOST_UIDS = 1_000_000
 
 
 @contextmanager
@@ -122,6 +125,20 @@ class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
         """Set the limits for the next response, of about ``size`` bytes."""
         self.connection.allow(size)
 
+    def keep_capabilities(self) -> None:
+        """Keep what the server announced with the sign-in, because SELECT discards it; nothing is requested."""
+        if "CAPABILITY" in self._imap.untagged_responses:
+            self.capabilities()
+
+    def uids(self, criterion: str) -> list[int]:
+        """The UIDs of the messages that match, ascending; requested as ranges (ESEARCH, RFC 4731) if possible."""
+        if b"ESEARCH" not in (self._cached_capabilities or ()):
+            return sorted(self.search([criterion]))
+        found = self._raw_command_untagged(
+            b"SEARCH", [b"RETURN", b"(ALL)", criterion.encode()], response_name="ESEARCH"
+        )
+        return sorted(_expanded(found[-1] or b""))
+
     def send_fetch(self, uids: list[int], item: str) -> bytes:
         """Send a UID FETCH without waiting for its response, and return its tag."""
         tag: bytes = self._imap._command("UID", "FETCH", ",".join(map(str, uids)), f"({item})")
@@ -137,6 +154,19 @@ class Client(IMAPClient):  # type: ignore[misc]  # imapclient has no types
         _, lines = self._imap._untagged_response("OK", [None], "FETCH")
         found: dict[int, Items] = parse_fetch_response(lines, uid_is_key=True)
         return found
+
+
+def _expanded(response: bytes) -> list[int]:
+    """The UIDs of an ESEARCH response such as ``(TAG "A1") UID ALL 1:17,21``; without ALL nothing matches."""
+    ranges = re.search(rb" ALL ([0-9:,]+)", response)
+    found: list[int] = []
+    for part in ranges[1].split(b",") if ranges else ():
+        first, _, last = part.partition(b":")
+        low, high = sorted((int(first), int(last or first)))
+        if len(found) + high - low >= _MOST_UIDS:
+            raise ProtocolError(f"The response lists more than {_MOST_UIDS:,} messages.")
+        found += range(low, high + 1)
+    return found
 
 
 class _Careful:
@@ -170,6 +200,7 @@ def sign_in(client: Client, at: Server, credential: Credential) -> None:
     client.allow()
     with masking(hidden), translated_errors(at.host):
         _sign_in(client, at, credential)
+        client.keep_capabilities()
 
 
 def _sign_in(client: Client, at: Server, credential: Credential) -> None:
