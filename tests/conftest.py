@@ -26,6 +26,7 @@ from portal.runtime import startup
 from portal.sandbox import certificates
 from portal.system import disks, job_queue
 from tests.builders import ADMIN, NOW, OPERATOR, SECRETS, VIEWER, make_destination, make_user
+from tests.fakes.graph_server import GraphServer
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
@@ -213,6 +214,14 @@ def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mail_server(db: None, tmp_path: Path, certificate_folder: Path) -> Iterator[FakeMailServer]:
     tls.trust(certificate_folder / "ca.pem")
     fake = FakeMailServer(tmp_path, certificate_folder)
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def graph_server(db: None, certificate_folder: Path) -> Iterator[GraphServer]:
+    tls.trust(certificate_folder / "ca.pem")
+    fake = GraphServer(certificate_folder)
     yield fake
     fake.stop()
 

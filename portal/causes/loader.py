@@ -28,6 +28,10 @@ class Where(StrEnum):
     IMAP = "imap"
     POP3 = "pop3"
     SMTP = "smtp"
+    #: Microsoft Graph, reading mail.
+    GRAPH = "graph"
+    #: Microsoft Graph, sending mail.
+    GRAPH_SEND = "graph-send"
     #: A response of a web service.
     HTTP = "http"
     #: The provider's response during a sign-in: the callback and the code exchange.

@@ -12,7 +12,8 @@ from portal.diagnosis.checks import Checks
 from portal.incoming import mailbox_connection
 from portal.models import MailAccount, OutboundProfile, Token
 from portal.outgoing import outbound_profiles
-from portal.protocols import imap, imap_session, pop3_session, smtp_session
+from portal.protocols import graph, graph_folders, imap, imap_session, pop3_session, smtp_session
+from portal.protocols.graph_mailbox import GraphMailbox
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Secured, Security, Server
 
@@ -24,10 +25,14 @@ def of_account(ladder: Checks, account: MailAccount, actor: str, clock: Clock) -
     ladder.facts |= {"mailbox": account.login, "host": account.host}
     ladder.by_password = account.token is None
     at = replace(mailbox_connection.server(account), silence=_SILENCE)
-    where = Where.POP3 if account.type.is_pop3 else Where.IMAP
-    network.to_mail_server(ladder, at, where)
+    where = mailbox_connection.where(account)
+    if account.type.is_graph:
+        network.to_web_server(ladder, f"https://{at.host}:{at.port}/", where, at.ca)
+    else:
+        network.to_mail_server(ladder, at, where)
+    climb = {Where.IMAP: _climb_imap, Where.POP3: _climb_pop3, Where.GRAPH: _climb_graph}[where]
     with ExitStack() as opened:
-        (_climb_pop3 if account.type.is_pop3 else _climb_imap)(ladder, account, at, opened, actor, clock)
+        climb(ladder, account, at, opened, actor, clock)
 
 
 def _climb_imap(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
@@ -66,10 +71,23 @@ def _climb_pop3(ladder: Checks, account: MailAccount, at: Server, opened: ExitSt
         step.found = f"STAT {connection.command('STAT').decode('ascii', 'replace').removeprefix('+OK').strip()}"
 
 
+def _climb_graph(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
+    assert account.token is not None
+    credential = _usable(ladder, account, account.token, Where.GRAPH, actor, clock)
+    requests = opened.enter_context(graph.opened(at, credential))
+    with ladder.step("Mailbox", Where.GRAPH) as step:
+        step.found = f"{credential.login}, {graph_folders.count(requests, 'inbox'):,} in its inbox"
+    with ladder.step("Folder", Where.GRAPH) as step:
+        step.found = f"{account.folder}, {graph_folders.count(requests, account.folder):,} messages"
+    with ladder.step("List of new messages", Where.GRAPH) as step:
+        GraphMailbox(requests, account.folder, account.delta_link)
+        step.found = "delta"
+
+
 def _credential(
     ladder: Checks, account: MailAccount | OutboundProfile, offered: list[str], where: Where, actor: str, clock: Clock
 ) -> Credential:
-    """Return the credential to sign in with. Checks OAuth support of the server, validity and audience of the token."""
+    """Return the credential to sign in with. Checks OAuth support of the server, and the token."""
     token: Token | None = account.token
     if token is None:
         return Credential(account.login, password=account.password)
@@ -79,6 +97,13 @@ def _credential(
         if not known and offered:
             raise Unavailable(f"advertises no OAuth 2.0, only {', '.join(offered)}")
         step.found = step.found or "not advertised by the server; trying anyway"
+    return _usable(ladder, account, token, where, actor, clock)
+
+
+def _usable(
+    ladder: Checks, account: MailAccount | OutboundProfile, token: Token, where: Where, actor: str, clock: Clock
+) -> Credential:
+    """Return the credential with a valid token. Checks validity and audience of the token."""
     life = mailbox_connection.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else outbound_profiles.TOKEN_MIN_LIFE
     usable = tokens.fresh(ladder, token, min_life=life, actor=actor, clock=clock)
     tokens.fits(ladder, usable, where)

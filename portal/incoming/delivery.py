@@ -196,7 +196,7 @@ class DeliveryStage:
         }[self.account.large_messages]
 
     def _deliver_headers(self, row: Message, header: BinaryIO, limit: int) -> None:
-        folder = "" if self.account.type.is_pop3 else self.account.folder
+        folder = self.account.folder if self.account.type.has_folders else ""
         text = large_messages.announcement(header, size=row.size, limit=limit, login=self.account.login, folder=folder)
         destination = self._destination_of(header)
         self.session.extend_lease_for_delivery()

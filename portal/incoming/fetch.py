@@ -115,14 +115,14 @@ class _Fetch:
             destinations.prepare(account.destination)
         with ExitStack() as opened:
             mailbox = mailbox_connection.open_with_token(account, opened, clock=session.clock, note=session.log.warning)
-            folder = "" if account.type.is_pop3 else f", folder {account.folder}"
+            folder = f", folder {account.folder}" if account.type.has_folders else ""
             session.log.info(f"Connected to {account.host} ({mailbox.secured_by}) as {account.login}{folder}.")
             if self._is_unchanged(mailbox):
                 session.log.info("The mailbox has not changed since the last fetch.")
                 session.run.found = 0
                 return
             rows = Ledger(account, mailbox_key(account, mailbox.generation))
-            uids = mailbox.uids()
+            uids = mailbox.uids() if mailbox.lists_all else rows.with_known(mailbox.uids())
             after_fetch = AfterFetchStage(session, mailbox, rows)
             after_fetch.complete_interrupted(uids)
             rows.note_gone(uids, session.clock())
@@ -131,7 +131,16 @@ class _Fetch:
                 self._transfer(mailbox, rows, uids, delivery, after_fetch)
             else:
                 self._report(0, 0)
-            account.mailbox_state = self._state(mailbox) if rows.is_settled(uids) else ""
+            self._remember(mailbox, rows, uids)
+
+    def _remember(self, mailbox: Mailbox, rows: Ledger, uids: list[str]) -> None:
+        """Keep in the account what the next fetch needs to know about the mailbox."""
+        if mailbox.missing:
+            rows.note_gone([uid for uid in uids if uid not in mailbox.missing], self.session.clock())
+        self.account.mailbox_state = self._state(mailbox) if rows.is_settled(uids) else ""
+        if self.session.should_continue():
+            # A run that was stopped has not recorded all that was listed.
+            self.account.delta_link = mailbox.delta_link
 
     def _is_unchanged(self, mailbox: Mailbox) -> bool:
         """Whether the last fetch left nothing to do, and the mailbox has the same messages since then."""

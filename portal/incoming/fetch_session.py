@@ -10,6 +10,7 @@ from portal.core import due_times, retry_pauses
 from portal.core.clock import RunControl
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, PortalError, Side, Unavailable
+from portal.incoming import mailbox_connection
 from portal.incoming.run_log import RunLog
 from portal.models import DestinationType, MailAccount, MetricCounter, Run, RunOutcome, tuples
 from portal.system import settings
@@ -125,8 +126,7 @@ class FetchSession:
         account = self.account
         if error.side is Side.DESTINATION and account.destination.type is DestinationType.WEB_SERVICE:
             return causes.recognize(str(error), Where.HTTP).name
-        server = Where.POP3 if account.type.is_pop3 else Where.IMAP
-        return causes.of_failure(error, server, by_password=account.token is None)
+        return causes.of_failure(error, mailbox_connection.where(account), by_password=account.token is None)
 
     def _count(self) -> None:
         run = self.run

@@ -22,7 +22,7 @@ _SLICE = 500
 def mailbox_key(account: MailAccount, generation: str) -> str:
     """Permanent key of a mailbox; a new host, login, folder or UIDVALIDITY makes a different mailbox."""
     # RFC 3501 section 5.1: INBOX is the same in any case.
-    is_inbox = account.type.is_pop3 or account.folder.upper() == "INBOX"
+    is_inbox = not account.type.has_folders or account.folder.upper() == "INBOX"
     folder = "INBOX" if is_inbox else account.folder
     where = "\0".join((account.host.lower().rstrip("."), account.login, folder))
     return f"{hashlib.sha256(where.encode()).hexdigest()[:32]};{generation}"
@@ -56,6 +56,10 @@ class Ledger:
         columns = Message.uid, Message.id, Message.state, Message.size, Message.try_at
         there = Message.select(*columns).where(self._here, Message.removed_at.is_null())
         self._entries = {uid: _Entry(*facts) for uid, *facts in tuples(there)}
+
+    def with_known(self, uids: list[str]) -> list[str]:
+        """The messages of earlier lists that are not recorded as removed, and after them the new ones."""
+        return list(dict.fromkeys([*self._entries, *uids]))
 
     def unlisted(self, uids: list[str]) -> list[Message]:
         """Delivered messages that are not recorded as removed, but are not listed by the server."""

@@ -26,8 +26,9 @@ from portal.models import (
     Validity,
     text_problems,
 )
-from portal.protocols import imap, tls_options
+from portal.protocols import graph, graph_folders, imap, tls_options
 from portal.protocols.sasl import Credential
+from portal.providers.loader import Template
 from portal.system import audit, job_queue, named_rows, settings
 from portal.tokens import access_tokens, token_facts
 
@@ -62,6 +63,8 @@ class Fields:
     comment: str = ""
 
 
+#: Fields that determine which mailbox is fetched.
+_NAMES_MAILBOX = {"host", "port", "type", "login", "folder"}
 #: Fields that determine which server receives the password; after a change it must be entered again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 
@@ -69,12 +72,19 @@ _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 def complete(entered: Fields) -> None:
     """Fill in defaults for empty fields, and normalize the other values for storage."""
     if not entered.host and entered.token:
-        entered.host = providers.of(entered.token.token_config.template).host_for(pop3=entered.type.is_pop3)
+        entered.host = _host_of_provider(entered.type, providers.of(entered.token.token_config.template))
     entered.port = entered.port or mailbox_connection.DEFAULT_PORTS[entered.type]
     entered.fingerprint = tls_options.plain_fingerprint(entered.fingerprint)
     entered.ca = tls_options.only_certificates(entered.ca)
     with suppress(ValueError):
         entered.fetch_times = due_times.times_text(entered.fetch_times) or entered.fetch_times
+
+
+def _host_of_provider(kind: AccountType, template: Template) -> str:
+    """The host that the customers of a provider share; empty if they do not share one."""
+    if kind.is_graph:
+        return template.graph_host or "graph.microsoft.com"
+    return (template.pop3_host if kind.is_pop3 else "") or template.imap_host
 
 
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
@@ -98,6 +108,8 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
     check(entered, has_password=bool(password or stored_password(account, entered)))
     _check_password(password)
     changed = named_rows.assign(account, entered)
+    if _NAMES_MAILBOX & set(changed):
+        account.delta_link = ""
     if password or entered.token:
         account.password = None if entered.token else password
     account.changed_at, account.due_at = now, now
@@ -165,12 +177,17 @@ def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Cloc
     if entered.type.is_pop3:
         raise Invalid({"folder": "POP3 has no folders."})
     account = MailAccount(**named_rows.columns(entered))
+    at = mailbox_connection.server(account)
     if entered.token is None:
-        return imap.folders(mailbox_connection.server(account), Credential(entered.login, password=password))
+        return imap.folders(at, Credential(entered.login, password=password))
     token = access_tokens.usable_access_token(
         entered.token.id, min_life=mailbox_connection.TOKEN_MIN_LIFE, actor=actor, clock=clock
     )
-    return imap.folders(mailbox_connection.server(account), Credential(entered.login, token=token.access_token))
+    credential = Credential(entered.login, token=token.access_token)
+    if entered.type.is_graph:
+        with graph.opened(at, credential) as mailbox:
+            return graph_folders.names(mailbox)
+    return imap.folders(at, credential)
 
 
 def stored_password(account: MailAccount, entered: Fields) -> Secret | None:
@@ -192,7 +209,9 @@ def check(entered: Fields, *, has_password: bool) -> None:
     problems |= text_problems(MailAccount, {**named_rows.columns(entered), "ca": ""})
     if not 0 < entered.port < 65536:
         problems["port"] = "Enter a port from 1 to 65535."
-    if entered.token is None and not has_password:
+    if entered.type.is_graph and entered.token is None:
+        problems["token"] = "Microsoft Graph has no passwords; choose a token."
+    elif entered.token is None and not has_password:
         problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
     problems |= (
         _protocol_problems(entered) | tls_options.problems(entered.ca, entered.fingerprint) | _time_problems(entered)
@@ -218,8 +237,10 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
     moves_large = entered.large_messages is LargeMessages.MOVE
     if moves_large and entered.move_large_to.casefold() in ("", entered.folder.casefold()):
         problems["move_large_to"] = "Enter a folder other than the fetched folder."
-    if entered.type.is_pop3 and entered.push:
-        problems["push"] = "POP3 does not report new mail; choose an IMAP type or turn off this option."
+    if entered.push and not entered.type.is_imap:
+        problems["push"] = (
+            f"{entered.type.value} does not report new mail; choose an IMAP type or turn off this option."
+        )
     return problems
 
 

@@ -1,14 +1,15 @@
 """Opens the mailbox of a mail account: protocol, connection security and credential."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import BinaryIO, Protocol
 
+from portal.causes import Where
 from portal.core.clock import Clock
 from portal.core.errors import Refused
 from portal.models import AccountType, MailAccount, Token
-from portal.protocols import imap, pop3
+from portal.protocols import graph_mailbox, imap, pop3
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Security, Server
 from portal.system import settings
@@ -19,7 +20,7 @@ TOKEN_MIN_LIFE = timedelta(seconds=30)
 
 
 class Folders(Protocol):
-    """Flags and folders of a mailbox, which only IMAP has."""
+    """Flags and folders of a mailbox, which POP3 does not have."""
 
     def marked_as_deleted(self) -> list[str]: ...
     def mark_read(self, uids: list[str]) -> None: ...
@@ -27,7 +28,19 @@ class Folders(Protocol):
 
 
 class Mailbox(Protocol):
-    """The interface of IMAP and POP3 mailboxes for a fetch; the adapters document the methods."""
+    """The interface of IMAP, POP3 and Graph mailboxes for a fetch; the adapters document the methods."""
+
+    #: Whether ``uids`` returns all messages, or only those that have arrived since the last complete fetch.
+    @property
+    def lists_all(self) -> bool: ...
+
+    #: Requests what arrives after the list of this session; empty: every list has all messages.
+    @property
+    def delta_link(self) -> str: ...
+
+    #: UIDs that turned out not to exist while the messages were requested.
+    @property
+    def missing(self) -> Collection[str]: ...
 
     #: Within one generation a uid identifies one message. A different generation is a different mailbox.
     @property
@@ -76,6 +89,7 @@ SECURITY = {
     AccountType.POP3: Security.NONE,
     AccountType.POP3S: Security.TLS,
     AccountType.POP3TLS: Security.STARTTLS,
+    AccountType.MSGRAPH: Security.TLS,
 }
 DEFAULT_PORTS = {
     AccountType.IMAPS: 993,
@@ -84,6 +98,7 @@ DEFAULT_PORTS = {
     AccountType.POP3S: 995,
     AccountType.POP3TLS: 110,
     AccountType.POP3: 110,
+    AccountType.MSGRAPH: 443,
 }
 
 
@@ -106,6 +121,8 @@ def open_with_token(account: MailAccount, stack: ExitStack, *, clock: Clock, not
 
 def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[Mailbox]:
     """Sign in to the account's mailbox with the token or the password. Refused: the server rejected the sign-in."""
+    if account.type.is_graph:
+        return graph_mailbox.mailbox(server(account), credential(account, token), account.folder, account.delta_link)
     if account.type.is_pop3:
         return pop3.mailbox(server(account), credential(account, token))
     return imap.mailbox(server(account), credential(account, token), account.folder)
@@ -121,6 +138,13 @@ def server(account: MailAccount) -> Server:
         ca=account.ca,
         fingerprint=account.fingerprint,
     )
+
+
+def where(account: MailAccount) -> Where:
+    """The kind of server whose responses the account receives."""
+    if account.type.is_graph:
+        return Where.GRAPH
+    return Where.POP3 if account.type.is_pop3 else Where.IMAP
 
 
 def credential(account: MailAccount, token: Token | None) -> Credential:

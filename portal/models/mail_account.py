@@ -23,7 +23,7 @@ from portal.models.token_config import Validity
 
 
 class AccountType(StrEnum):
-    """Znuny's names: without TLS, implicit TLS (…S) or STARTTLS (…TLS)."""
+    """Znuny's names: without TLS, implicit TLS (…S) or STARTTLS (…TLS); MSGraph: Microsoft Graph over HTTPS."""
 
     IMAPS = "IMAPS"
     IMAPTLS = "IMAPTLS"
@@ -31,6 +31,19 @@ class AccountType(StrEnum):
     POP3S = "POP3S"
     POP3TLS = "POP3TLS"
     POP3 = "POP3"
+    MSGRAPH = "MSGraph"
+
+    @property
+    def is_graph(self) -> bool:
+        return self is AccountType.MSGRAPH
+
+    @property
+    def has_folders(self) -> bool:
+        return not self.is_pop3
+
+    @property
+    def is_imap(self) -> bool:
+        return self.value.startswith("IMAP")
 
     @property
     def is_pop3(self) -> bool:
@@ -106,6 +119,8 @@ class MailAccount(Failing, Leased):
     tries = IntegerField(default=0)
     #: The mailbox after a fetch that left nothing to do, to recognize that it has not changed; empty: unknown.
     mailbox_state = CharField(max_length=200, default="")
+    #: Microsoft Graph: requests what has arrived since the last complete fetch; empty: all messages are requested.
+    delta_link = TextField(default="")
     #: Host and process id of the worker that holds or last held the lease; empty: not a worker.
     held_by = CharField(max_length=300, default="")
     created_at = UtcField()
@@ -182,8 +197,8 @@ class Message(Row):
     mail_account = ForeignKeyField(MailAccount, backref="messages", on_delete="CASCADE")
     #: Folder and UIDVALIDITY (RFC 3501 section 2.3.1.1); a new UIDVALIDITY is a new mailbox.
     mailbox = CharField(max_length=600)
-    #: The IMAP UID, unique within ``mailbox``, or the POP3 UIDL.
-    uid = CharField(max_length=100)
+    #: The IMAP UID, unique within ``mailbox``, the POP3 UIDL, or the immutable ID of Microsoft Graph.
+    uid = CharField(max_length=300)
     #: Identifies the message at its destination in every attempt, so that it is not delivered twice.
     delivery_key = CharField(max_length=32, unique=True)
     #: NULL: the message has no Message-ID, or has not been fetched yet.

@@ -29,6 +29,9 @@ class ImapMailbox:
 
     removes_at_end = False
     is_pipelining = True
+    lists_all = True
+    delta_link = ""
+    missing = ()
 
     def __init__(self, client: Client, folder: str) -> None:
         self._client = client

@@ -23,6 +23,9 @@ class Pop3Mailbox:
     state = ""
     folders = None
     round_trip = 0.0
+    lists_all = True
+    delta_link = ""
+    missing = ()
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -50,6 +50,8 @@ class Template:
     refresh_token_idle_days: int | None = None
     notify_expired_token: bool = False
     notify_expired_refresh_token: bool = True
+    #: The host of the Microsoft Graph API; empty: the provider has none.
+    graph_host: str = ""
     imap_host: str = ""
     #: Empty: same as ``imap_host``.
     pop3_host: str = ""
@@ -60,10 +62,6 @@ class Template:
     smtp_per_minute: int = 0
     smtp_connections: int = 1
     guide: list[str] = field(default_factory=list)
-
-    def host_for(self, *, pop3: bool) -> str:
-        """The provider's IMAP or POP3 host; empty if customers do not share one host."""
-        return (self.pop3_host if pop3 else "") or self.imap_host
 
     @property
     def refresh_token_idle_life(self) -> timedelta | None:
@@ -92,7 +90,7 @@ _OPTIONAL = {
     **dict.fromkeys(("owner_claims", "guide"), list),
     "authorize_parameters": dict,
     "refresh_token_idle_days": int,
-    **dict.fromkeys(("imap_host", "pop3_host", "smtp_host", "smtp_type"), str),
+    **dict.fromkeys(("graph_host", "imap_host", "pop3_host", "smtp_host", "smtp_type"), str),
     **dict.fromkeys(("smtp_per_minute", "smtp_connections"), int),
 }
 

@@ -15,21 +15,30 @@ from portal.core.encryption import Secret
 _EXCHANGE = ("outlook.office.com", "outlook.office365.com", "outlook.office365.us", "partner.outlook.cn",
              "outlook-dod.office365.us", "webmail.apps.mil",
              "00000002-0000-0ff1-ce00-000000000000")  # fmt: skip
+#: Microsoft Graph in each cloud, as host or application ID.
+_GRAPH = ("graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn",
+          "00000003-0000-0000-c000-000000000000")  # fmt: skip
 _NEEDED = {
     Where.IMAP: ("IMAP.AccessAsUser.All", "IMAP.AccessAsApp"),
     Where.POP3: ("POP.AccessAsUser.All", "POP.AccessAsApp"),
     Where.SMTP: ("SMTP.Send", "SMTP.SendAsApp"),
+    Where.GRAPH: ("Mail.ReadWrite", "Mail.ReadWrite.Shared"),
+    Where.GRAPH_SEND: ("Mail.Send", "Mail.Send.Shared"),
 }
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Audience, scopes or roles, user and tenant of an access token; empty if the token lacks the claim."""
+    """Audience, scopes or roles, user and tenant of an access token; empty if the token lacks the claim.
+
+    ``is_app_only``: the scopes are roles of the application, because no user has signed in.
+    """
 
     audience: str
     scopes: tuple[str, ...]
     user: str
     tenant: str
+    is_app_only: bool = False
 
     def __str__(self) -> str:
         parts = [f"for {self.audience}" if self.audience else "", ", ".join(self.scopes), self.user,
@@ -55,15 +64,20 @@ def _claims(payload: dict[str, object]) -> Claims:
     scopes += [str(role) for role in roles] if isinstance(roles, list) else []
     users = (str(payload[name]) for name in ("upn", "unique_name", "preferred_username", "email") if payload.get(name))
     first = audience[0] if isinstance(audience, list) and audience else audience or ""
-    return Claims(str(first), tuple(scopes), next(users, ""), str(payload.get("tid") or ""))
+    is_app_only = payload.get("idtyp") == "app" or not (payload.get("scp") or payload.get("scope"))
+    return Claims(str(first), tuple(scopes), next(users, ""), str(payload.get("tid") or ""), is_app_only)
 
 
 def objection(claims: Claims, where: Where, *, is_microsoft: bool) -> str:
     """Return why a token does not fit this service, as the catalog recognizes it; empty: no objection."""
     if not is_microsoft or where not in _NEEDED:
         return ""
-    if claims.audience and not any(host in claims.audience for host in _EXCHANGE):
-        return f"token for another service: {claims.audience}"
+    is_graph = where in (Where.GRAPH, Where.GRAPH_SEND)
+    if claims.audience and not any(host in claims.audience for host in (_GRAPH if is_graph else _EXCHANGE)):
+        return f"token {'not for Microsoft Graph' if is_graph else 'for another service'}: {claims.audience}"
+    if is_graph and claims.is_app_only:
+        # RBAC for Applications grants permissions that the token does not contain.
+        return ""
     if claims.scopes and not set(_NEEDED[where]) & set(claims.scopes):
         return f"token lacks {_NEEDED[where][0]}; it has {', '.join(claims.scopes)}"
     return ""

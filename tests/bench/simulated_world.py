@@ -182,6 +182,7 @@ class World:
 
 class _EmptyMailbox:
     generation, state, removes_at_end, secured_by, folders = "1", "", False, "TLSv1.3", None
+    lists_all, delta_link, missing = True, "", ()
 
     def uids(self) -> list[str]:
         return []

@@ -40,3 +40,33 @@ SMTP = [
     Heard("server-throttles", {"AUTH": "454 4.7.0 Too many login attempts, please try again later."}),
     Heard("sign-in-wanted", {"MAIL": "530 5.7.57 Client not authenticated to send mail."}),
 ]  # fmt: skip
+
+
+class Said(NamedTuple):
+    """An error response of Microsoft Graph; ``at``: a part of the request that gets it."""
+
+    cause: str
+    status: int
+    code: str
+    message: str
+    at: str = "/users/"
+
+
+#: https://learn.microsoft.com/graph/errors, and texts quoted in Microsoft's forums.
+GRAPH = [
+    Said("graph-token-refused", 401, "InvalidAuthenticationToken", "Access token validation failure. Invalid audience."),
+    Said("graph-token-refused", 401, "InvalidAuthenticationToken", "CompactToken parsing failed with error code: 80049217"),
+    Said("graph-token-refused", 401, "OrganizationFromTenantGuidNotFound", "The tenant for tenant guid '0' does not exist."),
+    Said("graph-access-denied", 403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."),
+    Said("graph-access-policy", 403, "ErrorAccessDenied", "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings."),
+    Said("graph-mailbox-unknown", 404, "ErrorInvalidUser", "The requested user 'helpdesk@sandbox.test' is invalid."),
+    Said("graph-mailbox-unknown", 404, "Request_ResourceNotFound", "Resource 'helpdesk@sandbox.test' does not exist or one of its queried reference-property objects are not present."),
+    Said("graph-no-mailbox", 404, "MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise."),
+    Said("graph-folder-missing", 404, "ErrorItemNotFound", "The specified object was not found in the store.", "mailFolders/inbox"),
+    Said("graph-throttled", 429, "ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
+    Said("graph-throttled", 429, "TooManyRequests", "Too many requests."),
+    Said("graph-busy", 503, "MailboxInfoStale", "Target resource is currently on backend 'Unknown'"),
+    Said("graph-busy", 503, "ErrorMailboxMoveInProgress", "The mailbox is being moved."),
+    Said("graph-busy", 500, "ErrorInternalServerError", "An internal server error occurred. The operation failed."),
+    Said("graph-quota", 403, "ErrorQuotaExceeded", "Mailbox has exceeded maximum mailbox size."),
+]  # fmt: skip

@@ -9,10 +9,11 @@ from portal.models import AccountType, MailAccount, Notice, Token, TokenConfig
 from portal.protocols import probe, server
 from tests.builders import make_config, make_profile
 from tests.fakes import scripted_mail, smtp_server
-from tests.fakes.provider import FakeProvider
+from tests.fakes.graph_server import GraphServer
+from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.faults.certificates import make_odd
 from tests.faults.jwt import make_jwt
-from tests.faults.mail_words import IMAP, POP3, SMTP, Heard
+from tests.faults.mail_words import GRAPH, IMAP, POP3, SMTP, Heard, Said
 from tests.faults.making import account, no_such_name
 from tests.faults.stage import Stage
 from tests.servers.ports import free_port
@@ -38,6 +39,30 @@ def test_pop3_error_response_is_diagnosed(
     row = account(stage, provider, port, AccountType.POP3S)
     stage.fetch(row)
     stage.is_named(row, heard.cause)
+
+
+@pytest.mark.parametrize("said", GRAPH, ids=lambda said: f"{said.cause}-{said.code}")
+def test_graph_error_response_is_diagnosed(
+    stage: Stage, provider: FakeProvider, graph_server: GraphServer, said: Said
+) -> None:
+    graph_server.tokens.add(NEW_ACCESS_TOKEN)
+    graph_server.fails(said.at, said.status, said.code, said.message, times=1000, headers={"Retry-After": "60"})
+    row = account(stage, provider, graph_server.port, AccountType.MSGRAPH)
+    stage.fetch(row)
+    stage.is_named(row, said.cause)
+
+
+def test_graph_token_of_another_service_is_diagnosed(
+    stage: Stage, provider: FakeProvider, graph_server: GraphServer
+) -> None:
+    row = account(stage, provider, graph_server.port, AccountType.MSGRAPH)
+    TokenConfig.update(template="microsoft-graph-tenant").execute()
+    token, given = Token.get(), make_jwt(aud="https://outlook.office.com", scp="IMAP.AccessAsUser.All")
+    token.access_token = given
+    token.overwrite()
+    provider.grants(access_token=given.reveal())
+    stage.fetch(row)
+    stage.is_named(row, "token-not-for-graph", in_notice="graph-token-refused")
 
 
 @pytest.mark.parametrize("heard", SMTP, ids=lambda heard: heard.cause)

@@ -11,10 +11,13 @@ GOOD = "name: Mine\norder: 1\nscope: mail\n"
 def test_all_shipped_templates_load_without_errors() -> None:
     assert providers.broken() == []
     keys = {template.key for template in providers.offered()}
+    kinds = ("tenant", "organizations", "app")
+    graph = {f"microsoft-graph-{cloud}{kind}" for cloud in ("", "us-gov-", "china-") for kind in kinds}
     flows = {"microsoft-app", "microsoft-us-gov-app", "microsoft-china-app", "generic-app"}
+    flows |= {key for key in graph if key.endswith("-app")}
     microsoft = {f"microsoft-{kind}" for kind in ("tenant", "common", "organizations", "consumers")}
     clouds = {f"microsoft-{cloud}-{kind}" for cloud in ("us-gov", "china") for kind in ("tenant", "organizations")}
-    assert keys == {*flows, *microsoft, *clouds, "google", "generic", "sandbox"}
+    assert keys == {*flows, *microsoft, *clouds, *graph, "google", "generic", "sandbox"}
     assert {template.key for template in providers.offered() if template.flow == "client_credentials"} == flows
 
 
@@ -31,6 +34,27 @@ def test_national_cloud_templates_use_their_own_hosts(key: str, login: str, reso
     assert f"https://{resource}/IMAP.AccessAsUser.All" in template.scope
     app = providers.find(key.replace("tenant", "app"))
     assert (app.token_url, app.scope) == (template.token_url, f"https://{resource}/.default")
+
+
+@pytest.mark.parametrize(
+    ("cloud", "login", "host"),
+    [
+        ("", "login.microsoftonline.com", "graph.microsoft.com"),
+        ("us-gov-", "login.microsoftonline.us", "graph.microsoft.us"),
+        ("china-", "login.partner.microsoftonline.cn", "microsoftgraph.chinacloudapi.cn"),
+    ],
+)
+def test_graph_templates_match_microsoft_documentation(cloud: str, login: str, host: str) -> None:
+    """https://learn.microsoft.com/graph/deployments, https://learn.microsoft.com/graph/permissions-reference"""
+    for kind in ("tenant", "organizations"):
+        template = providers.find(f"microsoft-graph-{cloud}{kind}")
+        assert template.authorize_url == f"https://{login}/{{tenant}}/oauth2/v2.0/authorize"
+        mail = {f"https://{host}/Mail.ReadWrite", f"https://{host}/Mail.Send", "offline_access"}
+        assert set(template.scope.split()) == {*mail, "openid", "profile", "email"}
+        assert template.scope_in_refresh
+    app = providers.find(f"microsoft-graph-{cloud}app")
+    assert (app.token_url, app.scope) == (f"https://{login}/{{tenant}}/oauth2/v2.0/token", f"https://{host}/.default")
+    assert (app.graph_host, app.smtp_host, app.smtp_type) == (host, host, "MSGraph")
 
 
 @pytest.mark.parametrize("kind", ["common", "consumers", "organizations"])

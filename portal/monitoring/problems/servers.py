@@ -9,6 +9,7 @@ from peewee import fn
 from portal import causes
 from portal.causes import Cause, Fault, Where
 from portal.core.errors import Side
+from portal.incoming import mailbox_connection
 from portal.models import (
     CallState,
     Destination,
@@ -124,7 +125,7 @@ def _accounts() -> list[_Failing]:
     return [
         _Failing(
             row, f"Mail account “{row.name}” cannot be fetched", row.name, row.host,
-            Where.POP3 if row.type.is_pop3 else Where.IMAP,
+            mailbox_connection.where(row),
             _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.due_at,
             _token_id(row), row.login, row.destination, row.dispatch_by_address,
         )

@@ -49,7 +49,10 @@ class MailAccountForm(Form):
     token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
     folder = StringField(
-        "IMAP folder", default="INBOX", description="Not used with POP3.", render_kw={**_OFF, "list": "folders"}
+        "IMAP folder",
+        default="INBOX",
+        description="Not used with POP3. Microsoft Graph: Inbox/Support is a folder in a folder.",
+        render_kw={**_OFF, "list": "folders"},
     )
     list_folders = SubmitField("List folders", render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
     dispatching = SelectField(

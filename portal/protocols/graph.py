@@ -1,0 +1,183 @@
+"""Requests to Microsoft Graph for one mailbox: sign-in by token, several at once, throttling, errors as sentences.
+
+https://learn.microsoft.com/graph/errors, https://learn.microsoft.com/graph/throttling
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote, urlsplit
+
+from portal.core.errors import Answer, Refused, Unavailable
+from portal.protocols.http import Request
+from portal.protocols.https_connection import HttpsConnection, Response
+from portal.protocols.sasl import Credential
+from portal.protocols.server import Server
+
+#: Requests at once for one mailbox; Microsoft answers more with MailboxConcurrency.
+AT_ONCE = 4
+#: A pause that the server requests is made up to this length in seconds; a longer one ends the session.
+_LONGEST_PAUSE = 20
+_TRIES = 4
+#: Seconds, if the server is busy but requests no pause.
+_USUAL_PAUSE = 5
+Done = TypeVar("Done")
+
+
+class NotThere(Refused):
+    """The message, folder or mailbox does not exist."""
+
+
+class AccessRefused(Refused):
+    """The token, or its permissions on the mailbox: no error of a single message."""
+
+
+class ServerError(Unavailable):
+    """HTTP 500: a fault of the server, which one message can cause."""
+
+
+class LinkExpired(Refused):
+    """A delta link is no longer known to the server: the list has to be requested anew."""
+
+
+@contextmanager
+def opened(at: Server, credential: Credential) -> "Iterator[Graph]":
+    """Requests for the mailbox that ``login`` names. Nothing is sent yet."""
+    graph = Graph(at, credential)
+    try:
+        yield graph
+    finally:
+        graph.close()
+
+
+class Graph:
+    """The requests for one mailbox. Methods are safe to call from several threads."""
+
+    def __init__(self, at: Server, credential: Credential) -> None:
+        assert credential.token is not None
+        self.host, self._at, self._token = at.host, at, credential.token
+        self._origin = f"https://{at.host}" if at.port == 443 else f"https://{at.host}:{at.port}"
+        self._root = f"{self._origin}/v1.0/users/{quote(credential.login, safe='')}"
+        self._idle: SimpleQueue[HttpsConnection] = SimpleQueue()
+        self._connections: list[HttpsConnection] = []
+        self._threads = ThreadPoolExecutor(AT_ONCE)
+        self._stopped = Event()
+
+    @property
+    def secured_by(self) -> str:
+        return self._connections[0].secured_by if self._connections else "TLS"
+
+    def start(self, act: Callable[..., Done], *arguments: Any) -> "Future[Done]":
+        """Call ``act`` in one of the threads of this mailbox."""
+        return self._threads.submit(act, *arguments)
+
+    def stop(self) -> None:
+        """End all requests, also those that wait in other threads."""
+        self._stopped.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for connection in self._connections:
+            if connection.sock:
+                connection.sock.shut_down()
+
+    def close(self) -> None:
+        self.stop()
+        self._threads.shutdown()
+        for connection in self._connections:
+            connection.close()
+
+    def facts(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Send a request and return the JSON object of its response. Raises as ``send``."""
+        content = b"" if body is None else json.dumps(body).encode()
+        return self.send(method, path, content).facts()
+
+    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """The pages of a list, by ``@odata.nextLink``."""
+        following: str | None = path
+        while following:
+            page = self.facts("GET", following)
+            yield page
+            following = page.get("@odata.nextLink")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        kind: str = "application/json",
+        into: BinaryIO | None = None,
+        expected: int = 0,
+    ) -> Response:
+        """Send a request to ``path`` of the mailbox, or to a link that the server gave; repeated when it is throttled.
+
+        Refused: the server rejects the request (AccessRefused, NotThere, LinkExpired, or for another reason).
+        Unavailable: try later (ServerError, or for another reason).
+        """
+        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Prefer": _PREFER, "Accept": "application/json"}
+        if body:
+            headers["Content-Type"] = kind
+        wanted = Request(method, self._url(path), headers, body)
+        for tries in range(_TRIES):
+            if into:
+                into.seek(0)
+                into.truncate()
+            with self._connection() as connection:
+                response = connection.exchange(wanted, into=into, expected=expected)
+            if response.is_good:
+                return response
+            error = _error(self.host, response)
+            pause = error.retry_after if isinstance(error, Unavailable) else None
+            if pause is None or pause > _LONGEST_PAUSE or tries + 1 == _TRIES or self._stopped.wait(pause):
+                raise error
+        raise AssertionError
+
+    def _url(self, path: str) -> str:
+        if "://" not in path:
+            return f"{self._root}{path}"
+        link = urlsplit(path)
+        if f"{link.scheme}://{link.netloc}" != self._origin:
+            # The token must not be sent to another host.
+            raise Unavailable(f"{self.host} answered a link to another server ({link.hostname}).")
+        return path
+
+    @contextmanager
+    def _connection(self) -> Iterator[HttpsConnection]:
+        if self._stopped.is_set():
+            raise Unavailable(f"The requests to {self.host} were stopped.")
+        try:
+            connection = self._idle.get_nowait()
+        except Empty:
+            connection = HttpsConnection(self._at)
+            self._connections.append(connection)
+        try:
+            yield connection
+        finally:
+            self._idle.put(connection)
+
+
+_KINDS: dict[int, type[Refused]] = {401: AccessRefused, 403: AccessRefused, 404: NotThere, 410: LinkExpired}
+_EXPIRED = ("resyncrequired", "syncstatenotfound", "syncstateinvalid")
+#: Immutable IDs stay the same when a message is moved within its mailbox.
+_PREFER = 'IdType="ImmutableId", odata.maxpagesize=200'
+
+
+def _error(host: str, response: Response) -> Refused | Unavailable:
+    """The error of a response that is not good."""
+    found = response.facts().get("error")
+    error = found if isinstance(found, dict) else {}
+    code, text = str(error.get("code") or f"HTTP {response.status}"), " ".join(str(error.get("message") or "").split())
+    inner = error.get("innerError") if isinstance(error.get("innerError"), dict) else {}
+    trace = str((inner or {}).get("request-id") or response.headers.get("request-id") or "")
+    answer = Answer(error=code, description=text[:300], trace=trace[:100])
+    said, pause = f"{host} answered {response.status} {answer}", response.headers.get("Retry-After", "")
+    if response.status in (429, 502, 503, 504):
+        return Unavailable(said, answer, int(pause) if pause.isdigit() else _USUAL_PAUSE)
+    if response.status >= 500:
+        return ServerError(said, answer)
+    if code.lower() in _EXPIRED:
+        return LinkExpired(said, answer)
+    return _KINDS.get(response.status, Refused)(said, answer)

@@ -1,0 +1,110 @@
+"""An HTTPS connection that is kept between requests, with limits of time and size and room for large bodies."""
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from io import BytesIO
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from urllib3.util import make_headers
+
+from portal.core.errors import Unavailable
+from portal.protocols import probe, server
+from portal.protocols.http import Request
+from portal.protocols.server import Plain, Secured, Security, Server
+
+_CHUNK = 256 * 1024
+#: Maximum bytes of a response that is not a message.
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Response:
+    """A complete response. ``body`` is empty if the content was written to a file."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def is_good(self) -> bool:
+        return 200 <= self.status < 300
+
+    def facts(self) -> dict[str, Any]:
+        """The JSON object of the body; empty if the body is something else."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+class HttpsConnection(HTTPConnection):
+    """One request at a time; connects when it is needed, through the proxy of the environment if there is one."""
+
+    sock: Plain | Secured | None
+
+    def __init__(self, at: Server) -> None:
+        self._at = at
+        proxy = urlsplit(probe.proxy_of(f"https://{at.host}:{at.port}/") or "")
+        super().__init__(proxy.hostname or at.host, (proxy.port or 8080) if proxy.hostname else at.port)
+        if proxy.hostname:
+            password = f"{proxy.username}:{proxy.password or ''}" if proxy.username else None
+            self.set_tunnel(at.host, at.port, make_headers(proxy_basic_auth=password))
+
+    @property
+    def secured_by(self) -> str:
+        return self.sock.secured_by if self.sock else "TLS"
+
+    def connect(self) -> None:
+        plain = server.connect(Server(self.host, self.port, Security.NONE, silence=self._at.silence))
+        self.sock = plain
+        if self._tunnel_host:  # type: ignore[attr-defined]  # set by set_tunnel
+            self._tunnel()  # type: ignore[attr-defined]
+        self.sock = server.secure(plain, self._at)
+
+    def exchange(self, wanted: Request, *, into: BinaryIO | None = None, expected: int = 0) -> Response:
+        """Send the request and read its whole response, of about ``expected`` bytes; a good one is written to ``into``.
+
+        Unavailable: no response, or not all of it. The connection is then closed.
+        """
+        with ExitStack() as unfinished, server.translated_errors(self._at.host):
+            unfinished.callback(self.close)
+            try:
+                response = self._exchange(wanted, into, expected)
+            except HTTPException as error:
+                text = f"{self._at.host} answered something that is not HTTP, or not all of it."
+                raise Unavailable(text) from error
+            unfinished.pop_all()
+            return response
+
+    def _exchange(self, wanted: Request, into: BinaryIO | None, expected: int) -> Response:
+        if self.sock and not self.sock.is_quiet():
+            # The server closed the connection meanwhile.
+            self.close()
+        if not self.sock:
+            self.connect()
+        assert self.sock
+        self.sock.allow(max(expected, len(wanted.body)))
+        where = urlsplit(wanted.url)
+        self.request(wanted.method, f"{where.path}?{where.query}".rstrip("?"), wanted.body or None, wanted.headers)
+        answer = self.getresponse()
+        self.sock.allow(2 * expected)
+        body = BytesIO()
+        _copy(answer, into if into and 200 <= answer.status < 300 else body, expected)
+        return Response(answer.status, answer.headers, body.getvalue())
+
+
+def _copy(answer: HTTPResponse, into: BinaryIO, expected: int) -> None:
+    most, got = 4 * expected + _MOST_BYTES, 0
+    while chunk := answer.read(_CHUNK):
+        got += len(chunk)
+        if got > most:
+            raise OverflowError
+        into.write(chunk)
+    if answer.length:
+        # ``read`` with a size returns less, instead of an error, if the connection ends early.
+        raise HTTPException(f"{answer.length} bytes are missing")
