@@ -1,5 +1,6 @@
 """Fixtures: a new database for each test, keys, fake servers; connections to other hosts are blocked."""
 
+import gc
 import logging
 import os
 import shutil
@@ -216,6 +217,14 @@ def mail_server(db: None, tmp_path: Path, certificate_folder: Path) -> Iterator[
     fake = FakeMailServer(tmp_path, certificate_folder)
     yield fake
     fake.stop()
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Collect no garbage: at the recursion limit, finalizers of earlier tests would fail."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from portal.diagnosis import network, tokens
 from portal.diagnosis.checks import Checks
 from portal.incoming import mailbox_connection
 from portal.models import MailAccount, OutboundProfile, Token
-from portal.outgoing import outbound_profiles
+from portal.outgoing import graph_sending, outbound_profiles, profile_connection
 from portal.protocols import graph, graph_folders, imap, imap_session, pop3_session, smtp_session
 from portal.protocols.graph_mailbox import GraphMailbox
 from portal.protocols.sasl import Credential
@@ -104,7 +104,7 @@ def _usable(
     ladder: Checks, account: MailAccount | OutboundProfile, token: Token, where: Where, actor: str, clock: Clock
 ) -> Credential:
     """Return the credential with a valid token. Checks validity and audience of the token."""
-    life = mailbox_connection.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else outbound_profiles.TOKEN_MIN_LIFE
+    life = mailbox_connection.TOKEN_MIN_LIFE if isinstance(account, MailAccount) else profile_connection.TOKEN_MIN_LIFE
     usable = tokens.fresh(ladder, token, min_life=life, actor=actor, clock=clock)
     tokens.fits(ladder, usable, where)
     return Credential(account.login, token=usable.access_token)
@@ -129,7 +129,10 @@ def of_profile(ladder: Checks, profile: OutboundProfile, actor: str, clock: Cloc
     sender = _sender_of(profile)
     ladder.by_password = profile.token is None
     ladder.facts |= {"mailbox": profile.login, "host": profile.host, "sender": sender}
-    at = replace(outbound_profiles.server(profile), silence=min(float(profile.timeout), _SILENCE))
+    at = replace(profile_connection.server(profile), silence=min(float(profile.timeout), _SILENCE))
+    if profile.type.is_graph:
+        _climb_graph_sending(ladder, profile, at, sender, actor, clock)
+        return
     network.to_mail_server(ladder, at, Where.SMTP)
     with ExitStack() as opened:
         with ladder.step("SMTP protocol", Where.SMTP) as step:
@@ -147,3 +150,14 @@ def of_profile(ladder: Checks, profile: OutboundProfile, actor: str, clock: Cloc
             step.found = f"MAIL FROM:<{sender}>"
             if not reply.is_good:
                 raise Refused(f"{profile.host} answered: {reply}")
+
+
+def _climb_graph_sending(
+    ladder: Checks, profile: OutboundProfile, at: Server, sender: str, actor: str, clock: Clock
+) -> None:
+    assert profile.token is not None
+    network.to_web_server(ladder, f"https://{at.host}:{at.port}/", Where.GRAPH_SEND, at.ca)
+    credential = _usable(ladder, profile, profile.token, Where.GRAPH_SEND, actor, clock)
+    with ladder.step("Permission to send", Where.GRAPH_SEND) as step, graph.opened(at, credential) as requests:
+        graph_sending.check_permission(requests, sender)
+        step.found = f"as {credential.login}"

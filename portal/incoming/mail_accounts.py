@@ -83,7 +83,7 @@ def complete(entered: Fields) -> None:
 def _host_of_provider(kind: AccountType, template: Template) -> str:
     """The host that the customers of a provider share; empty if they do not share one."""
     if kind.is_graph:
-        return template.graph_host or "graph.microsoft.com"
+        return template.graph_host
     return (template.pop3_host if kind.is_pop3 else "") or template.imap_host
 
 

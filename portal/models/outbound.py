@@ -23,15 +23,20 @@ from portal.models.token_config import Validity
 
 
 class OutboundType(StrEnum):
-    """Znuny's names: implicit TLS, STARTTLS or no TLS."""
+    """Znuny's names: implicit TLS, STARTTLS or no TLS; MSGraph: Microsoft Graph over HTTPS."""
 
     SMTPS = "SMTPS"
     SMTPTLS = "SMTPTLS"
     SMTP = "SMTP"
+    MSGRAPH = "MSGraph"
+
+    @property
+    def is_graph(self) -> bool:
+        return self is OutboundType.MSGRAPH
 
 
 class OutboundProfile(Failing, Leased):
-    """An SMTP server for outgoing mail, leased by the worker that sends through it.
+    """A server for outgoing mail, leased by the worker that sends through it.
 
     Due times are stored in its messages (``try_at``); ``due_at`` is only the end of a pause.
     """

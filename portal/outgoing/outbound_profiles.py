@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from portal import providers
 from portal.core import token_state, work_state
@@ -12,20 +12,12 @@ from portal.core.errors import InUse, Invalid, Refused
 from portal.core.loopback import is_loopback
 from portal.core.text import split_list
 from portal.models import HOST, OutboundProfile, OutboundState, OutboundType, Token, Validity, text_problems
+from portal.outgoing import profile_connection
 from portal.protocols import tls_options
-from portal.protocols.sasl import Credential
-from portal.protocols.server import Security, Server
+from portal.providers.loader import Template
 from portal.system import audit, named_rows, settings
 from portal.tokens import token_facts
 
-#: Microsoft's high-volume email service requires ten minutes; the refresh margin already covers them.
-TOKEN_MIN_LIFE = timedelta(minutes=10)
-DEFAULT_PORTS = {OutboundType.SMTPS: 465, OutboundType.SMTPTLS: 587, OutboundType.SMTP: 25}
-_SECURITY = {
-    OutboundType.SMTPS: Security.TLS,
-    OutboundType.SMTPTLS: Security.STARTTLS,
-    OutboundType.SMTP: Security.NONE,
-}
 #: Columns that determine which server gets the password; a change requires entering the password again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 #: An address in MAIL and RCPT, without angle brackets (RFC 5321 section 4.1.2); any script is allowed.
@@ -64,17 +56,24 @@ class Fields:
 
 def complete(entered: Fields) -> None:
     """Fill in defaults from the provider template and normalize the other values for storage."""
-    preset = providers.of(entered.token.token_config.template) if entered.token else None
-    if preset and preset.smtp_host and not entered.host:
-        entered.host, entered.type = preset.smtp_host, OutboundType(preset.smtp_type)
-        entered.per_minute = entered.per_minute or preset.smtp_per_minute or None
-        entered.connections = max(entered.connections, preset.smtp_connections)
-    entered.port = entered.port or DEFAULT_PORTS[entered.type]
+    if entered.token and not entered.host:
+        _use_server_of(providers.of(entered.token.token_config.template), entered)
+    entered.port = entered.port or profile_connection.DEFAULT_PORTS[entered.type]
     entered.fingerprint, entered.ca = (
         tls_options.plain_fingerprint(entered.fingerprint),
         tls_options.only_certificates(entered.ca),
     )
     entered.senders = ", ".join(dict.fromkeys(split_list(entered.senders)))
+
+
+def _use_server_of(preset: Template, entered: Fields) -> None:
+    if entered.type.is_graph:
+        entered.host = preset.graph_host
+    elif preset.smtp_host:
+        entered.host, entered.type = preset.smtp_host, OutboundType(preset.smtp_type)
+    if entered.host:
+        entered.per_minute = entered.per_minute or preset.smtp_per_minute or None
+        entered.connections = max(entered.connections, preset.smtp_connections)
 
 
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> OutboundProfile:
@@ -91,7 +90,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 
 def edit(row: OutboundProfile, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
     """Change an outbound profile and make its queued messages due now. ``password`` None keeps the stored one."""
-    if entered.type is not row.type and entered.port == DEFAULT_PORTS[row.type]:
+    if entered.type is not row.type and entered.port == profile_connection.DEFAULT_PORTS[row.type]:
         entered.port = 0
     complete(entered)
     kept = stored_password(row, entered)
@@ -151,6 +150,8 @@ def _number_problems(entered: Fields) -> dict[str, str]:
 
 def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
     problems = {}
+    if entered.type.is_graph and not entered.token:
+        problems["token"] = "Microsoft Graph has no passwords; choose a token."
     if entered.token and not entered.login:
         problems["login"] = "Enter the user name, usually the mailbox address."
     if entered.login and not entered.token and not has_password:
@@ -191,29 +192,26 @@ def select_profile(addresses: list[str]) -> OutboundProfile:
     raise NotServed(f"No outbound profile serves {' or '.join(addresses) or 'this sender'}, and there is no fallback.")
 
 
+def serves(row: OutboundProfile, address: str) -> bool:
+    """Return whether this address, or its domain, is one of the profile's senders."""
+    known = split_list(row.senders)
+    return address.lower() in known or f"@{address.lower().rpartition('@')[2]}" in known
+
+
 def may_send_as(row: OutboundProfile, address: str) -> bool:
     """Return whether the profile sends mail under this address instead of ``sends_as``."""
-    known = split_list(row.senders)
-    return not row.sends_as or address.lower() in known or f"@{address.lower().rpartition('@')[2]}" in known
+    return not row.sends_as or serves(row, address)
+
+
+def owns(row: OutboundProfile, address: str) -> bool:
+    """Return whether the profile's mailbox may send from this address, as far as the profile says."""
+    return address.lower() in (row.login.lower(), row.sends_as.lower()) or serves(row, address)
 
 
 def sender_address(row: OutboundProfile) -> str:
     """Return an address that the profile may send from; empty if none is known."""
     addresses = [row.sends_as, row.login, *split_list(row.senders)]
     return next((one for one in addresses if one.isascii() and re.fullmatch(ADDRESS, one)), "")
-
-
-def server(row: OutboundProfile) -> Server:
-    return Server(
-        row.host, row.port, _SECURITY[row.type], ca=row.ca, fingerprint=row.fingerprint, silence=float(row.timeout)
-    )
-
-
-def credential(row: OutboundProfile, token: Token | None) -> Credential | None:
-    """Return the credential for the sign-in; None: no sign-in."""
-    if token is not None:
-        return Credential(row.login, token=token.access_token)
-    return Credential(row.login, password=row.password) if row.login else None
 
 
 def state(row: OutboundProfile, now: datetime) -> token_state.State:

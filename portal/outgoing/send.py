@@ -14,16 +14,15 @@ from queue import Empty, SimpleQueue
 from peewee import ModelSelect
 
 from portal import causes
-from portal.causes import Where
 from portal.core import errors, retry_pauses
 from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
 from portal.core.errors import ExternalError, InternalError, Refused, Side, Unavailable
 from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
-from portal.outgoing import outbound_profiles, queue_reader, send_results
+from portal.outgoing import profile_connection, queue_reader, send_results
+from portal.outgoing.profile_connection import Session
 from portal.outgoing.queue_reader import QueuedMessage
-from portal.protocols import smtp
-from portal.protocols.smtp import DeliveryUnknown, MessageNotAccepted, Session
+from portal.protocols.smtp import DeliveryUnknown, MessageNotAccepted
 from portal.protocols.smtp_session import Reply
 from portal.tokens import access_tokens, retry_with_new_token
 
@@ -135,13 +134,12 @@ class _Run:
         if self.profile.token is None:
             return sign_in(None)
         return retry_with_new_token.with_retry(
-            self.profile.token, sign_in, min_life=outbound_profiles.TOKEN_MIN_LIFE,
+            self.profile.token, sign_in, min_life=profile_connection.TOKEN_MIN_LIFE,
             failing_since=self.profile.failing_since, clock=self.clock,
         )  # fmt: skip
 
     def _open(self) -> Session:
-        at, credential = outbound_profiles.server(self.profile), outbound_profiles.credential(self.profile, self._token)
-        return self._opened.enter_context(smtp.session(at, credential))
+        return self._opened.enter_context(profile_connection.opened(self.profile, self._token))
 
     def _keep_busy(self, threads: ThreadPoolExecutor) -> None:
         """Record all finished messages and start the next ones in one write, until none is left."""
@@ -241,7 +239,9 @@ class _Run:
     def _fail(self, error: ExternalError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
-        profile.note_failure(error, causes.of_failure(error, Where.SMTP, by_password=profile.token is None), now)
+        profile.note_failure(
+            error, causes.of_failure(error, profile_connection.where(profile), by_password=profile.token is None), now
+        )
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._usable_connections, self._rests_until = 0, retry_pauses.retry_at(now, profile.tries, asked)
 

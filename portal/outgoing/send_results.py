@@ -10,7 +10,7 @@ from portal.core import retry_pauses
 from portal.core.db import locked, transaction
 from portal.core.errors import ExternalError
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
-from portal.outgoing import bounces
+from portal.outgoing import bounces, profile_connection
 from portal.protocols.smtp_session import Reply
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,15 @@ def write_answers(message: OutboundMessage, answers: Mapping[str, Reply], *, now
         row.save()
     message.answer = _said(answers)
     if failed:
-        by_password = message.profile is not None and message.profile.token is None
-        message.answer_cause = causes.recognize(message.answer, Where.SMTP, by_password=by_password).name
+        message.answer_cause = _cause(message)
     _go_on(message, failed, now)
+
+
+def _cause(message: OutboundMessage) -> str:
+    profile = message.profile
+    where = profile_connection.where(profile) if profile else Where.SMTP
+    by_password = profile is not None and profile.token is None
+    return causes.recognize(message.answer or "", where, by_password=by_password).name
 
 
 def _said(answers: Mapping[str, Reply]) -> str:

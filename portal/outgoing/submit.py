@@ -13,7 +13,7 @@ from peewee import IntegrityError
 from portal.core.db import transaction
 from portal.core.errors import Refused
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient
-from portal.outgoing import envelope, outbound_profiles
+from portal.outgoing import envelope, graph_sending, outbound_profiles
 from portal.outgoing.envelope import Head
 from portal.protocols.message_info import HEADER_BYTES, shown
 from portal.system import job_queue, settings
@@ -60,6 +60,8 @@ def submit(submitted: Submission, *, now: datetime) -> OutboundMessage:
     )
     key = submitted.key or secrets.token_hex(16)
     sender = _completed(head, submitted, sender, profile, key, now)
+    if profile.type.is_graph:
+        _check_for_graph(profile, head, sender, recipients)
     submitted.content.seek(body_at)
     row = OutboundMessage(
         profile=profile, key=key, sender=sender, message_id=_printable(head.text("Message-ID"))[:998],
@@ -89,6 +91,18 @@ def _completed(
     return sender if not sender or outbound_profiles.may_send_as(profile, sender) else profile.sends_as
 
 
+def _check_for_graph(profile: OutboundProfile, head: Head, sender: str, recipients: list[str]) -> None:
+    """Raise NotAccepted if Microsoft Graph would send something else than submitted, or nothing."""
+    author = next(iter(head.addresses("From")), "")
+    if not outbound_profiles.owns(profile, author):
+        raise NotAccepted(
+            f"The mailbox {profile.login} sends only from its own addresses. Enter {author} under Senders of the"
+            f" profile {profile.name} if the mailbox has the right Send As, or set Sends as."
+        )
+    if objection := graph_sending.objection(head, sender, recipients):
+        raise NotAccepted(objection)
+
+
 def _sender(submitted: Submission) -> str:
     """Return the sender with a domain. Raises NotAccepted for an invalid address or a name with control characters."""
     sender = submitted.sender
@@ -109,8 +123,7 @@ def store(row: OutboundMessage, recipients: Iterable[str], parts: Iterable[bytes
             OutboundRecipient.insert_many([{"message": row.id, "address": one} for one in recipients]).execute()
             for number, part in enumerate(parts):
                 row.size += len(part)
-                if row.size > MAX_BYTES:
-                    raise NotAccepted(f"The message is larger than {MAX_BYTES // 1024 // 1024} MB.")
+                _check_size(row)
                 OutboundPart.create(message=row.id, number=number, content=part)
             row.save()
     except IntegrityError as error:
@@ -119,6 +132,13 @@ def store(row: OutboundMessage, recipients: Iterable[str], parts: Iterable[bytes
             raise NotAccepted("The outbound profile was deleted during the submission.") from error
         return there
     return row
+
+
+def _check_size(row: OutboundMessage) -> None:
+    if row.size > MAX_BYTES:
+        raise NotAccepted(f"The message is larger than {MAX_BYTES // 1024 // 1024} MB.")
+    if row.profile and row.profile.type.is_graph and row.size > graph_sending.LARGEST_BYTES:
+        raise NotAccepted(graph_sending.too_large())
 
 
 def _recipients(addresses: Iterable[str]) -> list[str]:

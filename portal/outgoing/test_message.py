@@ -9,8 +9,8 @@ from email.utils import format_datetime, make_msgid
 from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Invalid
 from portal.models import OutboundProfile, Token
-from portal.outgoing import outbound_profiles
-from portal.protocols import smtp
+from portal.outgoing import outbound_profiles, profile_connection
+from portal.protocols.smtp import Envelope
 from portal.protocols.smtp_session import Reply
 from portal.system import audit
 from portal.tokens import retry_with_new_token
@@ -45,15 +45,13 @@ def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Clock)
     content = _test_message(row, sender, to, clock()).as_bytes()
 
     def send(token: Token | None) -> Reply:
-        with smtp.session(
-            outbound_profiles.server(row), outbound_profiles.credential(row, token), dialogue.append
-        ) as session:
-            return session.send(smtp.Envelope(sender, [to], len(content)), [content])[to]
+        with profile_connection.opened(row, token, dialogue.append) as session:
+            return session.send(Envelope(sender, [to], len(content)), [content])[to]
 
     if row.token is None:
         return send(None)
     return retry_with_new_token.with_retry(
-        row.token, send, min_life=outbound_profiles.TOKEN_MIN_LIFE, failing_since=row.failing_since, clock=clock,
+        row.token, send, min_life=profile_connection.TOKEN_MIN_LIFE, failing_since=row.failing_since, clock=clock,
         note=lambda words: dialogue.append(f"   {words}"),
     )  # fmt: skip
 

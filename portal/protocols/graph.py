@@ -117,23 +117,38 @@ class Graph:
         Refused: the server rejects the request (AccessRefused, NotThere, LinkExpired, or for another reason).
         Unavailable: try later (ServerError, or for another reason).
         """
-        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Prefer": _PREFER, "Accept": "application/json"}
-        if body:
-            headers["Content-Type"] = kind
-        wanted = Request(method, self._url(path), headers, body)
         for tries in range(_TRIES):
             if into:
                 into.seek(0)
                 into.truncate()
-            with self._connection() as connection:
-                response = connection.exchange(wanted, into=into, expected=expected)
-            if response.is_good:
-                return response
-            error = _error(self.host, response)
-            pause = error.retry_after if isinstance(error, Unavailable) else None
-            if pause is None or pause > _LONGEST_PAUSE or tries + 1 == _TRIES or self._stopped.wait(pause):
-                raise error
+            try:
+                return self.request(method, path, body, kind=kind, into=into, expected=expected)
+            except Unavailable as error:
+                pause = error.retry_after
+                if pause is None or pause > _LONGEST_PAUSE or tries + 1 == _TRIES or self._stopped.wait(pause):
+                    raise
         raise AssertionError
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        kind: str = "application/json",
+        into: BinaryIO | None = None,
+        expected: int = 0,
+    ) -> Response:
+        """Send a request once, also if it is throttled. Raises as ``send``; NotSent if there is no connection."""
+        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Prefer": _PREFER, "Accept": "application/json"}
+        if body:
+            headers["Content-Type"] = kind
+        wanted = Request(method, self._url(path), headers, body)
+        with self._connection() as connection:
+            response = connection.exchange(wanted, into=into, expected=expected)
+        if not response.is_good:
+            raise _error(self.host, response)
+        return response
 
     def _url(self, path: str) -> str:
         if "://" not in path:

@@ -21,6 +21,10 @@ _CHUNK = 256 * 1024
 _MOST_BYTES = 16 * 1024 * 1024
 
 
+class NotSent(Unavailable):
+    """There is no connection, so the request was not sent."""
+
+
 @dataclass(frozen=True)
 class Response:
     """A complete response. ``body`` is empty if the content was written to a file."""
@@ -69,8 +73,9 @@ class HttpsConnection(HTTPConnection):
     def exchange(self, wanted: Request, *, into: BinaryIO | None = None, expected: int = 0) -> Response:
         """Send the request and read its whole response, of about ``expected`` bytes; a good one is written to ``into``.
 
-        Unavailable: no response, or not all of it. The connection is then closed.
+        NotSent: no connection. Unavailable: no response, or not all of it. The connection is then closed.
         """
+        self._ensure_open()
         with ExitStack() as unfinished, server.translated_errors(self._at.host):
             unfinished.callback(self.close)
             try:
@@ -81,12 +86,19 @@ class HttpsConnection(HTTPConnection):
             unfinished.pop_all()
             return response
 
-    def _exchange(self, wanted: Request, into: BinaryIO | None, expected: int) -> Response:
-        if self.sock and not self.sock.is_quiet():
-            # The server closed the connection meanwhile.
+    def _ensure_open(self) -> None:
+        """Connect, also if the server closed the connection meanwhile."""
+        if self.sock and self.sock.is_quiet():
+            return
+        self.close()
+        try:
+            with server.translated_errors(self._at.host):
+                self.connect()
+        except Unavailable as error:
             self.close()
-        if not self.sock:
-            self.connect()
+            raise NotSent(str(error)) from error
+
+    def _exchange(self, wanted: Request, into: BinaryIO | None, expected: int) -> Response:
         assert self.sock
         self.sock.allow(max(expected, len(wanted.body)))
         where = urlsplit(wanted.url)

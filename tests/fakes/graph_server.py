@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import getaddresses
 from http.server import BaseHTTPRequestHandler
 from itertools import count
 from pathlib import Path
@@ -87,6 +88,9 @@ class GraphServer:
         self.seconds_per_response = 0.0
         #: Number of contents of messages that end in the middle.
         self.cuts = 0
+        #: Number of requests that are processed without a response.
+        self.cuts_responses = 0
+        self.closes_after_each = False
         #: Changes the response of a message's content.
         self.rendered: Callable[[Mail, bytes], bytes] = lambda mail, content: content
         self._numbers, self._arrivals, self._renderings = count(1), count(1), count(1)
@@ -209,6 +213,10 @@ class GraphServer:
             raise _error(400, "ErrorMimeContentInvalidBase64String", "Invalid base64 string.") from error
         if USER not in str(email.message_from_bytes(content)["From"]).lower():
             raise _error(403, "ErrorSendAsDenied", "The user account does not have the right to send as the sender.")
+        found = email.message_from_bytes(content)
+        to = [address for name in ("To", "Cc", "Bcc") for _, address in getaddresses(found.get_all(name, []))]
+        if not to:
+            raise _error(400, "ErrorInvalidRecipients", "At least one recipient isn't valid.")
         self.sent.append(content)
         return Answer(202)
 
@@ -327,6 +335,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer)
 
     def _send(self, answer: Answer) -> None:
+        self.close_connection |= self.graph.closes_after_each
+        if self.graph.cuts_responses:
+            self.graph.cuts_responses -= 1
+            self.close_connection = True
+            return
         content = answer.body if isinstance(answer.body, bytes) else b""
         if answer.body is not None and not isinstance(answer.body, bytes):
             content = json.dumps(answer.body).encode()

@@ -70,3 +70,10 @@ GRAPH = [
     Said("graph-busy", 500, "ErrorInternalServerError", "An internal server error occurred. The operation failed."),
     Said("graph-quota", 403, "ErrorQuotaExceeded", "Mailbox has exceeded maximum mailbox size."),
 ]  # fmt: skip
+
+GRAPH_SEND = [
+    Said("graph-sending-denied", 403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."),
+    Said("graph-access-policy", 403, "ErrorAccessDenied", "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings."),
+    Said("graph-mailbox-unknown", 404, "ErrorInvalidUser", "The requested user 'helpdesk@sandbox.test' is invalid."),
+    Said("graph-throttled", 429, "ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
+]  # fmt: skip

@@ -5,15 +5,15 @@ from contextlib import ExitStack
 
 import pytest
 
-from portal.models import AccountType, MailAccount, Notice, Token, TokenConfig
+from portal.models import AccountType, MailAccount, Notice, OutboundType, Token, TokenConfig
 from portal.protocols import probe, server
 from tests.builders import make_config, make_profile
 from tests.fakes import scripted_mail, smtp_server
-from tests.fakes.graph_server import GraphServer
+from tests.fakes.graph_server import USER, GraphServer
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.faults.certificates import make_odd
 from tests.faults.jwt import make_jwt
-from tests.faults.mail_words import GRAPH, IMAP, POP3, SMTP, Heard, Said
+from tests.faults.mail_words import GRAPH, GRAPH_SEND, IMAP, POP3, SMTP, Heard, Said
 from tests.faults.making import account, no_such_name
 from tests.faults.stage import Stage
 from tests.servers.ports import free_port
@@ -49,6 +49,20 @@ def test_graph_error_response_is_diagnosed(
     graph_server.fails(said.at, said.status, said.code, said.message, times=1000, headers={"Retry-After": "60"})
     row = account(stage, provider, graph_server.port, AccountType.MSGRAPH)
     stage.fetch(row)
+    stage.is_named(row, said.cause)
+
+
+@pytest.mark.parametrize("said", GRAPH_SEND, ids=lambda said: f"{said.cause}-{said.code}")
+def test_graph_error_response_to_a_message_is_diagnosed(
+    stage: Stage, provider: FakeProvider, graph_server: GraphServer, said: Said
+) -> None:
+    graph_server.tokens.add(NEW_ACCESS_TOKEN)
+    graph_server.fails("sendMail", said.status, said.code, said.message, times=1000)
+    token = stage.token(make_config("Microsoft", base=provider.url))
+    row = make_profile(
+        token, name="Office", type=OutboundType.MSGRAPH, port=graph_server.port, login=USER, senders="@example.test"
+    )
+    stage.send(row)
     stage.is_named(row, said.cause)
 
 

@@ -138,6 +138,7 @@ RUBBISH = {
 }
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("name", RUBBISH)
 def test_malformed_token_response_raises_unavailable(provider: FakeProvider, name: str) -> None:
     provider.says(RUBBISH[name])

@@ -53,7 +53,8 @@ class Stage:
         self.portal.cli("mail-account", "fetch", "Kill", "--background")
 
     def told(self) -> str:
-        return f"{self.acts}\n{self.portal.log()[-3000:]}"
+        account = self.portal.cli("mail-account", "show", "Kill", "--json")
+        return f"{self.acts}\n{account}\n{self.dovecot.log()[-2000:]}\n{self.portal.log()[-3000:]}"
 
 
 @pytest.fixture(params=[50, 51], ids=["first-half", "second-half"])

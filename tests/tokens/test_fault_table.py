@@ -153,6 +153,7 @@ def state_of(token: Token, now: datetime) -> tuple[str, int | None]:
     return state.name, minutes
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_refresh_fault_sets_state_and_next_attempt(
     fault: Fault, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, alice: PageClient, run: Run

@@ -26,6 +26,7 @@ from portal.models import (
     tuples,
 )
 from portal.monitoring.problems.problem import Problem, grouped, problem, within
+from portal.outgoing import profile_connection
 from portal.system import settings
 
 #: Minimum delay before a mailbox counts as overdue.
@@ -139,9 +140,9 @@ def _profiles() -> list[_Failing]:
     )
     return [
         _Failing(
-            row, f"Outbound profile “{row.name}” cannot send", f"outbound profile {row.name}", row.host, Where.SMTP,
-            _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.due_at,
-            _token_id(row), row.login,
+            row, f"Outbound profile “{row.name}” cannot send", f"outbound profile {row.name}", row.host,
+            profile_connection.where(row), _since(row), row.failed_at, row.failure or "",
+            row.failing_side or Side.SERVER, row.due_at, _token_id(row), row.login,
         )
         for row in failing.order_by(OutboundProfile.name)
     ]  # fmt: skip

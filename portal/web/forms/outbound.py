@@ -37,6 +37,7 @@ class OutboundProfileForm(Form):
                 (OutboundType.SMTPTLS.value, "SMTPTLS (STARTTLS, port 587)"),
                 (OutboundType.SMTPS.value, "SMTPS (implicit TLS, port 465)"),
                 (OutboundType.SMTP.value, "SMTP (without TLS, port 25)"),
+                (OutboundType.MSGRAPH.value, "MSGraph (Microsoft Graph, port 443)"),
             ]
         ),
     )
