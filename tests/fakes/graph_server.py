@@ -74,7 +74,8 @@ class GraphServer:
     """One mailbox. A test looks into ``mails``, ``sent`` and ``requests``, and adds ``failures``."""
 
     def __init__(self, certificates_in: Path) -> None:
-        self.mails: list[Mail] = []
+        #: By immutable ID.
+        self.mails: dict[str, Mail] = {}
         self.folders: dict[str, tuple[str, str]] = {key: ("root", name) for key, name in _WELL_KNOWN.items()}
         self.tokens = {ACCESS_TOKEN}
         self.sent: list[bytes] = []
@@ -107,10 +108,11 @@ class GraphServer:
     def receives(self, *messages: bytes, folder: str = "inbox") -> None:
         with self.lock:
             for content in messages:
-                self.mails.append(Mail(next(self._numbers), content, folder, arrived=next(self._arrivals)))
+                mail = Mail(next(self._numbers), content, folder, arrived=next(self._arrivals))
+                self.mails[mail.id(immutable=True)] = mail
 
     def holds(self, folder: str = "inbox") -> list[bytes]:
-        return [mail.content for mail in self.mails if mail.folder == folder]
+        return [mail.content for mail in self.mails.values() if mail.folder == folder]
 
     def add_folder(self, name: str, parent: str = "root") -> str:
         key = f"Folder{len(self.folders)}-{name}"
@@ -177,7 +179,7 @@ class GraphServer:
                 self._move(self._mail(uid, view), "deleteditems")
                 return Answer(204)
             case "POST", ["messages", uid, "permanentDelete"]:
-                self.mails.remove(self._mail(uid, view))
+                self.mails.pop(self._mail(uid, view).id(immutable=True))
                 return Answer(204)
             case "POST", ["messages", uid, "move"]:
                 mail = self._mail(uid, view)
@@ -193,9 +195,9 @@ class GraphServer:
         raise _error(404, "ErrorItemNotFound", "The specified object was not found in the store.")
 
     def _mail(self, uid: str, view: "_View") -> Mail:
-        for mail in self.mails:
-            if mail.id(immutable=view.is_immutable) == uid:
-                return mail
+        there = self.mails if view.is_immutable else {mail.id(immutable=False): mail for mail in self.mails.values()}
+        if uid in there:
+            return there[uid]
         raise _error(404, "ErrorItemNotFound", "The specified object was not found in the store.")
 
     def _move(self, mail: Mail, folder: str) -> None:
@@ -269,9 +271,9 @@ class _View:
 
     def delta(self, folder: str) -> Answer:
         """One page; the tokens of the links hold where the list began, where it ends, and which page follows."""
-        newest = max((mail.arrived for mail in self.graph.mails), default=0)
+        newest = max((mail.arrived for mail in self.graph.mails.values()), default=0)
         since, until, at = self._position(newest)
-        there = [mail for mail in self.graph.mails if mail.folder == folder and since < mail.arrived <= until]
+        there = [mail for mail in self.graph.mails.values() if mail.folder == folder and since < mail.arrived <= until]
         # The order is not guaranteed.
         random.Random(until).shuffle(there)
         most = self._page_size()

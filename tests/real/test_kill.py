@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -26,6 +27,10 @@ pytestmark = pytest.mark.real
 KILLS, AT_LEAST, AT_ONCE = 25, 1000, 400
 USER = "kill@x.test"
 _DISK = "256m"
+
+
+class HasPortal(Protocol):
+    portal: Portal
 
 
 @dataclass
@@ -102,12 +107,12 @@ def test_kills_during_fetches_lose_and_duplicate_no_mail(stage: Stage) -> None:
     assert (len(lost), len(doubled)) == (0, 0)
 
 
-def kill_horse(stage: Stage) -> bool:
+def kill_horse(stage: HasPortal) -> bool:
     """Kill the worker processes that run a job; return whether there was any."""
     return sum(killed(horse) for horse in stage.portal.horses()) > 0
 
 
-def kill_worker(stage: Stage) -> bool:
+def kill_worker(stage: HasPortal) -> bool:
     """Kill the workers above the processes that run a job; return whether there was any."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return sum(killed(parent(horse)) for horse in stage.portal.horses()) > 0
@@ -127,7 +132,7 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def kill_redis(stage: Stage) -> bool:
+def kill_redis(stage: HasPortal) -> bool:
     for pid, title in stage.portal.pids().items():
         if "redis" in title or "valkey" in title:
             os.kill(pid, signal.SIGKILL)
