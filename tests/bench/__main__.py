@@ -2,10 +2,23 @@
 
 import sys
 
-from tests.bench import access_tokens, fetching, latency, pages, polls, push, refreshes, sending, soak, thirty_days
+from tests.bench import (
+    access_tokens,
+    fetching,
+    graph,
+    latency,
+    pages,
+    polls,
+    push,
+    refreshes,
+    sending,
+    soak,
+    thirty_days,
+)
 
 BENCHES = {
     "fetching": fetching.main,
+    "graph": graph.main,
     "latency": latency.main,
     "pages": pages.main,
     "polls": polls.main,
