@@ -31,7 +31,7 @@ from portal.models import (
     WebServiceCall,
 )
 from portal.outgoing import outbound_profiles, submit
-from portal.tokens import token_configs
+from portal.tokens import config_fields, token_configs
 from portal.triggers import triggers
 from portal.web_services import web_services
 
@@ -72,7 +72,7 @@ def make_config(
     revocation: bool = False,
     device: bool = False,
 ) -> TokenConfig:
-    entered = token_configs.Fields(
+    entered = config_fields.Fields(
         name=name or f"Configuration {next(_number)}",
         client_id="client-1111",
         authorize_url=f"{base}/authorize",
@@ -90,7 +90,7 @@ def make_config(
     )
     preset = providers.find(template)
     return token_configs.add(
-        preset, entered, token_configs.NewSecret(Secret(secret) if secret else None), actor="test", now=NOW
+        preset, entered, config_fields.NewSecret(Secret(secret) if secret else None), actor="test", now=NOW
     )
 
 
@@ -180,6 +180,7 @@ def make_profile(
     fallback: bool = True,
     sends_as: str = "",
     per_minute: int | None = None,
+    per_day: int | None = None,
     connections: int = 1,
     validity: Validity = Validity.VALID,
 ) -> OutboundProfile:
@@ -195,6 +196,7 @@ def make_profile(
         fallback=fallback,
         sends_as=sends_as,
         per_minute=per_minute,
+        per_day=per_day,
         connections=connections,
         validity=validity,
     )

@@ -134,6 +134,18 @@ def _options(command: Any) -> Any:
     return command
 
 
+def _destination(name: str | None, *, by_address: bool) -> Destination:
+    """The named destination; without a name, the only one there is, for mail that matches no address."""
+    if name is not None:
+        return Destination.named(name)
+    there = list(Destination.select().limit(2))
+    if by_address and len(there) == 1:
+        return there[0]
+    raise click.UsageError(
+        "Specify --destination. With --dispatch-by-address, it receives the mail that matches no address."
+    )
+
+
 @mail_account.command()
 @click.option("--name", required=True)
 @click.option("--type", "kind", required=True, type=click.Choice([kind.value for kind in AccountType]))
@@ -143,8 +155,8 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
     """Add a mail account. Scheduled fetches start immediately."""
     if bool(token) == password_stdin:
         raise click.UsageError("Specify --token or --password-stdin.")
-    if destination is None or not given["login"] or not (given["host"] or token):
-        raise click.UsageError("Specify --login and --destination. Without --token, also specify --host.")
+    if not given["login"] or not (given["host"] or token):
+        raise click.UsageError("Specify --login. Without --token, also specify --host.")
     after_fetch, move_to = given["after_fetch"] or (AfterFetch.KEEP, "")
     large_messages, move_large_to = given["large"] or (LargeMessages.KEEP, "")
     entered = mail_accounts.Fields(
@@ -154,7 +166,7 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
         port=given["port"] or 0,
         login=given["login"],
         token=token_configs.find(token) if token else None,
-        destination=Destination.named(destination),
+        destination=_destination(destination, by_address=bool(given["by_address"])),
         folder=given["folder"] or "INBOX",
         after_fetch=after_fetch,
         move_to=move_to,

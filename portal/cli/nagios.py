@@ -25,7 +25,8 @@ def _summary(found: HealthReport) -> str:
     missing = [name for name in found.silent if not any(name.split()[0] in text for text in texts)]
     texts += [f"not working: {', '.join(missing)}"] if missing else []
     if not texts:
-        return f"{found.tokens.good} tokens valid, {found.mail_accounts[0]} mail accounts fetched"
+        retrying = f", retrying after a failure: {', '.join(found.retrying)}" if found.retrying else ""
+        return f"{found.tokens.good} tokens valid, {found.mail_accounts[1]} mail accounts fetched{retrying}"
     return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 

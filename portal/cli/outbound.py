@@ -13,8 +13,8 @@ from portal.outgoing import outbound_profiles as profiles
 from portal.outgoing.mail_queue import Wanted
 from portal.tokens import token_configs
 
-_SHOWN = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "connections",
-          "timeout", "fingerprint", "validity", "comment", "sent_at", "failing_since", "failure",
+_SHOWN = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "per_day",
+          "connections", "timeout", "fingerprint", "validity", "comment", "sent_at", "failing_since", "failure",
           "look_at")  # fmt: skip
 _TYPES = click.Choice([one.value for one in OutboundType])
 
@@ -62,6 +62,7 @@ def _options(command: Any) -> Any:
         click.option("--fallback/--no-fallback", default=None, help="Send mail of senders that no profile serves."),
         click.option("--sends-as", metavar="ADDRESS", help="Sender address for mail from other senders."),
         click.option("--per-minute", type=int, help="Maximum number of messages per minute. 0: no limit."),
+        click.option("--per-day", type=int, help="Maximum number of recipients per day. 0: no limit."),
         click.option("--connections", type=int, help="Maximum number of parallel connections."),
         click.option("--timeout", type=int, help="Seconds to wait for a server response."),
         click.option("--ca", type=click.File("rb"), help="PEM file of CA certificates to trust for this server."),
@@ -78,8 +79,9 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
     if "ca" in values:
         file: BinaryIO = values["ca"]
         values["ca"] = file.read().decode("utf-8", "replace").replace("\0", "")
-    if "per_minute" in values:
-        values["per_minute"] = values["per_minute"] or None
+    for name in ("per_minute", "per_day"):
+        if name in values:
+            values[name] = values[name] or None
     return values
 
 

@@ -11,8 +11,8 @@ from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, s
 from portal.core.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
 from portal.system import redirect_uri
-from portal.tokens import import_export, token_configs
-from portal.tokens.token_configs import Fields, NewSecret
+from portal.tokens import config_fields, import_export, token_configs
+from portal.tokens.config_fields import Fields, NewSecret
 
 _SHOWN = (
     "name", "template", "flow", "tenant", "client_id", "client_auth", "authorize_url", "token_url", "refresh_url",
@@ -113,7 +113,7 @@ def add(
         given["refresh_url"] = given["refresh_url"] or given["token_url"]
     if given["client_auth"]:
         given["client_auth"] = ClientAuth(given["client_auth"])
-    entered = token_configs.from_template(preset, name=name, client_id=client_id or "", tenant=tenant or "", **given)
+    entered = config_fields.from_template(preset, name=name, client_id=client_id or "", tenant=tenant or "", **given)
     token_configs.add(preset, entered, secret, actor=actor(), now=now())
 
 

@@ -83,12 +83,13 @@ def show_token(reference: str, in_json: bool) -> None:
 
 
 @token.command()
-@click.argument("config")
+@click.argument("reference", metavar="CONFIG[/OWNER]")
+@click.option("--another-account", is_flag=True, help="Accept a sign-in of another account than the token's owner.")
 @with_portal
-def authorize(config: str) -> None:
+def authorize(reference: str, another_account: bool) -> None:
     """Print the provider's sign-in URL, then read the URL that the browser was redirected to."""
-    row = token_configs.find(config)
-    click.echo(authorization_code.begin(row, by=actor(), browser=None, now=now()))
+    row = token_configs.find(reference)
+    click.echo(authorization_code.begin(row, by=actor(), browser=None, now=now(), replace_owner=another_account))
     click.echo("Open this URL in a browser, sign in, and paste the URL that you were redirected to:", err=True)
     line = sys.stdin.readline().strip()
     if not line:

@@ -14,8 +14,6 @@ from portal.monitoring.problems.tokens import facts_of
 from portal.system import redirect_uri
 from portal.tokens import access_tokens, refresh, token_claims, token_configs
 
-_GMAIL = "https://mail.google.com/"
-
 
 def fresh(ladder: Checks, token: Token, *, min_life: timedelta, actor: str, clock: Clock) -> Token:
     """Check for a valid access token, refreshed if necessary, and return the token."""
@@ -46,16 +44,10 @@ def _life(token: Token) -> str:
 def fits(ladder: Checks, token: Token, where: Where) -> None:
     """Check audience, scopes, user and tenant of the access token, if it is readable."""
     assert token.access_token is not None
-    config, claims = token.token_config, token_claims.read(token.access_token)
+    claims = token_claims.read(token.access_token)
     with ladder.step("Token audience and scope", Where.PORTAL) as step:
-        granted = token.granted_scope or ""
-        step.found = str(claims) if claims else f"opaque token; granted scope: {granted}"
-        objection = ""
-        if claims:
-            objection = token_claims.objection(claims, where, is_microsoft=config.template.startswith("microsoft"))
-        elif config.template == "google" and where in (Where.IMAP, Where.POP3, Where.SMTP) and _GMAIL not in granted:
-            objection = f"token lacks {_GMAIL}; it has {granted}"
-        if objection:
+        step.found = str(claims) if claims else f"opaque token; granted scope: {token.granted_scope or ''}"
+        if objection := token_claims.objection(token, where):
             raise Refused(objection)
 
 

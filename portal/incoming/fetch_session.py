@@ -14,6 +14,7 @@ from portal.incoming import mailbox_connection
 from portal.incoming.run_log import RunLog
 from portal.models import DestinationType, MailAccount, MetricCounter, Run, RunOutcome, tuples
 from portal.system import settings
+from portal.tokens import token_claims
 
 #: Duration of a lease, extended with each batch; after a worker dies, another can start when it expires.
 LEASE = timedelta(minutes=3)
@@ -126,7 +127,7 @@ class FetchSession:
         account = self.account
         if error.side is Side.DESTINATION and account.destination.type is DestinationType.WEB_SERVICE:
             return causes.recognize(str(error), Where.HTTP).name
-        return causes.of_failure(error, mailbox_connection.where(account), by_password=account.token is None)
+        return token_claims.cause_of_failure(error, account.token, mailbox_connection.where(account))
 
     def _count(self) -> None:
         run = self.run

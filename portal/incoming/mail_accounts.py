@@ -23,6 +23,7 @@ from portal.models import (
     Run,
     RunOutcome,
     Token,
+    TokenConfig,
     Validity,
     text_problems,
 )
@@ -30,7 +31,7 @@ from portal.protocols import graph, graph_folders, imap, tls_options
 from portal.protocols.sasl import Credential
 from portal.providers.loader import Template
 from portal.system import audit, job_queue, named_rows, settings
-from portal.tokens import access_tokens, token_facts
+from portal.tokens import access_tokens, microsoft_rules, token_facts
 
 
 @dataclass
@@ -213,11 +214,21 @@ def check(entered: Fields, *, has_password: bool) -> None:
         problems["token"] = "Microsoft Graph has no passwords; choose a token."
     elif entered.token is None and not has_password:
         problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
+    elif entered.token and (problem := _token_problem(entered.type, entered.token.token_config)):
+        problems["token"] = problem
     problems |= (
         _protocol_problems(entered) | tls_options.problems(entered.ca, entered.fingerprint) | _time_problems(entered)
     )
     if problems:
         raise Invalid(problems)
+
+
+def _token_problem(kind: AccountType, config: TokenConfig) -> str:
+    """Why tokens of this configuration cannot open a mailbox of this type; empty: no problem."""
+    if not microsoft_rules.is_microsoft(config.token_url):
+        return ""
+    protocol = "Graph" if kind.is_graph else "POP" if kind.is_pop3 else "IMAP"
+    return microsoft_rules.access_problem(config.scope, protocol)
 
 
 def _protocol_problems(entered: Fields) -> dict[str, str]:

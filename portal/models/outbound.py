@@ -60,8 +60,10 @@ class OutboundProfile(Failing, Leased):
     fallback = BooleanField(default=False)
     #: Sender address used for senders that the profile does not serve; empty: their own.
     sends_as = CharField(max_length=320, default="")
-    #: NULL: no limit.
+    #: Messages. NULL: no limit.
     per_minute = IntegerField(null=True)
+    #: Recipients. NULL: no limit.
+    per_day = IntegerField(null=True)
     connections = IntegerField(default=1)
     #: Seconds to wait for a response of the server.
     timeout = IntegerField(default=60)

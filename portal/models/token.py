@@ -30,6 +30,8 @@ class Token(Leased):
     refresh_token_expires_at = UtcField(null=True)
     #: The granted scope, which may be less than the requested one. NULL: none granted yet.
     granted_scope = TextField(null=True)
+    #: The configuration's scope at the sign-in, which is sent with each refresh. NULL: no sign-in.
+    requested_scope = TextField(null=True)
     #: NULL: not signed in yet.
     signed_in_at = UtcField(null=True)
     #: The portal user who signed the mailbox in. NULL: none, or the user was deleted.

@@ -8,7 +8,7 @@ from peewee import Case, fn
 
 from portal.incoming import run_search
 from portal.incoming.run_search import Bar, Wanted
-from portal.models import Flow, MailAccount, Token, TokenConfig, Validity, tuples
+from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, tuples
 from portal.monitoring import health
 from portal.monitoring.problems import Problem, upcoming_expiry
 
@@ -69,6 +69,15 @@ def mail_accounts() -> tuple[int, int]:
     """Return the number of valid mail accounts, and how many of these do not fail."""
     valid = MailAccount.select().where(MailAccount.validity == Validity.VALID)
     return valid.count(), valid.where(MailAccount.failing_since.is_null()).count()
+
+
+def retrying(of_tokens: Tokens) -> list[str]:
+    """Return what is retried after a failure, also if the failure is too recent for a notice: ``2 mail accounts``."""
+    fetched, well = mail_accounts()
+    valid = OutboundProfile.select().where(OutboundProfile.validity == Validity.VALID)
+    profiles = valid.where(OutboundProfile.failing_since.is_null(False)).count()
+    counts = {"token": of_tokens.troubled, "mail account": fetched - well, "outbound profile": profiles}
+    return [f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
 
 
 def parts(now: datetime) -> list[health.Part]:

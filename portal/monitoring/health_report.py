@@ -22,6 +22,8 @@ class HealthReport:
     #: Number of valid mail accounts, and how many of these do not fail.
     mail_accounts: tuple[int, int]
     due: dict[str, int]
+    #: What is retried after a failure, as words.
+    retrying: list[str]
 
     @property
     def severity(self) -> Severity:
@@ -89,11 +91,13 @@ def _problem(one: Problem, known: bool) -> dict[str, Any]:
 
 def report(now: datetime) -> HealthReport:
     """Return the current health report, with the host checked now."""
+    tokens = dashboard.tokens(now)
     return HealthReport(
         now,
         notices.open_problems_checked_now(now),
         health.parts(now)[1:],
-        dashboard.tokens(now),
+        tokens,
         dashboard.mail_accounts(),
         health.backlog(now),
+        dashboard.retrying(tokens),
     )

@@ -16,7 +16,7 @@ from portal.outgoing import profile_connection
 from portal.protocols import tls_options
 from portal.providers.loader import Template
 from portal.system import audit, named_rows, settings
-from portal.tokens import token_facts
+from portal.tokens import microsoft_rules, token_facts
 
 #: Columns that determine which server gets the password; a change requires entering the password again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
@@ -46,6 +46,7 @@ class Fields:
     fallback: bool = False
     sends_as: str = ""
     per_minute: int | None = None
+    per_day: int | None = None
     connections: int = 1
     timeout: int = 60
     ca: str = ""
@@ -73,6 +74,7 @@ def _use_server_of(preset: Template, entered: Fields) -> None:
         entered.host, entered.type = preset.smtp_host, OutboundType(preset.smtp_type)
     if entered.host:
         entered.per_minute = entered.per_minute or preset.smtp_per_minute or None
+        entered.per_day = entered.per_day or preset.smtp_recipients_per_day or None
         entered.connections = max(entered.connections, preset.smtp_connections)
 
 
@@ -139,7 +141,13 @@ def check(entered: Fields, row: OutboundProfile | None, *, has_password: bool) -
 
 
 def _number_problems(entered: Fields) -> dict[str, str]:
-    ranges = {"port": (1, 65535), "connections": (1, 20), "timeout": (5, 600), "per_minute": (1, 100_000)}
+    ranges = {
+        "port": (1, 65535),
+        "connections": (1, 20),
+        "timeout": (5, 600),
+        "per_minute": (1, 100_000),
+        "per_day": (1, 10_000_000),
+    }
     values = {name: getattr(entered, name) for name in ranges}
     return {
         name: f"Enter a number from {low} to {high:,}."
@@ -152,6 +160,10 @@ def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
     problems = {}
     if entered.type.is_graph and not entered.token:
         problems["token"] = "Microsoft Graph has no passwords; choose a token."
+    if entered.token and microsoft_rules.is_microsoft(entered.token.token_config.token_url):
+        protocol = "Graph" if entered.type.is_graph else "SMTP"
+        if problem := microsoft_rules.access_problem(entered.token.token_config.scope, protocol):
+            problems["token"] = problem
     if entered.token and not entered.login:
         problems["login"] = "Enter the user name, usually the mailbox address."
     if entered.login and not entered.token and not has_password:

@@ -13,25 +13,23 @@ from queue import Empty, SimpleQueue
 
 from peewee import ModelSelect
 
-from portal import causes
 from portal.core import errors, retry_pauses
 from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
 from portal.core.errors import ExternalError, InternalError, Refused, Side, Unavailable
 from portal.models import MetricCounter, OutboundMessage, OutboundProfile, OutboundState, Token, tuples
-from portal.outgoing import profile_connection, queue_reader, send_results
+from portal.outgoing import profile_connection, queue_reader, send_limits, send_results
 from portal.outgoing.profile_connection import Session
 from portal.outgoing.queue_reader import QueuedMessage
 from portal.protocols.smtp import DeliveryUnknown, MessageNotAccepted
 from portal.protocols.smtp_session import Reply
-from portal.tokens import access_tokens, retry_with_new_token
+from portal.tokens import access_tokens, retry_with_new_token, token_claims
 
 #: Lease of a profile. The final response may take ten minutes, so the lease is extended while waiting for one.
 LEASE = timedelta(minutes=3)
 _LOOK_SECONDS = 30
 #: Maximum duration of a run, so that other profiles get a worker; remaining messages stay due.
 _RUN_LIMIT = timedelta(minutes=5)
-_MINUTE = timedelta(minutes=1)
 #: Interval of checks of a paused or invalid profile, to bounce messages that became too old.
 _IDLE_LOOK = timedelta(hours=1)
 
@@ -239,9 +237,8 @@ class _Run:
     def _fail(self, error: ExternalError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
-        profile.note_failure(
-            error, causes.of_failure(error, profile_connection.where(profile), by_password=profile.token is None), now
-        )
+        cause = token_claims.cause_of_failure(error, profile.token, profile_connection.where(profile))
+        profile.note_failure(error, cause, now)
         asked = error.retry_after if isinstance(error, Unavailable) else None
         self._usable_connections, self._rests_until = 0, retry_pauses.retry_at(now, profile.tries, asked)
 
@@ -249,10 +246,12 @@ class _Run:
         """Mark the next messages as SENDING and return them."""
         now = self.clock()
         goes_on = self._is_ours and self.control.keep_going() and now < self._ends_at
-        free = min(free, self._allowance(now)) if goes_on and free > 0 else 0
+        if not goes_on or free <= 0:
+            return []
         if len(self._ahead) < free:
             self._ahead = queue_reader.read(self._waiting())
-        begun, self._ahead = self._ahead[: max(free, 0)], self._ahead[max(free, 0) :]
+        count = send_limits.allowed(self.profile, self._ahead[:free], now)
+        begun, self._ahead = self._ahead[:count], self._ahead[count:]
         begun = _not_dropped(begun) if begun else []
         for queued in begun:
             queued.row.state, queued.row.begun_at = OutboundState.SENDING, now
@@ -260,24 +259,11 @@ class _Run:
         self.tried += len(begun)
         return begun
 
-    def _allowance(self, now: datetime) -> int:
-        """Return how many messages may still be started in this minute."""
-        if self.profile.per_minute is None:
-            return self._usable_connections
-        return self.profile.per_minute - self._begun_since(now - _MINUTE).count()
-
-    def _begun_since(self, then: datetime) -> "ModelSelect[OutboundMessage]":
-        return OutboundMessage.select().where(
-            OutboundMessage.profile == self.profile.id, OutboundMessage.begun_at > then
-        )
-
     def end(self) -> None:
-        """Release the profile. After a server failure or at the limit per minute, set when it is due again."""
-        now = self.clock()
-        self.profile.due_at = self._rests_until
-        if self._rests_until is None and self.profile.per_minute and self._allowance(now) <= 0:
-            oldest = self._begun_since(now - _MINUTE).order_by(OutboundMessage.begun_at).get()
-            self.profile.due_at = oldest.begun_at and oldest.begun_at + _MINUTE
+        """Release the profile. After a server failure or at a limit, set when it is due again."""
+        following = self._ahead[0] if self._ahead else None
+        at_limit = send_limits.again_at(self.profile, following, self.clock())
+        self.profile.due_at = self._rests_until or at_limit
         self.profile.release()
 
 

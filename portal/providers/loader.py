@@ -60,6 +60,7 @@ class Template:
     smtp_type: str = "SMTPTLS"
     #: Messages a minute; 0: no limit is known.
     smtp_per_minute: int = 0
+    smtp_recipients_per_day: int = 0
     smtp_connections: int = 1
     guide: list[str] = field(default_factory=list)
 
@@ -91,7 +92,7 @@ _OPTIONAL = {
     "authorize_parameters": dict,
     "refresh_token_idle_days": int,
     **dict.fromkeys(("graph_host", "imap_host", "pop3_host", "smtp_host", "smtp_type"), str),
-    **dict.fromkeys(("smtp_per_minute", "smtp_connections"), int),
+    **dict.fromkeys(("smtp_per_minute", "smtp_recipients_per_day", "smtp_connections"), int),
 }
 
 

@@ -27,7 +27,7 @@ from portal.protocols import token_responses
 from portal.sandbox import mail_generator, store
 from portal.sandbox.addresses import HOST, Addresses
 from portal.system import settings
-from portal.tokens import refresh_results, token_configs
+from portal.tokens import config_fields, refresh_results, token_configs
 
 ADMIN, ADMIN_PASSWORD = "admin", "sandbox-admin"
 ACTOR = "sandbox"
@@ -57,9 +57,9 @@ def create(config: Config, *, now: datetime) -> None:
 
 def _register(name: str, addresses: Addresses, now: datetime) -> Token:
     urls = _urls(addresses)
-    entered = token_configs.from_template(providers.find("sandbox"), name=name, client_id=store.CLIENT_ID, **urls)
+    entered = config_fields.from_template(providers.find("sandbox"), name=name, client_id=store.CLIENT_ID, **urls)
     config = token_configs.add(
-        providers.find("sandbox"), entered, token_configs.NewSecret(Secret(store.CLIENT_SECRET)), actor=ACTOR, now=now
+        providers.find("sandbox"), entered, config_fields.NewSecret(Secret(store.CLIENT_SECRET)), actor=ACTOR, now=now
     )
     return token_configs.find(config.name)
 

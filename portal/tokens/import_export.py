@@ -21,8 +21,8 @@ from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
 from portal.models import ClientAuth, Flow, ImportDraft, LoginSession, TokenConfig, Validity
 from portal.system import audit
-from portal.tokens import token_configs, znuny_import
-from portal.tokens.token_configs import Fields, NewSecret
+from portal.tokens import config_fields, token_configs, znuny_import
+from portal.tokens.config_fields import Fields, NewSecret
 
 _SEALED = "sealed:"
 _TEXTS = [name for name, default in asdict(Fields("", "", "")).items() if type(default) is str]
@@ -115,9 +115,9 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
     template = providers.find(str(record.get("template", row.template if row else "")))
     fields = _fields(record, row, template)
     secret = _secret(record, sealing)
-    token_configs.require_tenant(template, fields)
+    config_fields.insert_tenant(template, fields)
     has_key = row is not None and row.certificate is not None
-    token_configs.check(fields, secret.value, Flow(template.flow), has_key=has_key)
+    config_fields.check(fields, secret.value, Flow(template.flow), has_key=has_key)
     step = Step(fields.name, Verdict.NEW, template=template.key, fields=fields, secret=secret)
     if row is None:
         return step
@@ -147,7 +147,7 @@ def _fields(record: Mapping[str, Any], row: TokenConfig | None, template: provid
         base = Fields(**{name: getattr(row, name) for name in Fields.__dataclass_fields__})
     else:
         tenant = record.get("tenant", "")
-        base = token_configs.from_template(template, name=record["name"], client_id="", tenant=tenant)
+        base = config_fields.from_template(template, name=record["name"], client_id="", tenant=tenant)
     given: dict[str, Any] = {name: record[name] for name in _TEXTS if name in record}
     given |= {name: record[name] in (True, "yes", "true", "1") for name in _SWITCHES if name in record}
     if "validity" in record:

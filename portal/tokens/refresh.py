@@ -97,8 +97,9 @@ def _decide(token: Token, attempt: Attempt) -> ProviderHost | None:
 
 def _may_be_tried(token: Token, attempt: Attempt) -> bool:
     config = token.token_config
-    # Only a user retries a rejected client: it may have been fixed at the provider.
-    suspended = config.credentials_refused_at and not attempt.by_user
+    # A rejected client may have been corrected at the provider: a user tries it, and one token that stays due.
+    is_due = token.due_at is not None and token.due_at <= attempt.now
+    suspended = config.credentials_refused_at and not attempt.by_user and not is_due
     return refresh_results.is_refreshable(token) and config.is_valid and not suspended
 
 
@@ -147,7 +148,9 @@ def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Calla
     config = token.token_config
     if config.flow is Flow.CLIENT_CREDENTIALS or refresh_token is None:
         return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)
-    url, scope = config.refresh_url, config.scope if providers.of(config.template).scope_in_refresh else None
+    # A scope that was edited since the sign-in is not granted yet.
+    granted = token.requested_scope or config.scope
+    url, scope = config.refresh_url, granted if providers.of(config.template).scope_in_refresh else None
     return lambda client: oauth2.refresh(client, url, refresh_token=refresh_token, scope=scope, now=now)
 
 

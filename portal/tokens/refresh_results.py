@@ -32,6 +32,8 @@ from portal.triggers.triggers import Trigger
 
 #: Between this server and a provider; beyond it, tokens and certificates appear expired or not yet valid.
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=2)
+#: Interval at which one token of a rejected client is tried.
+_RETRY_REJECTED_CLIENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -189,22 +191,31 @@ def record_unavailable(token: Token, error: ExternalError, attempt: Attempt) -> 
 
 
 def _record_refused(token: Token, error: Refused, attempt: Attempt) -> Result:
-    if error.answer.error not in token_responses.TOKEN_ERRORS:
-        _record_client_refused(token, error, attempt)
-    elif retry_pauses.is_confirmed(token.first_refused_at, attempt.now):
+    is_about_token = error.answer.error in token_responses.TOKEN_ERRORS
+    if is_about_token:
+        _resume_client(token, attempt.now)
+    if not _is_confirmed(token, error, attempt.now, is_about_token=is_about_token):
+        return _record_first_refusal(token, error, attempt.now)
+    if is_about_token:
         _record_token_refused(token, error, attempt)
     else:
-        return _record_first_refusal(token, error, attempt.now)
+        _record_client_refused(token, error, attempt)
     return Result(token, "refused", error)
 
 
+def _is_confirmed(token: Token, error: Refused, now: datetime, *, is_about_token: bool) -> bool:
+    """Whether a rejection needs no second one. Without an error code the portal itself could not send the request."""
+    is_known = not is_about_token and token.token_config.credentials_refused_at is not None
+    return is_known or not error.answer.error or retry_pauses.is_confirmed(token.first_refused_at, now)
+
+
 def _record_first_refusal(token: Token, error: Refused, now: datetime) -> Result:
-    """A first rejection counts as unavailable until a second one confirms it."""
+    """A first rejection, of the token or of the client, counts as unavailable until a second one confirms it."""
     note_failure(token, _message(error), now)
     token.first_refused_at = token.first_refused_at or now
     token.due_at = retry_pauses.confirm_at(token.first_refused_at)
     _release(token, now)
-    text = f"{str(error).rstrip('.')}. One retry follows before a new sign-in is required."
+    text = f"{str(error).rstrip('.')}. One retry follows before an action is required."
     return Result(token, "unavailable", Unavailable(text, error.answer))
 
 
@@ -220,7 +231,10 @@ def _record_token_refused(token: Token, error: Refused, attempt: Attempt) -> Non
 
 
 def _record_client_refused(token: Token, error: Refused, attempt: Attempt) -> None:
-    """Store a rejection of the client; its tokens are kept and suspended until the configuration is corrected."""
+    """Store a rejection of the client; its tokens are kept and suspended until the configuration is corrected.
+
+    This token alone is tried again now and then, because the client may be corrected at the provider.
+    """
     config, now = token.token_config, attempt.now
     # A configuration changed since the request was sent is not marked: the response concerns its old values.
     as_asked = (TokenConfig.id == config.id) & (TokenConfig.changed_at == config.changed_at)
@@ -230,10 +244,11 @@ def _record_client_refused(token: Token, error: Refused, attempt: Attempt) -> No
         is_current = locked(TokenConfig.select().where(as_asked)).first() is not None
         is_first = TokenConfig.update(refusal).where(as_asked, TokenConfig.credentials_refused_at.is_null()).execute()
         _set_failure(token, _message(error), now)
-        token.due_at = None if is_current else now
+        token.first_refused_at = None
+        token.due_at = now + _RETRY_REJECTED_CLIENT if is_current else now
         if not _release(token, now) or not is_current:
             return
-        Token.update(due_at=None).where(Token.token_config == config.id).execute()
+        Token.update(due_at=None).where(Token.token_config == config.id, Token.id != token.id).execute()
         if is_first:
             audit.about(config, attempt.actor, "credentials-refused", _message(error), now)
 

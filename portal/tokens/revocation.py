@@ -41,6 +41,7 @@ _GIVEN = (
     Token.refresh_token_used_at,
     Token.refresh_token_expires_at,
     Token.granted_scope,
+    Token.requested_scope,
     Token.signed_in_at,
     Token.signed_in_by,
     Token.failing_since,

@@ -8,16 +8,20 @@ from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
 
+from portal import causes
 from portal.causes import Where
 from portal.core.encryption import Secret
+from portal.core.errors import ExternalError, Refused, Side
+from portal.models import Token
+from portal.tokens import microsoft_rules
 
 #: Audiences of Microsoft's mail servers, as host or application ID; other audiences give no access to a mailbox.
 _EXCHANGE = ("outlook.office.com", "outlook.office365.com", "outlook.office365.us", "partner.outlook.cn",
              "outlook-dod.office365.us", "webmail.apps.mil",
              "00000002-0000-0ff1-ce00-000000000000")  # fmt: skip
-#: Microsoft Graph in each cloud, as host or application ID.
-_GRAPH = ("graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn",
-          "00000003-0000-0000-c000-000000000000")  # fmt: skip
+#: Microsoft Graph, as host or application ID.
+_GRAPH = (*microsoft_rules.GRAPH_HOSTS, "00000003-0000-0000-c000-000000000000")
+_GMAIL = "https://mail.google.com/"
 _NEEDED = {
     Where.IMAP: ("IMAP.AccessAsUser.All", "IMAP.AccessAsApp"),
     Where.POP3: ("POP.AccessAsUser.All", "POP.AccessAsApp"),
@@ -68,16 +72,36 @@ def _claims(payload: dict[str, object]) -> Claims:
     return Claims(str(first), tuple(scopes), next(users, ""), str(payload.get("tid") or ""), is_app_only)
 
 
-def objection(claims: Claims, where: Where, *, is_microsoft: bool) -> str:
-    """Return why a token does not fit this service, as the catalog recognizes it; empty: no objection."""
-    if not is_microsoft or where not in _NEEDED:
-        return ""
+def objection(token: Token, where: Where) -> str:
+    """Return why the access token does not fit this service, as the catalog recognizes it; empty: no objection."""
+    claims = read(token.access_token) if token.access_token else None
+    template, granted = token.token_config.template, token.granted_scope or ""
+    if claims and template.startswith("microsoft") and where in _NEEDED:
+        return _microsoft_objection(claims, where)
+    if not claims and template == "google" and where in (Where.IMAP, Where.POP3, Where.SMTP) and _GMAIL not in granted:
+        return f"token lacks {_GMAIL}; it has {granted}"
+    return ""
+
+
+def cause_of_failure(error: ExternalError, token: Token | None, where: Where) -> str:
+    """Return the cause of a failure: what the refused token itself explains, else what the response says.
+
+    ``token`` None: sign-in by password. Mail servers often refuse a token without a reason.
+    """
+    if token and error.side is Side.SERVER and isinstance(error, Refused) and (found := objection(token, where)):
+        return causes.recognize(found, Where.PORTAL).name
+    return causes.of_failure(error, where, by_password=token is None)
+
+
+def _microsoft_objection(claims: Claims, where: Where) -> str:
     is_graph = where in (Where.GRAPH, Where.GRAPH_SEND)
     if claims.audience and not any(host in claims.audience for host in (_GRAPH if is_graph else _EXCHANGE)):
         return f"token {'not for Microsoft Graph' if is_graph else 'for another service'}: {claims.audience}"
     if is_graph and claims.is_app_only:
         # RBAC for Applications grants permissions that the token does not contain.
         return ""
+    if claims.is_app_only and _NEEDED[where][1] not in claims.scopes:
+        return f"token has no role {_NEEDED[where][1]}; it has {', '.join(claims.scopes) or 'none'}"
     if claims.scopes and not set(_NEEDED[where]) & set(claims.scopes):
         return f"token lacks {_NEEDED[where][0]}; it has {', '.join(claims.scopes)}"
     return ""

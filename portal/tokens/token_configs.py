@@ -1,96 +1,30 @@
 """Service functions for token configurations: add, edit, delete and find them, with their tokens and secrets."""
 
-import re
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlsplit
 
 from portal import providers
 from portal.core.db import transaction
-from portal.core.encryption import Secret
 from portal.core.errors import InUse, Invalid, NotFound, PortalError
-from portal.core.loopback import is_loopback
 from portal.models import (
-    ClientAuth,
     ClientSecret,
     Flow,
     MailAccount,
     OutboundProfile,
     Token,
     TokenConfig,
-    Validity,
     WebService,
-    text_problems,
 )
 from portal.protocols import oidc
 from portal.providers import Template
 from portal.system import audit, named_rows
 from portal.tokens import refresh_results
-
-
-@dataclass
-class Fields:
-    """The values that an administrator enters, named as the columns."""
-
-    name: str
-    client_id: str
-    token_url: str
-    authorize_url: str = ""
-    refresh_url: str = ""
-    device_url: str = ""
-    revocation_url: str = ""
-    client_auth: ClientAuth = ClientAuth.SECRET_POST
-    scope: str = ""
-    tenant: str = ""
-    issuer: str = ""
-    jwks_url: str = ""
-    userinfo_url: str = ""
-    validity: Validity = Validity.VALID
-    notify_expired_token: bool = False
-    notify_expired_refresh_token: bool = True
-    in_testing: bool = False
-
-
-@dataclass(frozen=True)
-class NewSecret:
-    """An entered client secret. ``value`` None keeps the stored secret; ``ends_at`` None: expiry unknown."""
-
-    value: Secret | None = None
-    ends_at: datetime | None = None
-
-
-URLS = ("authorize_url", "token_url", "refresh_url", "device_url", "revocation_url", "jwks_url", "userinfo_url")
-#: Required fields of each flow.
-_REQUIRED = {
-    Flow.AUTHORIZATION_CODE: ("name", "client_id", "authorize_url", "token_url", "refresh_url"),
-    Flow.CLIENT_CREDENTIALS: ("name", "client_id", "token_url"),
-}
-
-
-def from_template(template: Template, *, name: str, client_id: str, tenant: str = "", **given: Any) -> Fields:
-    """Return the template's values with the tenant inserted; non-empty ``given`` values take precedence."""
-    tenant = tenant or template.tenant or ""
-    urls = {key: getattr(template, key).replace("{tenant}", tenant) for key in URLS}
-    preset = {
-        **urls,
-        "scope": template.scope,
-        "issuer": template.issuer,
-        "notify_expired_token": template.notify_expired_token,
-        "notify_expired_refresh_token": template.notify_expired_refresh_token,
-    }
-    return Fields(
-        name=name,
-        client_id=client_id,
-        tenant=tenant,
-        **{**preset, **{k: v for k, v in given.items() if v not in (None, "")}},
-    )
+from portal.tokens.config_fields import URLS, Fields, NewSecret, check, insert_tenant, url_problem
 
 
 def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> TokenConfig:
     """Add a configuration with its first, empty token. Raises Invalid with a message per wrong field."""
     flow = Flow(template.flow)
-    require_tenant(template, entered)
+    insert_tenant(template, entered)
     check(entered, secret.value, flow)
     with named_rows.saving(TokenConfig):
         config = TokenConfig.create(
@@ -105,7 +39,7 @@ def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, n
 
 def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> None:
     """Change a configuration. A new secret is tried before the existing ones; tokens stay unchanged."""
-    require_tenant(providers.of(config.template), entered)
+    insert_tenant(providers.of(config.template), entered)
     _follow_tenant(config, entered)
     check(entered, secret.value, config.flow, has_key=config.certificate is not None)
     changed = named_rows.assign(config, entered)
@@ -129,11 +63,6 @@ def _keep_secret(config: TokenConfig, secret: NewSecret, now: datetime) -> list[
     used.ends_at = secret.ends_at
     used.save()
     return ["client_secret_ends_at"]
-
-
-def require_tenant(template: Template, entered: Fields) -> None:
-    if template.tenant is not None and not entered.tenant:
-        raise Invalid({"tenant": "Enter a tenant ID or domain."})
 
 
 def _follow_tenant(config: TokenConfig, entered: Fields) -> None:
@@ -205,7 +134,7 @@ def delete(config: TokenConfig, *, actor: str, now: datetime) -> None:
 
 def discovered(issuer: str) -> dict[str, str]:
     """Return an OpenID provider's endpoints by field name; Invalid if ``issuer`` is not a URL."""
-    if problem := _url_problem(issuer):
+    if problem := url_problem(issuer):
         raise Invalid({"issuer": problem})
     return oidc.discover(issuer)
 
@@ -231,38 +160,6 @@ def _named(users: list[Dependant]) -> str:
     return f"Used by {', '.join(f'{row.kind} {row.name}' for row in users)}."
 
 
-def check(
-    entered: Fields, secret: Secret | None, flow: Flow = Flow.AUTHORIZATION_CODE, *, has_key: bool = False
-) -> None:
-    """Validate the entered values; raises Invalid with a message per wrong field."""
-    if entered.client_auth is ClientAuth.PRIVATE_KEY_JWT and not has_key:
-        raise Invalid({"client_auth": "This client has no certificate. Save, then create or upload one."})
-    problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
-    problems |= text_problems(TokenConfig, asdict(entered))
-    for name in URLS:
-        if getattr(entered, name) and name not in problems and (problem := _url_problem(getattr(entered, name))):
-            problems[name] = problem
-    if secret and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
-        problems["client_secret"] = "The secret contains a space or a line break. Copy the Value again."
-    if problems:
-        raise Invalid(problems)
-
-
-def _url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return "This is not a URL."
-    if parts.scheme not in ("https", "http") or not host or " " in url:
-        return "Enter a URL that begins with https://."
-    if parts.scheme == "http" and not is_loopback(host):
-        return "Use https: requests to this URL carry the client secret. http is accepted for localhost only."
-    if "{" in url:
-        return "Enter a tenant, or replace the part in braces."
-    return None
-
-
 def tokens_of(config: TokenConfig) -> list[Token]:
     return list(Token.select().where(Token.token_config == config.id).order_by(Token.id))
 
@@ -283,5 +180,7 @@ def find(reference: str) -> Token:
         tokens = [token for token in tokens if (token.owner or "") == reference.removeprefix(f"{config.name}/")]
     if len(tokens) == 1:
         return tokens[0]
-    names = ", ".join(token.name for token in tokens_of(config))
-    raise Invalid({"token": f"{reference!r} matches {len(tokens)} tokens. Available tokens: {names}."})
+    usable = [token.name for token in tokens_of(config) if token.obtained_at and not token.refused_at]
+    others = [token.name for token in tokens_of(config) if token.name not in usable]
+    known = [f"{words}: {', '.join(names)}." for words, names in (("Valid", usable), ("Not valid", others)) if names]
+    raise Invalid({"token": f"{reference!r} matches {len(tokens)} tokens. {' '.join(known)}"})

@@ -95,6 +95,8 @@ def test_pages_are_accessible_in_every_size_and_theme(demo: Portal, browser: Bro
             page = signed_in(browser, demo, viewport=viewport, color_scheme=theme)
             for name, path in PAGES.items():
                 page.goto(f"{demo.url}{path}")
+                # A page with a fetch in progress reloads itself at its end.
+                page.locator("[data-live]").wait_for(state="detached")
                 found += problems(page, f"{name} {theme} {size}")
                 if shots:
                     page.screenshot(path=f"{shots}/{name}-{theme}-{size}.png", full_page=True)

@@ -114,6 +114,32 @@ def test_token_authorize_prints_the_url_and_reads_the_redirect(
     assert begin is authorization_code.begin
 
 
+def test_token_authorize_accepts_another_account_only_if_told_to(
+    run: Run, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_token(make_config("Mail", base=provider.url, userinfo_url=f"{provider.url}/userinfo"), owner="old@x.test")
+    provider.says({"email": "new@x.test"}, path="/userinfo")
+    states = iter("abcdefghi")
+    monkeypatch.setattr(
+        "portal.tokens.sign_in.authorization_code.secrets.token_urlsafe", lambda size: next(states) * 43
+    )
+    answer = "http://127.0.0.1:8000/get-oauth2-token-by-authorization-code?code=c-1&state="
+    refused = run("token", "authorize", "Mail", stdin=f"{answer}{'a' * 43}\n", code=1)
+    assert "belongs to old@x.test" in refused.stderr
+    run("token", "authorize", "Mail", "--another-account", stdin=f"{answer}{'d' * 43}\n")
+    assert Token.get().owner == "new@x.test"
+
+
+def test_dispatching_by_address_needs_no_destination_if_there_is_only_one(run: Run, tmp_path: Path) -> None:
+    make_token(make_config("Mail"))
+    add = ("mail-account", "add", "--type", "IMAPS", "--host", "x.test", "--login", "a@x.test", "--token", "Mail")
+    assert "Specify --destination" in run(*add, "--name", "A", "--dispatch-by-address", code=2).stderr
+    make_destination(tmp_path)
+    run(*add, "--name", "A", "--dispatch-by-address")
+    assert MailAccount.get().destination.name == "Inbox"
+    assert "Specify --destination" in run(*add, "--name", "B", code=2).stderr
+
+
 def test_token_authorize_without_valid_redirect_fails(run: Run, provider: FakeProvider) -> None:
     make_config("Mail", base=provider.url)
     assert "No URL was entered" in run("token", "authorize", "Mail", code=1).stderr

@@ -21,6 +21,8 @@ IMAP = [
     Heard("gmail-imap-disabled", {"AUTHENTICATE": "NO [ALERT] Your account is not enabled for IMAP use. Please visit your Gmail settings page and enable your account for IMAP access. (Failure)"}),
     Heard("folder-missing", {"LIST": "NO [NONEXISTENT] Unknown Mailbox: Tickets", "SELECT": "NO [NONEXISTENT] Unknown Mailbox: Tickets"}),
     Heard("server-says-unavailable", {"LIST": "NO [UNAVAILABLE] Server Unavailable. 15", "SELECT": "NO [UNAVAILABLE] Server Unavailable. 15"}),
+    Heard("web-login-required", {"AUTHENTICATE": "NO [WEBALERT https://accounts.google.com/signin/continue?sarp=1] Web login required."}),
+    Heard("web-login-required", {"AUTHENTICATE": "NO [ALERT] Please log in via your web browser: https://support.google.com/mail/accounts/answer/78754 (Failure)"}),
     Heard("connection-reset", {"AUTHENTICATE": None}),
 ]  # fmt: skip
 
@@ -38,6 +40,8 @@ SMTP = [
     Heard("smtp-token-too-short", {"AUTH": "501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon"}),
     Heard("too-many-connections", {"AUTH": "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information."}),
     Heard("server-throttles", {"AUTH": "454 4.7.0 Too many login attempts, please try again later."}),
+    Heard("smtp-blocked-by-security-defaults", {"AUTH": "535 5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy. Contact your administrator. [AM0P.EURPRD04.PROD.OUTLOOK.COM]"}),
+    Heard("basic-auth-ended", {"AUTH": "550 5.7.30 Basic authentication is not supported for Client Submission."}),
     Heard("sign-in-wanted", {"MAIL": "530 5.7.57 Client not authenticated to send mail."}),
 ]  # fmt: skip
 

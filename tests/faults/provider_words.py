@@ -73,6 +73,7 @@ GOOGLE = [
 SIGN_IN = [
     Said("consent-declined", "access_denied", 65004, "The user has denied access to the scope requested by the client application."),
     Said("admin-consent-needed", "access_denied", 90094, "The grant requires administrator permission."),
+    Said("admin-consent-needed", "access_denied", 0, "Need admin approval: the app needs permission to access resources in your organization that only an admin can grant."),
     Said("workspace-blocks-app", "admin_policy_enforced", 0, "Error 400: admin_policy_enforced"),
     Said("workspace-blocks-app", "org_internal", 0, "This client is restricted to users within its organization."),
     Said("browser-not-allowed", "disallowed_useragent", 0, "You can't sign in from this screen because this app doesn't comply with Google's secure browsers policy."),
@@ -81,6 +82,7 @@ SIGN_IN = [
 
 #: Error responses of the token endpoint to the authorization code.
 EXCHANGE = [
+    Said("redirect-uri-of-a-spa", "invalid_request", 9002327, "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."),
     Said("code-used-twice", "invalid_grant", 54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."),
     Said("pkce-differs", "invalid_grant", 501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request."),
     Said("tenant-differs", "invalid_grant", 700005, "Provided Authorization Code is intended to use against other tenant, thus rejected."),

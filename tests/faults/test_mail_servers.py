@@ -5,7 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from portal.models import AccountType, MailAccount, Notice, OutboundType, Token, TokenConfig
+from portal import causes
+from portal.models import AccountType, MailAccount, Notice, OutboundMessage, OutboundType, Token, TokenConfig
 from portal.protocols import probe, server
 from tests.builders import make_config, make_profile
 from tests.fakes import scripted_mail, smtp_server
@@ -76,7 +77,7 @@ def test_graph_token_of_another_service_is_diagnosed(
     token.overwrite()
     provider.grants(access_token=given.reveal())
     stage.fetch(row)
-    stage.is_named(row, "token-not-for-graph", in_notice="graph-token-refused")
+    stage.is_named(row, "token-not-for-graph")
 
 
 @pytest.mark.parametrize("heard", SMTP, ids=lambda heard: heard.cause)
@@ -88,6 +89,18 @@ def test_smtp_error_response_is_diagnosed(
     row = make_profile(stage.token(make_config("Microsoft", base=provider.url)), name="Office", port=port)
     stage.send(row)
     stage.is_named(row, heard.cause)
+
+
+def test_external_recipient_at_high_volume_email_is_named_on_the_message(
+    stage: Stage, provider: FakeProvider, servers: ExitStack
+) -> None:
+    script: dict[str, str | None] = {"AUTH": "235 welcome", "RCPT": "550 5.5.105 External recipients are not allowed"}
+    port = servers.enter_context(smtp_server.scripted({"ehlo": "250-fake.test\r\n250 AUTH XOAUTH2"} | script))
+    row = make_profile(stage.token(make_config("Microsoft", base=provider.url)), name="HVE", port=port)
+    stage.send(row)
+    message = OutboundMessage.get(OutboundMessage.bounce_of.is_null())
+    assert message.answer_cause == "hve-internal-recipients-only"
+    assert causes.named(message.answer_cause).title in stage.alice.get(f"/outbound/messages/{message.id}").text
 
 
 def test_server_without_oauth_support_is_diagnosed(stage: Stage, provider: FakeProvider, servers: ExitStack) -> None:
@@ -200,4 +213,20 @@ def test_wrong_audience_or_scope_of_a_token_is_diagnosed(
     token.overwrite()
     provider.grants(access_token=given.reveal())
     stage.fetch(row)
-    stage.is_named(row, cause, in_notice="imap-sign-in-refused-by-microsoft")
+    stage.is_named(row, cause)
+
+
+@pytest.mark.parametrize("roles", [[], ["User.Read.All"]])
+def test_app_only_token_without_a_role_for_mail_is_diagnosed(
+    stage: Stage, provider: FakeProvider, servers: ExitStack, roles: list[str]
+) -> None:
+    script: scripted_mail.Script = {"AUTHENTICATE": "NO AUTHENTICATE failed."}
+    port = servers.enter_context(scripted_mail.scripted(scripted_mail.Imap, script, stage.certificates))
+    row = account(stage, provider, port)
+    TokenConfig.update(template="microsoft-app").execute()
+    token, given = Token.get(), make_jwt(aud="https://outlook.office365.com", idtyp="app", roles=roles)
+    token.access_token = given
+    token.overwrite()
+    provider.grants(access_token=given.reveal())
+    stage.fetch(row)
+    stage.is_named(row, "app-role-missing")

@@ -4,10 +4,21 @@ from datetime import timedelta
 
 import pytest
 
-from portal.models import ClientSecret, Heartbeat, MailAccount, Message, MessageState, Token, TokenConfig
+from portal.models import (
+    ClientSecret,
+    Heartbeat,
+    MailAccount,
+    Message,
+    MessageState,
+    Notice,
+    OutboundProfile,
+    Token,
+    TokenConfig,
+)
 from portal.monitoring import health, notices
+from portal.monitoring.problems import upcoming_expiry
 from portal.system import job_queue
-from tests.builders import make_config
+from tests.builders import make_config, make_profile
 from tests.fakes.provider import FakeProvider
 from tests.faults.making import account
 from tests.faults.stage import Stage
@@ -19,6 +30,31 @@ def test_client_secret_expiring_soon_opens_a_notice(stage: Stage, provider: Fake
     make_config("Microsoft", base=provider.url)
     ClientSecret.update(ends_at=stage.began + 10 * DAY).execute()
     stage.is_noticed("client-secret-ends-soon")
+
+
+def test_older_secret_without_a_known_end_hides_no_expiry(stage: Stage, provider: FakeProvider) -> None:
+    """The docs advise to enter the new secret beside the old one."""
+    config = make_config("Microsoft", base=provider.url)
+    older = ClientSecret.get()
+    ClientSecret.create(token_config=config, set_at=older.set_at + DAY, ends_at=stage.began + 10 * DAY)
+    stage.is_noticed("client-secret-ends-soon")
+
+
+def test_newer_secret_without_a_known_end_ends_the_warning(stage: Stage, provider: FakeProvider) -> None:
+    config = make_config("Microsoft", base=provider.url)
+    older = ClientSecret.get()
+    ClientSecret.update(ends_at=stage.began + 10 * DAY).execute()
+    ClientSecret.create(token_config=config, set_at=older.set_at + DAY)
+    assert upcoming_expiry.soon(stage.began) == []
+
+
+def test_password_at_microsoft_opens_a_notice(stage: Stage) -> None:
+    row = make_profile(login="scanner@example.test", password="secret-4711", name="Scanner")
+    OutboundProfile.update(host="smtp.office365.com").execute()
+    stage.is_noticed("basic-auth-ends-soon")
+    assert "Scanner" in Notice.get().text
+    OutboundProfile.update(host=row.host).execute()
+    assert upcoming_expiry.soon(stage.began) == []
 
 
 def test_expired_client_secret_opens_a_notice(stage: Stage, provider: FakeProvider) -> None:

@@ -18,6 +18,7 @@ from portal.monitoring import notices
 from portal.system import leader_election
 from portal.web import openapi
 from tests.builders import make_account, make_config, make_destination, make_token
+from tests.fakes.pages import PageClient
 from tests.support.commands import Run
 
 
@@ -114,6 +115,19 @@ def test_check_output_follows_nagios(run: Run, at_work: None, tmp_path: Path, mo
     Token.update(failing_since=now() - timedelta(hours=1), failure="x did not answer in time.").execute()
     assert run("check", code=1).stdout.startswith("PORTAL WARNING - ")
     assert not any("|" in line for line in run("check", code=1).stdout.splitlines()[1:])
+
+
+def test_check_and_home_name_a_failure_that_is_too_recent_for_a_notice(
+    run: Run, at_work: None, tmp_path: Path, alice: PageClient
+) -> None:
+    leader_election.hold_leadership("clock", "test", now())
+    broken(tmp_path)
+    TokenConfig.update(credentials_refused_at=None).execute()
+    Token.update(failing_since=now(), failed_at=now(), failure="x did not answer in time.", tries=1).execute()
+    assert "retrying after a failure: 1 token" in run("check").stdout.splitlines()[0]
+    text = alice.get("/").text
+    assert "Retrying after a failure: 1 token" in text
+    assert "All tokens are valid" not in text
 
 
 def test_cli_lists_and_acknowledges_notices(run: Run, at_work: None, tmp_path: Path) -> None:

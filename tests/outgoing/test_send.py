@@ -208,6 +208,26 @@ def test_profile_sends_at_most_its_limit_per_minute(smtp_server: FakeSmtpServer)
     assert len(smtp_server.took) == 4
 
 
+def test_profile_sends_to_at_most_its_recipients_per_day(smtp_server: FakeSmtpServer) -> None:
+    profile = make_profile(port=smtp_server.port, per_day=5)
+    for _ in range(3):
+        make_message(recipients=("a@x.test", "b@x.test"))
+    assert send(profile) == 2
+    assert sending.due(NOW + timedelta(hours=23)) == []
+    later = NOW + timedelta(hours=24, seconds=1)
+    assert sending.due(later) == [profile.id]
+    assert send(profile, later) == 1
+    assert len(smtp_server.took) == 3
+
+
+def test_message_with_more_recipients_than_a_day_allows_is_sent_alone(smtp_server: FakeSmtpServer) -> None:
+    profile = make_profile(port=smtp_server.port, per_day=2)
+    make_message(recipients=("a@x.test", "b@x.test", "c@x.test"))
+    make_message()
+    assert send(profile) == 1
+    assert send(profile, NOW + timedelta(hours=24, seconds=1)) == 1
+
+
 def test_profile_reuses_one_connection_or_several_in_parallel(smtp_server: FakeSmtpServer) -> None:
     profile = make_profile(port=smtp_server.port)
     for _ in range(20):

@@ -58,11 +58,11 @@ def token_error(name: str, **more: Any) -> Fault:
 
 
 def client_error(name: str, status: int = 400) -> Fault:
-    return error(name, status, first=(REJECTED, None), then=(REJECTED, None))
+    return error(name, status, first=(UNCONFIRMED, 1), then=(REJECTED, None))
 
 
 def request_error(name: str) -> Fault:
-    return error(name, first=(MISCONFIGURED, None), then=(MISCONFIGURED, None))
+    return error(name, first=(UNCONFIRMED, 1), then=(MISCONFIGURED, None))
 
 
 def elsewhere(url: str) -> Callable[[FakeProvider, pytest.MonkeyPatch], str]:

@@ -176,7 +176,7 @@ def test_znuny_flows_and_providers_map_to_templates() -> None:
         "TokenByRefreshToken": {"Request": dict(step["Request"])},
     }
     app = at("https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token", "TokenByClientCredentials")
-    app["Config"]["AuthFlow"] = "ClientCredentials"
+    app["Config"] |= {"AuthFlow": "ClientCredentials", "Scope": "https://outlook.office365.com/.default"}
     import_export.apply(plan([google, app]), actor="Alice", now=NOW)
     found = {row.template: row for row in TokenConfig.select()}
     assert set(found) == {"google", "microsoft-app"}

@@ -48,6 +48,15 @@ def test_refresh_without_new_refresh_token_keeps_the_old_one(provider: FakeProvi
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
 
 
+def test_edited_scope_is_not_requested_before_a_new_sign_in(provider: FakeProvider) -> None:
+    """A scope that was not granted at the sign-in makes the provider reject each mailbox's refresh."""
+    token = token_at(provider)
+    Token.update(requested_scope="mail offline_access").execute()
+    TokenConfig.update(template="microsoft-common", scope="calendar mail offline_access").execute()
+    refresh(fresh(token))
+    assert provider.requests[0]["scope"] == "mail offline_access"
+
+
 def test_token_leased_by_another_worker_is_skipped(provider: FakeProvider) -> None:
     token = token_at(provider)
     assert Token.claim(token.id, now=NOW, until=NOW + LEASE)
@@ -148,31 +157,68 @@ def test_rejected_client_pauses_configuration_and_keeps_tokens(provider: FakePro
     provider.refuses(error, "AADSTS7000222: The client secret is expired", 401)
     config = make_config(base=provider.url)
     token = make_token(config, due_at=NOW)
-    sister = Token.create(token_config=config)
-    sister.refresh_token = Secret("another")
-    sister.due_at = NOW
-    sister.save()
-    with pytest.raises(Refused):
-        refresh(token)
+    sister = sister_of(token)
+    refuse_twice(token)
     stored: TokenConfig = TokenConfig.get_by_id(config.id)
-    assert stored.credentials_refused_at == NOW + HOUR
+    assert stored.credentials_refused_at == NOW + HOUR + MINUTE
     assert "7000222" in (stored.credentials_answer or "")
     assert fresh(token).refused_at is None
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
-    assert fresh(token).due_at is None
     assert fresh(sister).due_at is None
     assert refresh(sister) is None
-    assert len(provider.requests) == 1
+    assert len(provider.requests) == 2
+
+
+def sister_of(token: Token) -> Token:
+    """Another due token of the same configuration."""
+    sister: Token = Token.create(token_config=token.token_config, due_at=NOW)
+    sister.refresh_token = Secret("another")
+    sister.save()
+    return sister
+
+
+def refuse_twice(token: Token) -> None:
+    """The second rejection confirms the first one."""
+    with pytest.raises(Unavailable, match="One retry follows"):
+        refresh(token)
+    with pytest.raises(Refused):
+        refresh(token, NOW + HOUR + MINUTE)
+
+
+def test_single_rejection_of_the_client_pauses_nothing(provider: FakeProvider) -> None:
+    provider.refuses("invalid_client", "", 401)
+    token = token_at(provider)
+    with pytest.raises(Unavailable):
+        refresh(token)
+    assert TokenConfig.get().credentials_refused_at is None
+    provider.grants()
+    assert refresh(fresh(token), NOW + HOUR + MINUTE)
+
+
+def test_rejected_client_is_tried_again_with_one_token_and_heals_by_itself(provider: FakeProvider) -> None:
+    provider.refuses("invalid_client", "", 401)
+    token = token_at(provider)
+    sister = sister_of(token)
+    refuse_twice(token)
+    again = fresh(token).due_at
+    assert again == NOW + 2 * HOUR + MINUTE
+    assert fresh(sister).due_at is None
+    with pytest.raises(Refused):
+        refreshing.refresh_if_due(token.id, now=again)
+    assert fresh(token).due_at == again + HOUR
+    provider.grants()
+    assert refreshing.refresh_if_due(token.id, now=again + HOUR)
+    assert TokenConfig.get().credentials_refused_at is None
+    assert fresh(sister).due_at == again + HOUR
 
 
 @pytest.mark.parametrize("error", ["invalid_scope", "invalid_request", "unsupported_grant_type"])
 def test_rejected_configuration_resumes_after_it_is_fixed(provider: FakeProvider, error: str) -> None:
     provider.refuses(error)
     token = token_at(provider)
-    with pytest.raises(Refused):
-        refresh(token)
+    refuse_twice(token)
     assert fresh(token).refused_at is None
-    assert TokenConfig.get().credentials_refused_at == NOW + HOUR
+    assert TokenConfig.get().credentials_refused_at == NOW + HOUR + MINUTE
     provider.grants()
     refresh_results.resume(token.token_config, now=NOW + HOUR)
     assert refresh(fresh(token))

@@ -9,7 +9,7 @@ from portal.core.encryption import Secret
 from portal.core.errors import InUse, Invalid, NotFound
 from portal.models import ClientSecret, Event, Token, TokenConfig
 from portal.tokens import token_configs
-from portal.tokens.token_configs import Fields, NewSecret
+from portal.tokens.config_fields import Fields, NewSecret
 from tests.builders import (
     CLIENT_SECRET,
     NOW,
@@ -25,63 +25,12 @@ pytestmark = pytest.mark.usefixtures("db")
 GOOD = Fields("Mail", "client-1", "https://p.test/token", "https://p.test/authorize", "https://p.test/token")
 
 
-def refused(entered: Fields, secret: str | None = None) -> dict[str, str]:
-    with pytest.raises(Invalid) as caught:
-        token_configs.check(entered, Secret(secret) if secret else None)
-    return caught.value.fields
-
-
 def test_new_configuration_has_one_token_never_requested() -> None:
     config = make_config()
     (token,) = token_configs.tokens_of(config)
     assert token.signed_in_at is None
     assert config.client_secret is not None
     assert config.client_secret.value == Secret(CLIENT_SECRET)
-
-
-@pytest.mark.parametrize("name", ["name", "client_id", "authorize_url", "token_url", "refresh_url"])
-def test_missing_required_field_is_a_field_error(name: str) -> None:
-    assert refused(Fields(**{**vars(GOOD), name: ""})) == {name: "This field is required."}
-
-
-@pytest.mark.parametrize("value", ["client\nX-Header: 1", "client\r", "client\x00", "client\x7f"])
-def test_a_client_id_with_a_line_break_is_refused(value: str) -> None:
-    assert "line break" in refused(replace(GOOD, client_id=value))["client_id"]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://p.test/token",
-        "ftp://p.test",
-        "p.test/token",
-        "https://",
-        "javascript:alert(1)",
-        "https://[::",
-        "https://a b",
-    ],
-)
-def test_endpoint_without_https_is_rejected(url: str) -> None:
-    assert "token_url" in refused(replace(GOOD, token_url=url))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1:8001", "localhost", "[::1]:8001"])
-def test_http_endpoint_is_allowed_only_on_localhost(host: str) -> None:
-    token_configs.check(replace(GOOD, token_url=f"http://{host}/token"), None)
-
-
-def test_client_secret_with_a_space_is_rejected() -> None:
-    assert "Copy the Value again" in refused(GOOD, "se cret")["client_secret"]
-
-
-def test_tenant_is_inserted_into_all_urls() -> None:
-    entered = token_configs.from_template(
-        providers.find("microsoft-tenant"), name="M", client_id="c", tenant="contoso.test"
-    )
-    base = "https://login.microsoftonline.com/contoso.test/"
-    assert entered.authorize_url == f"{base}oauth2/v2.0/authorize"
-    assert entered.token_url == entered.refresh_url == f"{base}oauth2/v2.0/token"
-    assert entered.jwks_url == f"{base}discovery/v2.0/keys"
 
 
 def test_template_with_a_tenant_requires_a_tenant() -> None:
@@ -141,6 +90,13 @@ def test_a_configuration_in_use_is_not_deleted(tmp_path: Path) -> None:
 def test_unused_configuration_is_deleted_with_its_tokens() -> None:
     token_configs.delete(make_token().token_config, actor="Alice", now=NOW)
     assert (TokenConfig.select().count(), Token.select().count(), ClientSecret.select().count()) == (0, 0, 0)
+
+
+def test_ambiguous_name_lists_the_tokens_that_work_first() -> None:
+    token = make_token(make_config("Mail"), owner="a@x.test")
+    token_configs.add_token(token.token_config, actor="Alice", now=NOW)
+    with pytest.raises(Invalid, match=r"matches 2 tokens\. Valid: Mail/a@x\.test\. Not valid: Mail\."):
+        token_configs.find("Mail")
 
 
 def test_a_token_is_found_by_configuration_and_owner() -> None:

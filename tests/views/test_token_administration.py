@@ -84,7 +84,7 @@ def test_template_urls_are_read_only_unless_requested(alice: PageClient) -> None
 def test_app_only_configuration_needs_no_sign_in(alice: PageClient) -> None:
     page = alice.get("/tokens/new?template=microsoft-app")
     assert "Redirect URI" not in page.text.replace("No redirect URI", "")
-    form = {**FORM, "tenant": "contoso.test", "token_url": page.field("token_url")}
+    form = {**FORM, "tenant": "contoso.test", "token_url": page.field("token_url"), "scope": page.field("scope")}
     page = alice.submit("/tokens/new?template=microsoft-app", form)
     config = TokenConfig.get()
     assert (config.flow, config.tenant) == (Flow.CLIENT_CREDENTIALS, "contoso.test")

@@ -89,7 +89,7 @@ def test_save_and_finish_redirects_to_the_overview(alice: PageClient) -> None:
 
 def test_entered_tenant_is_inserted_into_the_urls(alice: PageClient) -> None:
     page = alice.get("/tokens/new?template=microsoft-tenant")
-    urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url")}
+    urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url", "scope")}
     alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "tenant": "contoso.test"})
     assert TokenConfig.get().token_url == "https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token"
     response = alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "name": "Other"}, status=200)
@@ -133,7 +133,7 @@ def test_edit_without_a_new_secret_keeps_the_old_one(alice: PageClient) -> None:
 
 def test_changed_tenant_updates_the_urls_of_a_configuration(alice: PageClient) -> None:
     page = alice.get("/tokens/new?template=microsoft-tenant")
-    urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url", "jwks_url")}
+    urls = {name: page.field(name) for name in ("authorize_url", "token_url", "refresh_url", "jwks_url", "scope")}
     alice.post("/tokens/new?template=microsoft-tenant", {**FORM, **urls, "tenant": "old.test"})
     page = alice.get("/tokens/1")
     kept = {name: page.field(name) for name in urls}

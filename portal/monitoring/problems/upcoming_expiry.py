@@ -1,6 +1,6 @@
-"""Warnings about client secrets, certificates and refresh tokens that expire soon."""
+"""Warnings about client secrets, certificates, refresh tokens and ways to sign in that end soon."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
@@ -25,6 +25,8 @@ from portal.tokens import certificates
 
 #: Refresh tokens of a Google app in Testing live for seven days; the warning is shown for the last two.
 _TESTING_WARNING = timedelta(days=2)
+#: https://techcommunity.microsoft.com/blog/exchange, "Exchange Online SMTP AUTH Basic Authentication deprecation".
+_PASSWORDS_END = datetime(2026, 12, 31, tzinfo=UTC)
 
 
 def soon(now: datetime) -> list[Problem]:
@@ -35,7 +37,7 @@ def soon(now: datetime) -> list[Problem]:
     secrets = [one for one in _secrets(limit, now) if one.about_id not in rejected]
     return [
         *secrets, *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
-        *_private_cas(limit),
+        *_private_cas(limit), *_passwords_at_microsoft(),
     ]  # fmt: skip
 
 
@@ -47,25 +49,33 @@ def coming(limit: datetime, now: datetime) -> list[Problem]:
 
 
 def _secrets(limit: datetime, now: datetime) -> list[Problem]:
-    """Return the expiring client secrets of configurations that have no secret valid beyond ``limit``."""
-    lasting = ClientSecret.select(ClientSecret.token_config).where(
-        ClientSecret.refused_at.is_null(), ClientSecret.ends_at.is_null() | (ClientSecret.ends_at > limit)
-    )
-    ending = (
-        ClientSecret.select(ClientSecret, TokenConfig)
-        .join(TokenConfig)
-        .where(
-            ClientSecret.ends_at <= limit,
-            ClientSecret.refused_at.is_null(),
-            TokenConfig.validity == Validity.VALID,
-            TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT,
-            TokenConfig.id.not_in(lasting),
-        )
-        .order_by(TokenConfig.name, ClientSecret.ends_at)
-    )
-    last = {row.token_config.id: row for row in ending}
-    ends = [(row.token_config, row.ends_at) for row in last.values()]
+    """Return the expiring client secrets of configurations that have no other secret for the time after it."""
+    usable = ClientSecret.refused_at.is_null() & (TokenConfig.validity == Validity.VALID)
+    with_secret = TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT
+    ending = ClientSecret.select(ClientSecret.token_config).where(ClientSecret.ends_at <= limit)
+    rows = ClientSecret.select(ClientSecret, TokenConfig).join(TokenConfig).where(usable, with_secret)
+    of_these = rows.where(TokenConfig.id.in_(ending)).order_by(TokenConfig.name, ClientSecret.set_at, ClientSecret.id)
+    by_config: dict[int, list[ClientSecret]] = {}
+    for row in of_these:
+        by_config.setdefault(row.token_config.id, []).append(row)
+    ends = [(some[0].token_config, _last_secret_end(some, limit)) for some in by_config.values()]
     return [_of_config("client-secret", "client secret", config, at, now) for config, at in ends if at]
+
+
+def _last_secret_end(secrets: list[ClientSecret], limit: datetime) -> datetime | None:
+    """Return the last known end of a configuration's secrets, in their order; None: one lasts beyond ``limit``.
+
+    The end of an older secret may be unknown: it was probably set to end earlier than the newer ones.
+    """
+    last: datetime | None = None
+    for secret in secrets:
+        if secret.ends_at is None:
+            last = None
+        elif secret.ends_at > limit:
+            return None
+        else:
+            last = max(last or secret.ends_at, secret.ends_at)
+    return last
 
 
 def _certificates(limit: datetime, now: datetime) -> list[Problem]:
@@ -140,6 +150,25 @@ def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) 
 def _testing_limit(limit: datetime, now: datetime) -> datetime:
     """Return the limit for apps in Testing: with a warning time of seven days or more, the warning would never end."""
     return now + _TESTING_WARNING if limit <= now + token_state.TESTING_LIFE else limit
+
+
+def _passwords_at_microsoft() -> list[Problem]:
+    """Return a warning for each outbound profile that signs in at Exchange Online with a password."""
+    at_microsoft = OutboundProfile.host.endswith(".office365.com") | OutboundProfile.host.endswith(".outlook.com")
+    by_password = OutboundProfile.token.is_null() & (OutboundProfile.login != "")
+    rows = OutboundProfile.select().where(at_microsoft, by_password, OutboundProfile.validity == Validity.VALID)
+    return [
+        problem(
+            f"password of outbound profile {row.id}",
+            f"Outbound profile “{row.name}” signs in at {row.host} with a password, which Microsoft switches off at the"
+            f" end of {_PASSWORDS_END:%B %Y}.",
+            causes.named("basic-auth-ends-soon"),
+            _PASSWORDS_END,
+            about=row,
+            facts={"mailbox": row.login, "host": row.host},
+        )
+        for row in rows.order_by(OutboundProfile.name)
+    ]
 
 
 def _private_cas(limit: datetime) -> list[Problem]:

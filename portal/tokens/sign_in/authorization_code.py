@@ -149,9 +149,16 @@ def _began(row: SignIn) -> tuple[type, int | None]:
     return (OwnerLink, row.owner_link_id) if row.owner_link_id is not None else (type(None), None)
 
 
-def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
+def error_of(parameters: Mapping[str, str]) -> Answer | None:
+    """Return the error that the provider sent back (RFC 6749 section 4.1.2.1); None: there is none."""
     if error := parameters.get("error"):
-        answer = Answer(error=error[:200], description=" ".join(parameters.get("error_description", "").split())[:2000])
+        description = " ".join(parameters.get("error_description", "").split())
+        return Answer(error=error[:200], description=description[:2000])
+    return None
+
+
+def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
+    if answer := error_of(parameters):
         raise Refused(str(answer), answer)
     # RFC 9207: reject the response of another authorization server.
     if parameters.get("iss") and "{" not in config.issuer and config.issuer not in ("", parameters["iss"]):
@@ -201,6 +208,7 @@ def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user
     token.tries = 0
     refresh_results.keep(token, answer, now=now)
     token.owner, token.signed_in_at, token.signed_in_by = owner, now, user
+    token.requested_scope = token.token_config.scope
     with transaction():
         token.overwrite()
         _credentials_work(token.token_config, now)

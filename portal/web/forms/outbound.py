@@ -11,8 +11,8 @@ from portal.web.forms import Form, choices, chosen, text
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _TOKEN, _PASSWORD, _NONE = "oauth2_token", "password", "none"
-_SAME = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "connections",
-         "timeout", "ca", "fingerprint", "validity", "comment")  # fmt: skip
+_SAME = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "per_day",
+         "connections", "timeout", "ca", "fingerprint", "validity", "comment")  # fmt: skip
 
 
 class OutboundProfileForm(Form):
@@ -54,6 +54,7 @@ class OutboundProfileForm(Form):
         render_kw=_OFF,
     )
     per_minute = IntegerField("Messages per minute", [Optional()], description="Empty: no limit. Microsoft allows 30.")
+    per_day = IntegerField("Recipients per day", [Optional()], description="Empty: no limit. Microsoft allows 10,000.")
     connections = IntegerField("Concurrent connections", default=1, description="Microsoft allows 3.")
     timeout = IntegerField("Timeout", default=60, description="Seconds to wait for a response from the server.")
     ca = TextAreaField(
@@ -94,6 +95,7 @@ class OutboundProfileForm(Form):
             fallback=bool(self.fallback.data),
             sends_as=text(self.sends_as.data),
             per_minute=self.per_minute.data or None,
+            per_day=self.per_day.data or None,
             connections=self.connections.data or 1,
             timeout=self.timeout.data or 60,
             ca=(self.ca.data or "").replace("\r\n", "\n"),

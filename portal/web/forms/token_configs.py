@@ -9,7 +9,7 @@ from wtforms.validators import InputRequired, Length, Optional
 from portal.core.encryption import Secret
 from portal.models import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.providers import Template
-from portal.tokens.token_configs import Fields, NewSecret, from_template
+from portal.tokens.config_fields import Fields, NewSecret, from_template
 from portal.web.forms import Form, choices, text
 
 _REQUIRED = InputRequired("This field is required.")
@@ -53,7 +53,11 @@ class TokenConfigForm(Form):
     refresh_url = StringField("URL for token by refresh token", render_kw=_OFF)
     device_url = StringField("URL for device code", render_kw=_OFF)
     revocation_url = StringField("URL for revocation", render_kw=_OFF)
-    scope = StringField("Scope", render_kw=_OFF)
+    scope = StringField(
+        "Scope",
+        description="A changed scope applies to each mailbox at its next sign-in; until then, it keeps the old one.",
+        render_kw=_OFF,
+    )
     issuer = StringField("Issuer", description=_OPTIONAL, render_kw=_OFF)
     jwks_url = StringField("URL for signing keys", description=_OPTIONAL, render_kw=_OFF)
     userinfo_url = StringField(
@@ -97,10 +101,8 @@ class TokenConfigForm(Form):
             self.secret_ends_on.data = secret.ends_at.date()
 
     def entered(self, kept: Fields | TokenConfig) -> Fields:
-        """The entered values, with the tenant inserted into the URLs; fields not shown keep the values of ``kept``."""
+        """The entered values; fields not shown keep the values of ``kept``."""
         typed = {name: text(self[name].data) if name in self else getattr(kept, name) for name in _TEXTS}
-        for name in ("authorize_url", "token_url", "refresh_url", "device_url", "jwks_url"):
-            typed[name] = typed[name].replace("{tenant}", typed["tenant"] or "{tenant}")
         return Fields(
             **typed,
             client_auth=ClientAuth(self.client_auth.data),

@@ -6,10 +6,10 @@ from werkzeug.wrappers import Response
 
 from portal.core import token_state
 from portal.core.errors import ExternalError
-from portal.models import Role, Token
+from portal.models import Role, Token, TokenConfig
 from portal.system import settings
 from portal.system.setting_definitions import REDIRECT_SCRIPT
-from portal.tokens.sign_in import authorization_code, owner_links
+from portal.tokens.sign_in import admin_consent, authorization_code, owner_links
 from portal.web import permissions
 from portal.web.views.sign_ins import LINK_KEY, told
 
@@ -23,6 +23,8 @@ def answer(path: str) -> str | Response | tuple[str, int]:
     segment = path.rpartition("/")[2].removesuffix(".pl")
     if segment not in (REDIRECT_SCRIPT, settings.get("RedirectScript").removesuffix(".pl")):
         abort(404)
+    if config := admin_consent.config_of(request.args.get("state", "")):
+        return _for_administrator(config)
     # Decided by how the sign-in began, not by the current user: operators may open links that they created.
     if LINK_KEY in session and authorization_code.begun_by_link(request.args.get("state", "")):
         return _for_owner(session.pop(LINK_KEY))
@@ -35,6 +37,18 @@ def answer(path: str) -> str | Response | tuple[str, int]:
         abort(403)
     flash("Please sign in first, then request the token again.", "info")
     return redirect(url_for("sessions.login"), 303)
+
+
+def _for_administrator(config: TokenConfig) -> str | tuple[str, int]:
+    """Show the result of a consent to the tenant's administrator, who may be no user of the portal."""
+    try:
+        tenant = admin_consent.complete(config, request.args, by="tenant administrator", now=g.now)
+    except ExternalError as error:
+        return render_template("error.html", title="Consent not granted", text=str(error)), 400
+    text = (
+        f"Consent was granted for the tenant {tenant}. The mailboxes can now be signed in. You can close this window."
+    )
+    return render_template("error.html", title="Thank you", text=text)
 
 
 def _for_user() -> Response:

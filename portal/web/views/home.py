@@ -11,6 +11,7 @@ bp = Blueprint("home", __name__)
 @bp.get("/")
 def index() -> str:
     accounts, well = dashboard.mail_accounts()
+    tokens = dashboard.tokens(g.now)
     problems = notices.open_problems(g.now)
     return render_template(
         "home/index.html",
@@ -20,7 +21,8 @@ def index() -> str:
         has_accounts=MailAccount.select().exists(),
         accounts=accounts,
         well=well,
-        tokens=dashboard.tokens(g.now),
+        tokens=tokens,
+        retrying=dashboard.retrying(tokens),
         bars=dashboard.mail_per_hour(g.now),
         marks=dashboard.expiries(g.now),
         ahead=dashboard.AHEAD,

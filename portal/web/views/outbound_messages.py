@@ -5,6 +5,7 @@ from collections.abc import Callable
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from portal import causes
 from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Role
 from portal.outgoing import mail_queue
@@ -40,7 +41,14 @@ def index() -> str:
 @bp.get("/<int:row_id>")
 def show(row_id: int) -> str:
     row = _row(row_id)
-    return render_template("outbound/message.html", row=row, has_content=mail_queue.has_content(row))
+    cause = causes.named(row.answer_cause or causes.UNKNOWN)
+    facts = {"mailbox": row.profile.login if row.profile else "", "sender": row.sender}
+    return render_template(
+        "outbound/message.html",
+        row=row,
+        has_content=mail_queue.has_content(row),
+        advice="" if cause.name == causes.UNKNOWN else f"{cause.title}. {cause.steps(facts)[0]}".replace("`", ""),
+    )
 
 
 @bp.post("/<int:row_id>/try-again")

@@ -10,8 +10,18 @@ from portal.core.token_state import State
 from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, TokenConfig
 from portal.providers import Template
 from portal.system import redirect_uri, settings
-from portal.tokens import certificates, history, overview, refresh_queue, revocation, token_configs, token_facts
+from portal.tokens import (
+    certificates,
+    config_fields,
+    history,
+    overview,
+    refresh_queue,
+    revocation,
+    token_configs,
+    token_facts,
+)
 from portal.tokens import refresh as refreshing
+from portal.tokens.sign_in import admin_consent
 from portal.web import permissions
 from portal.web.forms.token_configs import CertificateForm, TokenConfigForm
 
@@ -42,7 +52,7 @@ def index() -> str:
 @permissions.needs(Role.ADMIN)
 def new() -> str | AnyResponse:
     template = providers.find(request.args.get("template", ""))
-    preset = token_configs.from_template(template, name="", client_id="")
+    preset = config_fields.from_template(template, name="", client_id="")
     form = TokenConfigForm()
     form.fit(template, Flow(template.flow))
     if form.validate_on_submit():
@@ -115,6 +125,7 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
         certificate_form=CertificateForm(),
         used_by=token_configs.used_by(config) if config else [],
         redirect_uri=redirect_uri.uri(),
+        consent_url=admin_consent.url(config) if config else "",
         redirect_warnings=redirect_uri.warnings(request.host_url.rstrip("/")),
         fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.errors,
     )
