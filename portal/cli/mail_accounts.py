@@ -11,7 +11,7 @@ from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError
 from portal.incoming import fetch as fetching
-from portal.incoming import mail_accounts, progress
+from portal.incoming import mail_accounts, progress, znuny_accounts
 from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     AccountType,
@@ -183,6 +183,35 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, destinati
     )
     password = secret_from_stdin("Password") if password_stdin else None
     mail_accounts.add(entered, password, actor=actor(), now=now())
+
+
+@mail_account.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--destination", metavar="NAME", help="For queues without a destination, and mail that fits no address.")
+@click.option("--queue", "queues", metavar="QUEUE=DESTINATION", multiple=True, help="Destination of a queue.")
+@click.option("--dry-run", is_flag=True, help="Show the accounts without adding them.")
+@as_json
+@with_portal
+def import_accounts(
+    file: BinaryIO, destination: str | None, queues: tuple[str, ...], dry_run: bool, in_json: bool
+) -> None:
+    """Import mail accounts from a dump of Znuny's table mail_account. If one is refused, none is imported."""
+    by_queue = dict(queue.rpartition("=")[::2] for queue in queues)
+    otherwise = Destination.named(destination) if destination else None
+    steps = znuny_accounts.plan(file.read(), by_queue=by_queue, otherwise=otherwise)
+    show_all(
+        [
+            {
+                "name": step.name,
+                "result": "refused" if step.is_refused else "new" if step.fields else "skipped",
+                "why": "; ".join(filter(None, [step.why, *step.notes])),
+            }
+            for step in steps
+        ],
+        in_json,
+    )
+    if not dry_run:
+        znuny_accounts.apply(steps, actor=actor(), now=now())
 
 
 @mail_account.command()

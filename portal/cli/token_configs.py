@@ -70,6 +70,8 @@ def _options(command: Any) -> Any:
         click.option("--client-id"),
         click.option("--client-secret-stdin", is_flag=True, help="Read the client secret from standard input."),
         click.option("--scope"),
+        click.option("--authorize-parameters", metavar="NAME=VALUE&…", help="Of the authorization request."),
+        click.option("--token-parameters", metavar="NAME=VALUE&…", help="Of the token requests."),
         click.option("--tenant", help="Tenant ID or domain, if the template has a tenant."),
         click.option("--authorize-url"),
         click.option("--token-url"),
@@ -169,18 +171,22 @@ def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool)
 @as_json
 @with_portal
 def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_stdin: bool, in_json: bool) -> None:
-    """Import token configurations from a YAML file of the portal or Znuny. Exit code 1 if one is refused."""
+    """Import token configurations from a YAML file of the portal or Znuny. If one is refused, none is imported."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     steps = import_export.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
-    if not dry_run:
-        import_export.apply(steps, actor=actor(), now=now())
     rows = [
-        {"name": step.name, "verdict": step.verdict, "fields": ", ".join(step.changes), "why": step.why}
+        {"name": step.name, "verdict": step.verdict, "fields": ", ".join(step.changes), "why": _why(step)}
         for step in steps
     ]
     show_all(rows, in_json)
+    if not dry_run:
+        import_export.apply(steps, actor=actor(), now=now())
     if refused := sum(step.verdict is import_export.Verdict.REFUSED for step in steps):
         raise PortalError(f"{refused} of {len(steps)} token configurations refused")
+
+
+def _why(step: import_export.Step) -> str:
+    return " ".join([step.why, *step.notes]).strip()
 
 
 diagnosing.add_to(token_config, TokenConfig.named)

@@ -1,4 +1,4 @@
-"""Load untrusted YAML: no aliases, tags, duplicate keys or deep nesting, at most one megabyte."""
+"""Load untrusted YAML: no aliases, duplicate keys, deep nesting or tags (except Perl's booleans); at most 1 MB."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from portal.core.errors import PortalError
 
 MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
+_PERL_BOOLEANS = ("perl/scalar:JSON::PP::Boolean", "perl/scalar:JSON::XS::Boolean", "perl/scalar:boolean")
 
 
 class InvalidYaml(PortalError):
@@ -26,12 +27,14 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _at(event.start_mark, "aliases and anchors are not allowed")
-        if getattr(event, "tag", None):
+        if getattr(event, "tag", None) and not _is_perl_boolean(event):
             raise _at(event.start_mark, f"the tag {event.tag} is not allowed")
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise _at(event.start_mark, f"nesting is deeper than {_MAX_DEPTH} levels")
         node: yaml.Node = super().compose_node(parent, index)  # type: ignore[assignment]
+        if _is_perl_boolean(event):
+            node.tag = "tag:yaml.org,2002:str"
         self._depth -= 1
         return node
 
@@ -44,6 +47,12 @@ class _Loader(yaml.SafeLoader):
                 raise _at(key.start_mark, f"the key {key.value[:60]!r} occurs twice")
             keys.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _is_perl_boolean(event: Any) -> bool:
+    """Whether a scalar is a boolean as Perl writes it: ``!!perl/scalar:JSON::PP::Boolean 1``; it is read as text."""
+    tag = str(getattr(event, "tag", None) or "")
+    return isinstance(event, yaml.ScalarEvent) and tag.endswith(_PERL_BOOLEANS) and event.value in ("0", "1", "")
 
 
 def _at(mark: yaml.Mark, problem: str) -> InvalidYaml:

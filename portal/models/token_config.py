@@ -60,6 +60,9 @@ class TokenConfig(Row):
     device_url = TextField(default="")
     revocation_url = TextField(default="")
     scope = TextField(default="")
+    #: Constant parameters of the requests, as query strings.
+    authorize_parameters = TextField(default="")
+    token_parameters = TextField(default="")
     #: Endpoints that identify the account that signed in; empty: not supported by the provider.
     issuer = TextField(default="")
     jwks_url = TextField(default="")

@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -25,13 +25,14 @@ class Client:
     """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1).
 
     ``auth`` is a name of RFC 7591 section 2; for ``private_key_jwt`` the secret is the PEM private key, and
-    ``certificate`` is the certificate registered at the provider.
+    ``certificate`` is the certificate registered at the provider. ``parameters`` are sent with each token request.
     """
 
     client_id: str
     secret: Secret | None
     auth: str = "client_secret_post"
     certificate: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret) -> str:
@@ -42,6 +43,11 @@ def authorize_url(url: str, parameters: Mapping[str, str], code_verifier: Secret
         "code_challenge": create_s256_code_challenge(code_verifier.reveal()),
         "code_challenge_method": "S256",
     }
+    return url_with(url, query)
+
+
+def url_with(url: str, query: Mapping[str, str]) -> str:
+    """Add parameters to a URL, in alphabetical order."""
     joint = "&" if urlsplit(url).query else "?"
     return f"{url}{joint}{urlencode(sorted(query.items()), quote_via=quote)}"
 
@@ -98,17 +104,19 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
     """One request to a token endpoint. Parses the response itself: Authlib computes times without checking values."""
 
     answer: TokenAnswer
-    extra: dict[str, str] = {}
+    #: Parameters of the body that Authlib does not set.
+    extra: dict[str, str]
 
     def __init__(self, client: Client, url: str, now: datetime) -> None:
         secret = client.secret.reveal() if client.secret else None
         method = client.auth if secret else "none"
         methods = {f"{endpoint}_endpoint_auth_method": method for endpoint in ("token", "revocation")}
         super().__init__(client.client_id, secret, **methods)
+        self.extra = dict(client.parameters)
         if method == "private_key_jwt":
             self.register_client_auth_method(_signing(client, url))
             # Microsoft requires the client ID in addition to the assertion.
-            self.extra = {"client_id": client.client_id}
+            self.extra["client_id"] = client.client_id
         self.host = urlsplit(url).hostname or url
         self.now = now
         http.bound(self)

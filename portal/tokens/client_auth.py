@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from portal.core.db import transaction
+from portal.core.encryption import Secret
 from portal.core.errors import Refused
 from portal.models import ClientAuth, ClientSecret, TokenConfig
 from portal.protocols import token_responses
 from portal.protocols.oauth2 import Client
 from portal.system import audit
+from portal.tokens import constant_parameters
 
 Answer = TypeVar("Answer")
 
@@ -49,8 +51,13 @@ def _with_secret(config: TokenConfig, secret: ClientSecret | None) -> Client:
     if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
         if config.private_key is None:
             raise Refused("There is no certificate for this client; create or upload one.")
-        return Client(config.client_id, config.private_key, config.client_auth.value, config.certificate or "")
-    return Client(config.client_id, secret.value if secret else None, config.client_auth.value)
+        return _client(config, config.private_key)
+    return _client(config, secret.value if secret else None)
+
+
+def _client(config: TokenConfig, secret: Secret | None) -> Client:
+    parameters = constant_parameters.parsed(config.token_parameters)
+    return Client(config.client_id, secret, config.client_auth.value, config.certificate or "", parameters)
 
 
 def _mark(config: TokenConfig, secret: ClientSecret, actor: str, now: datetime) -> None:

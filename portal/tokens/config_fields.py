@@ -11,7 +11,7 @@ from portal.core.errors import Invalid
 from portal.core.loopback import is_loopback
 from portal.models import ClientAuth, Flow, TokenConfig, Validity, text_problems
 from portal.providers import Template
-from portal.tokens import microsoft_rules
+from portal.tokens import constant_parameters, microsoft_rules
 
 
 @dataclass
@@ -27,6 +27,8 @@ class Fields:
     revocation_url: str = ""
     client_auth: ClientAuth = ClientAuth.SECRET_POST
     scope: str = ""
+    authorize_parameters: str = ""
+    token_parameters: str = ""
     tenant: str = ""
     issuer: str = ""
     jwks_url: str = ""
@@ -62,6 +64,7 @@ def from_template(template: Template, *, name: str, client_id: str, tenant: str 
     preset = {
         **urls,
         "scope": template.scope,
+        "authorize_parameters": constant_parameters.written(template.authorize_parameters),
         "issuer": template.issuer,
         "notify_expired_token": template.notify_expired_token,
         "notify_expired_refresh_token": template.notify_expired_refresh_token,
@@ -80,7 +83,8 @@ def insert_tenant(template: Template, entered: Fields) -> None:
         raise Invalid({"tenant": "Enter a tenant ID or domain."})
     if not entered.tenant:
         return
-    if problem := microsoft_rules.tenant_problem(entered.tenant, app_only=template.flow == Flow.CLIENT_CREDENTIALS):
+    app_only = template.flow == Flow.CLIENT_CREDENTIALS and entered.validity is Validity.VALID
+    if problem := microsoft_rules.tenant_problem(entered.tenant, app_only=app_only):
         raise Invalid({"tenant": problem})
     for name in URLS:
         setattr(entered, name, re.sub(_TENANT, entered.tenant, getattr(entered, name), flags=re.IGNORECASE))
@@ -97,9 +101,16 @@ def check(
     for name in URLS:
         if getattr(entered, name) and name not in problems and (problem := url_problem(getattr(entered, name))):
             problems[name] = problem
+    for name in ("authorize_parameters", "token_parameters"):
+        if problem := constant_parameters.problem(getattr(entered, name)):
+            problems[name] = problem
     if secret and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
         problems["client_secret"] = "The secret contains a space or a line break. Copy the Value again."
-    if "token_url" not in problems and microsoft_rules.is_microsoft(entered.token_url):
+    if (
+        entered.validity is Validity.VALID
+        and "token_url" not in problems
+        and microsoft_rules.is_microsoft(entered.token_url)
+    ):
         problems |= _microsoft_problems(entered, secret, flow)
     if problems:
         raise Invalid(problems)

@@ -27,6 +27,8 @@ from portal.tokens.config_fields import Fields, NewSecret
 _SEALED = "sealed:"
 _TEXTS = [name for name, default in asdict(Fields("", "", "")).items() if type(default) is str]
 _SWITCHES = ("notify_expired_token", "notify_expired_refresh_token", "in_testing")
+#: The validity of a configuration that Znuny has, but that cannot work.
+_UNUSABLE = Validity.INVALID_TEMPORARILY.value
 _OTHER = {"template", "client_auth", "validity", "client_secret", "client_secret_ends_on"}
 
 
@@ -41,12 +43,13 @@ class Verdict(StrEnum):
 
 @dataclass
 class Step:
-    """The planned action for one record of an import; ``changes`` lists field names."""
+    """The planned action for one record of an import. ``changes``: field names. ``notes``: what an admin must know."""
 
     name: str
     verdict: Verdict
     changes: list[str] = field(default_factory=list)
     why: str = ""
+    notes: list[str] = field(default_factory=list)
     template: str = ""
     fields: Fields | None = None
     secret: NewSecret = field(default_factory=NewSecret)
@@ -101,14 +104,21 @@ def _step(
 ) -> Step:
     if not isinstance(item, dict):
         return Step(f"record {number}", Verdict.REFUSED, why="The record is not a mapping of names to values.")
-    record = znuny_import.record(item) if znuny_import.is_record(item) else item
+    is_of_znuny = znuny_import.is_record(item)
+    record = znuny_import.record(item) if is_of_znuny else item
     name = record.get("name")
     if not isinstance(name, str):
         return Step(f"record {number}", Verdict.REFUSED, why="The record has no name.")
     try:
-        return _judged(record, existing.get(name), overwrite, sealing)
+        step = _judged(record, existing.get(name), overwrite, sealing)
     except (PortalError, ValueError) as error:
-        return Step(name, Verdict.REFUSED, why=str(error))
+        if not is_of_znuny or record.get("validity") == _UNUSABLE:
+            return Step(name, Verdict.REFUSED, why=str(error))
+        # Znuny's own template for app-only access cannot work before its tenant is entered.
+        step = _step({**record, "validity": _UNUSABLE}, number, existing, overwrite, sealing)
+        step.notes.append(f"Imported as {_UNUSABLE}, because it cannot work: {error}")
+    step.notes += znuny_import.not_imported(item) if is_of_znuny else []
+    return step
 
 
 def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool, sealing: "_Passphrase | None") -> Step:
@@ -168,7 +178,12 @@ def _secret(record: Mapping[str, Any], sealing: "_Passphrase | None") -> NewSecr
 
 
 def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
-    """Apply the new and changed records in one transaction; return their number."""
+    """Apply the new and changed records in one transaction; return their number.
+
+    Raises Invalid, with nothing imported, if a record was refused.
+    """
+    if refused := [step.name for step in steps if step.verdict is Verdict.REFUSED]:
+        raise Invalid({"file": f"Nothing was imported. Correct or remove in the file: {', '.join(refused)}."})
     done = 0
     with transaction():
         for step in steps:

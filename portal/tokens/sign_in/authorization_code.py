@@ -16,7 +16,7 @@ from portal.protocols import oauth2, oidc
 from portal.protocols.oauth2 import Client
 from portal.protocols.token_responses import TokenAnswer
 from portal.system import audit, redirect_uri
-from portal.tokens import client_auth, refresh_results
+from portal.tokens import client_auth, constant_parameters, refresh_results
 from portal.tokens.sign_in import owner_links
 
 LIFE = timedelta(minutes=10)
@@ -52,24 +52,24 @@ def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_own
         )
         row.code_verifier = Secret(verifier)
         row.save()
-    return _authorize_url(config, row, state)
-
-
-def _authorize_url(config: TokenConfig, row: SignIn, state: str) -> str:
-    verifier = row.code_verifier
-    assert verifier is not None
-    parameters = {
-        **providers.of(config.template).authorize_parameters,
-        "client_id": config.client_id,
-        "redirect_uri": row.redirect_uri,
-        "scope": config.scope,
-        "state": state,
-    }
+    parameters = {**_parameters(config), "redirect_uri": row.redirect_uri, "state": state}
     if providers.of(config.template).login_hint and (wanted := _wanted_owner(row.token)):
-        parameters["login_hint"] = wanted
+        parameters.setdefault("login_hint", wanted)
     if "openid" in config.scope.split():
         parameters["nonce"] = row.nonce
-    return oauth2.authorize_url(config.authorize_url, parameters, verifier)
+    return oauth2.authorize_url(config.authorize_url, parameters, Secret(verifier))
+
+
+def _parameters(config: TokenConfig) -> dict[str, str]:
+    """The parameters that are the same in each sign-in."""
+    constant = constant_parameters.parsed(config.authorize_parameters)
+    return {**constant, "client_id": config.client_id, "scope": config.scope}
+
+
+def preview(config: TokenConfig) -> str:
+    """Return the URL of a sign-in without the parameters that differ in each one."""
+    parameters = {**_parameters(config), "redirect_uri": redirect_uri.uri(), "response_type": "code"}
+    return oauth2.url_with(config.authorize_url, parameters)
 
 
 def _wanted_owner(token: Token) -> str | None:

@@ -15,7 +15,10 @@ from portal.web.forms import Form, choices, text
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _TEXTS = ("name", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "device_url", "revocation_url",
-          "scope", "issuer", "jwks_url", "userinfo_url")  # fmt: skip
+          "scope", "authorize_parameters", "token_parameters", "issuer", "jwks_url", "userinfo_url")  # fmt: skip
+#: Not used by app-only access.
+_FOR_SIGN_INS = ("authorize_url", "authorize_parameters", "refresh_url", "device_url", "issuer", "jwks_url",
+                 "userinfo_url")  # fmt: skip
 _OPTIONAL = "Optional; identifies the mailbox that signed in."
 _MONTHS = (6, 12, 18, 24)
 
@@ -58,6 +61,14 @@ class TokenConfigForm(Form):
         description="A changed scope applies to each mailbox at its next sign-in; until then, it keeps the old one.",
         render_kw=_OFF,
     )
+    authorize_parameters = StringField(
+        "Parameters of the authorization request",
+        description="For example prompt=consent&hd=example.com. Sent in addition to those of the flow.",
+        render_kw=_OFF,
+    )
+    token_parameters = StringField(
+        "Parameters of the token requests", description="For example resource=https://mail.example.com.", render_kw=_OFF
+    )
     issuer = StringField("Issuer", description=_OPTIONAL, render_kw=_OFF)
     jwks_url = StringField("URL for signing keys", description=_OPTIONAL, render_kw=_OFF)
     userinfo_url = StringField(
@@ -74,7 +85,15 @@ class TokenConfigForm(Form):
             del self.in_testing
         if flow is Flow.CLIENT_CREDENTIALS:
             self.token_url.label.text = "URL for token by client credentials"
-            for name in ("authorize_url", "refresh_url", "device_url", "issuer", "jwks_url", "userinfo_url"):
+            for name in (
+                "authorize_url",
+                "authorize_parameters",
+                "refresh_url",
+                "device_url",
+                "issuer",
+                "jwks_url",
+                "userinfo_url",
+            ):
                 delattr(self, name)
             del self.notify_expired_refresh_token
 

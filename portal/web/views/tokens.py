@@ -21,7 +21,7 @@ from portal.tokens import (
     token_facts,
 )
 from portal.tokens import refresh as refreshing
-from portal.tokens.sign_in import admin_consent
+from portal.tokens.sign_in import admin_consent, authorization_code
 from portal.web import permissions
 from portal.web.forms.token_configs import CertificateForm, TokenConfigForm
 
@@ -125,6 +125,7 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
         certificate_form=CertificateForm(),
         used_by=token_configs.used_by(config) if config else [],
         redirect_uri=redirect_uri.uri(),
+        authorize_url=authorization_code.preview(config) if config and config.authorize_url else "",
         consent_url=admin_consent.url(config) if config else "",
         redirect_warnings=redirect_uri.warnings(request.host_url.rstrip("/")),
         fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.errors,
