@@ -11,7 +11,7 @@ from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, s
 from portal.core.errors import PortalError
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
 from portal.system import redirect_uri
-from portal.tokens import config_fields, import_export, token_configs
+from portal.tokens import config_fields, import_export, service_account, token_configs
 from portal.tokens.config_fields import Fields, NewSecret
 
 _SHOWN = (
@@ -69,6 +69,7 @@ def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--client-id"),
         click.option("--client-secret-stdin", is_flag=True, help="Read the client secret from standard input."),
+        click.option("--service-account-key", "key_file", type=click.File("rb"), help="JSON key of a Google account."),
         click.option("--scope"),
         click.option("--authorize-parameters", metavar="NAME=VALUE&…", help="Of the authorization request."),
         click.option("--token-parameters", metavar="NAME=VALUE&…", help="Of the token requests."),
@@ -104,6 +105,7 @@ def add(
     client_id: str | None,
     client_secret_stdin: bool,
     tenant: str | None,
+    key_file: BinaryIO | None,
     **given: Any,
 ) -> None:
     """Add a token configuration."""
@@ -113,6 +115,8 @@ def add(
     secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
     if preset.flow == Flow.AUTHORIZATION_CODE:
         given["refresh_url"] = given["refresh_url"] or given["token_url"]
+    if key_file:
+        client_id, secret = _key(key_file)
     if given["client_auth"]:
         given["client_auth"] = ClientAuth(given["client_auth"])
     entered = config_fields.from_template(preset, name=name, client_id=client_id or "", tenant=tenant or "", **given)
@@ -125,7 +129,7 @@ def add(
 @click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
 @_options
 @with_portal
-def edit(config: str, client_secret_stdin: bool, **given: Any) -> None:
+def edit(config: str, client_secret_stdin: bool, key_file: BinaryIO | None, **given: Any) -> None:
     """Change a token configuration. Values not given stay unchanged; tokens are kept."""
     row = TokenConfig.named(config)
     secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
@@ -133,9 +137,17 @@ def edit(config: str, client_secret_stdin: bool, **given: Any) -> None:
         secret = NewSecret(None, row.client_secret.ends_at)
     values = {name: getattr(row, name) for name in Fields.__dataclass_fields__}
     values |= {name: value for name, value in given.items() if value is not None}
+    if key_file:
+        values["client_id"], secret = _key(key_file)
     choices = {"validity": Validity(values["validity"]), "client_auth": ClientAuth(values["client_auth"])}
     entered = Fields(**{**values, **choices})
     token_configs.edit(row, entered, secret, actor=actor(), now=now())
+
+
+def _key(file: BinaryIO) -> tuple[str, NewSecret]:
+    """The client ID and the secret of a service account."""
+    client_id, key = service_account.read_key(file.read(20_000).decode("utf-8", "replace"))
+    return client_id, NewSecret(key)
 
 
 def _secret(from_stdin: bool, ends_on: datetime | None) -> NewSecret:

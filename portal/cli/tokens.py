@@ -12,7 +12,7 @@ from portal.cli.common import actor, as_json, has_direct_access, now, show, show
 from portal.core import token_state
 from portal.core.config import from_environment
 from portal.core.errors import PortalError
-from portal.models import DeviceSignIn, Flow, Token, TokenConfig
+from portal.models import DeviceSignIn, Token, TokenConfig
 from portal.protocols import unix_socket
 from portal.system import settings
 from portal.tokens import access_tokens, history, revocation, token_configs, token_facts
@@ -156,7 +156,7 @@ def forget(reference: str) -> None:
 def request(config: str) -> None:
     """Request an app-only token (client credentials) now."""
     row = token_configs.find(config)
-    if row.token_config.flow is not Flow.CLIENT_CREDENTIALS:
+    if row.token_config.flow.has_sign_in:
         raise PortalError(f"{config!r} requires a sign-in; use token authorize or token device.")
     if refreshing.refresh(row.id, actor=actor(), now=now()) is None:
         raise PortalError(f"{config!r} is set to invalid, or a token request is already running.")
@@ -188,10 +188,11 @@ def revoke(reference: str) -> None:
 
 @token.command("add")
 @click.argument("config")
+@click.option("--mailbox", default="", metavar="ADDRESS", help="Mailbox that a service account opens.")
 @with_portal
-def add_token(config: str) -> None:
-    """Add an empty token to a token configuration, for another mailbox."""
-    token_configs.add_token(TokenConfig.named(config), actor=actor(), now=now())
+def add_token(config: str, mailbox: str) -> None:
+    """Add a token to a token configuration, for another mailbox."""
+    token_configs.add_token(TokenConfig.named(config), mailbox=mailbox, actor=actor(), now=now())
 
 
 @token.command("delete")

@@ -9,7 +9,7 @@ from portal.core.clock import Clock
 from portal.core.errors import Refused, Unavailable
 from portal.diagnosis import network
 from portal.diagnosis.checks import Checks, Step
-from portal.models import Flow, Token, TokenConfig
+from portal.models import Token, TokenConfig
 from portal.monitoring.problems.tokens import facts_of
 from portal.system import redirect_uri
 from portal.tokens import access_tokens, refresh, token_claims, token_configs
@@ -75,7 +75,8 @@ def of_config(ladder: Checks, config: TokenConfig, actor: str, clock: Clock) -> 
     )
     used = Token.select().where(Token.token_config == config.id, Token.obtained_at.is_null(False))
     token = used.order_by(*troubles, Token.id).first()
-    token = token or (token_configs.tokens_of(config)[0] if config.flow is Flow.CLIENT_CREDENTIALS else None)
+    unused = (one for one in token_configs.tokens_of(config) if one.needs_no_sign_in)
+    token = token or next(unused, None)
     if token is None:
         ladder.hints.append("The client credentials can be checked only after the first sign-in.")
     else:
@@ -94,7 +95,7 @@ def _renews(ladder: Checks, token: Token, actor: str, clock: Clock) -> None:
         if token.refused_at and token.token_config.is_valid:
             step.cause = inferred.infer(causes.recognize(token.failure or "", Where.PROVIDER), token)
         access_tokens.raise_if_action_required(token)
-        if not (token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS):
+        if not (token.has_refresh_token or token.needs_no_sign_in):
             step.cause = causes.named("refresh-token-missing")
             raise Refused("no refresh token")
         renewed = _refreshed(step, token, actor, clock())
@@ -119,5 +120,5 @@ def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | N
 def _tell_end(ladder: Checks, token: Token, now: datetime) -> None:
     if token.token_config.in_testing:
         ladder.hints.append("The Google app is in Testing: its refresh tokens expire seven days after the sign-in.")
-    if not token.has_refresh_token and token.token_config.flow is not Flow.CLIENT_CREDENTIALS:
+    if not token.has_refresh_token and not token.needs_no_sign_in:
         ladder.hints.append("There is no refresh token: access ends when the access token expires.")

@@ -4,7 +4,7 @@ from peewee import CharField, ForeignKeyField, IntegerField, TextField
 
 from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Leased
-from portal.models.token_config import TokenConfig
+from portal.models.token_config import Flow, TokenConfig
 from portal.models.user import User
 
 
@@ -60,6 +60,12 @@ class Token(Leased):
     def rotates(self) -> bool:
         """Whether the last refresh returned a new refresh token."""
         return self.__data__.get("previous_refresh_token") is not None
+
+    @property
+    def needs_no_sign_in(self) -> bool:
+        """Whether the application itself requests the access token; a service account must know for which mailbox."""
+        flow: Flow = self.token_config.flow
+        return flow is Flow.CLIENT_CREDENTIALS or (flow is Flow.JWT_BEARER and bool(self.owner))
 
     @property
     def name(self) -> str:

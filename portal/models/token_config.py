@@ -25,6 +25,12 @@ class Flow(StrEnum):
     AUTHORIZATION_CODE = "authorization_code"
     #: App-only (RFC 6749 section 4.4): no user, no refresh token.
     CLIENT_CREDENTIALS = "client_credentials"
+    #: A service account acts for each mailbox (RFC 7523 section 2.1): no sign-in, no refresh token.
+    JWT_BEARER = "jwt_bearer"
+
+    @property
+    def has_sign_in(self) -> bool:
+        return self is Flow.AUTHORIZATION_CODE
 
 
 class ClientAuth(StrEnum):

@@ -43,7 +43,7 @@ def tokens(now: datetime) -> Tokens:
     rows = Token.select(_count(condition == 2), _count(condition == 1), fn.COUNT(Token.id))
     tried = Token.obtained_at.is_null(False) | Token.failing_since.is_null(False) | Token.refused_at.is_null(False)
     # An app-only client has no sign-in: count its token as soon as the provider rejected the client.
-    tried |= (TokenConfig.flow == Flow.CLIENT_CREDENTIALS) & TokenConfig.credentials_refused_at.is_null(False)
+    tried |= (TokenConfig.flow != Flow.AUTHORIZATION_CODE) & TokenConfig.credentials_refused_at.is_null(False)
     signed_in = rows.join(TokenConfig).where(tried, TokenConfig.validity == Validity.VALID)
     ((out, troubled, all_of_them),) = tuples(signed_in)
     out, troubled = int(out or 0), int(troubled or 0)

@@ -19,6 +19,8 @@ from portal.core.encryption import Secret
 from portal.protocols import http
 from portal.protocols.token_responses import TokenAnswer, failure, json_object, token_answer
 
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
 
 @dataclass(frozen=True)
 class Client:
@@ -82,6 +84,14 @@ def client_credentials(client: Client, url: str, *, scope: str, now: datetime) -
     session = Session(client, url, now)
     with session:
         session.fetch_token(url, grant_type="client_credentials", **asking_for(scope))
+    return session.answer
+
+
+def jwt_bearer(url: str, *, assertion: Secret, now: datetime) -> TokenAnswer:
+    """Request a token with an assertion (RFC 7523 section 2.1), which also authenticates the client."""
+    session = Session(Client("", None), url, now)
+    with session:
+        session.fetch_token(url, grant_type=_JWT_BEARER, assertion=assertion.reveal(), auth=lambda request: request)
     return session.answer
 
 

@@ -34,7 +34,7 @@ class Template:
     refresh_url: str = ""
     device_url: str = ""
     revocation_url: str = ""
-    #: ``authorization_code`` or ``client_credentials``.
+    #: ``authorization_code``, ``client_credentials`` or ``jwt_bearer``.
     flow: str = "authorization_code"
     tenant: str | None = None
     tenant_editable: bool = False
@@ -69,6 +69,7 @@ class Template:
         return timedelta(days=self.refresh_token_idle_days) if self.refresh_token_idle_days else None
 
 
+_FLOWS = ("authorization_code", "client_credentials", "jwt_bearer")
 _REQUIRED = {"name": str, "order": int, "scope": str}
 _OPTIONAL = {
     **dict.fromkeys(
@@ -156,5 +157,5 @@ def _check(file: str, content: dict[str, Any]) -> None:
             raise TemplateError(f"Template {file}: {name!r} is not a field of a template")
         if not isinstance(value, kinds[name]):
             raise TemplateError(f"Template {file}: {name} must be a {kinds[name].__name__}")
-    if content.get("flow", "authorization_code") not in ("authorization_code", "client_credentials"):
-        raise TemplateError(f"Template {file}: flow must be authorization_code or client_credentials")
+    if content.get("flow", "authorization_code") not in _FLOWS:
+        raise TemplateError(f"Template {file}: flow must be {' or '.join(_FLOWS)}")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.core.clock import Clock
 from portal.core.errors import NotFound, Refused, Unavailable
-from portal.models import Flow, Token, TokenConfig
+from portal.models import Token, TokenConfig
 from portal.tokens import refresh, refresh_results
 
 #: How long a caller waits for another worker's refresh.
@@ -105,7 +105,7 @@ def raise_if_action_required(token: Token) -> None:
         raise Refused(f"The provider rejects {config.name!r}: {config.credentials_answer}")
     if token.refused_at:
         raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
-    if token.obtained_at is None and config.flow is not Flow.CLIENT_CREDENTIALS:
+    if token.obtained_at is None and not token.needs_no_sign_in:
         raise Refused(f"{token.name!r} is not signed in yet; request a new token.")
 
 

@@ -54,6 +54,7 @@ _TENANT = r"\{ten[ae]nt(_?id)?\}"
 _REQUIRED = {
     Flow.AUTHORIZATION_CODE: ("name", "client_id", "authorize_url", "token_url", "refresh_url"),
     Flow.CLIENT_CREDENTIALS: ("name", "client_id", "token_url"),
+    Flow.JWT_BEARER: ("name", "client_id", "token_url"),
 }
 
 
@@ -104,7 +105,7 @@ def check(
     for name in ("authorize_parameters", "token_parameters"):
         if problem := constant_parameters.problem(getattr(entered, name)):
             problems[name] = problem
-    if secret and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
+    if secret and flow is not Flow.JWT_BEARER and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
         problems["client_secret"] = "The secret contains a space or a line break. Copy the Value again."
     if (
         entered.validity is Validity.VALID

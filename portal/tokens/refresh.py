@@ -20,7 +20,7 @@ from portal.protocols import oauth2, token_responses
 from portal.protocols.oauth2 import Client
 from portal.protocols.token_responses import TokenAnswer
 from portal.system import audit
-from portal.tokens import circuit_breaker, client_auth, refresh_results
+from portal.tokens import circuit_breaker, client_auth, refresh_results, service_account
 from portal.tokens.circuit_breaker import CircuitOpen
 from portal.tokens.refresh_results import Attempt, Result
 
@@ -146,12 +146,23 @@ def _send(token: Token, refresh_token: Secret | None, attempt: Attempt) -> Token
 def _request(token: Token, refresh_token: Secret | None, now: datetime) -> Callable[[Client], TokenAnswer]:
     """Return the refresh request of the token's flow."""
     config = token.token_config
+    if config.flow is Flow.JWT_BEARER:
+        return lambda client: _by_service_account(client, token, now)
     if config.flow is Flow.CLIENT_CREDENTIALS or refresh_token is None:
         return lambda client: oauth2.client_credentials(client, config.token_url, scope=config.scope, now=now)
     # A scope that was edited since the sign-in is not granted yet.
     granted = token.requested_scope or config.scope
     url, scope = config.refresh_url, granted if providers.of(config.template).scope_in_refresh else None
     return lambda client: oauth2.refresh(client, url, refresh_token=refresh_token, scope=scope, now=now)
+
+
+def _by_service_account(client: Client, token: Token, now: datetime) -> TokenAnswer:
+    config, key = token.token_config, client.secret
+    if key is None:
+        raise Refused("There is no key of the service account; upload its JSON key.")
+    url = config.token_url
+    signed = service_account.assertion(key, mailbox=token.owner or "", scope=config.scope, audience=url, now=now)
+    return oauth2.jwt_bearer(url, assertion=signed, now=now)
 
 
 # Publish ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from portal.core.encryption import Sealed
 from portal.core.errors import ExternalError, HostDown, InternalError, Refused, Unavailable
 from portal.models import (
     CallState,
-    Flow,
     MailAccount,
     OutboundProfile,
     ProviderHost,
@@ -60,7 +59,7 @@ class Result:
 
 def is_refreshable(token: Token) -> bool:
     """Whether the portal can refresh the token without a sign-in."""
-    return token.has_refresh_token or token.token_config.flow is Flow.CLIENT_CREDENTIALS
+    return token.has_refresh_token or token.needs_no_sign_in
 
 
 def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
@@ -73,7 +72,7 @@ def keep(token: Token, answer: TokenAnswer, *, now: datetime) -> None:
     token.access_token = answer.access_token
     token.obtained_at = now
     token.expires_at, token.expiry_note = answer.expires_at, answer.expiry_note
-    if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
+    if token.needs_no_sign_in:
         token.signed_in_at = token.signed_in_at or now
     token.granted_scope = answer.scope or token.granted_scope or token.token_config.scope
     token.failing_since = token.first_refused_at = token.refused_at = None
@@ -297,7 +296,7 @@ def resume(config: TokenConfig, *, now: datetime, but: Token | None = None) -> N
     pausing = Token.token_config == config.id
     if but:
         pausing &= Token.id != but.id
-    if config.flow is Flow.CLIENT_CREDENTIALS:
+    if not config.flow.has_sign_in:
         # An app-only token has no sign-in, so a corrected client clears its rejection.
         Token.update(refused_at=None).where(pausing).execute()
     else:

@@ -1,5 +1,6 @@
 """Service functions for token configurations: add, edit, delete and find them, with their tokens and secrets."""
 
+import re
 from datetime import datetime
 
 from portal import providers
@@ -103,8 +104,10 @@ def forget_secret(config: TokenConfig, secret_id: int, *, actor: str, now: datet
         audit.about(config, actor, "client-secret-removed", f"set on {row.set_at:%Y-%m-%d}", now)
 
 
-def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
-    """Add an empty token, for another mailbox, to a configuration."""
+def add_token(config: TokenConfig, *, mailbox: str = "", actor: str, now: datetime) -> Token:
+    """Add an empty token, for another mailbox, to a configuration; a service account needs its address."""
+    if config.flow is Flow.JWT_BEARER:
+        return _add_mailbox(config, mailbox.strip(), actor, now)
     if config.flow is Flow.CLIENT_CREDENTIALS:
         raise PortalError(
             "An app-only configuration has one token, which gives access to every mailbox that the application may use."
@@ -113,6 +116,22 @@ def add_token(config: TokenConfig, *, actor: str, now: datetime) -> Token:
         token = Token.create(token_config=config)
         audit.about(config, actor, "token-added", "", now)
     return token
+
+
+def _add_mailbox(config: TokenConfig, mailbox: str, actor: str, now: datetime) -> Token:
+    """Add the token of a mailbox that a service account acts for; it is requested at once."""
+    if not re.fullmatch(r"[^\s@]+@[^\s@]+", mailbox):
+        raise Invalid({"mailbox": "Enter the address of the mailbox."})
+    with transaction():
+        if Token.select().where(Token.token_config == config.id, Token.owner == mailbox).exists():
+            raise Invalid({"mailbox": f"{config.name!r} has a token for {mailbox} already."})
+        # The configuration was created with a token that has no mailbox yet.
+        free = Token.select().where(Token.token_config == config.id, Token.owner.is_null()).first()
+        token: Token = free or Token.create(token_config=config)
+        Token.update(owner=mailbox, due_at=now).where(Token.id == token.id).execute()
+        audit.about(config, actor, "token-added", mailbox, now)
+    added: Token = Token.get_by_id(token.id)
+    return added
 
 
 def delete_token(token: Token, *, actor: str, now: datetime) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from portal import providers
 from portal.core.token_state import TokenFacts
-from portal.models import Flow, Token
+from portal.models import Token
 
 
 def of(token: Token, margin: timedelta) -> TokenFacts:
@@ -18,7 +18,7 @@ def of(token: Token, margin: timedelta) -> TokenFacts:
         expires_at=token.expires_at,
         has_access_token=token.obtained_at is not None,
         has_refresh_token=token.has_refresh_token,
-        app_only=config.flow is Flow.CLIENT_CREDENTIALS,
+        app_only=not config.flow.has_sign_in,
         refresh_token_used_at=token.refresh_token_used_at,
         refresh_token_expires_at=token.refresh_token_expires_at,
         refresh_token_idle_life=providers.of(config.template).refresh_token_idle_life,

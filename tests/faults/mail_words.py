@@ -23,6 +23,7 @@ IMAP = [
     Heard("server-says-unavailable", {"LIST": "NO [UNAVAILABLE] Server Unavailable. 15", "SELECT": "NO [UNAVAILABLE] Server Unavailable. 15"}),
     Heard("web-login-required", {"AUTHENTICATE": "NO [WEBALERT https://accounts.google.com/signin/continue?sarp=1] Web login required."}),
     Heard("web-login-required", {"AUTHENTICATE": "NO [ALERT] Please log in via your web browser: https://support.google.com/mail/accounts/answer/78754 (Failure)"}),
+    Heard("service-account-signs-in-itself", {"AUTHENTICATE": "BAD Line too long"}),
     Heard("connection-reset", {"AUTHENTICATE": None}),
 ]  # fmt: skip
 

@@ -59,6 +59,15 @@ MICROSOFT = [
 GOOGLE = [
     Said("google-token-revoked", "invalid_grant", 0, "Token has been expired or revoked."),
     Said("grant-malformed", "invalid_grant", 0, "Bad Request"),
+    Said(
+        "google-delegation-missing",
+        "unauthorized_client",
+        0,
+        "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the scopes requested.",
+        401,
+    ),
+    Said("google-mailbox-unknown", "invalid_grant", 0, "Invalid email or User ID"),
+    Said("google-key-deleted", "invalid_grant", 0, "Invalid JWT Signature."),
     Said("client-unknown", "invalid_client", 0, "The OAuth client was not found.", 401),
     Said("client-secret-wrong", "invalid_client", 0, "Unauthorized", 401),
     Said("client-deleted", "deleted_client", 0, "The OAuth client was deleted.", 401),

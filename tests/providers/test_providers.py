@@ -17,7 +17,17 @@ def test_all_shipped_templates_load_without_errors() -> None:
     flows |= {key for key in graph if key.endswith("-app")}
     microsoft = {f"microsoft-{kind}" for kind in ("tenant", "common", "organizations", "consumers")}
     clouds = {f"microsoft-{cloud}-{kind}" for cloud in ("us-gov", "china") for kind in ("tenant", "organizations")}
-    assert keys == {*flows, *microsoft, *clouds, *graph, "microsoft-hve", "google", "generic", "sandbox"}
+    assert keys == {
+        *flows,
+        *microsoft,
+        *clouds,
+        *graph,
+        "microsoft-hve",
+        "google",
+        "google-service-account",
+        "generic",
+        "sandbox",
+    }
     assert {template.key for template in providers.offered() if template.flow == "client_credentials"} == flows
 
 

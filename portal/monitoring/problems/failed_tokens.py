@@ -69,7 +69,7 @@ def _query(now: datetime) -> Any:
 
 def _is_in_use() -> Any:
     """Return the query condition: the token is signed in, or its flow needs no sign-in."""
-    return Token.signed_in_at.is_null(False) | (TokenConfig.flow == Flow.CLIENT_CREDENTIALS)
+    return Token.signed_in_at.is_null(False) | (TokenConfig.flow != Flow.AUTHORIZATION_CODE)
 
 
 def first_of(groups: list[list[FailedToken]]) -> dict[int, Token]:

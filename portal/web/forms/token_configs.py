@@ -9,6 +9,7 @@ from wtforms.validators import InputRequired, Length, Optional
 from portal.core.encryption import Secret
 from portal.models import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.providers import Template
+from portal.tokens import service_account
 from portal.tokens.config_fields import Fields, NewSecret, from_template
 from portal.web.forms import Form, choices, text
 
@@ -19,7 +20,9 @@ _TEXTS = ("name", "tenant", "client_id", "authorize_url", "token_url", "refresh_
 #: Not used by app-only access.
 _FOR_SIGN_INS = ("authorize_url", "authorize_parameters", "refresh_url", "device_url", "issuer", "jwks_url",
                  "userinfo_url")  # fmt: skip
+_OF_A_CLIENT = ("client_id", "client_auth", "client_secret", "secret_ends_on", "secret_life")
 _OPTIONAL = "Optional; identifies the mailbox that signed in."
+MAX_KEY_BYTES = 20_000
 _MONTHS = (6, 12, 18, 24)
 
 
@@ -39,6 +42,10 @@ class TokenConfigForm(Form):
             ]
         ),
         default=ClientAuth.SECRET_POST.value,
+    )
+    service_account_key = FileField(
+        "JSON key",
+        description="File that Google creates for the service account. Stored encrypted and never shown again.",
     )
     client_secret = PasswordField("Client secret", render_kw={"autocomplete": "new-password"})
     secret_ends_on = DateField(
@@ -79,11 +86,20 @@ class TokenConfigForm(Form):
     in_testing = BooleanField("The consent screen is in Testing", description="Google ends such sign-ins after 7 days.")
     validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
 
+    #: The uploaded key, which can be read only once.
+    _key_text: str | None = None
+
     def fit(self, template: Template, flow: Flow) -> None:
         """Remove the fields that the template and its flow do not use."""
         if template.key != "google":
             del self.in_testing
-        if flow is Flow.CLIENT_CREDENTIALS:
+        if flow is Flow.JWT_BEARER:
+            # The key contains the client ID, and proves itself.
+            for name in _OF_A_CLIENT:
+                delattr(self, name)
+        else:
+            del self.service_account_key
+        if not flow.has_sign_in:
             self.token_url.label.text = "URL for token by client credentials"
             for name in (
                 "authorize_url",
@@ -122,14 +138,25 @@ class TokenConfigForm(Form):
     def entered(self, kept: Fields | TokenConfig) -> Fields:
         """The entered values; fields not shown keep the values of ``kept``."""
         typed = {name: text(self[name].data) if name in self else getattr(kept, name) for name in _TEXTS}
+        if key := self._uploaded_key():
+            typed["client_id"] = key[0]
         return Fields(
             **typed,
-            client_auth=ClientAuth(self.client_auth.data),
+            client_auth=ClientAuth(self.client_auth.data) if "client_auth" in self else kept.client_auth,
             validity=Validity(self.validity.data),
             notify_expired_token=self.notify_expired_token.data,
             notify_expired_refresh_token=self._ticked("notify_expired_refresh_token", kept),
             in_testing=self._ticked("in_testing", kept),
         )
+
+    def _uploaded_key(self) -> tuple[str, Secret] | None:
+        """The address and the key of the uploaded service account; None: no file. Raises Invalid for another file."""
+        uploaded = self.service_account_key.data if "service_account_key" in self else None
+        if not uploaded:
+            return None
+        if self._key_text is None:
+            self._key_text = uploaded.read(MAX_KEY_BYTES).decode("utf-8", "replace")
+        return service_account.read_key(self._key_text)
 
     def _ticked(self, name: str, kept: Fields | TokenConfig) -> bool:
         return bool(self[name].data if name in self else getattr(kept, name))
@@ -139,6 +166,9 @@ class TokenConfigForm(Form):
 
         A new secret does not inherit the expiry date of the stored one.
         """
+        if "client_secret" not in self:
+            key = self._uploaded_key()
+            return NewSecret(key[1] if key else None, used.ends_at if used else None)
         typed, day = text(self.client_secret.data), self.secret_ends_on.data
         ends_at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
         if typed and used and used.ends_at and day == used.ends_at.date():

@@ -6,7 +6,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from portal.core.errors import ExternalError, NotFound, PortalError
-from portal.models import DeviceSignIn, Flow, Role, Token
+from portal.models import DeviceSignIn, Role, Token
 from portal.tokens.sign_in import authorization_code, device_code, owner_links
 from portal.web import permissions
 from portal.web.forms import Form
@@ -26,7 +26,7 @@ def begin(token_id: int) -> str | Response:
     and providers redirect to hosts that are not known in advance.
     """
     token, me = find_token(token_id), permissions.me()
-    if token.token_config.flow is Flow.CLIENT_CREDENTIALS:
+    if not token.token_config.flow.has_sign_in:
         return redirect(url_for("tokens.refresh", token_id=token.id), 307)
     try:
         address = authorization_code.begin(

@@ -117,7 +117,8 @@ def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | 
         form=form,
         template=template,
         config=config,
-        app_only=template.flow == Flow.CLIENT_CREDENTIALS,
+        app_only=not Flow(template.flow).has_sign_in,
+        adds_mailboxes=template.flow == Flow.JWT_BEARER,
         tokens=[_shown(token, strips[token.id]) for token in tokens],
         summary=history.summary(tokens, strips.values()) if tokens else None,
         secrets=_secrets(config),
@@ -228,11 +229,13 @@ def certificate(config_id: int) -> Response:
 def add_token(config_id: int) -> AnyResponse:
     config = find_config(config_id)
     try:
-        token_configs.add_token(config, actor=permissions.actor(), now=g.now)
+        mailbox = request.form.get("mailbox", "")
+        token_configs.add_token(config, mailbox=mailbox, actor=permissions.actor(), now=g.now)
     except PortalError as error:
         flash(str(error), "error")
     else:
-        flash("Mailbox added; sign it in with Request new token.", "success")
+        sign_in = "; sign it in with Request new token" if config.flow.has_sign_in else ""
+        flash(f"Mailbox added{sign_in}.", "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
