@@ -1,10 +1,25 @@
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from portal import providers
 from portal.providers.loader import TemplateError, load, load_folder
 
+#: Endpoint hosts and scope as in Thunderbird's OAuth2Providers.sys.mjs.
+OTHERS = {
+    "yahoo": ("api.login.yahoo.com", "mail-w", "imap.mail.yahoo.com", "smtp.mail.yahoo.com"),
+    "aol": ("api.login.aol.com", "mail-w", "imap.aol.com", "smtp.aol.com"),
+    "fastmail": (
+        "api.fastmail.com",
+        "https://www.fastmail.com/dev/protocol-imap",
+        "imap.fastmail.com",
+        "smtp.fastmail.com",
+    ),
+    "yandex": ("oauth.yandex.com", "mail:imap_full", "imap.yandex.com", "smtp.yandex.com"),
+    "mail-ru": ("o2.mail.ru", "mail.imap", "imap.mail.ru", "smtp.mail.ru"),
+    "comcast": ("oauth.xfinity.com", "https://email.comcast.net/", "imap.comcast.net", "smtp.comcast.net"),
+}
 GOOD = "name: Mine\norder: 1\nscope: mail\n"
 
 
@@ -25,6 +40,7 @@ def test_all_shipped_templates_load_without_errors() -> None:
         "microsoft-hve",
         "google",
         "google-service-account",
+        *OTHERS,
         "generic",
         "sandbox",
     }
@@ -78,6 +94,15 @@ def test_microsoft_templates_match_microsoft_documentation(kind: str) -> None:
     assert "offline_access" in scopes
     assert not any("graph.microsoft.com" in scope for scope in scopes)
     assert template.scope_in_refresh
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_templates_of_other_providers_match_thunderbirds_list(key: str) -> None:
+    template, (host, scope, imap, smtp) = providers.find(key), OTHERS[key]
+    assert {urlsplit(url).hostname for url in (template.authorize_url, template.token_url)} == {host}
+    assert template.refresh_url == template.token_url
+    assert scope in template.scope.split()
+    assert (template.imap_host, template.smtp_host) == (imap, smtp)
 
 
 def test_google_template_always_requests_a_refresh_token() -> None:
