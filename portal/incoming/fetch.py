@@ -138,8 +138,8 @@ class _Fetch:
         if mailbox.missing:
             rows.note_gone([uid for uid in uids if uid not in mailbox.missing], self.session.clock())
         self.account.mailbox_state = self._state(mailbox) if rows.is_settled(uids) else ""
-        if self.session.should_continue():
-            # A run that was stopped has not recorded all that was listed.
+        if self.session.should_continue() and not mailbox.missing:
+            # Not after a run that was stopped or missed a message: it has not recorded all that was listed.
             self.account.delta_link = mailbox.delta_link
 
     def _is_unchanged(self, mailbox: Mailbox) -> bool:

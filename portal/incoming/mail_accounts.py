@@ -64,8 +64,9 @@ class Fields:
     comment: str = ""
 
 
-#: Fields that determine which mailbox is fetched.
-_NAMES_MAILBOX = {"host", "port", "type", "login", "folder"}
+#: Fields whose change requires a complete list of a mailbox at Microsoft Graph: another mailbox, or another action,
+#: which must not be applied to messages that have left the folder meanwhile.
+_NEEDS_LIST = {"host", "port", "type", "login", "folder", "after_fetch", "move_to", "large_messages", "move_large_to"}
 #: Fields that determine which server receives the password; after a change it must be entered again.
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 
@@ -109,7 +110,7 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
     check(entered, has_password=bool(password or stored_password(account, entered)))
     _check_password(password)
     changed = named_rows.assign(account, entered)
-    if _NAMES_MAILBOX & set(changed):
+    if _NEEDS_LIST & set(changed):
         account.delta_link = ""
     if password or entered.token:
         account.password = None if entered.token else password

@@ -10,7 +10,7 @@ from io import BytesIO
 
 from portal.core.errors import ExternalError, Refused, Unavailable
 from portal.outgoing.envelope import Head
-from portal.protocols.graph import AccessRefused, Graph, NotThere, opened
+from portal.protocols.graph import AccessRefused, Graph, opened
 from portal.protocols.https_connection import NotSent
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Server
@@ -44,7 +44,11 @@ class GraphSession:
         """Submit one message and return the same reply for each recipient. Raises as an SMTP session."""
         if envelope.size > LARGEST_BYTES:
             return dict.fromkeys(envelope.recipients, Reply(552, f"5.3.4 {too_large()}"))
-        content = with_hidden_recipients(b"".join(parts), envelope.recipients)
+        whole = b"".join(parts)
+        if objection := others_in_header(Head.read(BytesIO(whole)), envelope.recipients):
+            # Queued for an SMTP server before the profile was changed.
+            return dict.fromkeys(envelope.recipients, Reply(554, f"5.6.0 {objection}"))
+        content = with_hidden_recipients(whole, envelope.recipients)
         return dict.fromkeys(envelope.recipients, self._submit(content))
 
     def close(self) -> None:
@@ -72,7 +76,7 @@ class GraphSession:
             if isinstance(error, NotSent) or code in ("TooManyRequests", "ApplicationThrottled"):
                 raise error
             raise DeliveryUnknown(str(error), error.answer, error.retry_after) from error
-        if isinstance(error, AccessRefused | NotThere):
+        if isinstance(error, AccessRefused):
             raise error
         return Reply(554, f"5.6.0 {error}")
 
@@ -82,7 +86,7 @@ def check_permission(graph: Graph, sender: str) -> None:
     content = f"From: {sender}\r\nSubject: Permission check\r\n\r\n".encode()
     try:
         graph.request("POST", "/sendMail", base64.b64encode(content), kind="text/plain")
-    except (AccessRefused, NotThere):
+    except AccessRefused:
         raise
     except Refused as error:
         if "Recipient" not in error.answer.error:
@@ -108,6 +112,11 @@ def objection(head: Head, sender: str, recipients: list[str]) -> str:
     """Why Graph cannot send a message as its envelope requires; empty: it can."""
     if not sender:
         return f"Microsoft Graph cannot send a message with an empty sender. {_OTHER}"
+    return others_in_header(head, recipients)
+
+
+def others_in_header(head: Head, recipients: list[str]) -> str:
+    """Why Graph would send a message to others than its recipients; empty: it would not."""
     wanted = {address.casefold() for address in recipients}
     for other in head.addresses("To", "Cc"):
         if other.casefold() not in wanted:

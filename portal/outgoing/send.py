@@ -237,6 +237,9 @@ class _Run:
     def _fail(self, error: ExternalError) -> None:
         now, profile = self.clock(), self.profile
         profile.tries += 1
+        if self._token and profile.type.is_graph and isinstance(error, Refused):
+            # Graph has no sign-in, so the first message shows that the token is rejected.
+            retry_with_new_token.schedule(self._token, failing_since=profile.failing_since, now=now)
         cause = token_claims.cause_of_failure(error, profile.token, profile_connection.where(profile))
         profile.note_failure(error, cause, now)
         asked = error.retry_after if isinstance(error, Unavailable) else None

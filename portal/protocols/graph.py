@@ -4,36 +4,43 @@ https://learn.microsoft.com/graph/errors, https://learn.microsoft.com/graph/thro
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from portal.core.errors import Answer, Refused, Unavailable
 from portal.protocols.http import Request
 from portal.protocols.https_connection import HttpsConnection, Response
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Server
+from portal.protocols.token_responses import one_line
 
 #: Requests at once for one mailbox; Microsoft answers more with MailboxConcurrency.
 AT_ONCE = 4
 #: A pause that the server requests is made up to this length in seconds; a longer one ends the session.
 _LONGEST_PAUSE = 20
 _TRIES = 4
+#: Seconds of all pauses in one session; the lease of a mail account must not end during an action on many messages.
+_PAUSES = 60
+#: A list of more pages does not end.
+_MOST_PAGES = 500
 #: Seconds, if the server is busy but requests no pause.
 _USUAL_PAUSE = 5
+_LONGEST_LINK = 8_000
 Done = TypeVar("Done")
 
 
 class NotThere(Refused):
-    """The message, folder or mailbox does not exist."""
+    """The message or folder does not exist."""
 
 
 class AccessRefused(Refused):
-    """The token, or its permissions on the mailbox: no error of a single message."""
+    """The token, its permissions or the mailbox: no error of a single message."""
 
 
 class ServerError(Unavailable):
@@ -66,6 +73,7 @@ class Graph:
         self._connections: list[HttpsConnection] = []
         self._threads = ThreadPoolExecutor(AT_ONCE)
         self._stopped = Event()
+        self._paused = 0
 
     @property
     def secured_by(self) -> str:
@@ -96,11 +104,13 @@ class Graph:
 
     def pages(self, path: str) -> Iterator[dict[str, Any]]:
         """The pages of a list, by ``@odata.nextLink``."""
-        following: str | None = path
+        following, count = path, 0
         while following:
-            page = self.facts("GET", following)
+            if count == _MOST_PAGES:
+                raise Unavailable(f"{self.host} answered a list that does not end.")
+            page, count = self.facts("GET", following), count + 1
             yield page
-            following = page.get("@odata.nextLink")
+            following = link(page, "@odata.nextLink")
 
     def send(
         self,
@@ -125,7 +135,10 @@ class Graph:
                 return self.request(method, path, body, kind=kind, into=into, expected=expected)
             except Unavailable as error:
                 pause = error.retry_after
-                if pause is None or pause > _LONGEST_PAUSE or tries + 1 == _TRIES or self._stopped.wait(pause):
+                if pause is None or pause > _LONGEST_PAUSE or tries + 1 == _TRIES or self._paused > _PAUSES:
+                    raise
+                self._paused += pause
+                if self._stopped.wait(pause):
                     raise
         raise AssertionError
 
@@ -153,10 +166,9 @@ class Graph:
     def _url(self, path: str) -> str:
         if "://" not in path:
             return f"{self._root}{path}"
-        link = urlsplit(path)
-        if f"{link.scheme}://{link.netloc}" != self._origin:
-            # The token must not be sent to another host.
-            raise Unavailable(f"{self.host} answered a link to another server ({link.hostname}).")
+        # The token must not be sent to another host.
+        if not path.startswith(f"{self._origin}/"):
+            raise Unavailable(f"{self.host} answered a link to another server.")
         return path
 
     @contextmanager
@@ -174,7 +186,9 @@ class Graph:
             self._idle.put(connection)
 
 
-_KINDS: dict[int, type[Refused]] = {401: AccessRefused, 403: AccessRefused, 404: NotThere, 410: LinkExpired}
+_KINDS: dict[int, type[Refused]] = {401: AccessRefused, 403: AccessRefused, 404: AccessRefused, 410: LinkExpired}
+#: Codes of 404 about one item; the others concern the mailbox.
+_ITEM_NOT_THERE = ("ErrorItemNotFound", "ErrorFolderNotFound")
 _EXPIRED = ("resyncrequired", "syncstatenotfound", "syncstateinvalid")
 #: Immutable IDs stay the same when a message is moved within its mailbox.
 _PREFER = 'IdType="ImmutableId", odata.maxpagesize=200'
@@ -184,15 +198,39 @@ def _error(host: str, response: Response) -> Refused | Unavailable:
     """The error of a response that is not good."""
     found = response.facts().get("error")
     error = found if isinstance(found, dict) else {}
-    code, text = str(error.get("code") or f"HTTP {response.status}"), " ".join(str(error.get("message") or "").split())
-    inner = error.get("innerError") if isinstance(error.get("innerError"), dict) else {}
-    trace = str((inner or {}).get("request-id") or response.headers.get("request-id") or "")
-    answer = Answer(error=code, description=text[:300], trace=trace[:100])
-    said, pause = f"{host} answered {response.status} {answer}", response.headers.get("Retry-After", "")
+    code, text = one_line(error.get("code"))[:100] or f"HTTP {response.status}", one_line(error.get("message"))[:300]
+    inner = error.get("innerError")
+    trace = inner.get("request-id") if isinstance(inner, dict) else response.headers.get("request-id")
+    answer = Answer(error=code, description=text, trace=one_line(trace)[:100])
+    said = f"{host} answered {response.status} {answer}"
     if response.status in (429, 502, 503, 504):
-        return Unavailable(said, answer, int(pause) if pause.isdigit() else _USUAL_PAUSE)
+        return Unavailable(said, answer, _pause(response.headers.get("Retry-After", "")))
     if response.status >= 500:
         return ServerError(said, answer)
     if code.lower() in _EXPIRED:
         return LinkExpired(said, answer)
+    if code in _ITEM_NOT_THERE:
+        return NotThere(said, answer)
     return _KINDS.get(response.status, Refused)(said, answer)
+
+
+def _pause(text: str) -> int:
+    """The seconds of Retry-After, up to a day."""
+    return min(int(text), 86_400) if re.fullmatch(r"[0-9]{1,9}", text) else _USUAL_PAUSE
+
+
+def link(page: dict[str, Any], name: str) -> str:
+    """A link of a list; empty: there is none."""
+    found = page.get(name)
+    return found if isinstance(found, str) and len(found) <= _LONGEST_LINK and found.isascii() else ""
+
+
+def entries(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of a page that have an ID."""
+    found = page.get("value")
+    listed = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return [entry for entry in listed if is_id(entry.get("id"))]
+
+
+def is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 300 and value.isascii() and value.isprintable()

@@ -6,7 +6,9 @@ https://learn.microsoft.com/graph/api/resources/mailfolder
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from portal.protocols.graph import Graph, NotThere
+from portal.core.errors import Unavailable
+from portal.protocols.graph import Graph, NotThere, entries, is_id
+from portal.protocols.token_responses import one_line
 
 #: Well-known names, which are the same in every language of a mailbox.
 _WELL_KNOWN = (
@@ -14,6 +16,8 @@ _WELL_KNOWN = (
     "localfailures", "msgfolderroot", "outbox", "recoverableitemsdeletions", "scheduled", "sentitems",
     "serverfailures", "syncissues",
 )  # fmt: skip
+#: Levels of folders that are listed.
+_DEEPEST = 20
 _QUERY = "$select=id,displayName,childFolderCount&includeHiddenFolders=true"
 
 
@@ -44,24 +48,24 @@ def made(graph: Graph, folder: str) -> str:
 
 def names(graph: Graph) -> list[str]:
     """The paths of all folders."""
-    return sorted(_below(graph, "msgfolderroot", ""))
+    return sorted(_below(graph, "msgfolderroot", "", _DEEPEST))
 
 
-def _below(graph: Graph, parent: str, path: str) -> Iterator[str]:
+def _below(graph: Graph, parent: str, path: str, levels: int) -> Iterator[str]:
     for folder_id, name, children in _children(graph, parent):
         yield f"{path}{name}"
-        if children:
-            yield from _below(graph, folder_id, f"{path}{name}/")
+        if children and levels:
+            yield from _below(graph, folder_id, f"{path}{name}/", levels - 1)
 
 
 def _parts(folder: str) -> list[str]:
     return [part for part in folder.split("/") if part] or ["inbox"]
 
 
-def _children(graph: Graph, parent: str) -> Iterator[tuple[str, str, int]]:
+def _children(graph: Graph, parent: str) -> Iterator[tuple[str, str, bool]]:
     for page in graph.pages(f"/mailFolders/{quote(parent, safe='')}/childFolders?{_QUERY}"):
-        for entry in page.get("value", []):
-            yield str(entry.get("id")), str(entry.get("displayName")), int(entry.get("childFolderCount") or 0)
+        for entry in entries(page):
+            yield entry["id"], one_line(entry.get("displayName")), bool(entry.get("childFolderCount"))
 
 
 def _child(graph: Graph, parent: str, name: str) -> str:
@@ -77,4 +81,7 @@ def _child_or_new(graph: Graph, parent: str, name: str) -> str:
         return _child(graph, parent, name)
     except NotThere:
         path = f"/mailFolders/{quote(parent, safe='')}/childFolders"
-        return str(graph.facts("POST", path, {"displayName": name}).get("id"))
+        made_id = graph.facts("POST", path, {"displayName": name}).get("id")
+        if not is_id(made_id):
+            raise Unavailable(f"{graph.host} created the folder {name!r}, but answered no ID.") from None
+        return str(made_id)

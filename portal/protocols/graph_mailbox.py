@@ -4,6 +4,7 @@ https://learn.microsoft.com/graph/api/message-delta, https://learn.microsoft.com
 https://learn.microsoft.com/graph/outlook-immutable-id
 """
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -14,12 +15,18 @@ from urllib.parse import quote
 
 from portal.core.errors import Refused, Unavailable
 from portal.protocols import graph_folders
-from portal.protocols.graph import AccessRefused, Graph, LinkExpired, NotThere, ServerError, opened
+from portal.protocols.graph import AccessRefused, Graph, LinkExpired, NotThere, ServerError, entries, link, opened
+from portal.protocols.https_connection import TooLong
+from portal.protocols.imap import WHOLE_UP_TO_BYTES
 from portal.protocols.sasl import Credential
 from portal.protocols.server import Server
 
 #: PidTagMessageSize ([MS-OXPROPS] 2.796): the size in the store, which differs somewhat from the size of the MIME text.
 _SIZE = quote("singleValueExtendedProperties($filter=id eq 'LONG 0x0E08')")
+#: A message of unknown size is fetched alone, into a file.
+_UNKNOWN_SIZE = WHOLE_UP_TO_BYTES + 1
+#: A list is requested for so long, and up to so many messages, because the lease of the account must not end before.
+_LIST_SECONDS, _MOST_LISTED = 60.0, 50_000
 _LIST = f"changeType=created&$select=id,receivedDateTime&$expand={_SIZE}"
 
 
@@ -49,27 +56,36 @@ class GraphMailbox:
         #: Messages that were listed, but do not exist any more.
         self.missing: set[str] = set()
         self.lists_all = not delta_link
+        self.delta_link = delta_link
+        self._is_complete = False
         try:
             self._listed = self._list(delta_link or self._first_link(folder))
-        except LinkExpired:
+        except (LinkExpired, NotThere):
+            # A folder that was deleted and created anew makes the link unusable as well.
+            if not delta_link:
+                raise
             self.lists_all = True
             self._listed = self._list(self._first_link(folder))
         self._is_taken = False
+        self.lists_all = self.lists_all and self._is_complete
 
     def _first_link(self, folder: str) -> str:
         return f"/mailFolders/{graph_folders.key(self._graph, folder)}/messages/delta?{_LIST}"
 
-    def _list(self, link: str) -> dict[str, _Listed]:
+    def _list(self, start: str) -> dict[str, _Listed]:
+        """Request the list, for a limited time; the next session continues it at its last link."""
         found: dict[str, _Listed] = {}
-        page: dict[str, Any] = {}
-        for page in self._graph.pages(link):
-            for entry in page.get("value", []):
-                if isinstance(entry.get("id"), str) and "@removed" not in entry:
+        ends_at = time.monotonic() + _LIST_SECONDS
+        for page in self._graph.pages(start):
+            for entry in entries(page):
+                if "@removed" not in entry:
                     found[entry["id"]] = _Listed(str(entry.get("receivedDateTime", "")), _size(entry))
-        link = page.get("@odata.deltaLink", "")
-        if not isinstance(link, str) or not link:
+            self._is_complete = bool(link(page, "@odata.deltaLink"))
+            self.delta_link = link(page, "@odata.deltaLink") or link(page, "@odata.nextLink")
+            if time.monotonic() > ends_at or len(found) >= _MOST_LISTED:
+                break
+        if not self.delta_link:
             raise Unavailable(f"{self._graph.host} answered a list without its end.")
-        self.delta_link = link
         return found
 
     @property
@@ -83,7 +99,8 @@ class GraphMailbox:
     @property
     def state(self) -> str:
         """The same after every fetch, because the list has what arrived since; empty while that is not fetched."""
-        return "" if self._listed and not self._is_taken else "nothing new"
+        is_open = self._listed and not self._is_taken
+        return "nothing new" if self._is_complete and not is_open else ""
 
     def shut_down(self) -> None:
         self._graph.stop()
@@ -103,21 +120,25 @@ class GraphMailbox:
         asked = {uid: self._graph.start(self._size_of, uid) for uid in uids if uid not in known}
 
         def read() -> dict[str, int]:
-            found = {uid: known.get(uid) or self._unless_missing(uid, asked.get(uid)) for uid in uids}
+            found = {uid: self._unless_missing(uid, asked[uid]) if uid in asked else known[uid] for uid in uids}
             return {uid: size for uid, size in found.items() if size is not None}
 
         return read
 
     def _size_of(self, uid: str) -> int:
         with _about_one_message():
-            return _size(self._graph.facts("GET", f"{_path(uid)}?$select=id&$expand={_SIZE}")) or 0
+            found = _size(self._graph.facts("GET", f"{_path(uid)}?$select=id&$expand={_SIZE}"))
+        return _UNKNOWN_SIZE if found is None else found
 
-    def _unless_missing(self, uid: str, asked: "Future[int] | None") -> int | None:
+    def _unless_missing(self, uid: str, asked: "Future[int]") -> int | None:
         try:
-            return asked.result() if asked else 0
+            return asked.result()
         except NotThere:
             self.missing.add(uid)
             return None
+        except Refused:
+            # The request for its content says what is wrong with the message.
+            return _UNKNOWN_SIZE
 
     def fetch(self, sizes: dict[str, int]) -> Callable[[], dict[str, bytes | Refused]]:
         """Request small messages, without those that do not exist any more."""
@@ -144,6 +165,8 @@ class GraphMailbox:
     def _write(self, uid: str, size: int, file: BinaryIO) -> None:
         with _about_one_message():
             self._graph.send("GET", f"{_path(uid)}/$value", into=file, expected=size)
+            if not file.tell():
+                raise Refused("The server lists the message but returned no content.")
 
     def download(self, uid: str, size: int, file: BinaryIO) -> Callable[[], bool]:
         """Request the message into ``file``; False: it does not exist any more."""
@@ -208,7 +231,7 @@ def _about_one_message() -> Iterator[None]:
         yield
     except AccessRefused as error:
         raise Unavailable(str(error), error.answer) from error
-    except ServerError as error:
+    except (ServerError, TooLong) as error:
         raise Refused(str(error), error.answer) from error
 
 

@@ -7,7 +7,7 @@ from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from io import BytesIO
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from urllib3.util import make_headers
 
@@ -17,8 +17,13 @@ from portal.protocols.http import Request
 from portal.protocols.server import Plain, Secured, Security, Server
 
 _CHUNK = 256 * 1024
+_WRITTEN_AT_ONCE = 64 * 1024
 #: Maximum bytes of a response that is not a message.
 _MOST_BYTES = 16 * 1024 * 1024
+
+
+class TooLong(Unavailable):
+    """The response is longer than expected."""
 
 
 class NotSent(Unavailable):
@@ -53,10 +58,14 @@ class HttpsConnection(HTTPConnection):
 
     def __init__(self, at: Server) -> None:
         self._at = at
-        proxy = urlsplit(probe.proxy_of(f"https://{at.host}:{at.port}/") or "")
-        super().__init__(proxy.hostname or at.host, (proxy.port or 8080) if proxy.hostname else at.port)
-        if proxy.hostname:
-            password = f"{proxy.username}:{proxy.password or ''}" if proxy.username else None
+        found = probe.proxy_of(f"https://{at.host}:{at.port}/")
+        proxy = urlsplit(found if "://" in found else f"http://{found}") if found else None
+        host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (at.host, at.port)
+        super().__init__(host, port, blocksize=_WRITTEN_AT_ONCE)
+        #: A proxy that is spoken to over TLS would need TLS within TLS.
+        self._is_reachable = proxy is None or proxy.scheme == "http"
+        if proxy:
+            password = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}" if proxy.username else None
             self.set_tunnel(at.host, at.port, make_headers(proxy_basic_auth=password))
 
     @property
@@ -73,7 +82,7 @@ class HttpsConnection(HTTPConnection):
     def exchange(self, wanted: Request, *, into: BinaryIO | None = None, expected: int = 0) -> Response:
         """Send the request and read its whole response, of about ``expected`` bytes; a good one is written to ``into``.
 
-        NotSent: no connection. Unavailable: no response, or not all of it. The connection is then closed.
+        NotSent: no connection. Unavailable: no response, not all of it, or TooLong. The connection is then closed.
         """
         self._ensure_open()
         with ExitStack() as unfinished, server.translated_errors(self._at.host):
@@ -83,6 +92,8 @@ class HttpsConnection(HTTPConnection):
             except HTTPException as error:
                 text = f"{self._at.host} answered something that is not HTTP, or not all of it."
                 raise Unavailable(text) from error
+            except OverflowError as error:
+                raise TooLong(f"The response from {self._at.host} exceeded the size limit.") from error
             unfinished.pop_all()
             return response
 
@@ -91,22 +102,36 @@ class HttpsConnection(HTTPConnection):
         if self.sock and self.sock.is_quiet():
             return
         self.close()
-        try:
-            with server.translated_errors(self._at.host):
-                self.connect()
-        except Unavailable as error:
-            self.close()
-            raise NotSent(str(error)) from error
+        if not self._is_reachable:
+            raise NotSent(f"The proxy for {self._at.host} must be an http:// proxy.")
+        with ExitStack() as unfinished:
+            # Without TLS, the connection must not be used for a request.
+            unfinished.callback(self.close)
+            try:
+                with server.translated_errors(self._at.host):
+                    self.connect()
+            except (Unavailable, HTTPException) as error:
+                raise NotSent(f"No connection to {self._at.host}: {error}") from error
+            unfinished.pop_all()
 
     def _exchange(self, wanted: Request, into: BinaryIO | None, expected: int) -> Response:
-        assert self.sock
-        self.sock.allow(max(expected, len(wanted.body)))
+        # ``getresponse`` forgets the socket if the server closes the connection after the response.
+        sock = self.sock
+        assert sock
+        sock.allow(max(expected, len(wanted.body)))
         where = urlsplit(wanted.url)
-        self.request(wanted.method, f"{where.path}?{where.query}".rstrip("?"), wanted.body or None, wanted.headers)
+        headers, content = dict(wanted.headers), None
+        if wanted.body:
+            # Sent in parts, each with a time limit of its own.
+            headers["Content-Length"], content = str(len(wanted.body)), BytesIO(wanted.body)
+        self.request(wanted.method, f"{where.path}?{where.query}".rstrip("?"), content, headers)
         answer = self.getresponse()
-        self.sock.allow(2 * expected)
+        is_good = 200 <= answer.status < 300
+        if answer.length is None and not answer.chunked:
+            raise HTTPException("the response has no length")
+        sock.allow(2 * expected if is_good else 0)
         body = BytesIO()
-        _copy(answer, into if into and 200 <= answer.status < 300 else body, expected)
+        _copy(answer, into if into and is_good else body, expected if is_good else 0)
         return Response(answer.status, answer.headers, body.getvalue())
 
 

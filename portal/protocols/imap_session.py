@@ -264,4 +264,6 @@ def translated_errors(host: str) -> Iterator[None]:
 
 def one_line(error: Exception) -> str:
     """The error as one line, without the failed command, because AUTHENTICATE contains the token."""
-    return " ".join(str(error).split())[:300]
+    # imaplib quotes the server's words as a list of bytes: BAD [b'Unknown command'].
+    words = re.sub(r"\[b(['\"])(.*)\1\]", r"\2", str(error), flags=re.DOTALL)
+    return " ".join(words.split())[:300]

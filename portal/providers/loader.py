@@ -50,8 +50,8 @@ class Template:
     refresh_token_idle_days: int | None = None
     notify_expired_token: bool = False
     notify_expired_refresh_token: bool = True
-    #: The host of the Microsoft Graph API in the provider's cloud.
-    graph_host: str = "graph.microsoft.com"
+    #: The host of the Microsoft Graph API in the provider's cloud; empty: the provider is not Microsoft.
+    graph_host: str = ""
     imap_host: str = ""
     #: Empty: same as ``imap_host``.
     pop3_host: str = ""

@@ -1,4 +1,4 @@
-"""The sandbox process: provider, IMAP, POP3 and SMTP servers, and a generator of new mail."""
+"""The sandbox process: provider, IMAP, POP3, SMTP and Graph servers, and a generator of new mail."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from werkzeug.serving import make_server
 
 from portal.core import log
 from portal.core.config import from_environment
-from portal.sandbox import certificates, mail_generator, mail_servers, smtp_server, store
+from portal.sandbox import certificates, graph_server, mail_generator, mail_servers, smtp_server, store
 from portal.sandbox.addresses import HOST, Addresses
 from portal.sandbox.provider import create_provider
 
@@ -30,6 +30,7 @@ def main() -> None:
         make_server(HOST, addresses.provider_port, provider, threaded=True),
         mail_servers.TlsServer(addresses.imap_port, mail_servers.ImapHandler, context),
         mail_servers.TlsServer(addresses.pop3_port, mail_servers.Pop3Handler, context),
+        mail_servers.TlsServer(addresses.graph_port, graph_server.GraphHandler, context),
     ]
     smtp_server.start(addresses.smtp_port, context)
     stop = threading.Event()

@@ -17,6 +17,7 @@ _SENDERS = [
 _SUBJECTS = {
     "helpdesk@sandbox.test": ["Printer on floor 3", "Cannot sign in", "New laptop, please", "The VPN drops every hour"],
     "invoices@sandbox.test": ["Invoice 2026-1187", "Reminder: invoice 2026-0902", "Credit note 44"],
+    "reports@sandbox.test": ["Backup report", "Scan from floor 2", "Weekly figures"],
 }
 
 

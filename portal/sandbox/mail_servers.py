@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+import select
 import socketserver
 import ssl
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from portal.sandbox import store
 from portal.sandbox.addresses import HOST
 from portal.sandbox.store import Entry, Mail
 
+#: Seconds between two looks for new mail during IDLE.
+_IDLE_LOOK = 1.0
 _CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"mail"}')
 
 
@@ -76,7 +79,7 @@ class ImapHandler(_Lines):
     """An IMAP session (RFC 3501 with SASL-IR and UIDPLUS) with one folder, INBOX."""
 
     def talk(self) -> None:
-        self.say("* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS] Sandbox ready")
+        self.say("* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS IDLE] Sandbox ready")
         while (line := self.hear()) is not None:
             tag, _, rest = line.partition(" ")
             name, _, arguments = rest.partition(" ")
@@ -99,12 +102,14 @@ class ImapHandler(_Lines):
             commands |= {
                 "LIST": self.list_folders,
                 "SELECT": self.select,
+                "EXAMINE": self.select,
                 "UID SEARCH": self.search,
                 "UID FETCH": self.fetch,
                 "UID STORE": self.mark,
                 "UID EXPUNGE": self.expunge,
                 "EXPUNGE": self.expunge,
                 "CLOSE": lambda _: None,
+                "IDLE": self.idle,
             }
         if name not in commands:
             self.say(f"{tag} BAD Unknown or not allowed now")
@@ -117,7 +122,7 @@ class ImapHandler(_Lines):
         return True
 
     def capability(self, arguments: str) -> None:
-        self.say("* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS")
+        self.say("* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR UIDPLUS IDLE")
 
     def authenticate(self, arguments: str) -> str | None:
         mechanism, _, blob = arguments.partition(" ")
@@ -144,6 +149,16 @@ class ImapHandler(_Lines):
         self.say(f"* OK [UIDNEXT {store.next_uid(self.mailbox)}] Next UID")
         self.say(r"* FLAGS (\Deleted)")
         return None
+
+    def idle(self, arguments: str) -> None:
+        """Report new mail until the client says DONE (RFC 2177)."""
+        self.say("+ idling")
+        known = store.next_uid(self.mailbox)
+        while not select.select([self.request], [], [], _IDLE_LOOK)[0]:
+            if (now := store.next_uid(self.mailbox)) != known:
+                known = now
+                self.say(f"* {len(self.entries())} EXISTS")
+        self.hear()
 
     def entries(self) -> list[Entry]:
         return store.entries_of(self.mailbox)

@@ -45,11 +45,15 @@ def create(config: Config, *, now: datetime) -> None:
     inbox = config.data_dir / "mail" / "inbox"
     fields = destinations.Fields("Inbox", DestinationType.MAILDIR, str(inbox))
     destination = destinations.add(fields, actor=ACTOR, now=now)
-    flowing, waiting = (_register(f"Sandbox {name}", addresses, now) for name in ("help desk", "invoices"))
+    names = ("help desk", "invoices", "reports")
+    flowing, waiting, by_graph = (_register(f"Sandbox {name}", addresses, now) for name in names)
     _sign_in(flowing, store.USERS[0], now)
+    _sign_in(by_graph, store.USERS[2], now)
     _profile(store.USERS[0], flowing, addresses, now)
-    _account("Help desk", store.USERS[0], flowing, destination, addresses, now)
-    _account("Invoices", store.USERS[1], waiting, destination, addresses, now)
+    imap, graph = (AccountType.IMAPS, addresses.imap_port), (AccountType.MSGRAPH, addresses.graph_port)
+    _account("Help desk", store.USERS[0], flowing, destination, imap, now)
+    _account("Invoices", store.USERS[1], waiting, destination, imap, now)
+    _account("Reports", store.USERS[2], by_graph, destination, graph, now)
     for user in store.USERS:
         for _ in range(5):
             store.add_mail(user, mail_generator.message(user))
@@ -84,8 +88,14 @@ def _follow_ports(addresses: Addresses) -> None:
             setattr(config, name, url)
         config.save()
     tokens = Token.select(Token.id).join(TokenConfig).where(own)
-    for model, port in ((MailAccount, addresses.imap_port), (OutboundProfile, addresses.smtp_port)):
-        model.update(port=port).where(model.host == HOST, model.token.in_(tokens)).execute()
+    ports = (
+        (MailAccount, AccountType.IMAPS, addresses.imap_port),
+        (MailAccount, AccountType.MSGRAPH, addresses.graph_port),
+        (OutboundProfile, OutboundType.SMTPS, addresses.smtp_port),
+    )
+    for model, kind, port in ports:
+        here = (model.host == HOST) & (model.type == kind) & model.token.in_(tokens)
+        model.update(port=port).where(here).execute()
 
 
 def _sign_in(token: Token, user: str, now: datetime) -> None:
@@ -116,15 +126,19 @@ def _profile(login: str, token: Token, addresses: Addresses, now: datetime) -> N
     outbound_profiles.add(entered, None, actor=ACTOR, now=now)
 
 
-def _account(name: str, login: str, token: Token, to: Destination, addresses: Addresses, now: datetime) -> None:
+def _account(
+    name: str, login: str, token: Token, to: Destination, server: tuple[AccountType, int], now: datetime
+) -> None:
+    kind, port = server
     entered = mail_accounts.Fields(
         name=name,
-        type=AccountType.IMAPS,
+        type=kind,
         host=HOST,
-        port=addresses.imap_port,
+        port=port,
         login=login,
         token=token,
         destination=to,
         after_fetch=AfterFetch.DELETE,
+        push=kind.is_imap,
     )
     mail_accounts.add(entered, None, actor=ACTOR, now=now)

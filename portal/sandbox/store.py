@@ -22,7 +22,7 @@ from portal.models import tuples
 
 database = DatabaseProxy()
 lock = threading.RLock()
-USERS = ("helpdesk@sandbox.test", "invoices@sandbox.test")
+USERS = ("helpdesk@sandbox.test", "invoices@sandbox.test", "reports@sandbox.test")
 CLIENT_ID = "portal"
 CLIENT_SECRET = "sandbox-client-secret"
 #: Modes of the sandbox provider, with their descriptions for display.

@@ -82,7 +82,10 @@ def _decide(token: Token, attempt: Attempt) -> ProviderHost | None:
     Raises CircuitOpen, with the token postponed, while the host is down.
     """
     name = token.token_config.host
-    if not _may_be_tried(token, attempt):
+    if _is_suspended(token, attempt):
+        token.release()  # due again when the rejected client is tried
+        return None
+    if not (refresh_results.is_refreshable(token) and token.token_config.is_valid):
         _unschedule(token)
         return None
     if not circuit_breaker.has_room(name, attempt.now):
@@ -95,12 +98,10 @@ def _decide(token: Token, attempt: Attempt) -> ProviderHost | None:
         raise
 
 
-def _may_be_tried(token: Token, attempt: Attempt) -> bool:
-    config = token.token_config
-    # A rejected client may have been corrected at the provider: a user tries it, and one token that stays due.
+def _is_suspended(token: Token, attempt: Attempt) -> bool:
+    """Whether the client is rejected. It may have been corrected: a user tries it, and one token that is due."""
     is_due = token.due_at is not None and token.due_at <= attempt.now
-    suspended = config.credentials_refused_at and not attempt.by_user and not is_due
-    return refresh_results.is_refreshable(token) and config.is_valid and not suspended
+    return bool(token.token_config.credentials_refused_at) and not attempt.by_user and not is_due
 
 
 def _unschedule(token: Token) -> None:

@@ -9,7 +9,7 @@ from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Refused, Side, Unavailable
 from portal.models import Token
 from portal.system import audit
-from portal.tokens import access_tokens
+from portal.tokens import access_tokens, refresh_results
 
 #: A token issued more recently than this is not refreshed after a rejection: five hundred mailboxes may share it.
 _YOUNG = timedelta(minutes=1)
@@ -40,6 +40,12 @@ def with_retry(
         note(f"{error} Trying again with a new token.")
         usable = _another(usable, error, clock)
     return act(usable)
+
+
+def schedule(token: Token, *, failing_since: datetime | None, now: datetime) -> None:
+    """Make a token due that a server rejected after the sign-in, so that the next attempt has a new one."""
+    if refresh_results.is_refreshable(token) and _may_ask_for_another(token, failing_since, now):
+        Token.update(due_at=now).where(Token.id == token.id).execute()
 
 
 def _may_ask_for_another(token: Token, since: datetime | None, now: datetime) -> bool:

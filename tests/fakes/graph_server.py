@@ -92,6 +92,10 @@ class GraphServer:
         #: Number of requests that are processed without a response.
         self.cuts_responses = 0
         self.closes_after_each = False
+        #: Announces the end of the connection with each response.
+        self.says_close = False
+        #: Replaces each page of a list.
+        self.lists: object = None
         #: Changes the response of a message's content.
         self.rendered: Callable[[Mail, bytes], bytes] = lambda mail, content: content
         self._numbers, self._arrivals, self._renderings = count(1), count(1), count(1)
@@ -271,6 +275,8 @@ class _View:
 
     def delta(self, folder: str) -> Answer:
         """One page; the tokens of the links hold where the list began, where it ends, and which page follows."""
+        if self.graph.lists is not None:
+            return Answer(200, self.graph.lists)
         newest = max((mail.arrived for mail in self.graph.mails.values()), default=0)
         since, until, at = self._position(newest)
         there = [mail for mail in self.graph.mails.values() if mail.folder == folder and since < mail.arrived <= until]
@@ -338,6 +344,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         self.close_connection |= self.graph.closes_after_each
+        if self.graph.says_close:
+            answer.headers["Connection"] = "close"
         if self.graph.cuts_responses:
             self.graph.cuts_responses -= 1
             self.close_connection = True

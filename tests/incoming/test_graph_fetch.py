@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.incoming import fetch as fetching
-from portal.incoming import quarantine
+from portal.incoming import mail_accounts, quarantine
 from portal.incoming.fetch_session import LEASE, FetchControl
 from portal.models import (
     AccountType,
@@ -23,7 +23,7 @@ from portal.models import (
 from portal.protocols import maildir
 from portal.system import settings
 from tests.builders import NOW, make_account, make_token
-from tests.fakes.graph_server import GraphServer
+from tests.fakes.graph_server import USER, GraphServer
 from tests.support.fetching import HOSTILE, MINUTE, TEN, fetch, finished, why
 from tests.support.fetching import delivered as delivered_files
 
@@ -170,6 +170,7 @@ def test_message_deleted_during_the_fetch_is_left_out(inbox: Destination, graph_
     run = finished(account)
     assert (run.outcome, run.delivered, run.failed) == (RunOutcome.DONE, 2, 0)
     assert Message.select().where(Message.delivered_at.is_null()).count() == 0
+    graph_server.mails = {uid: mail for uid, mail in graph_server.mails.items() if mail.content in delivered(inbox)}
     assert finished(account, NOW + MINUTE).found == 0
 
 
@@ -268,7 +269,8 @@ def test_response_much_larger_than_announced_is_not_read_to_its_end(
 ) -> None:
     graph_server.receives(TEN[0])
     graph_server.rendered = lambda mail, content: content * 600_000
-    assert finished(kept(graph_server, inbox)).outcome is RunOutcome.FAILED
+    run = finished(kept(graph_server, inbox))
+    assert (run.outcome, run.failed) == (RunOutcome.DONE, 1)
     assert delivered(inbox) == []
 
 
@@ -347,3 +349,95 @@ def test_unwritable_maildir_fails_the_run_and_keeps_the_mail(
 def fetch_fails(account: MailAccount) -> bool:
     run: Run = finished(account)
     return run.outcome is RunOutcome.FAILED
+
+
+def test_connection_that_the_server_ends_after_each_response_fetches_all(
+    account: MailAccount, inbox: Destination, graph_server: GraphServer
+) -> None:
+    graph_server.says_close = True
+    graph_server.receives(*TEN)
+    assert finished(account).removed == 10
+    assert delivered(inbox) == TEN
+
+
+def test_message_missing_by_mistake_is_listed_again(inbox: Destination, graph_server: GraphServer) -> None:
+    account = kept(graph_server, inbox)
+    graph_server.receives(*TEN[:2])
+    graph_server.fails("$value", 404, "ErrorItemNotFound")
+    assert finished(account).delivered == 1
+    assert finished(account, NOW + MINUTE).delivered == 1
+    assert sorted(delivered(inbox)) == TEN[:2]
+
+
+def test_mailbox_that_disappears_during_the_fetch_fails_the_run(inbox: Destination, graph_server: GraphServer) -> None:
+    account = kept(graph_server, inbox)
+    graph_server.receives(*TEN[:2])
+    graph_server.fails("$value", 404, "MailboxNotEnabledForRESTAPI", times=9)
+    assert finished(account).outcome is RunOutcome.FAILED
+    graph_server.failures.clear()
+    assert finished(account, NOW + MINUTE).delivered == 2
+
+
+def test_new_action_is_applied_only_to_messages_that_are_still_in_the_folder(
+    inbox: Destination, graph_server: GraphServer
+) -> None:
+    account = kept(graph_server, inbox)
+    graph_server.receives(*TEN[:2])
+    finished(account)
+    filed = graph_server.add_folder("Customers")
+    first = next(iter(graph_server.mails.values()))
+    graph_server._move(first, filed)
+    now = stored(account)
+    entered = mail_accounts.Fields(**{name: getattr(now, name) for name in mail_accounts.Fields.__dataclass_fields__})
+    entered.after_fetch = AfterFetch.DELETE
+    mail_accounts.edit(stored(account), entered, None, actor="Alice", now=NOW)
+    assert finished(account, NOW + MINUTE).removed == 1
+    assert graph_server.holds(filed) == TEN[:1]
+
+
+def test_long_list_is_continued_by_the_next_run(
+    inbox: Destination, graph_server: GraphServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [b"Message-ID: <%d@x.test>\r\n\r\nBody %d\r\n" % (number, number) for number in range(450)]
+    graph_server.receives(*messages)
+    monkeypatch.setattr("portal.protocols.graph_mailbox._MOST_LISTED", 150)
+    account = kept(graph_server, inbox)
+    assert [finished(account, NOW + minutes * MINUTE).delivered for minutes in range(4)] == [200, 200, 50, 0]
+    assert sorted(delivered(inbox)) == sorted(messages)
+
+
+def test_folder_created_anew_is_listed_from_its_start(inbox: Destination, graph_server: GraphServer) -> None:
+    account = kept(graph_server, inbox)
+    graph_server.receives(TEN[0])
+    finished(account)
+    graph_server.receives(TEN[1])
+    graph_server.fails("deltatoken", 404, "ErrorItemNotFound")
+    assert finished(account, NOW + MINUTE).delivered == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"value": None, "@odata.deltaLink": 5},
+        {"value": [1, {"id": 7}, {"id": "x" * 400}, {"id": "\ud800"}], "@odata.nextLink": ["x"]},
+        {"value": {}, "@odata.deltaLink": "https://["},
+        [],
+    ],
+)
+def test_list_of_a_lying_server_fails_the_run_with_a_reason(
+    page: object, inbox: Destination, graph_server: GraphServer
+) -> None:
+    graph_server.lists = page
+    run = finished(kept(graph_server, inbox))
+    assert run.outcome is RunOutcome.FAILED or run.found == 0
+    assert "Internal error" not in why(run)
+    assert finished(stored(MailAccount.get()), NOW + MINUTE).outcome is RunOutcome.FAILED
+
+
+def test_list_that_never_ends_is_left(
+    inbox: Destination, graph_server: GraphServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.protocols.graph._MOST_PAGES", 3)
+    origin = f"https://127.0.0.1:{graph_server.port}/v1.0/users/{USER}/mailFolders/inbox/messages/delta"
+    graph_server.lists = {"value": [], "@odata.nextLink": origin}
+    assert "does not end" in why(finished(kept(graph_server, inbox)))

@@ -9,9 +9,10 @@ import pytest
 
 from portal.incoming.push import Push
 from portal.models import Destination, Heartbeat, MailAccount
+from portal.protocols import tls
 from portal.system import leader_election
 from tests.builders import NOW, make_account, make_token
-from tests.fakes.mail_server import FakeMailServer
+from tests.fakes import scripted_mail
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -41,11 +42,20 @@ def with_push(inbox: Destination, port: int) -> MailAccount:
 
 
 def test_server_without_idle_is_reported_on_the_account(
-    push: Push, mail_server: FakeMailServer, inbox: Destination
+    push: Push, certificate_folder: Path, inbox: Destination
 ) -> None:
-    mail_server.accepts()
-    row = settled(push, with_push(inbox, mail_server.port))
+    tls.trust(certificate_folder / "ca.pem")
+    with scripted_mail.scripted(scripted_mail.Imap, {}, certificate_folder) as port:
+        row = settled(push, with_push(inbox, port))
     assert "it has no IDLE" in (row.push_failure or "")
+
+
+def test_servers_words_are_quoted_as_it_said_them(push: Push, certificate_folder: Path, inbox: Destination) -> None:
+    tls.trust(certificate_folder / "ca.pem")
+    script: scripted_mail.Script = {"capabilities": "AUTH=XOAUTH2 SASL-IR IDLE", "EXAMINE": "BAD Not now"}
+    with scripted_mail.scripted(scripted_mail.Imap, script, certificate_folder) as port:
+        row = settled(push, with_push(inbox, port))
+    assert (row.push_failure or "").endswith("BAD Not now")
 
 
 def test_internal_error_of_one_account_does_not_stop_push(

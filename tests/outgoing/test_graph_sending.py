@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType
+from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Token
 from portal.outgoing import outbound_profiles, test_message
 from portal.outgoing.submit import NotAccepted
 from tests.builders import NOW, make_config, make_message, make_profile, make_token
@@ -165,3 +165,45 @@ def test_closed_connection_is_opened_again(profile: OutboundProfile, graph_serve
         queued(profile)
     send(profile)
     assert len(graph_server.sent) == 3
+
+
+def test_server_that_announces_the_end_of_the_connection_gets_each_message_once(
+    profile: OutboundProfile, graph_server: GraphServer
+) -> None:
+    graph_server.says_close = True
+    messages = [queued(profile) for _ in range(3)]
+    send(profile)
+    assert [fresh(message).state for message in messages] == [OutboundState.SENT] * 3
+    assert len(graph_server.sent) == 3
+
+
+def test_message_queued_before_the_profile_became_graph_goes_to_its_recipients_only(
+    profile: OutboundProfile, graph_server: GraphServer
+) -> None:
+    OutboundProfile.update(type=OutboundType.SMTPTLS).execute()
+    message = make_message(profile_now(profile), content=CONTENT, sender=USER, recipients=("hidden@x.test",))
+    OutboundProfile.update(type=OutboundType.MSGRAPH).execute()
+    send(profile_now(profile))
+    assert fresh(message).state is OutboundState.FAILED
+    assert "bob@example.test is not a recipient" in (fresh(message).answer or "")
+    assert [email.message_from_bytes(sent)["To"] for sent in graph_server.sent] == [USER]
+
+
+def test_refused_token_is_renewed_for_the_next_attempt(profile: OutboundProfile, graph_server: GraphServer) -> None:
+    queued(profile)
+    token = profile.token
+    assert token is not None
+    later = NOW + timedelta(minutes=5)
+    graph_server.fails("sendMail", 401, "InvalidAuthenticationToken")
+    send(profile, later)
+    assert Token.get_by_id(token.id).due_at == later
+    assert profile_now(profile).due_at == later + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("pause", ["99999999999999", "\u00b2", "-5", "soon"])
+def test_strange_retry_after_is_no_error(profile: OutboundProfile, graph_server: GraphServer, pause: str) -> None:
+    message = queued(profile)
+    graph_server.fails("sendMail", 429, "ApplicationThrottled", headers={"Retry-After": pause})
+    send(profile)
+    assert fresh(message).state is OutboundState.QUEUED
+    assert (profile_now(profile).due_at or NOW) <= NOW + timedelta(days=1)

@@ -148,8 +148,10 @@ def test_corrected_client_secret_resumes_the_same_token(trusted: None, provider:
     secret = token.token_config.client_secret
     secret.value = Secret("wrong-secret-Zu7710")
     secret.save()
-    with pytest.raises(Refused, match="invalid_client"):
-        refresh.refresh(token.id, actor="worker", now=now())
+    # The second rejection confirms the first one.
+    for minutes, error in ((0, Unavailable), (2, Refused)):
+        with pytest.raises(error, match="invalid_client"):
+            refresh.refresh(token.id, actor="worker", now=now() + timedelta(minutes=minutes))
     assert TokenConfig.get().credentials_refused_at is not None
     secret.value = Secret(CLIENT_SECRET)
     secret.save()

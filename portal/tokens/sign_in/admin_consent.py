@@ -5,7 +5,7 @@ requires it for access to mail by default.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlencode, urlsplit
 
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -14,13 +14,14 @@ from portal import causes
 from portal.causes import Where
 from portal.core import encryption
 from portal.core.errors import Answer, Refused
-from portal.models import Flow, TokenConfig
+from portal.models import Event, Flow, TokenConfig
 from portal.system import audit, redirect_uri
 from portal.tokens import microsoft_rules, refresh_results
 from portal.tokens.sign_in import authorization_code
 
 #: The response comes back without a session of the portal, so its state says itself what it belongs to.
 _SALT = "admin-consent"
+_RECORD_AGAIN = timedelta(hours=1)
 #: The administrator of a tenant can consent at any of these; ``common`` is not accepted.
 _ANY_TENANT = "organizations"
 #: App-only IMAP, POP3 and SMTP are granted under this resource (see microsoft-app.yml for the source).
@@ -72,10 +73,18 @@ def complete(config: TokenConfig, parameters: Mapping[str, str], *, by: str, now
     """
     if parameters.get("error") or parameters.get("admin_consent", "").lower() != "true":
         answer = authorization_code.error_of(parameters) or Answer(description="Microsoft did not confirm the consent.")
-        audit.about(config, by, "admin-consent-refused", str(answer), now)
+        _record(config, by, "admin-consent-refused", str(answer), now)
         facts = {"client_id": config.client_id, "redirect_uri": redirect_uri.uri()}
         raise Refused(causes.explained(str(answer), Where.SIGN_IN, facts), answer)
     tenant = parameters.get("tenant", "")[:100]
-    refresh_results.resume(config, now=now)
-    audit.about(config, by, "admin-consent-granted", f"tenant {tenant}", now)
+    if config.credentials_refused_at:
+        refresh_results.resume(config, now=now)
+    _record(config, by, "admin-consent-granted", f"tenant {tenant}", now)
     return tenant
+
+
+def _record(config: TokenConfig, by: str, act: str, details: str, now: datetime) -> None:
+    """Record the response once an hour: the link can be opened any number of times, by people without an account."""
+    recent = Event.select().where(Event.subject_id == config.id, Event.at > now - _RECORD_AGAIN)
+    if not recent.where(Event.action == f"token-configuration:{act}").exists():
+        audit.about(config, by, act, details[:300], now)
