@@ -170,6 +170,6 @@ def test_demo_restart_changes_only_its_own_account_ports(
     part.prepare(first, now=NOW)
     other = make_account(Destination.get(), make_token(), port=993)
     part.prepare(replace(config, bind_port=next(ports)), now=NOW)
-    assert {row.port for row in MailAccount.select()} == {993, 20004}
+    assert {row.port for row in MailAccount.select()} == {993, 20004, 20007}
     assert MailAccount.get_by_id(other.id).port == 993
     assert TokenConfig.named("Sandbox invoices").token_url == "http://127.0.0.1:20003/token"
