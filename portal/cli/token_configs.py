@@ -80,6 +80,7 @@ def _options(command: Any) -> Any:
         click.option("--device-url"),
         click.option("--revocation-url"),
         click.option("--client-auth", type=click.Choice([auth.value for auth in ClientAuth])),
+        click.option("--assertion-file", metavar="PATH", help="Client assertion that another program keeps fresh."),
         click.option("--secret-ends-on", type=click.DateTime(["%Y-%m-%d"]), help="Expiry date of the client secret."),
         click.option("--in-testing/--in-production", default=None, help="State of Google's consent screen."),
         click.option("--issuer"),

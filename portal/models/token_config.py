@@ -39,6 +39,12 @@ class ClientAuth(StrEnum):
     SECRET_POST = "client_secret_post"
     SECRET_BASIC = "client_secret_basic"
     PRIVATE_KEY_JWT = "private_key_jwt"
+    #: An assertion that another program keeps fresh in a file (RFC 7523 section 2.2; workload identity federation).
+    ASSERTION_FILE = "client_assertion_file"
+
+    @property
+    def has_secrets(self) -> bool:
+        return self in (ClientAuth.SECRET_POST, ClientAuth.SECRET_BASIC)
 
 
 class TokenConfig(Row):
@@ -56,6 +62,8 @@ class TokenConfig(Row):
     #: PEM certificate for ``private_key_jwt``. NULL: none.
     certificate = TextField(null=True)
     private_key = EncryptedField()
+    #: Path of the client assertion for ``client_assertion_file``; empty: not used.
+    assertion_file = CharField(max_length=500, default="")
     #: Empty if the flow does not use it.
     authorize_url = TextField(default="")
     token_url = TextField()

@@ -19,6 +19,7 @@ from portal.core.encryption import Secret
 from portal.protocols import http
 from portal.protocols.token_responses import TokenAnswer, failure, json_object, token_answer
 
+_CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -27,7 +28,8 @@ class Client:
     """A registered client. ``secret`` None: a public client (RFC 6749 section 2.1).
 
     ``auth`` is a name of RFC 7591 section 2; for ``private_key_jwt`` the secret is the PEM private key, and
-    ``certificate`` is the certificate registered at the provider. ``parameters`` are sent with each token request.
+    ``certificate`` is the certificate registered at the provider; for ``client_assertion_file`` it is the assertion.
+    ``parameters`` are sent with each token request.
     """
 
     client_id: str
@@ -120,9 +122,12 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
     def __init__(self, client: Client, url: str, now: datetime) -> None:
         secret = client.secret.reveal() if client.secret else None
         method = client.auth if secret else "none"
+        self.extra = dict(client.parameters)
+        if method == "client_assertion_file" and secret:
+            self.extra |= {"client_assertion_type": _CLIENT_ASSERTION, "client_assertion": secret}
+            secret, method = None, "none"
         methods = {f"{endpoint}_endpoint_auth_method": method for endpoint in ("token", "revocation")}
         super().__init__(client.client_id, secret, **methods)
-        self.extra = dict(client.parameters)
         if method == "private_key_jwt":
             self.register_client_auth_method(_signing(client, url))
             # Microsoft requires the client ID in addition to the assertion.

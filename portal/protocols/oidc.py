@@ -43,15 +43,24 @@ def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: 
     return next((one_line(value)[:320] for value in values if isinstance(value, str) and value), None)
 
 
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
+
+
 def discover(issuer: str) -> dict[str, str]:
     """Return a provider's published endpoints (OpenID Connect Discovery section 4), by configuration field name.
 
-    Refused if the issuer publishes no discovery document.
+    Refused if the issuer publishes no discovery document, or one of another issuer (section 4.3).
     """
     base = issuer.rstrip("/").removesuffix("/.well-known/openid-configuration")
     body = _get_json(f"{base}/.well-known/openid-configuration", {})
-    if not isinstance(body.get("issuer"), str) or not isinstance(body.get("token_endpoint"), str):
+    named = body.get("issuer")
+    if not isinstance(named, str) or not isinstance(body.get("token_endpoint"), str):
         raise Refused(f"{urlsplit(base).hostname} publishes no OpenID discovery document for this issuer.")
+    # Microsoft's shared endpoints name the tenant by a placeholder.
+    if named not in (base, f"{base}/") and not ("{tenantid}" in named and _host(named) == _host(base)):
+        raise Refused(f"The discovery document is of the issuer {named[:200]}, not of {base}. Enter that issuer.")
+    body["issuer"] = named.replace("{tenantid}", "{tid}")
     names = {
         "issuer": "issuer",
         "authorize_url": "authorization_endpoint",

@@ -1,5 +1,6 @@
 """Client authentication at the provider, with each client secret of a configuration in turn."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +14,7 @@ from portal.protocols.oauth2 import Client
 from portal.system import audit
 from portal.tokens import constant_parameters
 
+_LONGEST_ASSERTION = 16_384
 Answer = TypeVar("Answer")
 
 
@@ -27,7 +29,7 @@ def ask(config: TokenConfig, request: Callable[[Client], Answer], *, actor: str,
     A rejected secret is marked and tried last from then on. If all are rejected, the last Refused is raised. Any other
     Refused is raised at once.
     """
-    secrets = config.client_secrets if config.client_auth is not ClientAuth.PRIVATE_KEY_JWT else []
+    secrets = config.client_secrets if config.client_auth.has_secrets else []
     for secret in secrets[:-1]:
         try:
             return _taken(secret, request(_with_secret(config, secret)))
@@ -52,7 +54,22 @@ def _with_secret(config: TokenConfig, secret: ClientSecret | None) -> Client:
         if config.private_key is None:
             raise Refused("There is no certificate for this client; create or upload one.")
         return _client(config, config.private_key)
+    if config.client_auth is ClientAuth.ASSERTION_FILE:
+        return _client(config, _assertion(config.assertion_file))
     return _client(config, secret.value if secret else None)
+
+
+def _assertion(path: str) -> Secret:
+    """Read the client assertion; only what looks like one is sent to the provider."""
+    try:
+        with open(path, encoding="ascii") as file:
+            text = file.read(_LONGEST_ASSERTION).strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise Refused(f"The client assertion in {path} cannot be read: {reason}.") from error
+    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", text, re.ASCII):
+        raise Refused(f"The file {path} contains no client assertion (a JWT).")
+    return Secret(text)
 
 
 def _client(config: TokenConfig, secret: Secret | None) -> Client:

@@ -26,6 +26,7 @@ class Fields:
     device_url: str = ""
     revocation_url: str = ""
     client_auth: ClientAuth = ClientAuth.SECRET_POST
+    assertion_file: str = ""
     scope: str = ""
     authorize_parameters: str = ""
     token_parameters: str = ""
@@ -98,6 +99,8 @@ def check(
     if entered.client_auth is ClientAuth.PRIVATE_KEY_JWT and not has_key:
         raise Invalid({"client_auth": "This client has no certificate. Save, then create or upload one."})
     problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
+    if entered.client_auth is ClientAuth.ASSERTION_FILE and not entered.assertion_file.startswith("/"):
+        problems["assertion_file"] = "Enter the path of the file, which begins with /."
     problems |= text_problems(TokenConfig, asdict(entered))
     for name in URLS:
         if getattr(entered, name) and name not in problems and (problem := url_problem(getattr(entered, name))):

@@ -13,6 +13,8 @@ from portal.tokens import access_tokens, refresh_results
 
 #: A token issued more recently than this is not refreshed after a rejection: five hundred mailboxes may share it.
 _YOUNG = timedelta(minutes=1)
+#: After this time, a token without a known end is renewed again if a server rejects it.
+_UNKNOWN_LIFE = timedelta(hours=1)
 Done = TypeVar("Done")
 
 
@@ -49,8 +51,13 @@ def schedule(token: Token, *, failing_since: datetime | None, now: datetime) -> 
 
 
 def _may_ask_for_another(token: Token, since: datetime | None, now: datetime) -> bool:
-    """False when the rejected token was issued after the failures began: then the token is not the cause."""
+    """False when the rejected token was issued after the failures began: then the token is not the cause.
+
+    A token of unknown life may have ended meanwhile.
+    """
     obtained = token.obtained_at
+    if token.expires_at is None and obtained is not None and now - obtained >= _UNKNOWN_LIFE:
+        return True
     is_young = obtained is not None and now - obtained < _YOUNG
     return not is_young and (since is None or obtained is None or obtained < since)
 

@@ -144,6 +144,9 @@ def test_endpoints_are_read_from_the_discovery_document(alice: PageClient, provi
     provider.says(document, path="/.well-known/openid-configuration")
     page = alice.get(f"/tokens/new?template=generic&discover={provider.url}")
     assert (page.field("token_url"), page.field("revocation_url")) == ("https://p.test/t", "https://p.test/r")
+    provider.says({**document, "issuer": "https://other.test"}, path="/.well-known/openid-configuration")
+    refused = alice.get(f"/tokens/new?template=generic&discover={provider.url}").text
+    assert "is of the issuer https://other.test" in refused
     provider.says(b"<html>", path="/.well-known/openid-configuration")
     assert "were not found" in alice.get(f"/tokens/new?template=generic&discover={provider.url}").text
     assert "were not found" in alice.get("/tokens/new?template=generic&discover=http://10.0.0.1").text

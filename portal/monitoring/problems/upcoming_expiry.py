@@ -51,7 +51,7 @@ def coming(limit: datetime, now: datetime) -> list[Problem]:
 def _secrets(limit: datetime, now: datetime) -> list[Problem]:
     """Return the expiring client secrets of configurations that have no other secret for the time after it."""
     usable = ClientSecret.refused_at.is_null() & (TokenConfig.validity == Validity.VALID)
-    with_secret = TokenConfig.client_auth != ClientAuth.PRIVATE_KEY_JWT
+    with_secret = TokenConfig.client_auth.in_([auth for auth in ClientAuth if auth.has_secrets])
     ending = ClientSecret.select(ClientSecret.token_config).where(ClientSecret.ends_at <= limit)
     rows = ClientSecret.select(ClientSecret, TokenConfig).join(TokenConfig).where(usable, with_secret)
     of_these = rows.where(TokenConfig.id.in_(ending)).order_by(TokenConfig.name, ClientSecret.set_at, ClientSecret.id)

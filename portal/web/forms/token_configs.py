@@ -15,12 +15,13 @@ from portal.web.forms import Form, choices, text
 
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
-_TEXTS = ("name", "tenant", "client_id", "authorize_url", "token_url", "refresh_url", "device_url", "revocation_url",
-          "scope", "authorize_parameters", "token_parameters", "issuer", "jwks_url", "userinfo_url")  # fmt: skip
+_TEXTS = ("name", "tenant", "client_id", "assertion_file", "authorize_url", "token_url", "refresh_url", "device_url",
+          "revocation_url", "scope", "authorize_parameters", "token_parameters", "issuer", "jwks_url",
+          "userinfo_url")  # fmt: skip
 #: Not used by app-only access.
 _FOR_SIGN_INS = ("authorize_url", "authorize_parameters", "refresh_url", "device_url", "issuer", "jwks_url",
                  "userinfo_url")  # fmt: skip
-_OF_A_CLIENT = ("client_id", "client_auth", "client_secret", "secret_ends_on", "secret_life")
+_OF_A_CLIENT = ("client_id", "client_auth", "assertion_file", "client_secret", "secret_ends_on", "secret_life")
 _OPTIONAL = "Optional; identifies the mailbox that signed in."
 MAX_KEY_BYTES = 20_000
 _MONTHS = (6, 12, 18, 24)
@@ -39,9 +40,16 @@ class TokenConfigForm(Form):
                 (ClientAuth.SECRET_POST.value, "client secret in the request"),
                 (ClientAuth.SECRET_BASIC.value, "client secret by HTTP Basic"),
                 (ClientAuth.PRIVATE_KEY_JWT.value, "certificate (private_key_jwt)"),
+                (ClientAuth.ASSERTION_FILE.value, "assertion from a file (workload identity)"),
             ]
         ),
         default=ClientAuth.SECRET_POST.value,
+    )
+    assertion_file = StringField(
+        "Client assertion file",
+        [Length(max=500)],
+        description="Path on the portal's host of a JWT that another program keeps fresh, for workload identity.",
+        render_kw=_OFF,
     )
     service_account_key = FileField(
         "JSON key",
