@@ -158,15 +158,6 @@ def test_profile_of_a_graph_configuration_gets_host_type_and_limits(provider: Fa
     assert (entered.per_minute, entered.connections) == (30, 3)
 
 
-def test_closed_connection_is_opened_again(profile: OutboundProfile, graph_server: GraphServer) -> None:
-    """The server closes a kept connection between two messages."""
-    graph_server.closes_after_each = True
-    for _ in range(3):
-        queued(profile)
-    send(profile)
-    assert len(graph_server.sent) == 3
-
-
 def test_server_that_announces_the_end_of_the_connection_gets_each_message_once(
     profile: OutboundProfile, graph_server: GraphServer
 ) -> None:
