@@ -221,6 +221,7 @@ def test_missing_refresh_token_is_shown_after_sign_in(alice: PageClient, provide
     token = waiting(provider)
     response = alice.client.get(f"{CALLBACK}?state={state_from(alice, token)}&code=c", follow_redirects=True)
     assert "issued no refresh token" in response.text
+    assert "refreshed automatically" not in response.text
 
 
 def test_refresh_now_shows_success_or_the_provider_error(bob: PageClient, provider: FakeProvider) -> None:

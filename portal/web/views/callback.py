@@ -58,7 +58,8 @@ def _for_user() -> Response:
     except ExternalError as error:
         flash(f"Sign-in failed. {error}", "error")
         return redirect(url_for("tokens.index"), 303)
-    flash(f"Signed in as {told(token)}. The token is now refreshed automatically.", "success")
+    refreshed = " The token is now refreshed automatically." if token.has_refresh_token else ""
+    flash(f"Signed in as {told(token)}.{refreshed}", "success")
     for line in _doubts(token):
         flash(line, "warning")
     return redirect(url_for("tokens.index"), 303)
