@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from portal.core import durable
 from portal.core.errors import ConfigError, PortalError
 
 _NONCE_BYTES = 12
@@ -128,6 +129,7 @@ def create_key_file(path: Path) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+    durable.sync_folder(path.parent)
 
 
 def read_key_file(path: Path) -> KeyRing:

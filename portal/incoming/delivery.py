@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 
 from portal.core import errors
 from portal.core.db import transaction
-from portal.core.errors import Refused, Side
+from portal.core.errors import ExternalError, InternalError, Refused, Side
 from portal.incoming import destinations, header_filter, large_messages, ledger, routing
 from portal.incoming.after_fetch import AfterFetchStage
 from portal.incoming.batches import FetchedMessage, Limits
@@ -144,9 +144,10 @@ class DeliveryStage:
                 return
             self.session.extend_lease_for_delivery()
             try:
-                with errors.on(Side.DESTINATION):
+                with errors.on(Side.DESTINATION), errors.guarded(f"Message {row.id}: delivery"):
                     destinations.deliver(destination, (row, content), self.session.clock)
-            except Refused as error:
+            except (Refused, InternalError) as error:
+                # A message that the portal cannot handle must not stop those behind it.
                 self._quarantine(row, error)
             else:
                 self._record([row], destination)
@@ -173,7 +174,7 @@ class DeliveryStage:
             }
             triggers.fire(self._subscribers, Trigger.MAIL_DELIVERED, facts, self.account.name, now=self.session.clock())
 
-    def _quarantine(self, row: Message, error: Refused) -> None:
+    def _quarantine(self, row: Message, error: ExternalError) -> None:
         ledger.failed(row, str(error), self.run, self.session.clock())
         self.run.failed += 1
         name = f"Message {row.uid} ({row.message_id or 'no Message-ID'})"
@@ -207,12 +208,12 @@ class DeliveryStage:
         )  # fmt: skip
         with header_filter.without(text, self._untrusted) as passed:
             try:
-                with errors.on(Side.DESTINATION):
+                with errors.on(Side.DESTINATION), errors.guarded(f"Message {row.id}: delivery of its headers"):
                     if destinations.delivers_in_batches(destination):
                         destinations.deliver_together(destination, [(named, passed)])
                     else:
                         destinations.deliver(destination, (named, passed), self.session.clock)
-            except Refused as error:
+            except (Refused, InternalError) as error:
                 self.session.log.warning(f"The headers of message {row.uid} were not delivered: {error}")
             else:
                 ledger.announced(row, destination, self.run, self.session.clock())

@@ -38,16 +38,24 @@ def forward(row: Destination, message: Message, content: BinaryIO, *, now: datet
     submit.submit(handed, now=now)
 
 
+def _head(content: BinaryIO) -> Head:
+    """Read the header. Refused: it is too large to be sent on."""
+    try:
+        return Head.read(content)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
 def _came_from_us(row: Destination, content: BinaryIO) -> bool:
     """Whether this portal already forwarded the message to this address, which leads back to a fetched mailbox."""
-    head = Head.read(content)
+    head = _head(content)
     ours = any(f"by {settings.host()} (Mail Token Portal)" in trace for trace in head.texts("Received"))
     return ours and row.recipient.lower() in (address.lower() for address in head.addresses("Resent-To"))
 
 
 def _is_automatic(content: BinaryIO) -> bool:
     """Whether the message is automatic, so that no bounce may be sent for it (RFC 3834 section 2, RFC 3464)."""
-    head = Head.read(content)
+    head = _head(content)
     is_reply = head.text("Auto-Submitted").lower() not in ("", "no")
     return is_reply or head.text("Return-Path") == "<>" or head.text("Content-Type").startswith("multipart/report")
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from portal.core import durable
 from portal.core.errors import Unavailable
 
 _FOLDERS = ("tmp", "new", "cur")
@@ -20,7 +21,7 @@ def prepare(folder: Path) -> None:
     """Create the three folders. Unavailable: they cannot be written, with the reason."""
     try:
         for name in _FOLDERS:
-            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            durable.make_folder(folder / name)
         if not os.access(folder / "tmp", os.W_OK | os.X_OK):
             is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             code = errno.EROFS if is_read_only else errno.EACCES
@@ -65,7 +66,7 @@ def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
             for (draft, _), (name, _) in zip(drafts, messages, strict=True):
                 with suppress(FileExistsError):
                     os.link(f"{drafts_in}/{draft}", f"{folder}/new/{name}")
-            _sync_folder(folder / "new")
+            durable.sync_folder(folder / "new")
     except OSError as error:
         raise Unavailable(f"The Maildir {folder} cannot be written: {error.strerror}") from error
 
@@ -119,11 +120,3 @@ def settle(folder: Path, names: Collection[str]) -> set[str]:
     except OSError as error:
         raise Unavailable(f"The Maildir {folder} cannot be read: {error.strerror}") from error
     return found
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

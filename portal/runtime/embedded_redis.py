@@ -49,7 +49,8 @@ def command(config: Config) -> list[str]:
         "unixsocket": str(socket_path(config)),
         "unixsocketperm": "600",
         "dir": str(folder),
-        "appendonly": "yes",
+        # Files of a queue that is made again anyway could be damaged by a power cut, and stop the server.
+        "appendonly": "no",
         "save": "",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",

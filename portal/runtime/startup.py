@@ -9,14 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from peewee import PostgresqlDatabase
+from peewee import PostgresqlDatabase, SqliteDatabase
 from playhouse import migrations
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from portal.core import encryption, log
+from portal.core import durable, encryption, log
 from portal.core.config import Config
 from portal.core.db import connected, database, open_database
 from portal.core.encryption import DecryptionError, Place, Sealed, Secret
@@ -86,6 +86,8 @@ def upgrade(config: Config, *, now: datetime) -> list[str]:
     with _locked(config.data_dir), connected():
         applied: list[str] = migrations.run(database.obj, str(MIGRATIONS))
         _make_keys(config.keys_file, now)
+        if isinstance(database.obj, SqliteDatabase):
+            durable.sync_folder(Path(database.obj.database).parent)
     return applied
 
 
@@ -110,7 +112,7 @@ def check_canary() -> None:
 def make_data_folder(folder: Path) -> None:
     """Create the data folder. Raise ConfigError when it cannot be created or written."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        durable.make_folder(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(f"PORTAL_DATA: {folder} cannot be written: {error.strerror}") from error

@@ -7,8 +7,8 @@ from io import BytesIO
 
 import pytest
 
-from portal.core.clock import RunControl
-from portal.core.errors import Invalid, Refused, Unavailable
+from portal.core.clock import Clock, RunControl
+from portal.core.errors import INTERNAL_ERROR, Invalid, Refused, Unavailable
 from portal.incoming import destinations, fetch
 from portal.incoming.fetch_session import FetchControl
 from portal.models import (
@@ -18,6 +18,7 @@ from portal.models import (
     Message,
     MessageState,
     OutboundMessage,
+    RunOutcome,
     Validity,
     WebService,
     WebServiceCall,
@@ -27,6 +28,7 @@ from tests.builders import NOW, make_account, make_profile, make_service, make_t
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.smtp_server import FakeSmtpServer
 from tests.fakes.web_server import FakeWebServer
+from tests.support.fetching import finished
 
 pytestmark = pytest.mark.usefixtures("db")
 MAIL = b"From: Ada <ada@example.test>\r\nSubject: Printer\r\nMessage-ID: <1@example.test>\r\n\r\nOn fire.\r\n"
@@ -218,3 +220,34 @@ def test_mail_is_delivered_if_its_trigger_service_is_deleted(
     account = make_account(inbox, make_token(), port=mail_server.port)
     run = fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert (run.delivered, run.outcome.value) == (1, "done")
+
+
+def test_message_that_cannot_be_sent_on_stops_no_other(
+    smtp_server: FakeSmtpServer, mail_server: FakeMailServer
+) -> None:
+    """A header of 291 kB stopped a mailbox for good."""
+    account = make_account(forward(smtp_server), make_token(), port=mail_server.port)
+    mail_server.accepts()
+    mail_server.receives(b"X-Large: " + b"a " * 145_000 + b"\r\n" + MAIL, MAIL)
+    run = finished(account)
+    assert (run.outcome, run.delivered, run.failed) == (RunOutcome.DONE, 1, 1)
+    assert "header is larger than" in Message.get(Message.state == MessageState.FAILED).failure
+
+
+def test_bug_met_with_one_message_stops_no_other(
+    smtp_server: FakeSmtpServer, mail_server: FakeMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver = destinations.deliver
+
+    def broken(row: Destination, delivery: destinations.Delivery, clock: Clock) -> None:
+        if delivery[0].uid == "1":
+            raise RuntimeError("a bug")
+        deliver(row, delivery, clock)
+
+    monkeypatch.setattr(destinations, "deliver", broken)
+    account = make_account(forward(smtp_server), make_token(), port=mail_server.port)
+    mail_server.accepts()
+    mail_server.receives(MAIL, MAIL.replace(b"<1@", b"<2@"))
+    run = finished(account)
+    assert (run.outcome, run.delivered, run.failed) == (RunOutcome.DONE, 1, 1)
+    assert Message.get(Message.state == MessageState.FAILED).failure == INTERNAL_ERROR
