@@ -31,7 +31,7 @@ from portal.models import (
     WebServiceCall,
 )
 from portal.outgoing import outbound_profiles, submit
-from portal.tokens import config_fields, token_configs
+from portal.tokens import config_fields, constant_parameters, token_configs
 from portal.triggers import triggers
 from portal.web_services import web_services
 
@@ -72,7 +72,9 @@ def make_config(
     revocation: bool = False,
     device: bool = False,
 ) -> TokenConfig:
+    preset = providers.find(template)
     entered = config_fields.Fields(
+        authorize_parameters=constant_parameters.written(preset.authorize_parameters),
         name=name or f"Configuration {next(_number)}",
         client_id="client-1111",
         authorize_url=f"{base}/authorize",
@@ -88,7 +90,6 @@ def make_config(
         notify_expired_token=notify_expired_token,
         notify_expired_refresh_token=notify_expired_refresh_token,
     )
-    preset = providers.find(template)
     return token_configs.add(
         preset, entered, config_fields.NewSecret(Secret(secret) if secret else None), actor="test", now=NOW
     )

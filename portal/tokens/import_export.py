@@ -21,7 +21,7 @@ from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
 from portal.models import ClientAuth, Flow, ImportDraft, LoginSession, TokenConfig, Validity
 from portal.system import audit
-from portal.tokens import config_fields, token_configs, znuny_import
+from portal.tokens import config_fields, secret_hosts, token_configs, znuny_import
 from portal.tokens.config_fields import Fields, NewSecret
 
 _SEALED = "sealed:"
@@ -126,6 +126,8 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
     fields = _fields(record, row, template)
     secret = _secret(record, sealing)
     config_fields.insert_tenant(template, fields)
+    if row:
+        secret_hosts.require_secret(row, fields, secret.value)
     has_key = row is not None and row.certificate is not None
     config_fields.check(fields, secret.value, Flow(template.flow), has_key=has_key)
     step = Step(fields.name, Verdict.NEW, template=template.key, fields=fields, secret=secret)
@@ -133,6 +135,8 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
         return step
     if row.template != template.key:
         raise Invalid({"template": f"The template cannot be changed; the existing one is {row.template}."})
+    if hosts := secret_hosts.new_hosts(row, fields):
+        step.notes.append(f"Another host, {', '.join(hosts)}: the sign-ins of this configuration are removed.")
     step.changes = [name for name, value in asdict(fields).items() if getattr(row, name) != value]
     used = row.client_secret
     if secret.value and (used is None or used.value != secret.value):

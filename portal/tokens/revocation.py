@@ -59,9 +59,14 @@ def forget(token: Token, *, actor: str, now: datetime) -> None:
     if token.signed_in_at is None:
         raise PortalError(f"{token.name!r} has no sign-in to forget.")
     name = token.name
-    for column in _GIVEN:
-        setattr(token, column.name, None)
-    token.tries = 0
+    clear(token)
     with transaction():
         token.overwrite()
         audit.about(token, actor, "forgotten", f"was {name}", now)
+
+
+def clear(token: Token) -> None:
+    """Remove from the row all that a sign-in gave; the row is not saved."""
+    for column in _GIVEN:
+        setattr(token, column.name, None)
+    token.tries = 0

@@ -18,7 +18,7 @@ from portal.models import (
 from portal.protocols import oidc
 from portal.providers import Template
 from portal.system import audit, named_rows
-from portal.tokens import refresh_results
+from portal.tokens import refresh_results, secret_hosts
 from portal.tokens.config_fields import URLS, Fields, NewSecret, check, insert_tenant, url_problem
 
 
@@ -39,15 +39,23 @@ def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, n
 
 
 def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> None:
-    """Change a configuration. A new secret is tried before the existing ones; tokens stay unchanged."""
+    """Change a configuration. A new secret is tried before the existing ones; tokens stay unchanged.
+
+    For another host the secret must be entered again, and tokens and older secrets are removed.
+    """
     insert_tenant(providers.of(config.template), entered)
     _follow_tenant(config, entered)
     check(entered, secret.value, config.flow, has_key=config.certificate is not None)
+    secret_hosts.require_secret(config, entered, secret.value)
+    other_hosts = secret_hosts.new_hosts(config, entered)
     changed = named_rows.assign(config, entered)
     with named_rows.saving(TokenConfig):
         if changed or secret.value:
             config.changed_at = now
         config.save()
+        if other_hosts:
+            secret_hosts.remove_stored(config)
+            audit.about(config, actor, "host-changed", f"now also {', '.join(other_hosts)}; sign-ins removed", now)
         changed += _keep_secret(config, secret, now)
         _go_on(config, changed, now)
         audit.about(config, actor, "edited", audit.changed(changed), now)

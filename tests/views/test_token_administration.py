@@ -94,7 +94,7 @@ def test_app_only_configuration_needs_no_sign_in(alice: PageClient) -> None:
 
 
 def test_second_client_secret_keeps_the_first_one(alice: PageClient) -> None:
-    config = make_config("Help desk")
+    config = make_config("Help desk", base="https://p.test")
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "second-secret-Zq1", "secret_life": "6"})
     newer, older = TokenConfig.get_by_id(config.id).client_secrets
     assert (newer.value, older.value) == (Secret("second-secret-Zq1"), Secret(CLIENT_SECRET))
@@ -108,7 +108,7 @@ def test_second_client_secret_keeps_the_first_one(alice: PageClient) -> None:
 
 
 def test_client_secret_expiry_entered_later_is_announced(alice: PageClient) -> None:
-    config = make_config("Help desk")
+    config = make_config("Help desk", base="https://p.test")
     end = now() + timedelta(days=10)
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", "secret_ends_on": f"{end:%Y-%m-%d}"})
     assert "The client secret of “Help desk” expires on " in alice.get("/").text
@@ -117,7 +117,7 @@ def test_client_secret_expiry_entered_later_is_announced(alice: PageClient) -> N
 
 
 def test_certificate_is_generated_downloaded_and_uploaded(alice: PageClient) -> None:
-    config = make_config("Help desk")
+    config = make_config("Help desk", base="https://p.test")
     path = f"/tokens/{config.id}"
     assert (
         "This client has no certificate"
@@ -238,7 +238,7 @@ def test_missing_permission_is_shown_after_sign_in(bob: PageClient, provider: Fa
 
 
 def test_mailbox_can_be_added_and_removed(alice: PageClient) -> None:
-    config = make_token(make_config("Help desk")).token_config
+    config = make_token(make_config("Help desk", base="https://p.test")).token_config
     page = alice.submit(f"/tokens/{config.id}/add-token", {})
     assert "Mailbox added" in page.text
     second = token_configs.tokens_of(config)[1]
@@ -262,7 +262,7 @@ def upload(client: PageClient, text: str, **more: str) -> str:
 
 
 def test_export_contains_secrets_only_on_request(alice: PageClient) -> None:
-    make_config("Help desk")
+    make_config("Help desk", base="https://p.test")
     plain = alice.client.post("/tokens/transfer/export", data={"csrf_token": alice.token(), "name": ""})
     assert "attachment" in plain.headers["Content-Disposition"]
     assert CLIENT_SECRET not in plain.text
@@ -271,7 +271,7 @@ def test_export_contains_secrets_only_on_request(alice: PageClient) -> None:
 
 
 def test_import_is_previewed_and_applied_only_once(alice: PageClient) -> None:
-    make_config("Help desk")
+    make_config("Help desk", base="https://p.test")
     text = import_export.export(secrets=True)
     TokenConfig.delete().execute()
     page = upload(alice, text)
@@ -301,7 +301,7 @@ def test_app_only_edit_keeps_its_notification_setting(alice: PageClient) -> None
 
 
 def test_new_client_secret_does_not_inherit_the_old_expiry(alice: PageClient) -> None:
-    config = make_config("Help desk")
+    config = make_config("Help desk", base="https://p.test")
     end = now() + timedelta(days=10)
     day = {"secret_ends_on": f"{end:%Y-%m-%d}"}
     alice.post(f"/tokens/{config.id}", {**FORM, "client_secret": "", **day})

@@ -115,12 +115,12 @@ def test_invalid_value_is_a_field_error_without_the_secret(
 
 
 def test_duplicate_name_is_a_field_error(alice: PageClient) -> None:
-    make_config("Help desk")
+    make_config("Help desk", base="https://p.test")
     assert "exists" in alice.post("/tokens/new?template=generic", FORM, status=200).text
 
 
 def test_edit_without_a_new_secret_keeps_the_old_one(alice: PageClient) -> None:
-    config = make_config("Help desk")
+    config = make_config("Help desk", base="https://p.test")
     page = alice.get(f"/tokens/{config.id}")
     assert "A secret is set (since" in page.text
     assert "cannot be changed after saving" in page.text
@@ -156,7 +156,7 @@ def test_operator_can_start_a_sign_in_from_the_overview(bob: PageClient, provide
 
 
 def test_configuration_in_use_lists_accounts_and_is_kept(alice: PageClient, tmp_path: Path) -> None:
-    token = make_token(make_config("Help desk"))
+    token = make_token(make_config("Help desk", base="https://p.test"))
     account = make_account(make_destination(tmp_path), token, name="Support mailbox")
     path = f"/tokens/{token.token_config.id}"
     page = alice.get(path)
@@ -167,7 +167,7 @@ def test_configuration_in_use_lists_accounts_and_is_kept(alice: PageClient, tmp_
 
 
 def test_an_unused_configuration_can_be_deleted(alice: PageClient) -> None:
-    config = make_config("Help desk")
+    config = make_config("Help desk", base="https://p.test")
     assert "Help desk was deleted" in alice.submit(f"/tokens/{config.id}/delete", {}).text
     assert TokenConfig.select().count() == 0
 
@@ -250,7 +250,7 @@ def test_pages_open_when_every_token_has_failed(alice: PageClient, tmp_path: Pat
 def test_banner_is_shown_to_operators_until_the_token_is_fixed(
     alice: PageClient, people: None, visit: Callable[[str], PageClient]
 ) -> None:
-    token = make_token(make_config("Help desk"))
+    token = make_token(make_config("Help desk", base="https://p.test"))
     Token.update(refused_at=now(), failure="invalid_grant: gone").execute()
     page = alice.get("/events")
     assert "The refresh token for “Help desk/helpdesk@example.test” was refused." in page.text
