@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 from urllib3.exceptions import HTTPError
 
 from portal.core.encryption import Secret
-from portal.core.errors import Refused, Unavailable
+from portal.core.errors import HostDown, Refused, Unavailable
 from portal.protocols import http
 from portal.protocols.oauth2 import Client
 from portal.protocols.token_responses import TokenAnswer, json_object, one_line
@@ -47,16 +47,30 @@ def _host(url: str) -> str | None:
     return urlsplit(url).hostname
 
 
+def _metadata(base: str) -> dict[str, Any]:
+    """The OpenID discovery document, else the metadata of the authorization server (RFC 8414 section 3.1)."""
+    try:
+        return _get_json(f"{base}/.well-known/openid-configuration", {})
+    except HostDown:
+        raise
+    except Unavailable as error:
+        parts = urlsplit(base)
+        try:
+            return _get_json(f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}", {})
+        except Unavailable:
+            raise error from None
+
+
 def discover(issuer: str) -> dict[str, str]:
-    """Return a provider's published endpoints (OpenID Connect Discovery section 4), by configuration field name.
+    """Return a provider's published endpoints (OpenID Connect Discovery section 4, else RFC 8414), by field name.
 
     Refused if the issuer publishes no discovery document, or one of another issuer (section 4.3).
     """
     base = issuer.rstrip("/").removesuffix("/.well-known/openid-configuration")
-    body = _get_json(f"{base}/.well-known/openid-configuration", {})
+    body = _metadata(base)
     named = body.get("issuer")
     if not isinstance(named, str) or not isinstance(body.get("token_endpoint"), str):
-        raise Refused(f"{urlsplit(base).hostname} publishes no OpenID discovery document for this issuer.")
+        raise Refused(f"{urlsplit(base).hostname} publishes no discovery document for this issuer.")
     # Microsoft's shared endpoints name the tenant by a placeholder.
     if named not in (base, f"{base}/") and not ("{tenantid}" in named and _host(named) == _host(base)):
         raise Refused(f"The discovery document is of the issuer {named[:200]}, not of {base}. Enter that issuer.")

@@ -149,6 +149,12 @@ def test_endpoints_are_read_from_the_discovery_document(alice: PageClient, provi
     assert "is of the issuer https://other.test" in refused
     provider.says(b"<html>", path="/.well-known/openid-configuration")
     assert "were not found" in alice.get(f"/tokens/new?template=generic&discover={provider.url}").text
+    # RFC 8414: a server without OpenID Connect.
+    issuer = f"{provider.url}/tenant"
+    metadata = {**document, "issuer": issuer}
+    provider.says({"error": "not_found"}, 404, path="/tenant/.well-known/openid-configuration")
+    provider.says(metadata, path="/.well-known/oauth-authorization-server/tenant")
+    assert alice.get(f"/tokens/new?template=generic&discover={issuer}").field("token_url") == "https://p.test/t"
     assert "were not found" in alice.get("/tokens/new?template=generic&discover=http://10.0.0.1").text
 
 
