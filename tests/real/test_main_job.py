@@ -135,7 +135,8 @@ def nowhere(stage: World, secrets: set[str], pages: str) -> None:
     for path in (stage.folder / "data").rglob("*"):
         if path.is_file() and path.name != "keys":
             places[str(path)] = path.read_bytes().decode("latin-1")
-    assert len(places) > 6
+    # The embedded Redis keeps no files, and with PostgreSQL the folder has no database.
+    assert len(places) > 4
     for place, content in places.items():
         for secret in secrets:
             assert secret not in content, f"a secret in {place}"
