@@ -2,18 +2,22 @@
 
 import logging
 import re
+from collections import deque
 from collections.abc import Callable
 
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 logging.getLogger("werkzeug").setLevel(logging.WARNING)
-_idle: list[HTTPServer] = []
+#: Servers that are not used, the longest unused first.
+_idle: deque[HTTPServer] = deque()
+#: A late request of an earlier test must not reach the server of a later one.
+_RESTING = 4
 
 
 def take(handler: Callable[[Request], Response]) -> HTTPServer:
     """Return a running server that passes every request to the handler."""
-    server = _idle.pop() if _idle else HTTPServer(threaded=True)
+    server = _idle.popleft() if len(_idle) > _RESTING else HTTPServer(threaded=True)
     if not server.is_running():
         server.start()
     server.expect_request(re.compile(".*")).respond_with_handler(handler)
