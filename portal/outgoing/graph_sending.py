@@ -57,7 +57,7 @@ class GraphSession:
     def _submit(self, content: bytes) -> Reply:
         self._record(f"C: POST …/sendMail ({len(content):,} bytes)")
         try:
-            response = self._graph.request("POST", "/sendMail", base64.b64encode(content), kind="text/plain")
+            response = self._graph.post_once("/sendMail", base64.b64encode(content), "text/plain")
         except ExternalError as error:
             self._record(f"S: {error}")
             return self._reply(error)
@@ -85,7 +85,7 @@ def check_permission(graph: Graph, sender: str) -> None:
     """Submit a message without recipients, which is not sent. Refused: the token may not send from the mailbox."""
     content = f"From: {sender}\r\nSubject: Permission check\r\n\r\n".encode()
     try:
-        graph.request("POST", "/sendMail", base64.b64encode(content), kind="text/plain")
+        graph.post_once("/sendMail", base64.b64encode(content), "text/plain")
     except AccessRefused:
         raise
     except Refused as error:

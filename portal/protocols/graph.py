@@ -113,26 +113,20 @@ class Graph:
             following = link(page, "@odata.nextLink")
 
     def send(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        *,
-        kind: str = "application/json",
-        into: BinaryIO | None = None,
-        expected: int = 0,
+        self, method: str, path: str, body: bytes = b"", *, into: BinaryIO | None = None, expected: int = 0
     ) -> Response:
         """Send a request to ``path`` of the mailbox, or to a link that the server gave; repeated when it is throttled.
 
         Refused: the server rejects the request (AccessRefused, NotThere, LinkExpired, or for another reason).
         Unavailable: try later (ServerError, or for another reason).
         """
+        wanted = self._request(method, path, body, "application/json")
         for tries in range(_TRIES):
             if into:
                 into.seek(0)
                 into.truncate()
             try:
-                return self.request(method, path, body, kind=kind, into=into, expected=expected)
+                return self._exchange(wanted, into, expected)
             except Unavailable as error:
                 pause = error.retry_after
                 if pause is None or pause > _LONGEST_PAUSE or tries + 1 == _TRIES or self._paused > _PAUSES:
@@ -142,21 +136,17 @@ class Graph:
                     raise
         raise AssertionError
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        *,
-        kind: str = "application/json",
-        into: BinaryIO | None = None,
-        expected: int = 0,
-    ) -> Response:
+    def post_once(self, path: str, body: bytes, kind: str) -> Response:
         """Send a request once, also if it is throttled. Raises as ``send``; NotSent if there is no connection."""
+        return self._exchange(self._request("POST", path, body, kind))
+
+    def _request(self, method: str, path: str, body: bytes, kind: str) -> Request:
         headers = {"Authorization": f"Bearer {self._token.reveal()}", "Prefer": _PREFER, "Accept": "application/json"}
         if body:
             headers["Content-Type"] = kind
-        wanted = Request(method, self._url(path), headers, body)
+        return Request(method, self._url(path), headers, body)
+
+    def _exchange(self, wanted: Request, into: BinaryIO | None = None, expected: int = 0) -> Response:
         with self._connection() as connection:
             response = connection.exchange(wanted, into=into, expected=expected)
         if not response.is_good:
@@ -227,9 +217,12 @@ def link(page: dict[str, Any], name: str) -> str:
 
 def entries(page: dict[str, Any]) -> list[dict[str, Any]]:
     """The entries of a page that have an ID."""
-    found = page.get("value")
-    listed = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-    return [entry for entry in listed if is_id(entry.get("id"))]
+    return [entry for entry in objects(page.get("value")) if is_id(entry.get("id"))]
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The JSON objects of a list; empty if the value is something else."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def is_id(value: object) -> bool:

@@ -32,9 +32,8 @@ def key(graph: Graph, folder: str) -> str:
 
 def count(graph: Graph, folder: str) -> int:
     """The number of messages in an existing folder. NotThere as ``key``."""
-    return int(
-        graph.facts("GET", f"/mailFolders/{key(graph, folder)}?$select=totalItemCount").get("totalItemCount") or 0
-    )
+    total = graph.facts("GET", f"/mailFolders/{key(graph, folder)}?$select=totalItemCount").get("totalItemCount")
+    return total if isinstance(total, int) else 0
 
 
 def made(graph: Graph, folder: str) -> str:

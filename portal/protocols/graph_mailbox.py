@@ -4,6 +4,7 @@ https://learn.microsoft.com/graph/api/message-delta, https://learn.microsoft.com
 https://learn.microsoft.com/graph/outlook-immutable-id
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,7 +16,17 @@ from urllib.parse import quote
 
 from portal.core.errors import Refused, Unavailable
 from portal.protocols import graph_folders
-from portal.protocols.graph import AccessRefused, Graph, LinkExpired, NotThere, ServerError, entries, link, opened
+from portal.protocols.graph import (
+    AccessRefused,
+    Graph,
+    LinkExpired,
+    NotThere,
+    ServerError,
+    entries,
+    link,
+    objects,
+    opened,
+)
 from portal.protocols.https_connection import TooLong
 from portal.protocols.imap import WHOLE_UP_TO_BYTES
 from portal.protocols.sasl import Credential
@@ -179,8 +190,8 @@ class GraphMailbox:
     def _write_header(self, uid: str, file: BinaryIO) -> None:
         with _about_one_message():
             found = self._graph.facts("GET", f"{_path(uid)}?$select=internetMessageHeaders")
-        fields = [(str(one.get("name")), str(one.get("value"))) for one in found.get("internetMessageHeaders", [])]
-        lines = [f"{name}: {' '.join(value.splitlines())}\r\n" for name, value in fields]
+        fields = [f"{one.get('name')}: {one.get('value')}" for one in objects(found.get("internetMessageHeaders"))]
+        lines = [f"{' '.join(field.splitlines())}\r\n" for field in fields]
         file.write(f"{''.join(lines)}\r\n".encode("utf-8", "replace"))
 
     def _finished(self, uid: str, future: "Future[None]") -> Callable[[], bool]:
@@ -218,10 +229,8 @@ def _path(uid: str) -> str:
 
 
 def _size(entry: dict[str, Any]) -> int | None:
-    for one in entry.get("singleValueExtendedProperties") or []:
-        if str(one.get("value", "")).isdigit():
-            return int(one["value"])
-    return None
+    values = [str(one.get("value")) for one in objects(entry.get("singleValueExtendedProperties"))]
+    return next((int(value) for value in values if re.fullmatch("[0-9]{1,15}", value)), None)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Fetching over Microsoft Graph: lists, immutable IDs, MIME that differs between reads, throttling, after-fetch."""
+"""Fetching over Microsoft Graph: lists, immutable IDs, MIME that differs between reads, interruptions, after-fetch."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.incoming import fetch as fetching
-from portal.incoming import mail_accounts, quarantine
+from portal.incoming import mail_accounts
 from portal.incoming.fetch_session import LEASE, FetchControl
 from portal.models import (
     AccountType,
@@ -23,9 +23,9 @@ from portal.models import (
 from portal.protocols import maildir
 from portal.system import settings
 from tests.builders import NOW, make_account, make_token
-from tests.fakes.graph_server import USER, GraphServer
+from tests.fakes.graph_server import GraphServer
 from tests.support.fetching import HOSTILE, MINUTE, TEN, fetch, finished, why
-from tests.support.fetching import delivered as delivered_files
+from tests.support.graph_fetching import delivered, graph_account, kept, stored
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -33,27 +33,6 @@ pytestmark = pytest.mark.usefixtures("db")
 @pytest.fixture
 def account(graph_server: GraphServer, inbox: Destination) -> MailAccount:
     return graph_account(graph_server, inbox, AfterFetch.DELETE)
-
-
-def graph_account(
-    server: GraphServer, inbox: Destination, after_fetch: AfterFetch, folder: str = "Inbox"
-) -> MailAccount:
-    kind = AccountType.MSGRAPH
-    return make_account(inbox, make_token(), type=kind, port=server.port, folder=folder, after_fetch=after_fetch)
-
-
-def kept(server: GraphServer, inbox: Destination, folder: str = "Inbox") -> MailAccount:
-    return graph_account(server, inbox, AfterFetch.KEEP, folder)
-
-
-def delivered(inbox: Destination) -> list[bytes]:
-    """The delivered messages without the header field that differs between two reads."""
-    return [content.partition(b"\r\n")[2] for content in delivered_files(inbox)]
-
-
-def stored(account: MailAccount) -> MailAccount:
-    found: MailAccount = MailAccount.get_by_id(account.id)
-    return found
 
 
 def test_fetch_delivers_mail_and_moves_it_to_deleted_items(
@@ -163,69 +142,6 @@ def test_delivered_mail_is_moved_to_a_folder_that_is_created(inbox: Destination,
     assert sorted(graph_server.holds(key)) == TEN[:2]
 
 
-def test_message_deleted_during_the_fetch_is_left_out(inbox: Destination, graph_server: GraphServer) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(*TEN[:3])
-    graph_server.fails("$value", 404, "ErrorItemNotFound")
-    run = finished(account)
-    assert (run.outcome, run.delivered, run.failed) == (RunOutcome.DONE, 2, 0)
-    assert Message.select().where(Message.delivered_at.is_null()).count() == 0
-    graph_server.mails = {uid: mail for uid, mail in graph_server.mails.items() if mail.content in delivered(inbox)}
-    assert finished(account, NOW + MINUTE).found == 0
-
-
-def test_message_the_server_cannot_render_goes_to_quarantine_and_is_retried(
-    inbox: Destination, graph_server: GraphServer
-) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(*TEN[:3])
-    graph_server.fails("$value", 500, "ErrorMimeContentConversionFailed", "The item cannot be converted.")
-    run = finished(account)
-    assert (run.outcome, run.delivered, run.failed) == (RunOutcome.DONE, 2, 1)
-    (message,) = quarantine.messages()
-    assert "cannot be converted" in (message.failure or "")
-    quarantine.try_again(message, actor="test", now=NOW)
-    assert finished(account, NOW + MINUTE).delivered == 1
-    assert sorted(delivered(inbox)) == TEN[:3]
-
-
-def test_throttled_requests_are_repeated_after_the_requested_pause(
-    account: MailAccount, inbox: Destination, graph_server: GraphServer
-) -> None:
-    graph_server.receives(*TEN)
-    for at in ("delta", "$value", "DELETE"):
-        graph_server.fails(at, 429, "ApplicationThrottled", headers={"Retry-After": "0"}, times=2)
-    run = finished(account)
-    assert (run.outcome, run.delivered, run.removed) == (RunOutcome.DONE, 10, 10)
-    assert delivered(inbox) == TEN
-
-
-def test_long_pause_of_the_server_ends_the_run_and_sets_its_next_time(
-    inbox: Destination, graph_server: GraphServer
-) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(*TEN)
-    graph_server.fails("$value", 429, "ApplicationThrottled", headers={"Retry-After": "600"}, times=100)
-    run = finished(account)
-    assert (run.outcome, run.delivered) == (RunOutcome.FAILED, 0)
-    assert stored(account).due_at == NOW + 10 * MINUTE
-    graph_server.failures.clear()
-    assert finished(account, NOW + 10 * MINUTE).delivered == 10
-
-
-def test_no_more_than_four_requests_are_under_way(inbox: Destination, graph_server: GraphServer) -> None:
-    graph_server.seconds_per_response = 0.01
-    graph_server.receives(*TEN * 10)
-    assert finished(kept(graph_server, inbox)).delivered == 100
-    assert 2 <= graph_server.most_at_once <= 4
-
-
-def test_sizes_that_the_list_lacks_are_requested(inbox: Destination, graph_server: GraphServer) -> None:
-    graph_server.has_sizes_in_lists = False
-    graph_server.receives(*TEN)
-    assert finished(kept(graph_server, inbox)).delivered == 10
-
-
 def test_large_message_is_fetched_into_a_file(inbox: Destination, graph_server: GraphServer) -> None:
     large = b"Subject: large\r\n\r\n" + bytes(range(256)) * 40_000
     graph_server.receives(TEN[0], large)
@@ -245,56 +161,6 @@ def test_message_above_the_limit_stays_and_its_headers_are_delivered(
     (path,) = (Path(inbox.path) / "new").iterdir()
     assert b"Subject: large" in path.read_bytes()
     assert Message.get().state is MessageState.TOO_LARGE
-
-
-def test_response_without_content_goes_to_quarantine(inbox: Destination, graph_server: GraphServer) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(TEN[0])
-    graph_server.rendered = lambda mail, content: b""
-    assert finished(account).failed == 1
-    assert delivered(inbox) == []
-
-
-def test_response_that_ends_early_is_not_delivered(inbox: Destination, graph_server: GraphServer) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(*TEN[:2])
-    graph_server.cuts = 1
-    assert finished(account).outcome is RunOutcome.FAILED
-    assert finished(account, NOW + MINUTE).failed == 0
-    assert sorted(delivered(inbox)) == TEN[:2]
-
-
-def test_response_much_larger_than_announced_is_not_read_to_its_end(
-    inbox: Destination, graph_server: GraphServer
-) -> None:
-    graph_server.receives(TEN[0])
-    graph_server.rendered = lambda mail, content: content * 600_000
-    run = finished(kept(graph_server, inbox))
-    assert (run.outcome, run.failed) == (RunOutcome.DONE, 1)
-    assert delivered(inbox) == []
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "text"),
-    [
-        (401, "InvalidAuthenticationToken", "Access token validation failure. Invalid audience."),
-        (403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."),
-        (404, "MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise."),
-    ],
-)
-def test_refused_mailbox_fails_the_run_with_the_servers_words(
-    status: int, code: str, text: str, inbox: Destination, graph_server: GraphServer
-) -> None:
-    graph_server.fails("delta", status, code, text)
-    run = finished(kept(graph_server, inbox))
-    assert run.outcome is RunOutcome.FAILED
-    assert f"answered {status} {code}: {text}" in why(run)
-
-
-def test_token_is_sent_to_no_other_host(inbox: Destination, graph_server: GraphServer) -> None:
-    account = kept(graph_server, inbox)
-    MailAccount.update(delta_link="https://elsewhere.example.test/v1.0/x").execute()
-    assert "link to another server" in why(finished(account))
 
 
 def test_stopped_run_continues_with_the_remaining_messages(inbox: Destination, graph_server: GraphServer) -> None:
@@ -351,33 +217,6 @@ def fetch_fails(account: MailAccount) -> bool:
     return run.outcome is RunOutcome.FAILED
 
 
-def test_connection_that_the_server_ends_after_each_response_fetches_all(
-    account: MailAccount, inbox: Destination, graph_server: GraphServer
-) -> None:
-    graph_server.says_close = True
-    graph_server.receives(*TEN)
-    assert finished(account).removed == 10
-    assert delivered(inbox) == TEN
-
-
-def test_message_missing_by_mistake_is_listed_again(inbox: Destination, graph_server: GraphServer) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(*TEN[:2])
-    graph_server.fails("$value", 404, "ErrorItemNotFound")
-    assert finished(account).delivered == 1
-    assert finished(account, NOW + MINUTE).delivered == 1
-    assert sorted(delivered(inbox)) == TEN[:2]
-
-
-def test_mailbox_that_disappears_during_the_fetch_fails_the_run(inbox: Destination, graph_server: GraphServer) -> None:
-    account = kept(graph_server, inbox)
-    graph_server.receives(*TEN[:2])
-    graph_server.fails("$value", 404, "MailboxNotEnabledForRESTAPI", times=9)
-    assert finished(account).outcome is RunOutcome.FAILED
-    graph_server.failures.clear()
-    assert finished(account, NOW + MINUTE).delivered == 2
-
-
 def test_new_action_is_applied_only_to_messages_that_are_still_in_the_folder(
     inbox: Destination, graph_server: GraphServer
 ) -> None:
@@ -413,31 +252,3 @@ def test_folder_created_anew_is_listed_from_its_start(inbox: Destination, graph_
     graph_server.receives(TEN[1])
     graph_server.fails("deltatoken", 404, "ErrorItemNotFound")
     assert finished(account, NOW + MINUTE).delivered == 1
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        {"value": None, "@odata.deltaLink": 5},
-        {"value": [1, {"id": 7}, {"id": "x" * 400}, {"id": "\ud800"}], "@odata.nextLink": ["x"]},
-        {"value": {}, "@odata.deltaLink": "https://["},
-        [],
-    ],
-)
-def test_list_of_a_lying_server_fails_the_run_with_a_reason(
-    page: object, inbox: Destination, graph_server: GraphServer
-) -> None:
-    graph_server.lists = page
-    run = finished(kept(graph_server, inbox))
-    assert run.outcome is RunOutcome.FAILED or run.found == 0
-    assert "Internal error" not in why(run)
-    assert finished(stored(MailAccount.get()), NOW + MINUTE).outcome is RunOutcome.FAILED
-
-
-def test_list_that_never_ends_is_left(
-    inbox: Destination, graph_server: GraphServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("portal.protocols.graph._MOST_PAGES", 3)
-    origin = f"https://127.0.0.1:{graph_server.port}/v1.0/users/{USER}/mailFolders/inbox/messages/delta"
-    graph_server.lists = {"value": [], "@odata.nextLink": origin}
-    assert "does not end" in why(finished(kept(graph_server, inbox)))

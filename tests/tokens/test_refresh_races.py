@@ -97,7 +97,7 @@ def test_configuration_enabled_during_a_skip_is_still_due(
     token = make_token(make_config(base=provider.url, validity=Validity.INVALID), due_at=NOW)
     real = refreshing._is_suspended
 
-    def somebody_sets_it_valid(row: Token, attempt: Any) -> bool:
+    def set_valid_meanwhile(row: Token, attempt: Any) -> bool:
         answer = real(row, attempt)
         config = TokenConfig.get()
         config.validity = Validity.VALID
@@ -105,7 +105,7 @@ def test_configuration_enabled_during_a_skip_is_still_due(
         refresh_results.resume(config, now=NOW + SECOND)
         return answer
 
-    monkeypatch.setattr(refreshing, "_is_suspended", somebody_sets_it_valid)
+    monkeypatch.setattr(refreshing, "_is_suspended", set_valid_meanwhile)
     assert refreshing.refresh_if_due(token.id, now=NOW) is None
     assert fresh(token).due_at == NOW + SECOND
 

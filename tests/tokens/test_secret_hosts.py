@@ -1,4 +1,4 @@
-"""Client secrets and tokens stay with the hosts that they were entered for, whoever edits a URL."""
+"""An edited URL sends client secrets and tokens only to the hosts that they were entered for."""
 
 import pytest
 import yaml
