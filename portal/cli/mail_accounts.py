@@ -212,6 +212,8 @@ def import_accounts(
     )
     if not dry_run:
         znuny_accounts.apply(steps, actor=actor(), now=now())
+    if refused := sum(step.is_refused for step in steps):
+        raise PortalError(f"{refused} of {len(steps)} mail accounts refused")
 
 
 @mail_account.command()

@@ -6,6 +6,7 @@ of the OAuth2 token configuration (docs/mail-accounts.md has the SELECT statemen
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,7 +49,7 @@ def plan(raw: bytes, *, by_queue: Mapping[str, str], otherwise: Destination | No
     to ``otherwise``. Invalid if the file is no such dump.
     """
     rows = _rows(raw)
-    steps = [_step(row, by_queue, otherwise) for row in rows]
+    steps = [_step(name, row, by_queue, otherwise) for name, row in zip(_names(rows), rows, strict=True)]
     left_out = sorted({name for row in rows for name, value in row.items() if name not in _KNOWN and value})
     for step in steps:
         step.notes += [f"not imported: {', '.join(left_out)}"] if left_out else []
@@ -88,8 +89,18 @@ def _value(value: object) -> str:
     return "" if text in _NULL else text
 
 
-def _step(row: Mapping[str, str], by_queue: Mapping[str, str], otherwise: Destination | None) -> Step:
-    step = Step(f"{row['login']} at {row['host']}"[:200])
+def _names(rows: list[dict[str, str]]) -> list[str]:
+    """A name for each account: Znuny has none, and may fetch several folders of one mailbox."""
+    count, names = Counter[str](), []
+    for row in rows:
+        name = f"{row['login']} at {row['host']}"[:190]
+        count[name] += 1
+        names.append(name if count[name] == 1 else f"{name} ({count[name]})")
+    return names
+
+
+def _step(name: str, row: Mapping[str, str], by_queue: Mapping[str, str], otherwise: Destination | None) -> Step:
+    step = Step(name)
     if MailAccount.select().where(MailAccount.name == step.name).exists():
         step.why = "skipped: a mail account with this name exists"
         return step

@@ -95,3 +95,23 @@ def test_command_reads_a_tab_separated_dump_and_names_what_is_left_out(run: Run,
     assert MailAccount.select().count() == 0
     run("mail-account", "import", str(path), "--destination", "Inbox")
     assert MailAccount.get().login == "old@x.test"
+
+
+def test_two_folders_of_one_mailbox_become_two_accounts(tmp_path: Path) -> None:
+    make_token(make_config("Microsoft"), owner="support@x.test")
+    inbox = make_destination(tmp_path, "Inbox")
+    rows = (OAUTH, OAUTH.replace("Tickets", "Orders"))
+    assert znuny_accounts.apply(plan(*rows, otherwise=inbox), actor="Alice", now=NOW) == 2
+    assert {row.name: row.folder for row in MailAccount.select()} == {
+        "support@x.test at outlook.office365.com": "Tickets",
+        "support@x.test at outlook.office365.com (2)": "Orders",
+    }
+    assert [bool(step.fields) for step in plan(*rows, otherwise=inbox)] == [False, False]
+
+
+def test_trial_run_of_the_command_fails_if_an_account_is_refused(tmp_path: Path, run: Run) -> None:
+    make_destination(tmp_path, "Inbox")
+    path = tmp_path / "mail_account.csv"
+    path.write_text(f"{HEAD}\n{OAUTH}\n{PASSWORD}\n")
+    result = run("mail-account", "import", str(path), "--destination", "Inbox", "--dry-run", code=1)
+    assert "1 of 2 mail accounts refused" in result.stderr

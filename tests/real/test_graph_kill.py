@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes.graph_server import USER, GraphServer
 from tests.fakes.provider import FakeProvider
-from tests.real.test_kill import kill_horse, kill_redis, kill_worker
+from tests.real.test_kill import each_arrived_once, kill_horse, kill_redis, kill_worker
 from tests.servers.environment import messages
 from tests.servers.portal_process import Portal, wait_for
 from tests.servers.ports import new_folder
@@ -88,7 +88,4 @@ def test_kills_during_graph_fetches_lose_and_duplicate_no_mail(stage: Stage) -> 
         stage.acts[name] += acts[name](stage)
     wait_for(lambda: stage.count() >= len(stage.sent), 120, stage.told)
     wait_for(lambda: not stage.graph.holds(), 60, stage.told)
-    delivered = stage.delivered()
-    lost, doubled = set(stage.sent) - delivered.keys(), {one for one, times in delivered.items() if times > 1}
-    print(f"{dict(stage.acts)}; {len(stage.sent)} sent, {len(lost)} lost, {len(doubled)} twice")
-    assert (len(lost), len(doubled)) == (0, 0)
+    each_arrived_once(stage.acts, stage.sent, stage.delivered())

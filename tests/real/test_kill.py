@@ -101,9 +101,12 @@ def test_kills_during_fetches_lose_and_duplicate_no_mail(stage: Stage) -> None:
         stage.acts[name] += acts[name](stage)
     wait_for(lambda: stage.count() >= len(stage.sent), 120, stage.told)
     wait_for(lambda: stage.dovecot.left(USER) == 0, 60, stage.told)
-    delivered = Counter(stage.delivered())
-    lost, doubled = set(stage.sent) - delivered.keys(), {one for one, times in delivered.items() if times > 1}
-    print(f"{dict(stage.acts)}; {len(stage.sent)} sent, {len(lost)} lost, {len(doubled)} twice")
+    each_arrived_once(stage.acts, stage.sent, Counter(stage.delivered()))
+
+
+def each_arrived_once(acts: "Counter[str]", sent: list[bytes], delivered: "Counter[bytes]") -> None:
+    lost, doubled = set(sent) - delivered.keys(), {one for one, times in delivered.items() if times > 1}
+    print(f"{dict(acts)}; {len(sent)} sent, {len(lost)} lost, {len(doubled)} twice")
     assert (len(lost), len(doubled)) == (0, 0)
 
 

@@ -109,15 +109,7 @@ class TokenConfigForm(Form):
             del self.service_account_key
         if not flow.has_sign_in:
             self.token_url.label.text = "URL for token by client credentials"
-            for name in (
-                "authorize_url",
-                "authorize_parameters",
-                "refresh_url",
-                "device_url",
-                "issuer",
-                "jwks_url",
-                "userinfo_url",
-            ):
+            for name in _FOR_SIGN_INS:
                 delattr(self, name)
             del self.notify_expired_refresh_token
 
