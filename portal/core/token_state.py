@@ -35,6 +35,8 @@ class TokenFacts:
     has_access_token: bool
     has_refresh_token: bool
     app_only: bool
+    #: A service account has no mailbox yet to request a token for.
+    lacks_mailbox: bool
     refresh_token_used_at: datetime | None
     refresh_token_expires_at: datetime | None
     refresh_token_idle_life: timedelta | None
@@ -79,11 +81,16 @@ def access_token(facts: TokenFacts, now: datetime) -> State:
             "refused", Severity.CRITICAL, "rejected since", facts.refused_at, why=facts.failure or "", remedy=remedy
         )
     if not facts.has_access_token and not facts.failing_since:
-        remedy = "Press Request new token. No sign-in is needed." if facts.app_only else SIGN_IN
-        return State("never requested", Severity.IDLE, "never requested", remedy=remedy)
+        return State("never requested", Severity.IDLE, "never requested", remedy=_first_step(facts))
     if facts.failing_since:
         return _unavailable(facts)
     return _by_end(facts, now)
+
+
+def _first_step(facts: TokenFacts) -> str:
+    if facts.lacks_mailbox:
+        return "Add the first mailbox on the page of the configuration. No sign-in is needed."
+    return "Press Request new token. No sign-in is needed." if facts.app_only else SIGN_IN
 
 
 #: Errors (RFC 6749 section 5.2) that a new secret does not fix.

@@ -63,9 +63,13 @@ class Token(Leased):
 
     @property
     def needs_no_sign_in(self) -> bool:
-        """Whether the application itself requests the access token; a service account must know for which mailbox."""
-        flow: Flow = self.token_config.flow
-        return flow is Flow.CLIENT_CREDENTIALS or (flow is Flow.JWT_BEARER and bool(self.owner))
+        """Whether the application itself requests the access token."""
+        return not self.token_config.flow.has_sign_in and not self.lacks_mailbox
+
+    @property
+    def lacks_mailbox(self) -> bool:
+        """Whether a service account does not know yet for which mailbox it is to request the access token."""
+        return self.token_config.flow is Flow.JWT_BEARER and not self.owner
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ def of(token: Token, margin: timedelta) -> TokenFacts:
         has_access_token=token.obtained_at is not None,
         has_refresh_token=token.has_refresh_token,
         app_only=not config.flow.has_sign_in,
+        lacks_mailbox=token.lacks_mailbox,
         refresh_token_used_at=token.refresh_token_used_at,
         refresh_token_expires_at=token.refresh_token_expires_at,
         refresh_token_idle_life=providers.of(config.template).refresh_token_idle_life,

@@ -19,6 +19,7 @@ GOOD = TokenFacts(
     has_access_token=True,
     has_refresh_token=True,
     app_only=False,
+    lacks_mailbox=False,
     refresh_token_used_at=NOW,
     refresh_token_expires_at=None,
     refresh_token_idle_life=None,

@@ -138,6 +138,10 @@ def test_key_is_uploaded_on_the_page_and_never_shown(alice: PageClient) -> None:
     stored = config.client_secret
     assert stored is not None
     assert "PRIVATE KEY" in stored.value.reveal()
+    page = alice.get(f"/tokens/{config.id}")
+    assert "Add the first mailbox" in page.text
+    assert "Request new token" not in page.text
+    assert "Certificate" not in page.text
     page = alice.submit(f"/tokens/{config.id}/add-token", {"mailbox": "a@x.test"})
     assert "Mailbox added." in page.text
     assert EMAIL in page.text

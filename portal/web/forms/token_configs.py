@@ -108,7 +108,9 @@ class TokenConfigForm(Form):
         else:
             del self.service_account_key
         if not flow.has_sign_in:
-            self.token_url.label.text = "URL for token by client credentials"
+            by = "service account" if flow is Flow.JWT_BEARER else "client credentials"
+            self.token_url.label.text = f"URL for token by {by}"
+            self.scope.description = ""
             for name in _FOR_SIGN_INS:
                 delattr(self, name)
             del self.notify_expired_refresh_token
