@@ -11,7 +11,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header 
 REAL := -p no:randomly -rs -n 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast check bench lock sbom clean
+.PHONY: help demo run test test-fast check bench lock sbom audit clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -44,9 +44,13 @@ bench: $(VENV)/tested ## Run the benchmarks; ONLY=NAME runs one
 lock: $(VENV)/tested ## Compile requirements.in and tests/requirements.in to pinned versions with hashes
 	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) tests/requirements.in -o tests/requirements.txt
+	$(BIN)/uv pip compile $(LOCK) tests/servers/canaille/requirements.in -o tests/servers/canaille/requirements.txt
 
 sbom: $(VENV)/tested ## Write the software bill of materials to sbom.json (CycloneDX)
 	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-file sbom.json
+
+audit: $(VENV)/tested ## Look for known vulnerabilities of the pinned packages (needs the internet)
+	$(BIN)/uv tool run pip-audit --require-hashes --disable-pip -r requirements.txt
 
 clean: ## Remove installed packages and caches; keep the data
 	rm -rf $(VENV) tests/servers/provider/node_modules .pytest_cache .mypy_cache .ruff_cache

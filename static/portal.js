@@ -52,3 +52,22 @@ if (shown) {
   };
   for (const name of ["HttpType", "FQDN", "ScriptAlias", "RedirectScript"]) document.getElementById(name).addEventListener("input", draw);
 }
+
+// Passkeys (Web Authentication). The forms stay hidden where the browser cannot exchange them as JSON.
+for (const form of document.querySelectorAll("form[data-passkey]")) {
+  if (!window.PublicKeyCredential?.parseCreationOptionsFromJSON) continue;
+  form.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const asked = JSON.parse(form.dataset.request);
+    try {
+      const credential = form.dataset.passkey === "create"
+        ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(asked) })
+        : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(asked) });
+      form.elements.response.value = JSON.stringify(credential);
+      form.submit();
+    } catch (error) {
+      form.querySelector("[role=status]").textContent = `The browser returned no passkey: ${error.message}`;
+    }
+  });
+}

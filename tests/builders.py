@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import providers
-from portal.access import users
+from portal.access import sessions, users
 from portal.core.encryption import Secret
 from portal.incoming import destinations, mail_accounts
 from portal.models import (
@@ -15,6 +15,7 @@ from portal.models import (
     AfterFetch,
     Destination,
     DestinationType,
+    IdentityProvider,
     LoginSession,
     MailAccount,
     Notice,
@@ -51,8 +52,8 @@ def make_user(name: str = ADMIN, role: Role = Role.ADMIN) -> User:
 
 
 def make_session(user: User) -> LoginSession:
-    key = users.open_session(user, now=NOW)
-    session = users.session_of(key.reveal(), now=NOW)
+    key = sessions.open_session(user, now=NOW)
+    session = sessions.session_of(key.reveal(), now=NOW)
     assert session is not None
     return session
 
@@ -234,3 +235,12 @@ def make_service(
 
 def make_call(service: WebService, **facts: object) -> WebServiceCall:
     return triggers.queue_call(service, "test", triggers.variables("by hand", {"values": facts}, NOW), now=NOW)
+
+
+def make_identity_provider(name: str = "Staff", *, issuer: str = "https://login.example.test") -> IdentityProvider:
+    """Create an identity provider without asking it for its endpoints."""
+    endpoints = {"authorize_url": f"{issuer}/authorize", "token_url": f"{issuer}/token", "jwks_url": f"{issuer}/jwks"}
+    row: IdentityProvider = IdentityProvider.create(
+        name=name, issuer=issuer, client_id="portal", viewer_groups="staff", created_at=NOW, changed_at=NOW, **endpoints
+    )
+    return row

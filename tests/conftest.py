@@ -16,11 +16,12 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from portal import create_app
-from portal.access import users
+from portal.access import passwords
 from portal.cli import portal
-from portal.core import encryption, log
+from portal.core import keys, log
 from portal.core.config import Config, from_environment
 from portal.core.db import connected, database, open_database
+from portal.core.keys import KeyFile
 from portal.models import Destination, Role
 from portal.protocols import tls
 from portal.runtime import startup
@@ -64,8 +65,8 @@ def only_loopback() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def quick_passwords() -> None:
     """Use fast, insecure password hashing: a thousand sign-ins in the tests would otherwise take minutes."""
-    users._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    users._DUMMY_HASH = users._hasher.hash("nobody")
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    passwords._DUMMY_HASH = passwords._hasher.hash("unknown user")
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +98,7 @@ def config(prepared: Config, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def db(config: Config) -> Iterator[None]:
-    encryption.set_keys(encryption.read_key_file(config.keys_file))
+    keys.use(KeyFile.of(config))
     tls.trust(None)
     open_database(config.database_url)
     job_queue._redis = None
@@ -272,7 +273,7 @@ def pytest_configure() -> None:
 def run(db: None, config: Config, certificate_folder: Path) -> Run:
     environment = {
         "PORTAL_DATA": str(config.data_dir),
-        "PORTAL_KEYS_FILE": str(config.keys_file),
+        "PORTAL_KEYS_FILE": os.environ.get("PORTAL_KEYS_FILE", str(config.keys_file)),
         "DATABASE_URL": config.database_url,
         "PORTAL_CA_FILE": str(certificate_folder / "ca.pem"),
     }

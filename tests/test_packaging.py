@@ -1,6 +1,9 @@
 """The pinned requirements are those that were asked for, and the wheel holds all that the portal needs."""
 
+import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +52,21 @@ def test_the_wheel_holds_pages_styles_and_workers_and_its_command_starts(tmp_pat
         cwd=installed, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert "mail-account" in shown.stdout
+
+
+@pytest.mark.slow
+def test_two_builds_make_the_same_wheel(tmp_path: Path) -> None:
+    """Anyone can check that a published wheel was built from this source."""
+    digests = set()
+    for name, second in (("a", 1), ("b", 2)):
+        copy = tmp_path / name / "source"
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "node_modules", ".*_cache", "__pycache__")
+        )
+        for path in copy.rglob("*"):
+            os.utime(path, (second * 10**9, second * 10**9))
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / name], cwd=copy, check=True
+        )
+        digests.add(hashlib.sha256(next((tmp_path / name).glob("*.whl")).read_bytes()).hexdigest())
+    assert len(digests) == 1

@@ -1,4 +1,4 @@
-"""Jobs for tokens and device code sign-ins."""
+"""Jobs for tokens, device code sign-ins and client certificates."""
 
 import logging
 import time
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from portal.core.db import connected
 from portal.core.errors import ExternalError
 from portal.runtime import stop_signal
-from portal.tokens import refresh_queue
+from portal.tokens import certificate_renewal, refresh_queue
 from portal.tokens.refresh import refresh_if_due
 from portal.tokens.refresh_queue import Share
 from portal.tokens.sign_in import device_code
@@ -53,3 +53,8 @@ def refresh(token_id: int, at: datetime) -> None:
 def poll_device_sign_in(row_id: int) -> None:
     with connected():
         device_code.poll(row_id, now=now())
+
+
+def renew_certificate(row_id: int) -> None:
+    with connected():
+        certificate_renewal.renew_if_due(row_id, now=now())

@@ -2,11 +2,13 @@
 
 import hashlib
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from portal.access import rate_limit
+from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
 from portal.core.text import split_list
@@ -16,6 +18,8 @@ from portal.system import audit, named_rows
 #: Identifies an API key to users and to secret scanners.
 PREFIX = "mtp_"
 _HINT = 10
+#: How long a replaced key can still work.
+MAX_OVERLAP_HOURS = 30 * 24
 #: Limit of wrong keys from one address within 15 minutes.
 _MOST_WRONG = 50
 
@@ -36,6 +40,9 @@ class Fields:
     configs: list[TokenConfig] = field(default_factory=list)
     networks: str = ""
     may_send: bool = False
+    senders: str = ""
+    per_hour: int | None = None
+    for_relay: bool = False
     may_read_health: bool = False
     ends_at: datetime | None = None
     comment: str = ""
@@ -44,13 +51,14 @@ class Fields:
 def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
     """Create an API key; return its row and the key, which cannot be read again. Raise Invalid for bad values."""
     entered.networks = ", ".join(split_list(entered.networks))
+    entered.senders = ", ".join(split_list(entered.senders.lower()))
     check(entered, now)
-    key = Secret(PREFIX + secrets.token_urlsafe(32))
-    hint = key.reveal()[:_HINT]
+    key, hint = _new_key()
     with named_rows.saving(ApiKey):
         row = ApiKey.create(
             name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
-            may_send=entered.may_send, may_read_health=entered.may_read_health, ends_at=entered.ends_at,
+            may_send=entered.may_send, for_relay=entered.for_relay, senders=entered.senders, per_hour=entered.per_hour,
+            may_read_health=entered.may_read_health, ends_at=entered.ends_at,
             comment=entered.comment, created_at=now, created_by=actor[:100],
         )  # fmt: skip
         for config in entered.configs:
@@ -59,11 +67,42 @@ def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
     return row, key
 
 
+def _new_key() -> tuple[Secret, str]:
+    """Return a key and its first characters."""
+    key = Secret(PREFIX + secrets.token_urlsafe(32))
+    return key, key.reveal()[:_HINT]
+
+
+def replace(row: ApiKey, overlap_hours: int, *, actor: str, now: datetime) -> Secret:
+    """Return a new key with the same permissions. The present one works for ``overlap_hours`` more."""
+    if not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
+        raise Invalid({"overlap": f"Enter hours from 0 to {MAX_OVERLAP_HOURS}."})
+    key, hint = _new_key()
+    with transaction():
+        row.previous_hash, row.previous_ends_at, row.previous_used_at = (
+            row.key_hash,
+            now + timedelta(hours=overlap_hours),
+            None,
+        )
+        row.key_hash, row.hint = hashed(key.reveal()), hint
+        row.save()
+        audit.about(
+            row, actor, "replaced", f"the previous key works until {row.previous_ends_at:%Y-%m-%d %H:%M} UTC", now
+        )
+    return key
+
+
 def _scope(entered: Fields) -> str:
     names = ", ".join(config.name for config in entered.configs)
-    parts = [f"for tokens of {names}" if names else "", "may send mail" if entered.may_send else "",
+    parts = [f"for tokens of {names}" if names else "", f"may send mail{_limits(entered)}" if entered.may_send else "",
              "may read health status" if entered.may_read_health else ""]  # fmt: skip
     return "; ".join(part for part in parts if part)
+
+
+def _limits(entered: Fields) -> str:
+    senders = f" from {entered.senders}" if entered.senders else ""
+    relay = f", without authentication from {entered.networks}" if entered.for_relay else ""
+    return senders + (f", {entered.per_hour} messages an hour" if entered.per_hour else "") + relay
 
 
 def delete(row: ApiKey, *, actor: str, now: datetime) -> None:
@@ -79,6 +118,12 @@ def check(entered: Fields, now: datetime) -> None:
         problems["configs"] = "Choose a token configuration, or allow the key to send mail or read health status."
     if entered.ends_at and entered.ends_at <= now:
         problems["ends_at"] = "Enter a time in the future."
+    if strange := [one for one in split_list(entered.senders) if not re.fullmatch(r"[^@\s<>]*@[^@\s<>]+", one)]:
+        problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."
+    if entered.per_hour is not None and not 0 < entered.per_hour <= 1_000_000:
+        problems["per_hour"] = "Enter a number from 1 to 1,000,000, or leave the field empty."
+    if entered.for_relay and not (entered.may_send and entered.senders and entered.networks):
+        problems["for_relay"] = "A key for the relay needs May send mail, senders and networks: nothing else limits it."
     for one in split_list(entered.networks):
         try:
             ipaddress.ip_network(one)
@@ -90,12 +135,35 @@ def check(entered: Fields, now: datetime) -> None:
 
 def authenticate(key: str, address: str, *, now: datetime) -> ApiKey:
     """The row of a valid key. Raise InvalidKey for an invalid key, RateLimited after too many invalid keys."""
-    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == hashed(key))
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.key_hash == hashed(key)) or _replaced(hashed(key), now)
     reason = _reason_against(row, address, now)
     if row is not None and not reason:
         return row
     _note_refusal(row, address, reason, now)
     raise InvalidKey(reason)
+
+
+def _replaced(key_hash: str, now: datetime) -> ApiKey | None:
+    """The row of a key that was replaced and still works; records that it is still in use."""
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.previous_hash == key_hash, ApiKey.previous_ends_at > now)
+    if row is not None:
+        ApiKey.update(previous_used_at=now).where(ApiKey.id == row.id).execute()
+    return row
+
+
+def for_relay(address: str, *, now: datetime) -> ApiKey | None:
+    """The key of the relay listener for a client without authentication; None: its address is in no network."""
+    rows = ApiKey.select().where(ApiKey.for_relay, ApiKey.may_send).order_by(ApiKey.name)
+    return next((row for row in rows if not _reason_against(row, address, now)), None)
+
+
+def check_again(row_id: int, address: str, *, now: datetime) -> ApiKey:
+    """The row of a key that was authenticated before. Raise InvalidKey if it was deleted, has expired or was moved."""
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
+    if row is None or (reason := _reason_against(row, address, now)):
+        raise InvalidKey(reason if row else "This API key was deleted.")
+    require_sending(row, address, now=now)
+    return row
 
 
 def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) -> None:

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from functools import cache
 
 from portal.access import api_keys
+from portal.core import keys
 from portal.core.db import database
-from portal.core.encryption import Place, Sealed, Secret, keys
+from portal.core.encryption import Place, Sealed, Secret
 from portal.models import ApiKey, ApiKeyConfig, Token, TokenConfig, Validity
 
 #: Placeholders of the two parameters in the cached query.
@@ -44,7 +45,7 @@ def find_valid(key: str, address: str, reference: str, min_life: timedelta, *, n
     end, key_end = (Token.expires_at.python_value(moment) for moment in (expires_at, ends_at))  # type: ignore[no-untyped-call]
     if (key_end and key_end <= now) or (end and end <= now + min_life) or not api_keys.is_within(address, networks):
         return None
-    access_token = keys().open(Sealed(sealed), Place("token", token_id, "access_token"))
+    access_token = keys.current().open(Sealed(sealed), Place("token", token_id, "access_token"))
     return IssuedToken(key_id, token_id, owner, access_token, end)
 
 

@@ -1,5 +1,6 @@
 """The command line, one module per command group. Exit codes: 0 success, 1 failure (one line on stderr), 2 usage."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +10,7 @@ from portal.core.errors import PortalError
 
 #: The module of each command, and its name there; a module is loaded when its command is called.
 _COMMANDS = {
+    "restore": "backup.restore",
     "run": "operation.run",
     "web": "operation.web",
     "worker": "operation.worker",
@@ -16,6 +18,8 @@ _COMMANDS = {
     "push": "operation.push",
     "submission": "operation.submission",
     "upgrade": "operation.upgrade",
+    "audit": "audit.audit",
+    "backup": "backup.backup",
     "check": "operation.check",
     "user": "users.user",
     "settings": "settings.settings",
@@ -26,6 +30,7 @@ _COMMANDS = {
     "outbound": "outbound.outbound",
     "web-service": "web_services.web_service",
     "api-key": "api_keys.api_key",
+    "keys": "keys.keys",
     "notice": "notices.notice",
     "sendmail": "sendmail.sendmail",
 }
@@ -57,4 +62,6 @@ def portal() -> None:
 
 
 def main() -> None:
+    # Nothing that the portal writes is for other users of this host.
+    os.umask(0o077)
     portal(prog_name="python -m portal")

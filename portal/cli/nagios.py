@@ -12,18 +12,25 @@ EXIT = {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 _WORD = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}
 
 
-def lines(found: HealthReport) -> list[str]:
+def severity(found: HealthReport, exposures: list[str]) -> Severity:
+    """The severity of the whole: that of the report, at least a warning if the process settings expose the portal."""
+    return Severity.WARNING if exposures and found.severity is not Severity.CRITICAL else found.severity
+
+
+def lines(found: HealthReport, exposures: list[str]) -> list[str]:
     """The output lines, the summary first. A ``|`` starts the performance data, so texts must not contain one."""
-    first = f"PORTAL {_WORD[found.severity]} - {_summary(found)}".replace("|", "/")
+    first = f"PORTAL {_WORD[severity(found, exposures)]} - {_summary(found, exposures)}".replace("|", "/")
     parts = [f"{_WORD.get(part.state.severity, 'OK')}: {_part(part)}" for part in found.parts]
     problems = [_problem(one, found.is_known(one)) for one in found.problems]
-    return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in [*problems, *parts])]
+    exposed = [f"WARNING: {text}" for text in exposures]
+    return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in [*problems, *exposed, *parts])]
 
 
-def _summary(found: HealthReport) -> str:
+def _summary(found: HealthReport, exposures: list[str]) -> str:
     texts = [one.text.rstrip(".") for one in found.problems if found.counts(one)]
     missing = [name for name in found.silent if not any(name.split()[0] in text for text in texts)]
     texts += [f"not working: {', '.join(missing)}"] if missing else []
+    texts += [f"{text.split()[0]} exposes the portal" for text in exposures]
     if not texts:
         retrying = f", retrying after a failure: {', '.join(found.retrying)}" if found.retrying else ""
         return f"{found.tokens.good} tokens valid, {found.mail_accounts[1]} mail accounts fetched{retrying}"

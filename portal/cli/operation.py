@@ -34,11 +34,15 @@ def run(bind: str | None, workers: int, sandbox: bool) -> None:
     """Start the whole portal: embedded Redis, web server, workers, listeners and clock."""
     config = from_environment(_with_bind(bind))
     log.set_up(config.log_format)
+    startup.forbid_core_files()
     startup.make_data_folder(config.data_dir)
     with only_one(config.data_dir), ExitStack() as opened:
         handles = [opened.enter_context(listen(config.bind_host, config.bind_port)).fileno()]
         if config.local_socket:
             handles.append(opened.enter_context(listen_locally(config.local_socket, config.local_group)).fileno())
+        if config.proxy_socket:
+            proxy = listen_locally(config.proxy_socket, config.proxy_group, "PORTAL_PROXY_SOCKET")
+            handles.append(opened.enter_context(proxy).fileno())
         _prepare(config)
         parts = [*_redis(config), _web(handles), *_submission(config), *_background(workers)]
         environment = {"PORTAL_BIND": config.address, "PORTAL_DATA": str(config.data_dir)}
@@ -80,7 +84,8 @@ def _web(handles: list[int]) -> Part:
 
 
 def _submission(config: Config) -> list[Part]:
-    return [Part("submission", _portal("submission"))] if config.submission else []
+    is_wanted = config.submission or config.submission_tls or config.relay
+    return [Part("submission", _portal("submission"))] if is_wanted else []
 
 
 def _background(workers: int) -> list[Part]:
@@ -120,6 +125,8 @@ def _greet(config: Config, sandbox: bool, environment: dict[str, str]) -> None:
         )
     else:
         _greet_first_admin(config)
+    for text in config.exposures:
+        click.echo(f"  Warning: {text}")
     click.echo("  Press Ctrl-C to stop the portal.\n")
 
 
@@ -177,8 +184,13 @@ def push() -> None:
 
 
 @click.command()
-def upgrade() -> None:
+@click.option("--check", "only_check", is_flag=True, help="Only list what is missing. Exit code 2 if something is.")
+def upgrade(only_check: bool) -> None:
     """Upgrade the database to this version; create the key file if it is missing."""
+    if only_check:
+        missing = startup.missing_migrations(from_environment())
+        click.echo(f"Missing: {', '.join(missing)}." if missing else "The database is up to date.")
+        raise click.exceptions.Exit(2 if missing else 0)
     applied = startup.upgrade(from_environment(), now=now())
     click.echo(f"Applied: {', '.join(applied)}." if applied else "The database is up to date.")
 
@@ -190,12 +202,13 @@ def check() -> None:
     from portal.monitoring import health_report
 
     try:
-        startup.start(from_environment())
+        config = from_environment()
+        startup.start(config)
         with connected():
             found = health_report.report(now())
     except Exception as error:  # noqa: BLE001 - the exit code 1 of a traceback would mean "warning"
         click.echo(f"PORTAL UNKNOWN - {' '.join(str(error).split())}")
         raise click.exceptions.Exit(3) from None
-    for line in nagios.lines(found):
+    for line in nagios.lines(found, config.exposures):
         click.echo(line)
-    raise click.exceptions.Exit(nagios.EXIT[found.severity])
+    raise click.exceptions.Exit(nagios.EXIT[nagios.severity(found, config.exposures)])

@@ -156,5 +156,13 @@ def _by_socket(content: bytes, sender: str, recipients: list[str], full_name: st
     config = from_environment()
     if config.local_socket is None:
         raise ConfigError("PORTAL_DATA is not readable by this user; set PORTAL_LOCAL_SOCKET to the portal's socket")
-    query = urlencode({"sender": sender, "recipient": recipients, "full_name": full_name}, doseq=True)
-    unix_socket.ask(config.local_socket, "POST", f"/api/v1/messages?{query}", content, "message/rfc822")
+    query = urlencode({"sender": sender, "full_name": full_name})
+    headers = [("Content-Type", "message/rfc822"), *_recipient_fields(recipients)]
+    unix_socket.ask(config.local_socket, "POST", f"/api/v1/messages?{query}", content, headers)
+
+
+def _recipient_fields(recipients: list[str]) -> list[tuple[str, str]]:
+    """The recipients in header fields that are short enough for the web server."""
+    at_once = 20  # of 320 characters at most; the web server accepts 8,190 in a field
+    parts = [recipients[start : start + at_once] for start in range(0, len(recipients), at_once)]
+    return [("Recipients", ", ".join(part)) for part in parts]

@@ -8,16 +8,25 @@ import click
 from portal import providers
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
-from portal.core.errors import PortalError
+from portal.core.errors import PortalError, Refused
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
 from portal.system import redirect_uri
-from portal.tokens import config_fields, import_export, service_account, token_configs
+from portal.tokens import (
+    client_registration,
+    config_fields,
+    export_approval,
+    import_export,
+    provider_lookup,
+    service_account,
+    token_configs,
+)
 from portal.tokens.config_fields import Fields, NewSecret
 
 _SHOWN = (
     "name", "template", "flow", "tenant", "client_id", "client_auth", "authorize_url", "token_url", "refresh_url",
     "device_url", "revocation_url", "scope", "issuer", "jwks_url", "userinfo_url", "validity", "notify_expired_token",
-    "notify_expired_refresh_token", "in_testing", "created_at", "changed_at",
+    "notify_expired_refresh_token", "in_testing", "assertion_file", "app_object_id", "created_at",
+    "changed_at",
 )  # fmt: skip
 
 
@@ -81,6 +90,7 @@ def _options(command: Any) -> Any:
         click.option("--revocation-url"),
         click.option("--client-auth", type=click.Choice([auth.value for auth in ClientAuth])),
         click.option("--assertion-file", metavar="PATH", help="Client assertion that another program keeps fresh."),
+        click.option("--app-object-id", help="Object ID of the app registration where the certificate is renewed."),
         click.option("--secret-ends-on", type=click.DateTime(["%Y-%m-%d"]), help="Expiry date of the client secret."),
         click.option("--in-testing/--in-production", default=None, help="State of Google's consent screen."),
         click.option("--issuer"),
@@ -112,7 +122,8 @@ def add(
     """Add a token configuration."""
     preset = providers.find(template)
     if discover:
-        given |= {key: value for key, value in token_configs.discovered(discover).items() if not given.get(key)}
+        found = token_configs.discovered(discover)
+        given |= {key: value for key, value in found.items() if key in given and not given[key]}
     secret = _secret(client_secret_stdin, given.pop("secret_ends_on"))
     if preset.flow == Flow.AUTHORIZATION_CODE:
         given["refresh_url"] = given["refresh_url"] or given["token_url"]
@@ -122,6 +133,30 @@ def add(
         given["client_auth"] = ClientAuth(given["client_auth"])
     entered = config_fields.from_template(preset, name=name, client_id=client_id or "", tenant=tenant or "", **given)
     token_configs.add(preset, entered, secret, actor=actor(), now=now())
+
+
+@token_config.command()
+@click.argument("address")
+@as_json
+@with_portal
+def find(address: str, in_json: bool) -> None:
+    """Find the provider of an email address: the template, or the issuer for: token-config add --discover."""
+    found = provider_lookup.by_address(address)
+    show({"template": found.template.key, "issuer": found.issuer, "found": " ".join(found.how)}, in_json)
+
+
+@token_config.command()
+@click.option("--name", required=True)
+@click.option("--issuer", required=True, help="A provider that registers clients itself (RFC 7591).")
+@click.option("--template", default="generic", show_default=True)
+@click.option("--initial-token-stdin", is_flag=True, help="Read the initial access token from standard input.")
+@with_portal
+def register(name: str, issuer: str, template: str, initial_token_stdin: bool) -> None:
+    """Register the portal as a client at a provider, and add the token configuration."""
+    token = secret_from_stdin("Initial access token") if initial_token_stdin else None
+    client_registration.register(
+        providers.find(template), name=name, issuer=issuer, initial_token=token, actor=actor(), now=now()
+    )
 
 
 @token_config.command()
@@ -173,7 +208,12 @@ def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool)
     """Print one or all token configurations as YAML, by default without client secrets."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     names = [name] if name else None
-    click.echo(import_export.export(names, secrets=with_secrets, passphrase=passphrase), nl=False)
+    if (with_secrets or passphrase) and export_approval.is_needed():
+        raise Refused("FourEyes is set: export secrets on the page Import and export.")
+    click.echo(
+        import_export.export(names, secrets=with_secrets, passphrase=passphrase, actor=actor(), now=now()),
+        nl=False,
+    )
 
 
 @token_config.command("import")
@@ -181,9 +221,19 @@ def export_configs(name: str | None, with_secrets: bool, passphrase_stdin: bool)
 @click.option("--overwrite", is_flag=True, help="Overwrite configurations with the same name.")
 @click.option("--dry-run", is_flag=True, help="Show the changes without applying them.")
 @click.option("--passphrase-stdin", is_flag=True, help="Passphrase of the encrypted client secrets, read from stdin.")
+@click.option(
+    "--owner", nargs=2, multiple=True, metavar="NAME ADDRESS", help="The only mailbox that may sign in; repeatable."
+)
 @as_json
 @with_portal
-def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_stdin: bool, in_json: bool) -> None:
+def import_configs(
+    file: BinaryIO,
+    overwrite: bool,
+    dry_run: bool,
+    passphrase_stdin: bool,
+    owner: tuple[tuple[str, str], ...],
+    in_json: bool,
+) -> None:
     """Import token configurations from a YAML file of the portal or Znuny. If one is refused, none is imported."""
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     steps = import_export.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
@@ -193,7 +243,7 @@ def import_configs(file: BinaryIO, overwrite: bool, dry_run: bool, passphrase_st
     ]
     show_all(rows, in_json)
     if not dry_run:
-        import_export.apply(steps, actor=actor(), now=now())
+        import_export.apply(steps, owners=dict(owner), actor=actor(), now=now())
     if refused := sum(step.verdict is import_export.Verdict.REFUSED for step in steps):
         raise PortalError(f"{refused} of {len(steps)} token configurations refused")
 

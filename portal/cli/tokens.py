@@ -14,7 +14,7 @@ from portal.core.config import from_environment
 from portal.core.errors import PortalError
 from portal.models import DeviceSignIn, Token, TokenConfig
 from portal.protocols import unix_socket
-from portal.system import settings
+from portal.system import audit, settings
 from portal.tokens import access_tokens, history, revocation, token_configs, token_facts
 from portal.tokens import refresh as refreshing
 from portal.tokens.sign_in import authorization_code, device_code
@@ -139,6 +139,7 @@ def _print_token(reference: str, min_seconds: int) -> None:
     usable = access_tokens.usable_access_token(row.id, min_life=timedelta(seconds=min_seconds), actor=actor())
     access_token = usable.access_token
     assert access_token is not None
+    audit.about(row, actor(), "access-token-read", "on the command line", now())
     click.echo(access_token.reveal())
 
 
@@ -188,7 +189,12 @@ def revoke(reference: str) -> None:
 
 @token.command("add")
 @click.argument("config")
-@click.option("--mailbox", default="", metavar="ADDRESS", help="Mailbox that a service account opens.")
+@click.option(
+    "--mailbox",
+    default="",
+    metavar="ADDRESS",
+    help="Mailbox that a service account opens, or the only one that may sign in.",
+)
 @with_portal
 def add_token(config: str, mailbox: str) -> None:
     """Add a token to a token configuration, for another mailbox."""

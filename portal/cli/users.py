@@ -2,9 +2,9 @@
 
 import click
 
-from portal.access import users
+from portal.access import operator_limits, second_factors, sessions, users
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show_all, with_portal
-from portal.models import Role, User
+from portal.models import Role, TokenConfig, User
 
 
 @click.group()
@@ -42,7 +42,39 @@ def password(name: str, password_stdin: bool) -> None:
 
 @user.command()
 @click.argument("name")
+@click.option(
+    "--config", "configs", multiple=True, metavar="CONFIG", help="Token configuration; repeatable. None: all."
+)
+@with_portal
+def limit(name: str, configs: tuple[str, ...]) -> None:
+    """Limit an operator's actions to named token configurations and what uses them."""
+    chosen = [TokenConfig.named(config) for config in configs]
+    operator_limits.limit(User.named(name), chosen, actor=actor(), now=now())
+
+
+@user.command("end-sessions")
+@click.argument("name", required=False)
+@click.option("--all", "of_all", is_flag=True, help="End the sessions of all users.")
+@with_portal
+def end_sessions(name: str | None, of_all: bool) -> None:
+    """End the sessions of a user, or of all users, who then sign in again."""
+    if of_all == bool(name):
+        raise click.UsageError("Enter either NAME or --all.")
+    chosen = [User.named(name)] if name else list(User.select())
+    click.echo(f"{sessions.end_all(chosen, actor=actor(), now=now())} sessions ended.")
+
+
+@user.command("reset-factors")
+@click.argument("name")
+@with_portal
+def reset_factors(name: str) -> None:
+    """Remove all second factors of a user who has lost them, and end all sessions of that user."""
+    second_factors.reset(User.named(name), actor=actor(), now=now())
+
+
+@user.command()
+@click.argument("name")
 @with_portal
 def disable(name: str) -> None:
-    """Disable a user and end all sessions of that user."""
+    """Disable a user, and end the sessions, API keys and unused owner links of that user."""
     users.disable(User.named(name), actor=actor(), now=now())

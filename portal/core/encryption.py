@@ -1,15 +1,10 @@
-"""Encryption of secrets: a type that never prints its value, and AES-GCM bound to table, row and column.
-
-The key file holds one key per line, ``<key id> <base64 of 32 bytes>``. The last key encrypts, every key decrypts, so
-old rows stay readable while a key is replaced.
-"""
+"""Encryption of secrets: a type that never prints its value, and AES-GCM bound to table, row and column."""
 
 import base64
 import binascii
 import os
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -17,8 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from portal.core import durable
-from portal.core.errors import ConfigError, PortalError
+from portal.core.errors import PortalError
 
 _NONCE_BYTES = 12
 
@@ -62,6 +56,10 @@ class Sealed(str):
 
     __slots__ = ()
 
+    @property
+    def key_id(self) -> str:
+        return self.partition(".")[0]
+
 
 class DecryptionError(PortalError):
     """Decryption failed: the key is wrong, or the value was moved to another row or column."""
@@ -85,12 +83,13 @@ class KeyRing:
     def __init__(self, keys: dict[str, bytes]) -> None:
         self._master = keys
         self._ciphers = {key_id: AESGCM(_derive(key, b"seal")) for key_id, key in keys.items()}
-        self._newest = list(keys)[-1]
+        #: The id of the key that encrypts.
+        self.newest = list(keys)[-1]
 
     def seal(self, secret: Secret, place: Place) -> Sealed:
         nonce = os.urandom(_NONCE_BYTES)
-        box = self._ciphers[self._newest].encrypt(nonce, secret.reveal().encode(), bytes(place))
-        return Sealed(f"{self._newest}.{base64.b64encode(nonce + box).decode()}")
+        box = self._ciphers[self.newest].encrypt(nonce, secret.reveal().encode(), bytes(place))
+        return Sealed(f"{self.newest}.{base64.b64encode(nonce + box).decode()}")
 
     def open(self, sealed: Sealed, place: Place) -> Secret:
         """Decrypt a value. Raise DecryptionError when the key is unknown or the value belongs to another place."""
@@ -107,6 +106,10 @@ class KeyRing:
             raise DecryptionError(f"{where} cannot be decrypted with key {key_id!r}.") from error
         return Secret(plain.decode())
 
+    @property
+    def ids(self) -> list[str]:
+        return list(self._master)
+
     def signing_keys(self) -> list[str]:
         """Keys that sign session cookies, newest first, derived from the same key file."""
         return [_derive(key, b"session").hex() for key in reversed(self._master.values())]
@@ -114,62 +117,3 @@ class KeyRing:
 
 def _derive(key: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"mail-token-portal:" + purpose).derive(key)
-
-
-def create_key_file(path: Path) -> None:
-    """Write a new key file that only its owner can read. An existing file is not changed."""
-    line = f"k{secrets.token_hex(3)} {base64.b64encode(os.urandom(32)).decode()}\n"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} cannot be written: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    durable.sync_folder(path.parent)
-
-
-def read_key_file(path: Path) -> KeyRing:
-    """Read the key file. Raise ConfigError when it is missing, readable by other users, or invalid."""
-    try:
-        mode = path.stat().st_mode
-        lines = path.read_text(encoding="ascii").splitlines()
-    except FileNotFoundError as error:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} does not exist; restore the key file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} cannot be read as a key file: {error}") from error
-    if mode & 0o077:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} is readable by other users; run: chmod 600 {path}")
-    keys = dict(_key(line, path) for line in lines if line.strip())
-    if not keys:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} contains no key")
-    return KeyRing(keys)
-
-
-def _key(line: str, path: Path) -> tuple[str, bytes]:
-    key_id, _, text = line.strip().partition(" ")
-    try:
-        key = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        key = b""
-    if not key_id or "." in key_id or len(key) != 32:
-        raise ConfigError(f"PORTAL_KEYS_FILE: {path} has a line that is not '<key id> <base64 of 32 bytes>'")
-    return key_id, key
-
-
-_ring: KeyRing | None = None
-
-
-def set_keys(ring: KeyRing) -> None:
-    """Set the keys for all encrypted columns of this process."""
-    global _ring
-    _ring = ring
-
-
-def keys() -> KeyRing:
-    if _ring is None:
-        raise ConfigError("The key file has not been read yet.")
-    return _ring

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from peewee import DateTimeField, FieldAccessor, TextField
 
-from portal.core.encryption import Place, Sealed, Secret, keys
+from portal.core import keys
+from portal.core.encryption import Place, Sealed, Secret
 
 
 class _Utc(DateTimeField):
@@ -30,11 +31,11 @@ class _SealedAccessor(FieldAccessor):
         if instance is None:
             return self.field
         sealed = instance.__data__.get(self.name)
-        return None if sealed is None else keys().open(sealed, self._place(instance))
+        return None if sealed is None else keys.current().open(sealed, self._place(instance))
 
     def __set__(self, instance: Any, value: Secret | Sealed | None) -> None:
         if isinstance(value, Secret):
-            value = keys().seal(value, self._place(instance))
+            value = keys.current().seal(value, self._place(instance))
         elif value is not None and not isinstance(value, Sealed):
             raise TypeError(f"{self.name}: assign a secret as Secret, not as {type(value).__name__}")
         super().__set__(instance, value)
@@ -72,3 +73,8 @@ if TYPE_CHECKING:
     def EncryptedField() -> TextField[Secret | None]: ...  # noqa: N802
 else:
     UtcField, EncryptedField = _Utc, _SealedText
+
+
+def is_encrypted(field: Any) -> bool:
+    """Whether a column holds secrets."""
+    return isinstance(field, _SealedText)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 
 from pythonjsonlogger.core import LogData
@@ -27,10 +28,27 @@ class _JsonFormatter(JsonFormatter):
         return {name: value for name, value in data.items() if value is not None}
 
 
+class _Text(logging.Formatter):
+    """Lines of text with times in UTC."""
+
+    default_time_format, default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+    converter = staticmethod(time.gmtime)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Write the message as one line: a text from outside must not look like another line."""
+        record.message = "".join(map(_visible, record.message))
+        return super().formatMessage(record)
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
 def set_up(log_format: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_json() if log_format == "json" else text)
+    handler.setFormatter(
+        _json() if log_format == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in SENSITIVE_AT_DEBUG:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -9,6 +9,7 @@ from portal.core.clock import Clock
 from portal.core.errors import Refused
 from portal.diagnosis import network, tokens
 from portal.diagnosis.checks import Checks
+from portal.incoming import destinations
 from portal.models import Destination, DestinationType, Validity, WebService
 from portal.protocols import lmtp, maildir, probe, program
 from portal.web_services import calls, web_services
@@ -22,7 +23,7 @@ def takes_mail(ladder: Checks, row: Destination, actor: str, clock: Clock) -> No
         if row.type is DestinationType.MAILDIR:
             maildir.try_writing(Path(row.path))
         elif row.type is DestinationType.LMTP:
-            lmtp.try_recipient((row.path, 0) if row.path else (row.host, row.port or 0), row.recipient)
+            lmtp.try_recipient(destinations.store_of(row), row.recipient)
         elif row.type is DestinationType.COMMAND:
             program.check(shlex.split(row.command))
         else:

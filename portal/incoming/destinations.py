@@ -23,7 +23,7 @@ from portal.models import (
 )
 from portal.outgoing import outbound_profiles
 from portal.protocols import lmtp, maildir, program
-from portal.system import audit, named_rows
+from portal.system import audit, named_rows, unencrypted
 from portal.triggers import body_templates, triggers
 
 
@@ -159,7 +159,7 @@ def prepare(row: Destination) -> None:
     if row.type is DestinationType.MAILDIR:
         maildir.prepare(Path(row.path))
     elif row.type is DestinationType.LMTP:
-        lmtp.check(_store(row))
+        lmtp.check(store_of(row))
     elif row.type is DestinationType.COMMAND:
         program.check(shlex.split(row.command))
     else:
@@ -202,7 +202,7 @@ def deliver(row: Destination, parcel: Delivery, clock: Clock) -> None:
     """Deliver one message durably, for types without batches. Raises Refused or Unavailable."""
     message, content = parcel
     if row.type is DestinationType.LMTP:
-        lmtp.deliver(_store(row), row.recipient, content)
+        lmtp.deliver(store_of(row), row.recipient, content)
     elif row.type is DestinationType.SMTP:
         forwarding.forward(row, message, content, now=clock())
     elif row.type is DestinationType.WEB_SERVICE:
@@ -211,8 +211,11 @@ def deliver(row: Destination, parcel: Delivery, clock: Clock) -> None:
         program.deliver(shlex.split(row.command), content)
 
 
-def _store(row: Destination) -> tuple[str, int]:
-    return (row.path, 0) if row.path else (row.host, row.port or 0)
+def store_of(row: Destination) -> lmtp.Store:
+    """Return the mail store of a destination of type LMTP."""
+    if row.path:
+        return lmtp.Store(row.path)
+    return lmtp.Store(row.host, row.port or 0, requires_tls=not unencrypted.is_allowed(row.host))
 
 
 def _file_name(message: Message) -> str:

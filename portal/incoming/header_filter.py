@@ -45,7 +45,8 @@ def _is_free_of(content: BinaryIO, patterns: tuple[str, ...]) -> bool:
 @cache
 def _beginnings(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
     literal = "|".join(re.escape(pattern.rstrip("*")) for pattern in patterns)
-    return re.compile(rb"^(?:%b)" % literal.encode() if patterns else rb"(?!)", re.IGNORECASE | re.MULTILINE)
+    begin = rb"(?:^|\r)[^!-~\r\n]*(?:%b)"
+    return re.compile(begin % literal.encode() if patterns else rb"(?!)", re.IGNORECASE | re.MULTILINE)
 
 
 def _copy_header(content: BinaryIO, kept: BinaryIO, patterns: Sequence[str]) -> int:
@@ -58,12 +59,18 @@ def _copy_header(content: BinaryIO, kept: BinaryIO, patterns: Sequence[str]) -> 
         if begins and not part.startswith((b" ", b"\t")):
             dropping = _matches(part, patterns)
             dropped += dropping
-        if not dropping:
+        is_hiding = not dropping and _matches(part, patterns, first=1)
+        dropped += is_hiding
+        if not dropping and not is_hiding:
             kept.write(part)
         begins = part.endswith(b"\n")
     return dropped
 
 
-def _matches(line: bytes, patterns: Sequence[str]) -> bool:
-    name = line.partition(b":")[0].strip().decode("ascii", "replace").lower()
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(line: bytes, patterns: Sequence[str], *, first: int = 0) -> bool:
+    """Whether the line is a field to remove, or hides one after a CR, which some programs take for the end of a line.
+
+    ``first`` 1: look only after a CR. Bytes that are no printable ASCII are ignored at the beginning of a name.
+    """
+    names = [re.sub(rb"^[^!-~]+", b"", part.partition(b":")[0]).strip() for part in line.split(b"\r")[first:]]
+    return any(fnmatchcase(name.decode("ascii", "replace").lower(), pattern) for name in names for pattern in patterns)

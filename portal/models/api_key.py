@@ -3,6 +3,7 @@
 from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, ModelSelect, TextField
 
 from portal.core.fields import UtcField
+from portal.core.text import split_list
 from portal.models.base import Row
 from portal.models.token import Token
 from portal.models.token_config import TokenConfig
@@ -22,16 +23,38 @@ class ApiKey(Row):
     networks = TextField(default="")
     #: Permission to send mail.
     may_send = BooleanField(default=False)
+    #: Addresses and domains, such as ``@example.com``, that mail may be sent from; empty: any.
+    senders = TextField(default="")
+    #: Messages that may be submitted in an hour. NULL: any number.
+    per_hour = IntegerField(null=True)
+    #: Programs in the networks send on the relay listener without the key, such as printers (PORTAL_RELAY).
+    for_relay = BooleanField(default=False)
     #: Permission to read the health status.
     may_read_health = BooleanField(default=False)
     #: NULL: the key does not expire.
     ends_at = UtcField(null=True)
+    #: SHA-256 of the key that was replaced. NULL: none was.
+    previous_hash = CharField(max_length=64, null=True, unique=True)
+    #: Until then the replaced key works too. NULL: none was replaced.
+    previous_ends_at = UtcField(null=True)
+    #: NULL: the replaced key has not been used since.
+    previous_used_at = UtcField(null=True)
     comment = CharField(max_length=250, default="")
     #: NULL: the key has never been used.
     used_at = UtcField(null=True)
     used_from = CharField(max_length=50, default="")
     created_at = UtcField()
     created_by = CharField(max_length=100)
+
+    @property
+    def submitter(self) -> str:
+        """How messages that were submitted with this key name it."""
+        return f"API key {self.name}"
+
+    def may_send_from(self, address: str) -> bool:
+        known, address = split_list(self.senders), address.lower()
+        is_plain = address.count("@") == 1
+        return not known or (is_plain and (address in known or f"@{address.rpartition('@')[2]}" in known))
 
 
 class ApiKeyConfig(Row):

@@ -64,6 +64,8 @@ class TokenConfig(Row):
     private_key = EncryptedField()
     #: Path of the client assertion for ``client_assertion_file``; empty: not used.
     assertion_file = CharField(max_length=500, default="")
+    #: Microsoft's object ID of the app registration, where the portal renews the certificate; empty: it does not.
+    app_object_id = CharField(max_length=36, default="")
     #: Empty if the flow does not use it.
     authorize_url = TextField(default="")
     token_url = TextField()
@@ -102,6 +104,11 @@ class TokenConfig(Row):
     @property
     def is_valid(self) -> bool:
         return self.validity is Validity.VALID
+
+    @property
+    def renews_certificate(self) -> bool:
+        uses_certificate = self.client_auth is ClientAuth.PRIVATE_KEY_JWT and self.certificate is not None
+        return bool(self.app_object_id) and uses_certificate
 
     @property
     def client_secrets(self) -> "list[ClientSecret]":

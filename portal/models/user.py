@@ -2,23 +2,24 @@
 
 from enum import StrEnum
 
-from peewee import CharField, ForeignKeyField, IntegerField
+from peewee import BooleanField, CharField, ForeignKeyField, IntegerField, TextField
 from playhouse.fields import EnumField
 
-from portal.core.fields import UtcField
+from portal.core.fields import EncryptedField, UtcField
 from portal.models.base import Row
 
 
 class Role(StrEnum):
-    """A user's role; each role includes the permissions of the roles after it."""
+    """A user's role. Admins have the permissions of all roles, operators and auditors also those of viewers."""
 
     ADMIN = "admin"
     OPERATOR = "operator"
+    #: Reads the audit trail, the users and the API keys.
+    AUDITOR = "auditor"
     VIEWER = "viewer"
 
     def covers(self, other: "Role") -> bool:
-        order = list(Role)
-        return order.index(self) <= order.index(other)
+        return self in (other, Role.ADMIN) or other is Role.VIEWER
 
 
 class User(Row):
@@ -26,11 +27,36 @@ class User(Row):
 
     name = CharField(max_length=100, unique=True)
     role = EnumField(Role)
-    #: argon2id, PHC string.
+    #: argon2id, PHC string; empty: the user signs in at an identity provider.
     password_hash = CharField(max_length=255)
     created_at = UtcField()
     #: NULL: the user may sign in.
     disabled_at = UtcField(null=True)
+    #: Issuer of the identity provider; empty: a local user.
+    issuer = TextField(default="")
+    #: The user's ``sub`` at the issuer (OpenID Connect Core section 2). NULL: a local user.
+    subject = CharField(max_length=255, null=True)
+
+    #: Whether an operator may act on the configurations of UserConfig only; without any row, on none.
+    is_limited = BooleanField(default=False)
+    #: Secret of the authenticator app. NULL: none.
+    totp_secret = EncryptedField()
+    #: NULL: the user has not yet entered a code of the app, so that none is asked for.
+    totp_confirmed_at = UtcField(null=True)
+    #: The time step of the last code; an older or equal one is refused (RFC 6238 section 5.2).
+    totp_last_step = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("issuer", "subject"), True),)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the user signs in with a password of the portal."""
+        return not self.issuer
+
+    @classmethod
+    def end_sessions_of(cls, issuer: str) -> None:
+        LoginSession.delete().where(LoginSession.user.in_(cls.select(cls.id).where(cls.issuer == issuer))).execute()
 
 
 class LoginSession(Row):
@@ -41,6 +67,11 @@ class LoginSession(Row):
     user = ForeignKeyField(User, on_delete="CASCADE")
     created_at = UtcField()
     seen_at = UtcField()
+    #: When the user last proved to be present, by password, passkey or sign-in. NULL: before this was recorded.
+    confirmed_at = UtcField(null=True)
+    #: Address and browser (User-Agent) of the sign-in, for the user's list of sessions.
+    address = CharField(max_length=100, default="")
+    device = CharField(max_length=200, default="")
 
 
 class SetupLink(Row):

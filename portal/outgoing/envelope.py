@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.header import Header
+from email.headerregistry import HeaderRegistry
 from email.utils import format_datetime, formataddr, getaddresses
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 #: Maximum size of a header block.
 HEADER_BYTES = 256 * 1024
@@ -64,6 +65,15 @@ class Head:
         values = [value for name in names for value in self._values(name)]
         # Each value separately, so that one malformed value does not affect the others.
         return [address for value in values for _, address in getaddresses([value]) if address]
+
+    def has_clear_author(self) -> bool:
+        """Whether the message has one field From without errors, or none: mail programs read errors differently."""
+        values = self.texts("From")
+        if not values:
+            return True
+        field: Any = HeaderRegistry()("From", values[0])
+        plain = bool(field.addresses) and all(one.addr_spec.count("@") == 1 for one in field.addresses)
+        return len(values) == 1 and not field.defects and plain
 
     def texts(self, name: str) -> list[str]:
         """Return the unfolded values of all fields with this name."""

@@ -15,7 +15,7 @@ from portal.models import HOST, OutboundProfile, OutboundState, OutboundType, To
 from portal.outgoing import profile_connection
 from portal.protocols import tls_options
 from portal.providers.loader import Template
-from portal.system import audit, named_rows, settings
+from portal.system import audit, named_rows, settings, unencrypted
 from portal.tokens import microsoft_rules, token_facts
 
 #: Columns that determine which server gets the password; a change requires entering the password again.
@@ -171,6 +171,8 @@ def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
     if entered.login and entered.type is OutboundType.SMTP and not is_loopback(entered.host):
         what = "the token" if entered.token else "the password"
         problems["type"] = f"SMTP sends {what} without TLS. Choose SMTPS or SMTPTLS."
+    elif entered.type is OutboundType.SMTP and (objection := unencrypted.problem(entered.host, "mail")):
+        problems["type"] = objection
     return problems
 
 

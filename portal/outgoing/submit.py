@@ -4,15 +4,15 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import BinaryIO
 
 from peewee import IntegrityError
 
-from portal.core.db import transaction
-from portal.core.errors import Refused
-from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient
+from portal.core.db import locked, transaction
+from portal.core.errors import PortalError, Refused
+from portal.models import ApiKey, OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient
 from portal.outgoing import envelope, graph_sending, outbound_profiles
 from portal.outgoing.envelope import Head
 from portal.protocols.message_info import HEADER_BYTES, shown
@@ -25,6 +25,10 @@ MAX_RECIPIENTS = 1000
 
 class NotAccepted(Refused):
     """The message is invalid, or no outbound profile serves its sender."""
+
+
+class TooManyMessages(PortalError):
+    """The API key has submitted as many messages as it may in an hour."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Submission:
     key: str | None = None
     profile: OutboundProfile | None = None
     on_top: tuple[tuple[str, str], ...] = ()
+    #: The API key of the submitting program; None: no key, and so no limit of one.
+    api_key: ApiKey | None = None
 
 
 def submit(submitted: Submission, *, now: datetime) -> OutboundMessage:
@@ -55,6 +61,8 @@ def submit(submitted: Submission, *, now: datetime) -> OutboundMessage:
     body_at = submitted.content.tell()
     recipients = _recipients(submitted.recipients or head.addresses("To", "Cc", "Bcc"))
     sender = _sender(submitted)
+    if submitted.api_key:
+        _check_key(submitted.api_key, head, [sender, *head.addresses("From", "Sender")])
     profile = submitted.profile or outbound_profiles.select_profile(
         [*head.addresses("From")[:1], *([sender] if sender else [])]
     )
@@ -68,9 +76,32 @@ def submit(submitted: Submission, *, now: datetime) -> OutboundMessage:
         subject=shown(bytes(head)[:HEADER_BYTES], b"subject"), size=0,
         accepted_at=now, accepted_by=submitted.by[:200], try_at=now,
     )  # fmt: skip
-    stored = store(row, recipients, envelope.parts(bytes(head), submitted.content))
+    with transaction():
+        if submitted.api_key:
+            _check_rate(submitted.api_key, now)
+        stored = store(row, recipients, envelope.parts(bytes(head), submitted.content))
     job_queue.send(profile.id)
     return stored
+
+
+def _check_key(key: ApiKey, head: Head, senders: list[str]) -> None:
+    """Raise NotAccepted for a sender that the key may not use."""
+    if key.senders and not head.has_clear_author():
+        raise NotAccepted(f"The API key {key.name} may send only messages with one field From without errors.")
+    if strange := [one for one in senders if one and not key.may_send_from(one)]:
+        raise NotAccepted(f"The API key {key.name} may not send from {strange[0]}.")
+    if not any(senders) and key.senders:
+        raise NotAccepted(f"The API key {key.name} may send only from {key.senders}; the message names no sender.")
+
+
+def _check_rate(key: ApiKey, now: datetime) -> None:
+    """Raise TooManyMessages above the key's limit; locks the key, so that messages at the same time are counted."""
+    if not key.per_hour:
+        return
+    list(locked(ApiKey.select(ApiKey.id).where(ApiKey.id == key.id)))
+    lately = OutboundMessage.select().where(OutboundMessage.accepted_at > now - timedelta(hours=1))
+    if lately.where(OutboundMessage.accepted_by == key.submitter).count() >= key.per_hour:
+        raise TooManyMessages(f"The API key {key.name} may send {key.per_hour} messages an hour. Try again later.")
 
 
 def _completed(

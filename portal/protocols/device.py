@@ -69,14 +69,21 @@ def _device_answer(body: Mapping[str, Any], host: str, now: datetime) -> DeviceA
     uri = body.get("verification_uri") or body.get("verification_url")
     if not (isinstance(code, str) and isinstance(user_code, str) and isinstance(uri, str)):
         raise Unavailable(f"{host} answered without a device code.")
+    complete = one_line(body.get("verification_uri_complete"))
+    if not _is_web_page(uri):
+        raise Unavailable(f"{host} answered with a page for the code that is no web page: {one_line(uri)[:100]}")
     return DeviceAnswer(
         device_code=Secret(code),
         user_code=one_line(user_code),
         verification_uri=one_line(uri),
-        verification_uri_complete=one_line(body.get("verification_uri_complete")),
+        verification_uri_complete=complete if _is_web_page(complete) else "",
         expires_at=end_of_life(body.get("expires_in"), now).at or now + timedelta(minutes=15),
         interval=_seconds(body.get("interval")),
     )
+
+
+def _is_web_page(uri: str) -> bool:
+    return uri.startswith(("https://", "http://"))
 
 
 def _seconds(value: Any) -> int:

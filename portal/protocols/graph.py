@@ -186,22 +186,26 @@ _PREFER = 'IdType="ImmutableId", odata.maxpagesize=200'
 
 def _error(host: str, response: Response) -> Refused | Unavailable:
     """The error of a response that is not good."""
-    found = response.facts().get("error")
-    error = found if isinstance(found, dict) else {}
-    code, text = one_line(error.get("code"))[:100] or f"HTTP {response.status}", one_line(error.get("message"))[:300]
-    inner = error.get("innerError")
-    trace = inner.get("request-id") if isinstance(inner, dict) else response.headers.get("request-id")
-    answer = Answer(error=code, description=text, trace=one_line(trace)[:100])
+    answer = answer_of(response.status, response.facts(), response.headers.get("request-id", ""))
     said = f"{host} answered {response.status} {answer}"
     if response.status in (429, 502, 503, 504):
         return Unavailable(said, answer, _pause(response.headers.get("Retry-After", "")))
     if response.status >= 500:
         return ServerError(said, answer)
-    if code.lower() in _EXPIRED:
+    if answer.error.lower() in _EXPIRED:
         return LinkExpired(said, answer)
-    if code in _ITEM_NOT_THERE:
+    if answer.error in _ITEM_NOT_THERE:
         return NotThere(said, answer)
     return _KINDS.get(response.status, Refused)(said, answer)
+
+
+def answer_of(status: int, body: dict[str, Any], trace: str) -> Answer:
+    """The error in the body of a response; ``trace``: the request ID of its header, if the body has none."""
+    found = body.get("error")
+    error = found if isinstance(found, dict) else {}
+    code, text = one_line(error.get("code"))[:100] or f"HTTP {status}", one_line(error.get("message"))[:300]
+    inner = error.get("innerError")
+    return Answer(code, text, trace=one_line(inner.get("request-id") if isinstance(inner, dict) else trace)[:100])
 
 
 def _pause(text: str) -> int:

@@ -1,5 +1,6 @@
 """HTTP client with connect, read and total timeouts, a size limit, no redirects and configurable CAs."""
 
+import socket
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.exceptions import HTTPError as TransportError
-from urllib3.exceptions import ReadTimeoutError
 
 from portal.core.errors import HostDown, Refused, Unavailable
 from portal.core.loopback import is_loopback
-from portal.protocols import tls
+from portal.protocols import tcp, tls
 from portal.protocols.server import Plain, Secured
 
 CONNECT_SECONDS = 5.0
@@ -39,11 +40,21 @@ class _Connection(HTTPConnection):
         super().__init__(*args, **kwargs)
 
     def _new_conn(self) -> Plain:
-        plain = Plain(fileno=super()._new_conn().detach())
+        plain = Plain(fileno=self._connected().detach())
         plain.settimeout(self.timeout)
         plain.silence = self.silence
         plain.allow(seconds=self.patience)
         return plain
+
+    def _connected(self) -> socket.socket:
+        """As ``HTTPConnection._new_conn``, but not to a forbidden address."""
+        assert isinstance(self.timeout, int | float)
+        try:
+            return tcp.connect(self.host, self.port or self.default_port, self.timeout)
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from error
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
 
 
 class _SecuredConnection(_Connection, HTTPSConnection):

@@ -219,6 +219,22 @@ def _sign_in(client: Client, at: Server, credential: Credential) -> None:
         raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
 
 
+def authorization_server(at: Server) -> str:
+    """The discovery URL that the server names when it refuses OAUTHBEARER without a token (RFC 7628); empty: none."""
+    challenges: list[bytes] = []
+
+    def respond(challenge: bytes) -> bytes:
+        challenges.append(challenge)
+        return sasl.WITHOUT_TOKEN if len(challenges) == 1 else sasl.answer_to_refusal("OAUTHBEARER")
+
+    with opened(at) as client, translated_errors(at.host):
+        if "OAUTHBEARER" not in mechanisms(client):
+            return ""
+        with suppress(LoginError):
+            client.sasl_login("OAUTHBEARER", respond)
+    return next((url for challenge in challenges[1:] if (url := sasl.openid_configuration(challenge))), "")
+
+
 def _log_in(client: Client, credential: Credential) -> None:
     """Sign in with LOGIN; used only if the server lacks PLAIN, because LOGIN is limited to ASCII."""
     assert credential.password is not None

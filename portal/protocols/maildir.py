@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,8 +18,25 @@ _PART = 1024 * 1024
 _TRIAL_BYTES = 64 * 1024
 
 
+_roots: Sequence[Path] = ()
+
+
+def allow_below(roots: Sequence[Path]) -> None:
+    """Set the folders below which Maildirs of this process may be (PORTAL_MAILDIR_ROOTS); empty: any folder."""
+    global _roots
+    _roots = roots
+
+
+def check(folder: Path) -> None:
+    """Raise Unavailable, with the reason, if no Maildir may be at this path, links followed."""
+    if _roots and not any(folder.resolve().is_relative_to(root) for root in _roots):
+        listed = ", ".join(map(str, _roots))
+        raise Unavailable(f"{folder} is not below a folder of PORTAL_MAILDIR_ROOTS: {listed}.")
+
+
 def prepare(folder: Path) -> None:
     """Create the three folders. Unavailable: they cannot be written, with the reason."""
+    check(folder)
     try:
         for name in _FOLDERS:
             durable.make_folder(folder / name)
@@ -72,11 +90,17 @@ def deliver(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
 
 
 def _write(folder: Path, messages: Sequence[tuple[str, BinaryIO]]) -> None:
-    """Write the files by descriptor, because file objects need more system calls per message."""
+    """Write the files by descriptor, because file objects need more system calls per message.
+
+    If the folder's group may write to it, the group may read the files: the program of a help desk takes them.
+    """
     handles: list[int] = []
+    is_shared = folder.stat().st_mode & stat.S_IWGRP
     try:
         for name, content in messages:
             handles.append(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            if is_shared:
+                os.fchmod(handles[-1], 0o640)
             _copy(content, handles[-1])
         for handle in handles:
             # Start writing all files now, not at the fsync of each.

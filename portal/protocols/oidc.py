@@ -36,7 +36,7 @@ def owner_of(answer: TokenAnswer, identity: Identity, client: Client, *, nonce: 
     """
     claimed: Mapping[str, Any] = {}
     if answer.id_token and identity.jwks_url:
-        claimed = _verified_claims(answer.id_token, identity, client, nonce)
+        claimed = verified_claims(answer.id_token, identity, client, nonce=nonce)
     elif identity.userinfo_url:
         claimed = _get_json(identity.userinfo_url, {"Authorization": f"Bearer {answer.access_token.reveal()}"})
     values = (claimed.get(claim) for claim in [*claims, "sub"])
@@ -64,6 +64,9 @@ def _metadata(base: str) -> dict[str, Any]:
 def discover(issuer: str) -> dict[str, str]:
     """Return a provider's published endpoints (OpenID Connect Discovery section 4, else RFC 8414), by field name.
 
+    ``registration_url`` (RFC 7591) and ``end_session_url`` (RP-Initiated Logout) are no fields of token configurations.
+    ``sends_issuer`` is there if authorization responses name the issuer (RFC 9207 section 3).
+
     Refused if the issuer publishes no discovery document, or one of another issuer (section 4.3).
     """
     base = issuer.rstrip("/").removesuffix("/.well-known/openid-configuration")
@@ -84,11 +87,16 @@ def discover(issuer: str) -> dict[str, str]:
         "revocation_url": "revocation_endpoint",
         "jwks_url": "jwks_uri",
         "userinfo_url": "userinfo_endpoint",
+        "end_session_url": "end_session_endpoint",
+        "registration_url": "registration_endpoint",
     }
-    return {ours: body[theirs] for ours, theirs in names.items() if isinstance(body.get(theirs), str)}
+    found = {ours: body[theirs] for ours, theirs in names.items() if isinstance(body.get(theirs), str)}
+    return found | (
+        {"sends_issuer": "yes"} if body.get("authorization_response_iss_parameter_supported") is True else {}
+    )
 
 
-def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce: str) -> Mapping[str, Any]:
+def verified_claims(id_token: Secret, identity: Identity, client: Client, *, nonce: str) -> Mapping[str, Any]:
     """Verify an ID token (OpenID Connect Core section 3.1.3.7: signature, issuer, audience, expiry, nonce)."""
     expected = {"nonce": {"essential": True, "value": nonce}} if nonce else {}
     try:
@@ -103,9 +111,19 @@ def _verified_claims(id_token: Secret, identity: Identity, client: Client, nonce
             exp={"essential": True},
             **expected,  # type: ignore[arg-type]
         ).validate(claims)
+        if claims["aud"] not in (client.client_id, [client.client_id]) and claims.get("azp") != client.client_id:
+            raise ValueError("the token is for several clients, and azp does not name this one")
     except (JoseError, ValueError, KeyError, TypeError) as error:
         host = urlsplit(identity.jwks_url).hostname
         raise Refused(f"The ID token of {host} was not accepted: {error}") from None
+    return claims
+
+
+def userinfo_claims(subject: str, access_token: Secret, userinfo_url: str) -> Mapping[str, Any]:
+    """Return the claims of the UserInfo endpoint; Refused if they are another subject's (Core section 5.3.2)."""
+    claims = _get_json(userinfo_url, {"Authorization": f"Bearer {access_token.reveal()}"})
+    if claims.get("sub") != subject:
+        raise Refused(f"The claims of {_host(userinfo_url)} belong to another user than the ID token.")
     return claims
 
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from portal.core.errors import Unavailable
 from portal.core.loopback import is_loopback
-from portal.protocols import http, server
+from portal.protocols import http, server, tcp
 from portal.protocols.server import Plain, Secured, Security, Server, translated_errors
 
 #: Short, because a user waits for the result and a name may have eight addresses that do not answer.
@@ -44,7 +44,7 @@ def addresses(host: str, port: int) -> list[str]:
 def connection(at: Server) -> Iterator[Plain]:
     """Open a connection, TLS not started. Unavailable: the connection failed."""
     with translated_errors(at.host):
-        opened = socket.create_connection((at.host, at.port), _CONNECT_SECONDS)
+        opened = tcp.connect(at.host, at.port, _CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
     plain.settimeout(_PATIENCE)
     plain.silence = _PATIENCE
@@ -74,7 +74,7 @@ def shown_certificate(at: Server) -> Certificate | None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((at.host, at.port), _CONNECT_SECONDS) as plain,
+            tcp.connect(at.host, at.port, _CONNECT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=at.host) as secure,
         ):
             return _read(secure.getpeercert(binary_form=True) or b"")

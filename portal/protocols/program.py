@@ -38,12 +38,15 @@ def deliver(arguments: Sequence[str], content: BinaryIO) -> None:
     """Run the program; exit status 0: delivered. Otherwise Refused or Unavailable, with its error output."""
     check(arguments)
     # Files instead of pipes: a child process that keeps running would hold a pipe open.
-    with TemporaryFile() as message, TemporaryFile() as errors:
-        shutil.copyfileobj(content, message)
-        message.seek(0)
-        code = _run(arguments, message, errors)
-        errors.seek(0)
-        words = " ".join(errors.read(_WORDS).decode("utf-8", "replace").split())[:300]
+    try:
+        with TemporaryFile() as message, TemporaryFile() as errors:
+            shutil.copyfileobj(content, message)
+            message.seek(0)
+            code = _run(arguments, message, errors)
+            errors.seek(0)
+            words = " ".join(errors.read(_WORDS).decode("utf-8", "replace").split())[:300]
+    except OSError as error:
+        raise Unavailable(f"The folder for temporary files cannot be used: {error.strerror or error}.") from error
     if code:
         kind = Unavailable if code in _LATER else Refused
         raise kind(f"{arguments[0]} exited with status {code}. {words}".strip())

@@ -29,6 +29,10 @@ def mechanism(credential: Credential, offered: Collection[str]) -> str | None:
     return "OAUTHBEARER" if "OAUTHBEARER" in offered and "XOAUTH2" not in offered else "XOAUTH2"
 
 
+#: OAUTHBEARER without a token: the server answers with an error that can name its authorization server.
+WITHOUT_TOKEN = b"n,,\x01auth=\x01\x01"
+
+
 def first_response(mechanism: str, credential: Credential, host: str, port: int) -> bytes:
     """Return the client's initial response, before Base64 encoding."""
     if mechanism == "PLAIN":
@@ -66,6 +70,15 @@ def reason(challenge: bytes) -> str:
         except (ValueError, KeyError, TypeError):
             continue
     return ""
+
+
+def openid_configuration(challenge: bytes) -> str:
+    """Return the discovery URL in an error challenge (RFC 7628 section 3.2.2); empty: there is none."""
+    try:
+        found = json.loads(challenge)["openid-configuration"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _base64(text: bytes) -> bytes:

@@ -13,7 +13,7 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
 from portal.core.errors import Unavailable
-from portal.protocols import tls
+from portal.protocols import tcp, tls
 
 CONNECT_SECONDS = 10
 #: Maximum seconds without data from the server.
@@ -123,7 +123,7 @@ class Secured(_Patient, ssl.SSLSocket):
 
 def connect(at: Server) -> "Plain | Secured":
     """Connect to the server, with TLS from the first byte if configured."""
-    opened = socket.create_connection((at.host, at.port), CONNECT_SECONDS)
+    opened = tcp.connect(at.host, at.port, CONNECT_SECONDS)
     plain = Plain(fileno=opened.detach())
     _keep_alive(plain)
     plain.silence = at.silence or READ_SECONDS
@@ -139,8 +139,6 @@ def connect(at: Server) -> "Plain | Secured":
 def _keep_alive(plain: socket.socket) -> None:
     """Turn on TCP keepalive: a router may drop an idle connection without notice to either end."""
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Otherwise a command may wait for the acknowledgment of the previous one: 40 ms per message.
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):
             plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ class Denied(PortalError):
         self.status = status
 
 
-def ask(path: Path, method: str, target: str, body: bytes = b"", content_type: str = "") -> dict[str, Any]:
+def ask(
+    path: Path, method: str, target: str, body: bytes = b"", headers: Iterable[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """Send a request and return the response. Denied: request rejected. Unavailable: no response or server error."""
     connection = _Connection(path)
     try:
-        connection.request(method, target, body, {"Content-Type": content_type} if content_type else {})
+        connection.putrequest(method, target)
+        for name, value in (("Content-Length", str(len(body))), *headers):
+            connection.putheader(name, value)
+        connection.endheaders(body)
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -1,6 +1,7 @@
 """Start of a process, and the database upgrade, which one process runs for all."""
 
 import fcntl
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,15 +17,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from portal.core import durable, encryption, log
+from portal.core import durable, keys, log
 from portal.core.config import Config
 from portal.core.db import connected, database, open_database
-from portal.core.encryption import DecryptionError, Place, Sealed, Secret
 from portal.core.errors import ConfigError
-from portal.models import Setting
-from portal.protocols import program, tls
+from portal.core.keys import KeyFile
+from portal.protocols import maildir, program, tcp, tls
 from portal.runtime import embedded_redis
-from portal.system import disks, job_queue
+from portal.system import audit_copy, backup_schedule, disks, job_queue, key_check
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 #: An arbitrary lock id, the same in every process that upgrades the same PostgreSQL database.
@@ -32,22 +32,30 @@ _ADVISORY_LOCK = 0x6D746F6B
 #: Redis timeout for requests and for processes that enqueue jobs.
 _REDIS_PATIENCE_SECONDS = 3.0
 _REDIS_TRIES, _REDIS_PAUSE_SECONDS = 50, 0.2
-_CANARY = "KeyCanary"
-_CANARY_PLACE = Place("setting", 0, "canary")
 
 
 def start(config: Config) -> None:
     """Set up log, CAs, database, keys and Redis for this process. Raise ConfigError when one is unusable."""
     log.set_up(config.log_format)
+    forbid_core_files()
     tls.trust(config.ca_file)
     program.allow(config.allow_commands)
+    tcp.allow_internal(config.internal_networks)
+    audit_copy.use(config.audit_copy)
+    backup_schedule.use(config)
+    maildir.allow_below(config.maildir_roots)
     tls.client_context()
     open_database(config.database_url)
-    encryption.set_keys(encryption.read_key_file(config.keys_file))
+    keys.use(KeyFile.of(config))
     with connected():
-        check_canary()
+        check_database()
     job_queue.use_redis(redis(config, seconds=_REDIS_PATIENCE_SECONDS))
     disks.watch_folder(config.data_dir)
+
+
+def forbid_core_files() -> None:
+    """A core file would contain the keys and tokens of the process; child processes inherit the limit."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def redis(config: Config, seconds: float | None = None) -> Redis:
@@ -84,11 +92,29 @@ def upgrade(config: Config, *, now: datetime) -> list[str]:
     make_data_folder(config.data_dir)
     open_database(config.database_url)
     with _locked(config.data_dir), connected():
-        applied: list[str] = migrations.run(database.obj, str(MIGRATIONS))
-        _make_keys(config.keys_file, now)
+        applied = migrate()
+        _make_keys(KeyFile.of(config), now)
         if isinstance(database.obj, SqliteDatabase):
             durable.sync_folder(Path(database.obj.database).parent)
     return applied
+
+
+def migrate() -> list[str]:
+    """Apply the migrations that the open database lacks, and return their names.
+
+    Raise ConfigError, and change nothing, if a newer program has upgraded the database.
+    """
+    _refuse_newer()
+    applied: list[str] = migrations.run(database.obj, str(MIGRATIONS))
+    return applied
+
+
+def missing_migrations(config: Config) -> list[str]:
+    """Return the names of the migrations that an upgrade would apply. Raise ConfigError as ``migrate``."""
+    open_database(config.database_url)
+    with connected():
+        _refuse_newer()
+        return pending_migrations()
 
 
 def pending_migrations() -> list[str]:
@@ -96,38 +122,44 @@ def pending_migrations() -> list[str]:
     return [row.name for row in runner.status() if row.applied is None]
 
 
-def check_canary() -> None:
-    """Raise ConfigError unless the keys in use decrypt the canary of this database."""
+def _refuse_newer() -> None:
+    status = migrations.Runner(database.obj, str(MIGRATIONS)).status()
+    if unknown := [row.name for row in status if row.path is None]:
+        raise ConfigError(
+            f"The database was upgraded by a newer version of the portal ({unknown[-1]}). Install that version, or "
+            "restore a backup that was made before the upgrade."
+        )
+
+
+def check_database() -> None:
+    """Raise ConfigError unless the database is of this version and the keys in use open its secrets."""
+    _refuse_newer()
     if pending_migrations():
         raise ConfigError("The database is not up to date; run: python -m portal upgrade")
-    row = Setting.get_or_none(Setting.name == _CANARY)
-    if row is None:
-        raise ConfigError("The database has not been set up; run: python -m portal upgrade")
-    try:
-        encryption.keys().open(Sealed(row.value), _CANARY_PLACE)
-    except DecryptionError as error:
-        raise ConfigError("PORTAL_KEYS_FILE: the keys do not match this database; restore its key file") from error
+    key_check.verify()
 
 
 def make_data_folder(folder: Path) -> None:
     """Create the data folder. Raise ConfigError when it cannot be created or written."""
     try:
         durable.make_folder(folder)
+        is_open = folder.stat().st_mode & 0o077
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(f"PORTAL_DATA: {folder} cannot be written: {error.strerror}") from error
+    if is_open:
+        raise ConfigError(f"PORTAL_DATA: {folder} is open to other users; run: chmod 700 {folder}")
 
 
-def _make_keys(path: Path, now: datetime) -> None:
+def _make_keys(file: KeyFile, now: datetime) -> None:
     """Create keys for a new database. An existing database needs the keys that encrypted it."""
-    if Setting.get_or_none(Setting.name == _CANARY):
-        encryption.set_keys(encryption.read_key_file(path))
-        check_canary()
+    if key_check.exists():
+        keys.use(file)
+        check_database()
         return
-    encryption.create_key_file(path)
-    encryption.set_keys(encryption.read_key_file(path))
-    canary = encryption.keys().seal(Secret("canary"), _CANARY_PLACE)
-    Setting.create(name=_CANARY, value=canary, changed_at=now)
+    file.create()
+    keys.use(file)
+    key_check.store(now)
 
 
 @contextmanager

@@ -122,10 +122,10 @@ def listen(host: str, port: int, what: str = "PORTAL_BIND") -> Iterator[socket.s
 
 
 @contextmanager
-def listen_locally(path: Path, group: str) -> Iterator[socket.socket]:
+def listen_locally(path: Path, group: str, what: str = "PORTAL_LOCAL_SOCKET") -> Iterator[socket.socket]:
     """A Unix socket for the members of a Unix group. Empty ``group``: only for the user that runs the portal.
 
-    Raise ConfigError when the socket cannot be created or its group cannot be set.
+    Raise ConfigError, beginning with ``what``, when the socket cannot be created or its group cannot be set.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
         try:
@@ -141,7 +141,7 @@ def listen_locally(path: Path, group: str) -> Iterator[socket.socket]:
                 os.chown(path, -1, grp.getgrnam(group).gr_gid)
                 path.chmod(0o660)
         except OSError as error:
-            raise ConfigError(f"PORTAL_LOCAL_SOCKET: {path} cannot be used: {error.strerror}") from error
+            raise ConfigError(f"{what}: {path} cannot be used: {error.strerror}") from error
         opened.listen(128)
         yield opened
         path.unlink(missing_ok=True)

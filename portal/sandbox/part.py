@@ -3,10 +3,11 @@
 import sys
 from datetime import datetime
 
-from portal.core import encryption
+from portal.core import keys
 from portal.core.config import Config
 from portal.core.db import connected
 from portal.core.errors import ConfigError
+from portal.core.keys import KeyFile
 from portal.models import User
 from portal.runtime.supervisor import Part, listen
 from portal.sandbox import certificates, seed, store
@@ -37,7 +38,7 @@ def prepare(config: Config, *, now: datetime) -> tuple[Part, dict[str, str]]:
             pass  # reports a port in use now, in one line
     certificates.make(folder)
     store.open_store(folder / "sandbox.db")
-    encryption.set_keys(encryption.read_key_file(config.keys_file))
+    keys.use(KeyFile.of(config))
     with connected(), store.database.connection_context():
         seed.create(config, now=now)
     trusted = folder / "trusted.pem"

@@ -45,6 +45,10 @@ def poll_device_sign_in(row_id: int) -> bool:
     return _enqueue(TOKENS, "workers.tokens.poll_device_sign_in", f"device-{row_id}", row_id)
 
 
+def renew_certificate(row_id: int) -> bool:
+    return _enqueue(TOKENS, "workers.tokens.renew_certificate", f"certificate-{row_id}", row_id)
+
+
 def fetch_mail_accounts(due: int = 1) -> int:
     """Enqueue jobs that fetch due mail accounts, and return their number; a job fetches many accounts at once.
 
@@ -63,6 +67,10 @@ def send(profile_id: int) -> bool:
 
 def call(call_id: int) -> bool:
     return _enqueue(OUT, "workers.web_services.call", f"call-{call_id}", call_id)
+
+
+def make_backup() -> bool:
+    return _enqueue(MAIL, "workers.backups.make", "backup")
 
 
 def _enqueue(name: str, function: str, job_id: str, *arguments: int | str) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from portal.models import Message, Notice, OutboundMessage, Run, RunOutcome, WebServiceCall, tuples
-from portal.system import leader_election, settings
+from portal.system import audit_chain, leader_election, settings
 
 _NAME = "retention"
 _EVERY = timedelta(hours=1)
@@ -34,4 +34,4 @@ def purge(now: datetime) -> int:
     for model, query in queries.items():
         ids = [row_id for (row_id,) in tuples(query)]
         forgotten += model.delete().where(model.id.in_(ids)).execute() if ids else 0
-    return forgotten
+    return forgotten + audit_chain.purge(now)

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
+from portal.core.text import split_list
+from portal.models import Role
+
 #: First path segments of the portal's own pages.
 _TAKEN = {
     "api", "api-keys", "destinations", "events", "healthz", "login", "logout", "mail-accounts", "metrics", "outbound",
@@ -97,13 +100,29 @@ def _addresses(text: str) -> str:
 
 
 def _server(text: str) -> str:
-    if text and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}", text):
+    host_and_port = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:([0-9]{1,5})", text)
+    if text and not (host_and_port and 0 < int(host_and_port[2]) < 65536):
         raise ValueError("Enter host and port, such as mail.example.com:25, or leave empty.")
     return text
 
 
 #: The name of this setting in Znuny.
 POP3_SPLIT_HOSTS = "MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts"
+
+
+def _contact(text: str) -> str:
+    if text and not re.fullmatch(r"https://\S+|tel:\S+|[^@\s<>:]+@[^@\s<>:]+", text):
+        raise ValueError("enter an email address, or a URL that begins with https://")
+    return text
+
+
+def _roles(text: str) -> str:
+    names = split_list(text)
+    if wrong := sorted(set(names) - set(Role)):
+        raise ValueError(f"{wrong[0]} is no role; enter {', '.join(Role)}")
+    return ", ".join(names)
+
+
 KNOWN = {
     known.name: known
     for known in (
@@ -121,6 +140,12 @@ KNOWN = {
             _script_alias,
         ),
         Known("RedirectScript", REDIRECT_SCRIPT, "Last path segment of the redirect URI.", _script),
+        Known(
+            "HostAliases",
+            "",
+            "Further host names at which the portal may be opened; separate them with commas.",
+            _hosts,
+        ),
         Known("FetchInterval", "300", "Seconds between two fetches of a mail account.", _between(5, 86400)),
         Known("RefreshMargin", "900", "Seconds before expiry at which a token is refreshed.", _between(5, 43200)),
         Known(
@@ -168,6 +193,13 @@ KNOWN = {
             _server,
         ),
         Known(
+            "UnencryptedHosts",
+            "",
+            "Hosts of a trusted network, separated by commas, that mail, notices and web service calls may be sent to "
+            "without TLS. Everyone on the way can read them. Passwords and tokens are never sent without TLS.",
+            _hosts,
+        ),
+        Known(
             "NoticeAfter",
             "10",
             "Minutes before a temporary problem is reported.",
@@ -196,6 +228,23 @@ KNOWN = {
             "Days that runs, messages removed from their server, sent messages, calls and resolved notices are kept.",
             _between(1, 3650),
         ),
+        *(
+            Known(
+                f"Proxy{role.value.title()}Groups",
+                "",
+                f"Groups of {role.value}s that the reverse proxy names, separated by commas.",
+                str,
+            )
+            for role in Role
+        ),
+        Known("SecurityContact", "", "Address or URL at which vulnerabilities are reported (security.txt).", _contact),
+        Known("FourEyes", "0", "1: an export with secrets needs the approval of another admin.", _between(0, 1)),
+        Known("AuditRetention", "0", "Days that events of the audit trail are kept. 0: for ever.", _between(0, 36500)),
+        Known(
+            "SecondFactorRoles", "", "Roles whose users with a password need a second factor, such as admin.", _roles
+        ),
+        Known("SessionIdle", "8", "Hours without a request after which a user is signed out.", _between(1, 168)),
+        Known("SessionLife", "168", "Hours after its sign-in at which a session ends.", _between(1, 8760)),
         Known("ProviderRequests", "4", "Maximum concurrent token requests to one provider host.", _between(1, 100)),
         Known("MailConnections", "32", "Maximum concurrent fetches from one mail server.", _between(1, 1000)),
     )

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from portal.core.db import transaction
 from portal.core.errors import Invalid, NotFound
+from portal.core.loopback import is_address, is_loopback
 from portal.models import Setting
 from portal.system import audit
 from portal.system.setting_definitions import KNOWN, POP3_SPLIT_HOSTS, Known
@@ -31,12 +32,21 @@ def change(values: dict[str, str], *, actor: str, now: datetime) -> None:
             checked[name] = _known(name).check(text.strip())
         except ValueError as error:
             problems[name] = str(error)
-    if problems:
+    if problems := problems | _clear_text_problems(checked):
         raise Invalid(problems)
     with transaction():
         for name, value in checked.items():
             if value != get(name):
                 _store(name, value, actor, now)
+
+
+def _clear_text_problems(checked: dict[str, str]) -> dict[str, str]:
+    """The server of notices, which accepts them without TLS, must be this host or one of UnencryptedHosts."""
+    host = checked.get("NoticeServer", "").rpartition(":")[0]
+    allowed = checked.get("UnencryptedHosts", get("UnencryptedHosts")).split(", ")
+    if not host or is_loopback(host) or host.lower() in allowed:
+        return {}
+    return {"NoticeServer": f"{host} would receive notices without TLS. Enter it in UnencryptedHosts as well."}
 
 
 def remember_address(address: str, *, now: datetime) -> None:
@@ -48,6 +58,23 @@ def remember_address(address: str, *, now: datetime) -> None:
 def host() -> str:
     """The host name of FQDN, without the port."""
     return re.sub(r":\d+$", "", get("FQDN")).strip("[]")
+
+
+def serves(name: str | None) -> bool:
+    """Whether the portal may be opened under this host name. Addresses may: no other site has them as its name."""
+    if is_loopback(name) or is_address(name) or name is None:
+        return True
+    return not _has_name(host()) or name in (host().lower(), *get("HostAliases").split(", "))
+
+
+def _has_name(fqdn: str) -> bool:
+    """Whether FQDN was changed from the address of the first start to a name."""
+    return not (is_loopback(fqdn) or is_address(fqdn))
+
+
+def uses_https() -> bool:
+    """Whether browsers reach the portal over https."""
+    return get("HttpType") == "https"
 
 
 def portal_url() -> str:
@@ -65,6 +92,10 @@ def refresh_margin() -> timedelta:
 
 def pop3_split_hosts() -> list[str]:
     return get(POP3_SPLIT_HOSTS).split(", ")
+
+
+def unencrypted_hosts() -> list[str]:
+    return [host for host in get("UnencryptedHosts").split(", ") if host]
 
 
 def largest_message() -> int | None:
@@ -126,6 +157,27 @@ def time_zone() -> ZoneInfo:
 
 def retention() -> timedelta:
     return timedelta(days=int(get("Retention")))
+
+
+def audit_retention() -> timedelta:
+    """How long events of the audit trail are kept; zero: for ever."""
+    return timedelta(days=int(get("AuditRetention")))
+
+
+def needs_four_eyes() -> bool:
+    return get("FourEyes") == "1"
+
+
+def second_factor_roles() -> list[str]:
+    return get("SecondFactorRoles").split(", ")
+
+
+def session_idle_life() -> timedelta:
+    return timedelta(hours=int(get("SessionIdle")))
+
+
+def session_life() -> timedelta:
+    return timedelta(hours=int(get("SessionLife")))
 
 
 def provider_requests() -> int:

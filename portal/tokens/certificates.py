@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
-from portal.models import ClientAuth, TokenConfig
+from portal.models import CertificateRenewal, ClientAuth, TokenConfig
 from portal.system import audit
 from portal.tokens import refresh_results
 
@@ -19,12 +19,16 @@ _LIFE = timedelta(days=730)
 
 def generate(config: TokenConfig, *, actor: str, now: datetime) -> None:
     """Create a key and a certificate valid for two years; used once ``client_auth`` is ``private_key_jwt``."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    _keep(config, *new(config, now=now), "certificate-generated", actor, now)
+
+
+def new(config: TokenConfig, *, now: datetime) -> tuple[str, Secret]:
+    """Return a certificate valid for two years and its private key, both PEM; nothing is stored."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Mail Token Portal {config.id}")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + _LIFE)
-    certificate = builder.sign(key, hashes.SHA256())
-    _keep(config, certificate, key, "certificate-generated", actor, now)
+    return _pem(builder.sign(key, hashes.SHA256()), key)
 
 
 def upload(config: TokenConfig, pem: bytes, *, actor: str, now: datetime) -> None:
@@ -36,31 +40,35 @@ def upload(config: TokenConfig, pem: bytes, *, actor: str, now: datetime) -> Non
         raise Invalid({"pem": "Upload a PEM file with a certificate and an unencrypted private key."}) from error
     if not isinstance(key, rsa.RSAPrivateKey) or key.public_key() != certificate.public_key():
         raise Invalid({"pem": "The private key is not the RSA key of the certificate."})
-    _keep(config, certificate, key, "certificate-uploaded", actor, now)
+    _keep(config, *_pem(certificate, key), "certificate-uploaded", actor, now)
 
 
-def _keep(
-    config: TokenConfig, certificate: x509.Certificate, key: rsa.RSAPrivateKey, act: str, actor: str, now: datetime
-) -> None:
+def _pem(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> tuple[str, Secret]:
     pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    config.certificate = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    config.private_key = Secret(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode())
+    private_key = Secret(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode())
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), private_key
+
+
+def _keep(config: TokenConfig, certificate: str, private_key: Secret, act: str, actor: str, now: datetime) -> None:
+    config.certificate, config.private_key = certificate, private_key
     config.changed_at = now
     with transaction():
         config.save()
         if config.client_auth is ClientAuth.PRIVATE_KEY_JWT:
             refresh_results.resume(config, now=now)
+        CertificateRenewal.forget(config)
+        CertificateRenewal.plan(config, now)
         audit.about(config, actor, act, f"SHA-1 thumbprint {thumbprint(config)}", now)
 
 
 def thumbprint(config: TokenConfig) -> str:
     """The SHA-1 thumbprint in upper-case hex, as Microsoft shows it."""
-    return _certificate(config).fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - an identifier, not a protection
+    return parsed(config.certificate).fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - an identifier, not a protection
 
 
 def ends_at(config: TokenConfig) -> datetime:
-    return _certificate(config).not_valid_after_utc
+    return parsed(config.certificate).not_valid_after_utc
 
 
-def _certificate(config: TokenConfig) -> x509.Certificate:
-    return x509.load_pem_x509_certificate((config.certificate or "").encode())
+def parsed(pem: str | None) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((pem or "").encode())

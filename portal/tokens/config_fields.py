@@ -4,11 +4,10 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
-from portal.core.loopback import is_loopback
+from portal.core.urls import url_problem
 from portal.models import ClientAuth, Flow, TokenConfig, Validity, text_problems
 from portal.providers import Template
 from portal.tokens import constant_parameters, microsoft_rules
@@ -27,6 +26,7 @@ class Fields:
     revocation_url: str = ""
     client_auth: ClientAuth = ClientAuth.SECRET_POST
     assertion_file: str = ""
+    app_object_id: str = ""
     scope: str = ""
     authorize_parameters: str = ""
     token_parameters: str = ""
@@ -101,6 +101,8 @@ def check(
     problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
     if entered.client_auth is ClientAuth.ASSERTION_FILE and not entered.assertion_file.startswith("/"):
         problems["assertion_file"] = "Enter the path of the file, which begins with /."
+    if entered.app_object_id and (renewal_problem := _renewal_problem(entered)):
+        problems["app_object_id"] = renewal_problem
     problems |= text_problems(TokenConfig, asdict(entered))
     for name in URLS:
         if getattr(entered, name) and name not in problems and (problem := url_problem(getattr(entered, name))):
@@ -130,16 +132,10 @@ def _microsoft_problems(entered: Fields, secret: Secret | None, flow: Flow) -> d
     return {name: problem for name, problem in found.items() if problem}
 
 
-def url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return "This is not a URL."
-    if parts.scheme not in ("https", "http") or not host or " " in url:
-        return "Enter a URL that begins with https://."
-    if parts.scheme == "http" and not is_loopback(host):
-        return "Use https: requests to this URL carry the client secret. http is accepted for localhost only."
-    if "{" in url:
-        return "Enter a tenant, or replace the part in braces."
-    return None
+def _renewal_problem(entered: Fields) -> str:
+    """Why the certificate cannot be renewed; empty: no problem."""
+    if entered.client_auth is not ClientAuth.PRIVATE_KEY_JWT:
+        return "Only a certificate is renewed. Choose it as the client authentication, or leave this field empty."
+    if not microsoft_rules.is_object_id(entered.app_object_id):
+        return "Enter the Object ID of the app registration, 32 digits and letters with hyphens."
+    return microsoft_rules.shared_endpoint_problem(entered.token_url)

@@ -25,6 +25,8 @@ from portal.tokens import config_fields, secret_hosts, token_configs, znuny_impo
 from portal.tokens.config_fields import Fields, NewSecret
 
 _SEALED = "sealed:"
+#: Cost of scrypt (OWASP ASVS 5.0, appendix C), and that of exports before version 1.0.
+_COST, _OLD_COST = 2**17, 2**15
 _TEXTS = [name for name, default in asdict(Fields("", "", "")).items() if type(default) is str]
 _SWITCHES = ("notify_expired_token", "notify_expired_refresh_token", "in_testing")
 #: The validity of a configuration that Znuny has, but that cannot work.
@@ -54,8 +56,20 @@ class Step:
     fields: Fields | None = None
     secret: NewSecret = field(default_factory=NewSecret)
 
+    @property
+    def asks_for_owner(self) -> bool:
+        """Whether the record becomes a new configuration whose mailbox signs in."""
+        return self.verdict is Verdict.NEW and Flow(providers.of(self.template).flow).has_sign_in
 
-def export(names: list[str] | None = None, *, secrets: bool = False, passphrase: Secret | None = None) -> str:
+
+def export(
+    names: list[str] | None = None,
+    *,
+    secrets: bool = False,
+    passphrase: Secret | None = None,
+    actor: str,
+    now: datetime,
+) -> str:
     """Return all configurations, or those in ``names``, as YAML sorted by name.
 
     Client secrets are included only with ``secrets`` or a passphrase; with a passphrase they are encrypted.
@@ -65,6 +79,11 @@ def export(names: list[str] | None = None, *, secrets: bool = False, passphrase:
         rows = [TokenConfig.named(name) for name in names]
     sealing = _Passphrase(passphrase) if passphrase else None
     records = [_record(row, secrets or bool(passphrase), sealing) for row in rows]
+    content = "secrets, encrypted" if passphrase else "secrets in plain text" if secrets else "no secrets"
+    listed = ", ".join(row.name for row in rows)[:1000]
+    audit.record(
+        actor, "token-configuration:exported", "token configuration", None, "", f"with {content}: {listed}", now
+    )
     return yaml.dump(records, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
@@ -181,9 +200,10 @@ def _secret(record: Mapping[str, Any], sealing: "_Passphrase | None") -> NewSecr
     return NewSecret(Secret(text) if text else None, ends_at)
 
 
-def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
+def apply(steps: list[Step], *, owners: Mapping[str, str] | None = None, actor: str, now: datetime) -> int:
     """Apply the new and changed records in one transaction; return their number.
 
+    ``owners``: by the name of a new configuration, the only mailbox that may sign in; files of Znuny do not name it.
     Raises Invalid, with nothing imported, if a record was refused.
     """
     if refused := [step.name for step in steps if step.verdict is Verdict.REFUSED]:
@@ -195,7 +215,11 @@ def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
                 continue
             done += 1
             if step.verdict is Verdict.NEW:
-                token_configs.add(providers.find(step.template), step.fields, step.secret, actor=actor, now=now)
+                config = token_configs.add(
+                    providers.find(step.template), step.fields, step.secret, actor=actor, now=now
+                )
+                if owner := (owners or {}).get(step.name, "").strip():
+                    token_configs.name_owner(token_configs.tokens_of(config)[0], owner, actor=actor, now=now)
             else:
                 token_configs.edit(TokenConfig.named(step.name), step.fields, step.secret, actor=actor, now=now)
         audit.record(
@@ -216,14 +240,14 @@ def keep_draft(
     return draft
 
 
-def apply_draft(draft: ImportDraft, *, actor: str, now: datetime) -> int:
+def apply_draft(draft: ImportDraft, *, owners: Mapping[str, str], actor: str, now: datetime) -> int:
     """Import a stored file once; the plan is made again, because the rows may have changed since."""
     content = draft.content
     assert content is not None
     with transaction():
         ImportDraft.delete().where(ImportDraft.id == draft.id).execute()
         steps = plan(content.reveal().encode(), overwrite=draft.overwrite, passphrase=draft.passphrase)
-        return apply(steps, actor=actor, now=now)
+        return apply(steps, owners=owners, actor=actor, now=now)
 
 
 class _Passphrase:
@@ -231,7 +255,7 @@ class _Passphrase:
 
     def __init__(self, passphrase: Secret) -> None:
         self._passphrase = passphrase
-        self._ciphers: dict[bytes, AESGCM] = {}
+        self._ciphers: dict[tuple[bytes, int], AESGCM] = {}
         self._salt = os.urandom(16)
 
     def seal(self, secret: Secret) -> str:
@@ -242,12 +266,19 @@ class _Passphrase:
     def open(self, text: str) -> Secret:
         try:
             box = base64.b64decode(text.removeprefix(_SEALED), validate=True)
-            return Secret(self._cipher(box[:16]).decrypt(box[16:28], box[28:], None).decode())
+            return self._opened(box)
         except (InvalidTag, binascii.Error, ValueError) as error:
             raise Invalid({"client_secret": "The passphrase does not decrypt the secret."}) from error
 
-    def _cipher(self, salt: bytes) -> AESGCM:
-        if salt not in self._ciphers:
-            key = Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(self._passphrase.reveal().encode())
-            self._ciphers[salt] = AESGCM(key)
-        return self._ciphers[salt]
+    def _opened(self, box: bytes) -> Secret:
+        salt, nonce, sealed = box[:16], box[16:28], box[28:]
+        try:
+            return Secret(self._cipher(salt).decrypt(nonce, sealed, None).decode())
+        except InvalidTag:
+            return Secret(self._cipher(salt, _OLD_COST).decrypt(nonce, sealed, None).decode())
+
+    def _cipher(self, salt: bytes, cost: int = _COST) -> AESGCM:
+        if (salt, cost) not in self._ciphers:
+            key = Scrypt(salt=salt, length=32, n=cost, r=8, p=1).derive(self._passphrase.reveal().encode())
+            self._ciphers[salt, cost] = AESGCM(key)
+        return self._ciphers[salt, cost]

@@ -66,6 +66,10 @@ def secret_problem(secret: str) -> str:
     return ""
 
 
+def is_object_id(text: str) -> bool:
+    return bool(re.fullmatch(_GUID, text))
+
+
 def tenant_problem(tenant: str, *, app_only: bool) -> str:
     """Why the tenant cannot be used; empty: no problem."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", tenant):

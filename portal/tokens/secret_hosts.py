@@ -8,8 +8,8 @@ from portal.models import ClientSecret, Flow, Token, TokenConfig
 from portal.tokens import revocation
 from portal.tokens.config_fields import Fields
 
-#: The URLs that a client secret, a refresh token or an access token is sent to.
-_RECEIVING = ("token_url", "refresh_url", "device_url", "revocation_url", "userinfo_url")
+#: The URLs that a client secret, a refresh token or an access token is sent to, and those that vouch for an account.
+_RECEIVING = ("token_url", "refresh_url", "device_url", "revocation_url", "userinfo_url", "issuer", "jwks_url")
 
 
 def new_hosts(config: TokenConfig, entered: Fields) -> list[str]:

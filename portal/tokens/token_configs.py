@@ -6,7 +6,9 @@ from datetime import datetime
 from portal import providers
 from portal.core.db import transaction
 from portal.core.errors import InUse, Invalid, NotFound, PortalError
+from portal.core.urls import url_problem
 from portal.models import (
+    CertificateRenewal,
     ClientSecret,
     Flow,
     MailAccount,
@@ -19,7 +21,7 @@ from portal.protocols import oidc
 from portal.providers import Template
 from portal.system import audit, named_rows
 from portal.tokens import refresh_results, secret_hosts
-from portal.tokens.config_fields import URLS, Fields, NewSecret, check, insert_tenant, url_problem
+from portal.tokens.config_fields import URLS, Fields, NewSecret, check, insert_tenant
 
 
 def add(template: Template, entered: Fields, secret: NewSecret, *, actor: str, now: datetime) -> TokenConfig:
@@ -57,6 +59,7 @@ def edit(config: TokenConfig, entered: Fields, secret: NewSecret, *, actor: str,
             secret_hosts.remove_stored(config)
             audit.about(config, actor, "host-changed", f"now also {', '.join(other_hosts)}; sign-ins removed", now)
         changed += _keep_secret(config, secret, now)
+        CertificateRenewal.plan(config, now)
         _go_on(config, changed, now)
         audit.about(config, actor, "edited", audit.changed(changed), now)
 
@@ -113,13 +116,17 @@ def forget_secret(config: TokenConfig, secret_id: int, *, actor: str, now: datet
 
 
 def add_token(config: TokenConfig, *, mailbox: str = "", actor: str, now: datetime) -> Token:
-    """Add an empty token, for another mailbox, to a configuration; a service account needs its address."""
-    if config.flow is Flow.JWT_BEARER:
-        return _add_mailbox(config, mailbox.strip(), actor, now)
+    """Add an empty token, for another mailbox, to a configuration; a service account needs its address.
+
+    At a sign-in, ``mailbox`` is the only account that is accepted; empty: the first one that signs in.
+    """
+    mailbox = mailbox.strip()
     if config.flow is Flow.CLIENT_CREDENTIALS:
         raise PortalError(
             "An app-only configuration has one token, which gives access to every mailbox that the application may use."
         )
+    if mailbox or config.flow is Flow.JWT_BEARER:
+        return _add_mailbox(config, mailbox, actor, now)
     with transaction():
         token = Token.create(token_config=config)
         audit.about(config, actor, "token-added", "", now)
@@ -127,19 +134,38 @@ def add_token(config: TokenConfig, *, mailbox: str = "", actor: str, now: dateti
 
 
 def _add_mailbox(config: TokenConfig, mailbox: str, actor: str, now: datetime) -> Token:
-    """Add the token of a mailbox that a service account acts for; it is requested at once."""
-    if not re.fullmatch(r"[^\s@]+@[^\s@]+", mailbox):
-        raise Invalid({"mailbox": "Enter the address of the mailbox."})
+    """Add the token of a mailbox; a service account's token is requested at once."""
+    _require_address(config, mailbox)
     with transaction():
-        if Token.select().where(Token.token_config == config.id, Token.owner == mailbox).exists():
-            raise Invalid({"mailbox": f"{config.name!r} has a token for {mailbox} already."})
         # The configuration was created with a token that has no mailbox yet.
-        free = Token.select().where(Token.token_config == config.id, Token.owner.is_null()).first()
-        token: Token = free or Token.create(token_config=config)
-        Token.update(owner=mailbox, due_at=now).where(Token.id == token.id).execute()
+        free = Token.select().where(
+            Token.token_config == config.id, Token.owner.is_null(), Token.signed_in_at.is_null()
+        )
+        token: Token = (free.first() if config.flow is Flow.JWT_BEARER else None) or Token.create(token_config=config)
+        due_at = now if config.flow is Flow.JWT_BEARER else None
+        Token.update(owner=mailbox, due_at=due_at).where(Token.id == token.id).execute()
         audit.about(config, actor, "token-added", mailbox, now)
     added: Token = Token.get_by_id(token.id)
     return added
+
+
+def name_owner(token: Token, mailbox: str, *, actor: str, now: datetime) -> Token:
+    """Set the only account whose sign-in is accepted for a token that has none yet."""
+    if token.owner:
+        raise PortalError(f"This token belongs to {token.owner}.")
+    _require_address(token.token_config, mailbox)
+    with transaction():
+        audit.about(token, actor, "owner-named", mailbox, now)
+        Token.update(owner=mailbox).where(Token.id == token.id, Token.owner.is_null()).execute()
+    named: Token = Token.get_by_id(token.id)
+    return named
+
+
+def _require_address(config: TokenConfig, mailbox: str) -> None:
+    if not re.fullmatch(r"[^\s@]+@[^\s@]+", mailbox):
+        raise Invalid({"mailbox": "Enter the address of the mailbox."})
+    if Token.select().where(Token.token_config == config.id, Token.owner == mailbox).exists():
+        raise Invalid({"mailbox": f"{config.name!r} has a token for {mailbox} already."})
 
 
 def delete_token(token: Token, *, actor: str, now: datetime) -> None:

@@ -1,77 +1,90 @@
-"""Body templates of web services: sandboxed Jinja templates that can only access their variables."""
+"""Body templates of web services: rendered in a process of their own, with a limit for its time and memory."""
 
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
 from typing import Any
-
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from portal.core.errors import Refused
 
-#: Exceptions that a template can raise.
-_FAULTS = (
-    TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError, SyntaxError,
-    AssertionError, MemoryError,
-)  # fmt: skip
-#: Maximum length of a body: more than the largest message in Base64.
-_MOST_CHARACTERS = 100 * 1024 * 1024
-#: Filters, functions and methods that can produce very long text.
-_NOT_FOR_BODIES = ("center", "indent", "wordwrap", "format", "lipsum", "cycler", "joiner", "namespace")
-_NOT_OF_TEXTS = ("ljust", "rjust", "center", "zfill", "format", "format_map", "expandtabs", "join")
+#: Longer than any useful template needs, also with the largest message.
+SECONDS = 10.0
+_COMMAND = [sys.executable, "-m", "portal.triggers.sandboxed_rendering"]
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """A Jinja sandbox without operations that could exhaust the memory before the size limit applies."""
+class _Renderer:
+    """The rendering process of this process, started at the first template and kept for the next ones."""
 
-    intercepted_binops = frozenset(["*", "**", "%"])
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: By the process that started it: a forked process must not share the pipes of the one it was forked from.
+        self._processes: dict[int, subprocess.Popen[str]] = {}
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or not (isinstance(left, int | float) and isinstance(right, int | float)):
-            raise TemplateError(f"the operator {operator} is not allowed for text")
-        return super().call_binop(context, operator, left, right)
+    def ask(self, template: str, variables: dict[str, Any] | None) -> dict[str, str]:
+        """Return the answer of the process; an empty one if it was killed, for its time or memory."""
+        request = json.dumps({"template": template, "variables": variables}) + "\n"
+        with self._lock:
+            # A second time, because the process may have ended while it was idle.
+            return self._exchange(request) or self._exchange(request)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in _NOT_OF_TEXTS and super().is_safe_attribute(obj, attr, value)
+    def _exchange(self, request: str) -> dict[str, str]:
+        process, line, began = self._running(), "", time.monotonic()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = threading.Timer(SECONDS, process.kill)
+        timer.start()
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except OSError:
+            pass
+        finally:
+            timer.cancel()
+        if not line:
+            self.end()
+            return {"fault": ""} if time.monotonic() - began >= SECONDS else {}
+        answer: dict[str, str] = json.loads(line)
+        return answer
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Prefer a dictionary key such as ``items`` over the Python attribute with the same name."""
-        return obj[attribute] if isinstance(obj, dict) and attribute in obj else super().getattr(obj, attribute)
+    def _running(self) -> "subprocess.Popen[str]":
+        present = self._processes.get(os.getpid())
+        if present is None or present.poll() is not None:
+            self.end()
+            environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
+            self._processes[os.getpid()] = subprocess.Popen(
+                _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                encoding="utf-8", env=environment,
+            )  # fmt: skip
+        return self._processes[os.getpid()]
+
+    def end(self) -> None:
+        if process := self._processes.pop(os.getpid(), None):
+            process.kill()
+            process.communicate()
 
 
-# No autoescape: the output is not HTML. For JSON use the filter tojson.
-_environment = _Sandbox(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-
-
-for name in _NOT_FOR_BODIES:
-    _environment.filters.pop(name, None)
-    _environment.globals.pop(name, None)
+_renderer = _Renderer()
+atexit.register(_renderer.end)
 
 
 def check(template: str) -> None:
     """Raise Refused, with the reason, if the template has a syntax error."""
-    try:
-        _environment.from_string(template)
-    except _FAULTS as error:
-        raise Refused(f"The body template cannot be rendered: {' '.join(str(error).split())}") from error
+    _ask(template, None)
 
 
 def render(template: str, variables: dict[str, Any]) -> str:
     """Render the template. Raises Refused, with the reason, on failure."""
-    try:
-        parts, size = [], 0
-        for part in _environment.from_string(template).generate(variables):
-            size += len(part)
-            if size > _MOST_CHARACTERS:
-                raise TemplateError("the result is too long")
-            parts.append(part)
-        return _storable("".join(parts))
-    except _FAULTS as error:
-        raise Refused(f"The body template cannot be rendered: {' '.join(str(error).split())}") from error
+    return _ask(template, variables)
 
 
-def _storable(text: str) -> str:
-    """Return the text. Raises ValueError if PostgreSQL or UTF-8 cannot represent it."""
-    if "\0" in text:
-        raise ValueError("the result contains a NUL character")
-    text.encode()
-    return text
+def _ask(template: str, variables: dict[str, Any] | None) -> str:
+    answer = _renderer.ask(template, variables)
+    if "text" in answer:
+        return answer["text"]
+    reason = answer.get("fault") or f"it takes longer than {SECONDS:.0f} seconds, or too much memory"
+    raise Refused(f"The body template cannot be rendered: {reason}")

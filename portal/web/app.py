@@ -1,30 +1,37 @@
 """The Flask application factory."""
 
+import hashlib
+import logging
+from urllib.parse import urlsplit
+
 import jinja2
-from flask import Flask, Response, g, render_template, request
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, abort, g, render_template, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from peewee import DataError
 from werkzeug.exceptions import HTTPException
-from werkzeug.middleware.proxy_fix import ProxyFix
 
-from portal.core import encryption
+from portal.core import keys
 from portal.core.config import Config, from_environment
 from portal.core.db import database
 from portal.core.errors import NotFound
+from portal.core.loopback import is_loopback
 from portal.core.resources import folder
 from portal.models import Role
 from portal.monitoring import notices
 from portal.monitoring.problems import Problem
 from portal.runtime import startup
-from portal.web import filters, permissions, views
+from portal.system import settings
+from portal.web import filters, listeners, permissions, views
 from portal.web.views import fix_links
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_COOKIE = "portal_session"
+logger = logging.getLogger(__name__)
 csrf = CSRFProtect()
 
 
@@ -34,6 +41,7 @@ def create_app(config: Config | None = None) -> Flask:
     app = Flask("portal", template_folder=str(folder("templates")), static_folder=str(folder("static")))
     _configure(app, config)
     _connect(app)
+    _expect_host(app)
     permissions.init_app(app)
     csrf.init_app(app)
     filters.init_app(app)
@@ -47,8 +55,18 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 class _Sessions(SecureCookieSessionInterface):
+    digest_method = staticmethod(hashlib.sha256)
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        _use_newest_keys(app)
+        return super().open_session(app, request)
+
+    def get_cookie_name(self, app: Flask) -> str:
+        """With the prefix __Host-, browsers accept the cookie from this host over https only (RFC 6265bis 4.1.3.2)."""
+        return f"__Host-{_COOKIE}" if request.is_secure else _COOKIE
+
     def get_cookie_secure(self, app: Flask) -> bool:
-        return request.is_secure
+        return request.is_secure or (settings.uses_https() and not is_loopback(urlsplit(request.host_url).hostname))
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         # Programs have no session, and get thousands of tokens.
@@ -57,11 +75,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 def _configure(app: Flask, config: Config) -> None:
-    newest, *older = encryption.keys().signing_keys()
     app.config.update(
-        SECRET_KEY=newest,
-        SECRET_KEY_FALLBACKS=older,
-        SESSION_COOKIE_NAME="portal_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",  # Strict would drop the session on the way back from the provider
         WTF_CSRF_TIME_LIMIT=None,
@@ -69,10 +83,30 @@ def _configure(app: Flask, config: Config) -> None:
         PORTAL=config,
     )
     app.session_interface = _Sessions()
+    _use_newest_keys(app)
     app.jinja_options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    if config.trusted_proxies:
-        hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    app.wsgi_app = listeners.behind_proxies(app.wsgi_app, config)  # type: ignore[method-assign, assignment]
+
+
+def _use_newest_keys(app: Flask) -> None:
+    """Sign cookies and forms with the newest key; all processes do so at once after a rotation."""
+    ring = keys.current()
+    if app.extensions.get("key_ring") is not ring:
+        newest, *older = ring.signing_keys()
+        app.config.update(SECRET_KEY=newest, SECRET_KEY_FALLBACKS=older)
+        app.extensions["key_ring"] = ring
+
+
+def _expect_host(app: Flask) -> None:
+    @app.before_request
+    def expect_host() -> None:
+        """Refuse a name that is not the portal's: it may be another site's, pointed at this address (DNS rebinding)."""
+        local = listeners.listener_of(request.environ, app.config["PORTAL"]) is listeners.Listener.LOCAL
+        # Programs have a key, which another site does not know.
+        if local or request.blueprint in ("health", "api") or settings.serves(urlsplit(request.host_url).hostname):
+            return
+        logger.warning("A request for the host %s was refused, from %s", request.host[:200], request.remote_addr)
+        abort(421, f"This portal is at {settings.portal_url()}. Other names are entered in the setting HostAliases.")
 
 
 def _connect(app: Flask) -> None:
@@ -112,6 +146,7 @@ def _errors(app: Flask) -> None:
 
     @app.errorhandler(CSRFError)
     def stale_form(error: CSRFError) -> tuple[str, int]:
+        logger.warning("%s from %s: %s", request.path, request.remote_addr, error.description)
         text = "This form was opened in another session. Go back, reload the page and send it again."
         return render_template("error.html", title="The form is out of date", text=text), 400
 
@@ -136,7 +171,10 @@ def _errors(app: Flask) -> None:
 
 def _headers(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.is_secure and settings.uses_https():
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if request.blueprint == "api":
+        response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
         return response
     response.headers["Content-Security-Policy"] = _CSP
     response.headers["Referrer-Policy"] = "same-origin"

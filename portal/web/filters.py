@@ -17,6 +17,11 @@ _STEPS = [
     (timedelta.max, timedelta(days=365), "year"),
 ]
 
+#: The first that occurs counts: each browser also names the ones that it is compatible with.
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Mac OS", "macOS"),
+            ("Linux", "Linux"))  # fmt: skip
+
 
 def relative(moment: datetime, now: datetime) -> str:
     """Format a time relative to ``now``, rounded down: ``in 5 minutes``, ``3 days ago``."""
@@ -45,6 +50,13 @@ def point(value: datetime | None) -> str:
 def _time(value: datetime, text: str) -> str:
     exact = f"{value:%Y-%m-%d %H:%M:%S} UTC"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), exact, text)
+
+
+def browser(user_agent: str) -> str:
+    """Return browser and system of a User-Agent, such as Firefox on Linux."""
+    name = next((name for token, name in _BROWSERS if token in user_agent), "unknown browser")
+    system = next((f" on {system}" for token, system in _SYSTEMS if token in user_agent), "")
+    return f"{name}{system}"
 
 
 def kilobytes(size: int) -> str:
@@ -100,6 +112,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(with_code)
     app.add_template_filter(moment)
     app.add_template_filter(point)
+    app.add_template_filter(browser)
     app.add_template_filter(kilobytes)
     app.add_template_filter(amount)
     app.add_template_filter(points)

@@ -12,6 +12,7 @@ from portal.core.config import Config
 from portal.core.db import connected
 from portal.runtime import notice_thread, startup
 from portal.web.app import create_app
+from portal.web.buffering_worker import BufferingWorker
 
 _PROCESSES = 2
 _THREADS = 4
@@ -61,11 +62,18 @@ def serve(config: Config, handles: Sequence[int]) -> None:
         "bind": [f"fd://{handle}" for handle in handles] or [config.address],
         "workers": _PROCESSES,
         "threads": _THREADS,
-        "worker_class": "gthread",
+        "worker_class": BufferingWorker,
         "graceful_timeout": 3,
         "timeout": 90,
-        # sendmail passes recipients in the URL; a proxy in front has its own limits.
-        "limit_request_line": 0,
+        "limit_request_line": 8190,
+        # Sent by the socket's own method, which does not wait for the client (buffering_worker).
+        "sendfile": False,
+        # 1,000 recipients are passed in several fields.
+        "limit_request_fields": 120,
+        # Forwarded headers are read by the application, and only if PORTAL_TRUSTED_PROXIES is set.
+        "forwarder_headers": "",
+        "forwarded_allow_ips": "",
+        "secure_scheme_headers": {},
         "worker_exit": _flush_usage_counts,
         "post_worker_init": _look_after_notices,
         "loglevel": "warning",

@@ -14,7 +14,7 @@ from portal.core.errors import Invalid, Refused
 from portal.core.loopback import is_loopback
 from portal.models import CallState, ServiceAuth, Token, Validity, WebService, WebServiceCall, text_problems
 from portal.protocols import tls_options
-from portal.system import audit, job_queue, named_rows, settings
+from portal.system import audit, job_queue, named_rows, settings, unencrypted
 from portal.tokens import token_facts
 from portal.triggers import body_templates, triggers
 from portal.triggers.triggers import Trigger
@@ -142,6 +142,8 @@ def _url_problem(entered: Fields) -> str | None:
     carries = entered.authentication is not ServiceAuth.NONE or _has_placeholder(entered)
     if parts.scheme == "http" and carries and not is_loopback(host):
         return "Use https: the request contains a secret. http is only allowed for this host."
+    if parts.scheme == "http":
+        return unencrypted.problem(host, "calls")
     return None
 
 

@@ -2,18 +2,22 @@ from datetime import timedelta
 
 import pytest
 
-from portal.access import rate_limit, users
+from portal.access import api_keys, rate_limit, sessions, users
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
-from portal.models import Event, LoginSession, Role, SetupLink, User
-from tests.builders import ADMIN, NOW, OPERATOR, PASSWORD, make_user
+from portal.models import ApiKey, Event, LoginSession, Role, SetupLink, User
+from portal.system import settings
+from portal.tokens.sign_in import owner_links
+from tests.builders import ADMIN, NOW, OPERATOR, PASSWORD, make_token, make_user
+from tests.support.commands import Run
 
 pytestmark = pytest.mark.usefixtures("db")
 MINUTE = timedelta(minutes=1)
 
 
 def sign_in(name: str = ADMIN, password: str = PASSWORD, *, address: str = "127.0.0.1", now: object = NOW) -> Secret:
-    return users.sign_in(name, Secret(password), address=address, now=now)  # type: ignore[arg-type]
+    user = sessions.check_password(name, Secret(password), address=address, now=now)  # type: ignore[arg-type]
+    return sessions.open_session(user, now=now)  # type: ignore[arg-type]
 
 
 def test_password_is_stored_only_as_argon2id_hash() -> None:
@@ -24,18 +28,18 @@ def test_password_is_stored_only_as_argon2id_hash() -> None:
 def test_session_after_sign_in_expires_when_idle() -> None:
     make_user()
     key = sign_in().reveal()
-    assert users.session_of(key, now=NOW) is not None
-    assert users.session_of(key, now=NOW + users.IDLE_LIFE + MINUTE) is None
-    assert users.session_of("made up", now=NOW) is None
+    assert sessions.session_of(key, now=NOW) is not None
+    assert sessions.session_of(key, now=NOW + settings.session_idle_life() + MINUTE) is None
+    assert sessions.session_of("made up", now=NOW) is None
 
 
 def test_session_in_use_expires_at_absolute_limit() -> None:
     make_user()
     key = sign_in().reveal()
     now = NOW
-    while users.session_of(key, now=now):
+    while sessions.session_of(key, now=now):
         now += timedelta(hours=7)
-    assert now - NOW > users.ABSOLUTE_LIFE
+    assert now - NOW > settings.session_life()
 
 
 def test_session_key_is_stored_only_as_hash() -> None:
@@ -57,7 +61,7 @@ def test_disabled_user_loses_session_and_cannot_sign_in() -> None:
     bob = make_user(OPERATOR, Role.OPERATOR)
     key = sign_in(OPERATOR).reveal()
     users.disable(bob, actor=ADMIN, now=NOW)
-    assert users.session_of(key, now=NOW) is None
+    assert sessions.session_of(key, now=NOW) is None
     with pytest.raises(Invalid):
         sign_in(OPERATOR)
 
@@ -72,15 +76,15 @@ def test_a_new_password_ends_every_session() -> None:
     alice = make_user()
     key = sign_in().reveal()
     users.set_password(alice, Secret("another good password"), actor=ADMIN, now=NOW)
-    assert users.session_of(key, now=NOW) is None
+    assert sessions.session_of(key, now=NOW) is None
     assert sign_in(password="another good password")
 
 
 def test_ten_wrong_passwords_block_the_name_temporarily() -> None:
     make_user()
-    for number in range(10):
+    for _ in range(10):
         with pytest.raises(Invalid):
-            sign_in(password="wrong", address=f"10.0.0.{number}")
+            sign_in(password="wrong")
     with pytest.raises(rate_limit.RateLimited, match=r"Try again in \d+ minutes"):
         sign_in()
     assert sign_in(now=NOW + 16 * MINUTE)
@@ -136,6 +140,44 @@ def test_setup_link_expires_after_a_day_or_when_replaced() -> None:
     assert not users.is_setup_link_valid(second.reveal(), now=NOW + users.SETUP_LINK_LIFE)
 
 
-@pytest.mark.parametrize(("role", "covered"), [(Role.ADMIN, 3), (Role.OPERATOR, 2), (Role.VIEWER, 1)])
-def test_role_includes_all_lower_roles(role: Role, covered: int) -> None:
+@pytest.mark.parametrize(
+    ("role", "covered"), [(Role.ADMIN, 4), (Role.OPERATOR, 2), (Role.AUDITOR, 2), (Role.VIEWER, 1)]
+)
+def test_role_includes_the_roles_below_it(role: Role, covered: int) -> None:
     assert sum(role.covers(other) for other in Role) == covered
+
+
+def test_keys_and_links_end_with_the_user_who_made_them() -> None:
+    make_user()
+    operator = make_user(OPERATOR, Role.OPERATOR)
+    own, _ = api_keys.add(api_keys.Fields("Own", may_send=True), actor=OPERATOR, now=NOW)
+    other, _ = api_keys.add(api_keys.Fields("Other", may_send=True), actor=ADMIN, now=NOW)
+    link = owner_links.create(make_token(), actor=OPERATOR, now=NOW).reveal()
+    users.disable(operator, actor=ADMIN, now=NOW)
+    assert ApiKey.get_by_id(own.id).ends_at == NOW
+    assert ApiKey.get_by_id(other.id).ends_at is None
+    assert owner_links.find(link, now=NOW) is None
+    assert "API keys ended: Own" in Event.select().where(Event.action == "user:disabled").get().details
+
+
+def test_session_keys_have_256_random_bits() -> None:
+    make_user()
+    found = {sign_in().reveal() for _ in range(20)}
+    assert len(found) == 20
+    assert {len(key) for key in found} == {43}
+
+
+def test_sessions_of_one_user_or_of_all_are_ended(run: Run) -> None:
+    for name in (ADMIN, OPERATOR):
+        make_user(name)
+        sign_in(name)
+    assert "1 sessions ended" in run("user", "end-sessions", OPERATOR).stdout
+    assert [row.user.name for row in LoginSession.select()] == [ADMIN]
+    assert "1 sessions ended" in run("user", "end-sessions", "--all").stdout
+    run("user", "end-sessions", code=2)
+
+
+def test_sign_in_is_audited_with_factor_and_address() -> None:
+    user = make_user()
+    sessions.open_session(user, sessions.Browser("192.0.2.1", "Firefox"), how="password and code", now=NOW)
+    assert Event.get(Event.action == "user:signed-in").details == "password and code, from 192.0.2.1"

@@ -12,6 +12,7 @@ from tests.bench import (
     push,
     refreshes,
     sending,
+    slow_clients,
     soak,
     thirty_days,
 )
@@ -26,6 +27,7 @@ BENCHES = {
     "access-tokens": access_tokens.main,
     "refreshes": refreshes.main,
     "sending": sending.main,
+    "slow-clients": slow_clients.main,
     "soak": soak.main,
     "thirty-days": thirty_days.main,
 }

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal.core import encryption
+from portal.core import keys
 from portal.core.clock import RunControl
 from portal.core.config import from_environment
 from portal.core.db import connected, open_database
+from portal.core.keys import KeyFile
 from portal.models import OutboundMessage, OutboundProfile, OutboundState
 from portal.outgoing import send
 from portal.runtime import startup
@@ -67,7 +68,7 @@ def main() -> None:
 def _measure(folder: Path, port: int) -> None:
     config = from_environment({"PORTAL_DATA": str(folder / "data")})
     startup.upgrade(config, now=datetime.now(UTC))
-    encryption.set_keys(encryption.read_key_file(config.keys_file))
+    keys.use(KeyFile.of(config))
     open_database(config.database_url)
     with connected():
         taken_on, one = _portal(port, 1)

@@ -24,6 +24,8 @@ def test_empty_environment_uses_defaults(tmp_path: Path, monkeypatch: pytest.Mon
         ("PORTAL_CA_FILE", "/"),
         ("PORTAL_TRUSTED_PROXIES", "yes"),
         ("PORTAL_LOG_FORMAT", "xml"),
+        ("PORTAL_INTERNAL_NETWORKS", "10.0.0.1/8"),
+        ("PORTAL_MAILDIR_ROOTS", "/var/mail:mail"),
         ("DATABASE_URL_FILE", "/does/not/exist"),
     ],
 )
@@ -31,6 +33,18 @@ def test_invalid_value_error_names_the_variable_in_one_line(name: str, value: st
     with pytest.raises(ConfigError, match=name) as caught:
         from_environment({name: value})
     assert "\n" not in str(caught.value)
+
+
+def test_settings_that_expose_the_portal_are_named() -> None:
+    def exposures(**environment: str) -> list[str]:
+        return [text.split()[0] for text in from_environment(environment).exposures]
+
+    assert exposures() == []
+    assert exposures(PORTAL_BIND="0.0.0.0:8000") == ["PORTAL_BIND"]
+    # In a container, the port is reached by the proxy only.
+    assert exposures(PORTAL_BIND="0.0.0.0:8000", PORTAL_TRUSTED_PROXIES="1") == []
+    assert exposures(PORTAL_TRUSTED_PROXIES="1") == ["PORTAL_TRUSTED_PROXIES"]
+    assert exposures(PORTAL_TRUSTED_PROXIES="1", PORTAL_PROXY_SOCKET="/run/proxy.sock") == []
 
 
 def test_database_url_is_read_from_file_variable(tmp_path: Path) -> None:

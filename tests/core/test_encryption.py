@@ -1,11 +1,9 @@
 import json
 import pickle
-from pathlib import Path
 
 import pytest
 
-from portal.core.encryption import DecryptionError, KeyRing, Place, Sealed, Secret, create_key_file, read_key_file
-from portal.core.errors import ConfigError
+from portal.core.encryption import DecryptionError, KeyRing, Place, Sealed, Secret
 from portal.models import Token
 from tests.builders import ACCESS_TOKEN, fresh, make_token
 
@@ -61,27 +59,6 @@ def test_missing_key_is_named_in_decryption_error() -> None:
 def test_malformed_encrypted_value_is_a_decryption_error(rubbish: str) -> None:
     with pytest.raises(DecryptionError):
         ring().open(Sealed(rubbish), HERE)
-
-
-def test_key_file_must_be_readable_only_by_its_owner(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    create_key_file(path)
-    assert path.stat().st_mode & 0o777 == 0o600
-    before = path.read_text()
-    create_key_file(path)
-    assert path.read_text() == before
-    path.chmod(0o640)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        read_key_file(path)
-
-
-@pytest.mark.parametrize("content", ["", "k1\n", "k1 QUJD\n", "k1 %%%\n", "k.1 " + "A" * 43 + "=\n"])
-def test_invalid_key_file_is_a_configuration_error(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "keys"
-    path.touch(0o600)
-    path.write_text(content)
-    with pytest.raises(ConfigError, match="PORTAL_KEYS_FILE"):
-        read_key_file(path)
 
 
 def test_secret_column_stores_only_the_encrypted_value(db: None) -> None:

@@ -47,6 +47,7 @@ class FakeMailServer:
 def talking(lines: list[bytes], certificates_in: Path | None, *, keep_open: bool = False) -> Iterator[int]:
     """Run a server that greets with the first line, answers each client line with the next, then closes the connection.
 
+    ``%TAG%`` stands for the tag of the last IMAP command.
     ``certificates_in`` None: a server without TLS. Yields the port.
     """
     listener = socket.create_server(("127.0.0.1", 0))
@@ -75,7 +76,10 @@ def _secured(connection: socket.socket, certificates_in: Path | None) -> socket.
 
 
 def _talk(connection: socket.socket, lines: list[bytes]) -> None:
+    tag = b""
     for number, line in enumerate(lines):
-        if number and not connection.recv(65536):
-            return
-        connection.sendall(line)
+        if number:
+            if not (received := connection.recv(65536)):
+                return
+            tag = received.split()[0] if b" " in received else tag
+        connection.sendall(line.replace(b"%TAG%", tag))

@@ -93,7 +93,8 @@ class PageClient:
         return self._page(response, response.status_code)
 
     def token(self) -> str:
-        page = self.client.get("/login") if "portal_session" not in str(self.client._cookies) else self.client.get("/")
+        path = "/" if "portal_session" in str(self.client._cookies) else "/login"
+        page = self.client.get(path, follow_redirects=True)
         return self._token_in(page.text) or self._token_in(self.client.get("/login").text)
 
     def _token_in(self, html: str) -> str:

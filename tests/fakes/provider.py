@@ -27,6 +27,7 @@ class FakeProvider:
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
         self.headers: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
         self.replies: dict[str, Reply] = {}
         self.only: tuple[str, str] | None = None
         self.unknown = (401, b'{"error": "invalid_client"}')
@@ -73,6 +74,7 @@ class FakeProvider:
     def _respond(self, request: Request) -> Response:
         if request.method == "POST":
             self.headers.append(dict(request.headers))
+            self.bodies.append(request.get_data())
             self.requests.append(request.form.to_dict())
             if self.only and self.requests[-1].get(self.only[0]) != self.only[1]:
                 status, body = self.unknown

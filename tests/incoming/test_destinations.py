@@ -1,7 +1,10 @@
 """Delivery to a mail store over LMTP and to a command, and routing by recipient address."""
 
+import ssl
 import stat
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from portal.core.errors import Invalid, Refused, Unavailable
 from portal.incoming import destinations, fetch, routing
 from portal.incoming.fetch_session import FetchControl
 from portal.models import AfterFetch, Destination, DestinationType, MailAccount, Message, MessageState
-from portal.protocols import lmtp, program
+from portal.protocols import lmtp, program, tls
+from portal.system import settings
 from tests.builders import NOW, make_account, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.servers.ports import free_port
@@ -40,21 +44,32 @@ class Store:
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if self.answer.startswith("250"):
             self.took.append((envelope.rcpt_tos, envelope.content))
+            self.is_encrypted = session.ssl is not None
         return self.answer
 
 
 class StoreController(Controller):
+    def __init__(self, handler: Store, **options: Any) -> None:
+        self.options = options
+        super().__init__(handler, hostname="127.0.0.1", port=free_port())
+
     def factory(self) -> LMTP:
-        return LMTP(self.handler)
+        return LMTP(self.handler, **self.options)
+
+
+@contextmanager
+def serving_lmtp(handler: Store, **options: Any) -> Iterator[int]:
+    controller = StoreController(handler, **options)
+    controller.start()
+    yield controller.port
+    controller.stop()
 
 
 @pytest.fixture
 def store() -> Iterator[tuple[Store, int]]:
     handler = Store()
-    controller = StoreController(handler, hostname="127.0.0.1", port=free_port())
-    controller.start()
-    yield handler, controller.port
-    controller.stop()
+    with serving_lmtp(handler) as port:
+        yield handler, port
 
 
 def lmtp_destination(at: int, **changes: Any) -> Destination:
@@ -86,9 +101,38 @@ def test_lmtp_rejection_reports_the_response(store: tuple[Store, int], answer: s
     handler, port = store
     handler.answer = answer
     with pytest.raises(kind, match=answer[10:]):
-        lmtp.deliver(("127.0.0.1", port), RECIPIENT, BytesIO(b"x\r\n"))
+        lmtp.deliver(lmtp.Store("127.0.0.1", port), RECIPIENT, BytesIO(b"x\r\n"))
     with pytest.raises(Refused, match="No such user"):
-        lmtp.deliver(("127.0.0.1", port), "nobody@store.test", BytesIO(b"x\r\n"))
+        lmtp.deliver(lmtp.Store("127.0.0.1", port), "nobody@store.test", BytesIO(b"x\r\n"))
+
+
+def test_mail_store_elsewhere_gets_no_mail_without_tls(store: tuple[Store, int]) -> None:
+    handler, port = store
+    with pytest.raises(Unavailable, match="offers no TLS"):
+        lmtp.deliver(lmtp.Store("127.0.0.1", port, requires_tls=True), RECIPIENT, BytesIO(b"x\r\n"))
+    assert handler.took == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_mail_store_elsewhere_gets_mail_over_verified_tls(certificate_folder: Path, host: str) -> None:
+    handler, context = Store(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate_folder / "server.pem", certificate_folder / "server.key")
+    with serving_lmtp(handler, tls_context=context) as port:
+        there = lmtp.Store(host, port, requires_tls=True)
+        tls.trust(None)
+        with pytest.raises(Unavailable, match="certificate was not accepted"):
+            lmtp.deliver(there, RECIPIENT, BytesIO(b"x\r\n"))
+        tls.trust(certificate_folder / "ca.pem")
+        lmtp.deliver(there, RECIPIENT, BytesIO(b"x\r\n"))
+    assert [content for _, content in handler.took] == [b"x\r\n"]
+    assert handler.is_encrypted
+
+
+def test_host_without_tls_is_allowed_by_a_setting() -> None:
+    row = Destination(name="Store", type=DestinationType.LMTP, host="store.example.org", port=24)
+    assert destinations.store_of(row).requires_tls
+    settings.change({"UnencryptedHosts": "Store.example.org"}, actor="test", now=NOW)
+    assert not destinations.store_of(row).requires_tls
 
 
 def test_lmtp_destination_unreachable_is_a_field_error() -> None:
@@ -147,6 +191,14 @@ def test_command_gets_the_message_without_shell_or_secrets(script: Path, monkeyp
 def test_command_exit_status_selects_retry_or_rejection(script: Path, code: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=f"exited with status {code}. told so"):
         program.deliver([str(script), "x", str(code)], BytesIO(b""))
+
+
+def test_unusable_folder_for_temporary_files_is_not_the_fault_of_the_message(
+    script: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(Unavailable, match="temporary files"):
+        program.deliver([str(script), "x", "0"], BytesIO(b"x"))
 
 
 def test_command_with_background_child_does_not_block_delivery(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:

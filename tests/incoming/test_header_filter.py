@@ -20,6 +20,10 @@ LONG = b"Subject: " + b"a" * 200_000 + b"\r\n"
         (b"\r\nX-OTRS-A: body\r\n", None),
         (b"", None),
         (b"X-OTRS-A: and no end", b""),
+        (b"Subject: x\rX-OTRS-Queue: evil\r\nTo: y\r\n\r\n", b"To: y\r\n\r\n"),
+        (b"Subject: x\r\n y\rX-OTRS-Queue: evil\r\nTo: y\r\n\r\n", b"Subject: x\r\nTo: y\r\n\r\n"),
+        (b"\xc2\xa0X-OTRS-Queue: evil\r\nTo: y\r\n\r\n", b"To: y\r\n\r\n"),
+        (b"Subject: a word and\r\n X-OTRS-Queue: in a text\r\n\r\n", None),
     ],
 )
 def test_header_filter_removes_only_matching_header_fields(before: bytes, after: bytes | None) -> None:
@@ -32,3 +36,9 @@ def test_header_filter_removes_only_matching_header_fields(before: bytes, after:
 def test_header_filter_without_patterns_changes_nothing() -> None:
     with header_filter.without(BytesIO(b"X-OTRS-A: 1\r\n\r\n"), []) as passed:
         assert passed.read() == b"X-OTRS-A: 1\r\n\r\n"
+
+
+def test_special_characters_of_a_pattern_match_only_themselves() -> None:
+    message = b"X.Loop: a\r\nXaLoop: b\r\n(x+)+$: c\r\n\r\nbody"
+    with header_filter.without(BytesIO(message), ["x.loop", "(x+)+$"]) as passed:
+        assert passed.read() == b"XaLoop: b\r\n\r\nbody"

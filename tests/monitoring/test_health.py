@@ -106,6 +106,9 @@ def test_check_output_follows_nagios(run: Run, at_work: None, tmp_path: Path, mo
     leader_election.hold_leadership("clock", "test", now())
     first = run("check").stdout.splitlines()[0]
     assert re.fullmatch(r"PORTAL OK - 0 tokens valid, 0 mail accounts fetched \| (\w+=\d+ ?)+", first)
+    monkeypatch.setenv("PORTAL_TRUSTED_PROXIES", "1")
+    assert run("check", code=1).stdout.startswith("PORTAL WARNING - PORTAL_TRUSTED_PROXIES exposes the portal | ")
+    monkeypatch.delenv("PORTAL_TRUSTED_PROXIES")
     broken(tmp_path)
     lines = run("check", code=2).stdout.splitlines()
     assert lines[0].startswith("PORTAL CRITICAL - The provider rejects the client ID or secret of “Microsoft” | ")

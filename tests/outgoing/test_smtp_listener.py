@@ -4,6 +4,7 @@ import base64
 import logging
 import smtplib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from portal.access import api_keys
 from portal.core import log
 from portal.core.config import from_environment
 from portal.core.errors import ConfigError
-from portal.models import Event, OutboundMessage
+from portal.models import ApiKey, Event, OutboundMessage
 from portal.outgoing import smtp_listener
 from portal.outgoing.smtp_listener import Handler
 from tests.builders import NOW, make_config, make_profile
+from tests.servers.portal_process import wait_for
 from tests.servers.ports import free_port
 from tests.support.sending import content_of
 
@@ -49,6 +51,22 @@ def test_program_submits_mail_with_its_api_key(port: int) -> None:
     assert (message.sender, message.accepted_by) == ("printer@x.test", "API key Printer")
     assert [row.address for row in message.recipients] == ["a@x.test", "b@x.test"]
     assert max(len(line) for line in content_of(message).split(b"\r\n")) <= 998
+
+
+def test_connections_above_the_limit_are_refused_until_one_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_listener, "MAX_CONNECTIONS", 2)
+    first, second = smtplib.SMTP("127.0.0.1", port), smtplib.SMTP("127.0.0.1", port)
+    with pytest.raises(smtplib.SMTPConnectError, match="Too many connections"):
+        smtplib.SMTP("127.0.0.1", port)
+    first.quit()
+    wait_for(lambda: _accepts(port), 5)
+    second.quit()
+
+
+def _accepts(port: int) -> bool:
+    with suppress(smtplib.SMTPConnectError), smtplib.SMTP("127.0.0.1", port) as client:
+        return client.noop()[0] == 250
+    return False
 
 
 def test_submitted_bounce_keeps_its_empty_sender(port: int) -> None:
@@ -111,3 +129,36 @@ def test_listener_address_must_be_loopback() -> None:
     with pytest.raises(ConfigError, match=r"PORTAL_SUBMISSION: 0\.0\.0\.0 is not a loopback address"):
         from_environment({"PORTAL_SUBMISSION": "0.0.0.0:2525"})
     assert from_environment({"PORTAL_SUBMISSION": "127.0.0.1:2525"}).submission == ("127.0.0.1", 2525)
+
+
+def test_deleted_key_sends_no_more_in_an_open_session(port: int) -> None:
+    make_profile()
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("printer", key(may_send=True))
+        client.sendmail("printer@x.test", ["a@x.test"], b"Subject: 1\r\n\r\nx\r\n")
+        api_keys.delete(ApiKey.get(), actor="test", now=NOW)
+        with pytest.raises(smtplib.SMTPDataError, match="was deleted"):
+            client.sendmail("printer@x.test", ["a@x.test"], b"Subject: 2\r\n\r\nx\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sender", "author"),
+    [("boss@x.test", "printer@x.test"), ("printer@x.test", "boss@x.test"), ("printer@x.test", "a@x.test, boss@x.test")],
+)
+def test_key_sends_only_from_its_senders(port: int, sender: str, author: str) -> None:
+    make_profile()
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("printer", key(may_send=True, senders="Printer@x.test, @devices.test"))
+        client.sendmail("printer@x.test", ["a@x.test"], b"From: pump@devices.test\r\n\r\nx\r\n")
+        with pytest.raises(smtplib.SMTPDataError, match="may not send from"):
+            client.sendmail(sender, ["a@x.test"], f"From: {author}\r\n\r\nx\r\n".encode())
+    assert OutboundMessage.select().count() == 1
+
+
+def test_key_above_its_rate_is_asked_to_try_later(port: int) -> None:
+    make_profile()
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.login("printer", key(may_send=True, per_hour=1))
+        client.sendmail("printer@x.test", ["a@x.test"], b"Subject: 1\r\n\r\nx\r\n")
+        with pytest.raises(smtplib.SMTPDataError, match=r"451.*1 messages an hour"):
+            client.sendmail("printer@x.test", ["a@x.test"], b"Subject: 2\r\n\r\nx\r\n")

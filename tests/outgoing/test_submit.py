@@ -4,6 +4,7 @@ from io import BytesIO
 
 import pytest
 
+from portal.access import api_keys
 from portal.models import OutboundMessage, OutboundProfile, OutboundRecipient
 from portal.outgoing import outbound_profiles, submit
 from portal.outgoing.submit import NotAccepted, Submission
@@ -73,3 +74,18 @@ def test_oversized_header_is_rejected() -> None:
     make_profile()
     with pytest.raises(NotAccepted, match="header is larger than"):
         make_message(content=b"X: y\n" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "author",
+    [b"From: (CEO <ceo@sandbox.test>", b"From: ceo@victim.test@ok.test", b"From: a@ok.test\r\nFrom: ceo@sandbox.test",
+     b"From: ceo@sandbox.test"],
+)  # fmt: skip
+def test_key_with_senders_sends_no_message_of_an_unclear_author(author: bytes) -> None:
+    make_profile()
+    row, _ = api_keys.add(api_keys.Fields("Printer", may_send=True, senders="@ok.test"), actor="test", now=NOW)
+    message = Submission(
+        BytesIO(author + b"\r\nSubject: x\r\n\r\nx\r\n"), "a@ok.test", ["b@x.test"], by="x", api_key=row
+    )
+    with pytest.raises(NotAccepted):
+        submit.submit(message, now=NOW)

@@ -1,13 +1,14 @@
 """End-to-end test on real servers: sign-in, fetch, refreshes, refusal and a second sign-in, in this order."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from portal.core import encryption
 from portal.core.encryption import Place, Sealed
+from portal.core.keys import KeyFile
 from tests.builders import PASSWORD
 from tests.servers.environment import World, browser_page, chromium, messages, sign_in_to_portal, sign_mailbox_in, world
 from tests.servers.needs import need
@@ -100,7 +101,7 @@ def secrets_of(stage: World) -> set[str]:
 
     import psycopg
 
-    ring = encryption.read_key_file(stage.folder / "data" / "keys")
+    ring = KeyFile(stage.folder / "data" / "keys").read()
     query = "SELECT id, access_token, refresh_token FROM token"
     url = stage.portal.environment.get("DATABASE_URL")
     if url:
@@ -130,8 +131,13 @@ def nowhere(stage: World, secrets: set[str], pages: str) -> None:
         readers = {b"hash": connection.hgetall, b"string": connection.get, b"set": connection.smembers}
         held.append(repr(readers[kind](key) if kind in readers else key))
     connection.close()
-    titles = " ".join(stage.portal.pids().values())
+    running = stage.portal.pids()
+    titles = " ".join(running.values())
     places = {"page": pages, "log": stage.portal.log(), "redis": " ".join(held), "title": titles}
+    for pid, title in running.items():
+        places[f"environment of {title}"] = Path(f"/proc/{pid}/environ").read_bytes().decode("latin-1")
+        if "-m portal" in title or title.startswith("portal "):
+            assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text()), title
     for path in (stage.folder / "data").rglob("*"):
         if path.is_file() and path.name != "keys":
             places[str(path)] = path.read_bytes().decode("latin-1")

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import smtplib
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -106,6 +107,23 @@ def test_group_member_uses_the_local_socket_without_an_api_key(stage: Stage) -> 
     assert denied.returncode == 7, denied
     events = [row.details for row in _events(stage, "token:handed-out")]
     assert events == ["first access"]
+
+
+def test_a_thousand_recipients_pass_the_local_socket(stage: Stage) -> None:
+    fields = [", ".join(f"recipient-{ten}{number}@y.test" for number in range(10)) for ten in range(100)]
+    headers = [option for field in fields for option in ("--header", f"Recipients: {field}")]
+    command = ("curl", "--silent", "--show-error", "--unix-socket", str(stage.local_socket), "--data-binary", "@-")
+    url = "http://localhost/api/v1/messages?sender=printer@x.test"
+    subprocess.run([*command, "--header", "Content-Type: message/rfc822", *headers, url], text=True, check=True,
+                   input="Subject: to many\n\nx\n", user="daemon", group="nogroup", extra_groups=[])  # fmt: skip
+    wait_for(lambda: sum(len(took.recipients) for took in stage.relay.took if b"to many" in took.content) == 1000, 60,
+             stage.told)  # fmt: skip
+
+
+def test_endless_request_line_ends_the_connection(stage: Stage) -> None:
+    with socket.create_connection(("127.0.0.1", stage.portal.port), 10) as client:
+        client.sendall(b"GET /" + b"a" * 20_000)
+        assert b"414" in client.recv(1000)
 
 
 def _events(stage: Stage, action: str) -> list[Event]:

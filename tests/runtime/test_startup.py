@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from portal.core import encryption
 from portal.core.config import Config, from_environment
-from portal.core.db import database, open_database
+from portal.core.db import connected, database, open_database
 from portal.core.errors import ConfigError
+from portal.core.keys import KeyFile
 from portal.models import Setting
 from portal.runtime import embedded_redis, startup
 from tests.builders import NOW
@@ -47,7 +47,7 @@ def test_start_with_wrong_encryption_keys_is_refused(new: Config, tmp_path: Path
     startup.upgrade(new, now=NOW)
     unbind()
     other = tmp_path / "other"
-    encryption.create_key_file(other)
+    KeyFile(other).create()
     with pytest.raises(ConfigError, match="the keys do not match this database"):
         startup.start(replace(new, keys_file=other))
     with pytest.raises(ConfigError, match="do not match"):
@@ -68,9 +68,31 @@ def test_start_with_missing_keys_fails_and_creates_none(new: Config) -> None:
 
 def test_start_without_database_upgrade_is_refused(new: Config) -> None:
     new.data_dir.mkdir()
-    encryption.create_key_file(new.keys_file)
+    KeyFile(new.keys_file).create()
     with pytest.raises(ConfigError, match="python -m portal upgrade"):
         startup.start(new)
+    unbind()
+
+
+def test_database_of_a_newer_version_is_refused_and_not_changed(new: Config) -> None:
+    startup.upgrade(new, now=NOW)
+    assert startup.missing_migrations(new) == []
+    with connected():
+        database.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999_future', '2030-01-01')")
+    unbind()
+    for start in (lambda: startup.start(new), lambda: startup.upgrade(new, now=NOW)):
+        with pytest.raises(ConfigError, match=r"newer version of the portal \(9999_future"):
+            start()
+        unbind()
+
+
+def test_missing_migrations_are_listed_without_an_upgrade(new: Config) -> None:
+    startup.upgrade(new, now=NOW)
+    with connected():
+        database.execute_sql("DELETE FROM schema_migration WHERE name LIKE '0023%'")
+    unbind()
+    assert startup.missing_migrations(new) == ["0023_user_configs"]
+    assert startup.missing_migrations(new) == ["0023_user_configs"]
     unbind()
 
 
@@ -89,7 +111,7 @@ def test_unwritable_data_folder_error_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_unreachable_database_error_is_one_line(tmp_path: Path) -> None:
     process = run("check", data=tmp_path, DATABASE_URL="postgresql://portal:s3cret-pw@127.0.0.1:1/none")
-    encryption.create_key_file(tmp_path / "keys")
+    KeyFile(tmp_path / "keys").create()
     said, errors = process.communicate(timeout=30)
     assert process.returncode == 3
     assert said.startswith("PORTAL UNKNOWN - ")

@@ -155,6 +155,8 @@ class Dovecot:
 
     def kill(self) -> None:
         """Kill all processes at once, like a crash of the host."""
+        # A child that is started meanwhile would live on, and keep its socket from the next master.
+        os.kill(self.process.pid, signal.SIGSTOP)
         children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
         for pid in [self.process.pid, *map(int, children.stdout.split())]:
             with suppress(ProcessLookupError):

@@ -152,7 +152,7 @@ def sign_in_to_portal(page: Page, url: str, name: str = "alice", password: str =
     page.goto(f"{url}/login")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(f"{url}/")
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.help_desks import installed
 from tests.servers.postgresql import programs
 
 _PROVIDER = Path(__file__).parent / "provider" / "node_modules"
-
+_CANAILLE = Path(__file__).parents[2] / ".venv" / "canaille" / "bin" / "canaille"
 
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "node": (partial(shutil.which, "node"), "nodejs and npm"),
     "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/servers/provider"),
+    "canaille": (_CANAILLE.is_file, "tests/prepare"),
     "dovecot": (
         lambda: all(Path("/usr/lib/dovecot", part).exists() for part in ("imap", "pop3", "lmtp", "submission")),
         "dovecot-imapd, dovecot-pop3d, dovecot-lmtpd and dovecot-submissiond",
@@ -29,6 +31,9 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         ),
         "isync, libsasl2-modules-kdexoauth2, msmtp, getmail6, fetchmail, neomutt and curl",
     ),
+    "help-desks": (installed, "redmine-sqlite, rt5-db-sqlite and rt5-standalone, and root rights"),
+    "systemd-analyze": (partial(shutil.which, "systemd-analyze"), "systemd"),
+    "nginx": (Path("/usr/sbin/nginx").exists, "nginx-light"),
     "promtool": (partial(shutil.which, "promtool"), "prometheus"),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }

@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
 from portal.cli import portal
-from portal.core import encryption
+from portal.core import keys
 from portal.core.config import from_environment
 from portal.core.db import connected, open_database
+from portal.core.keys import KeyFile
 from tests.servers.ports import free_port
 from tests.support.database import unbind
 
@@ -69,7 +71,7 @@ class Portal:
     def opened(self) -> Iterator[None]:
         """Open the portal's database from the test process."""
         config = from_environment(self.variables)
-        encryption.set_keys(encryption.read_key_file(config.keys_file))
+        keys.use(KeyFile.of(config))
         open_database(config.database_url)
         with connected():
             yield
@@ -100,6 +102,11 @@ class Portal:
         titles, parents = self.pids(), _parents()
         return [pid for pid in titles if re.search(r"portal worker", titles.get(parents.get(pid, 0), ""))]
 
+    def oldest_horse(self) -> datetime:
+        """Return when the oldest worker process with a job was started; the present if there is none."""
+        present = datetime.now(UTC)
+        return min([present, *filter(None, map(_started, self.horses()))])
+
 
 def _parents() -> dict[int, int]:
     found = {}
@@ -110,6 +117,16 @@ def _parents() -> dict[int, int]:
             continue
         found[int(path.parent.name)] = int(fields[1])
     return found
+
+
+def _started(pid: int) -> datetime | None:
+    """Return when a process was started; None if it has ended."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+    booted = datetime.now(UTC) - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+    return booted + timedelta(seconds=ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _title(pid: int) -> str:

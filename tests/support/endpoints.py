@@ -4,7 +4,7 @@ from flask import Flask
 
 #: The callback checks access itself: a mailbox owner with a sign-in link is not a user. The API requires API keys.
 PUBLIC = {
-    "sessions.login", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "static", "sign_ins.owner", "callback.answer",
+    "sessions.login", "sessions.login_at", "sessions.login_by_proxy", "sessions.answer", "second_factor.code", "second_factor.passkey", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "security_contact.text", "static", "sign_ins.owner", "callback.answer",
     "api.token", "api.send", "api.health", "api.description",
 }  # fmt: skip
 

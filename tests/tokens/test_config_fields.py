@@ -7,6 +7,7 @@ import pytest
 from portal import providers
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.urls import url_problem
 from portal.models import Flow
 from portal.tokens import config_fields, microsoft_rules
 from portal.tokens.config_fields import Fields
@@ -151,3 +152,7 @@ def test_secret_id_instead_of_the_secret_is_a_field_error() -> None:
 )
 def test_protocol_that_a_scope_gives_no_access_to_is_named(scope: str, protocol: str, is_problem: bool) -> None:
     assert bool(microsoft_rules.access_problem(scope, protocol)) is is_problem
+
+
+def test_user_name_in_a_url_is_refused() -> None:
+    assert "user name" in str(url_problem("https://user:password@p.test/token"))

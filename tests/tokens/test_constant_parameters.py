@@ -11,6 +11,7 @@ from portal.tokens.sign_in import authorization_code
 from tests.builders import NOW, make_config, make_token
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
+from tests.support.exporting import exported
 from tests.support.refreshing import refresh, token_at
 from tests.support.znuny import plan
 
@@ -58,7 +59,7 @@ def test_parameters_are_sent_with_the_token_request(provider: FakeProvider) -> N
 def test_parameters_survive_export_and_import() -> None:
     make_config("Mail")
     TokenConfig.update(authorize_parameters="prompt=login", token_parameters="resource=x").execute()
-    text = import_export.export(secrets=True)
+    text = exported(secrets=True)
     TokenConfig.delete().execute()
     import_export.apply(plan(text.encode()), actor="Alice", now=NOW)
     assert (TokenConfig.get().authorize_parameters, TokenConfig.get().token_parameters) == (

@@ -11,6 +11,7 @@ from portal.models import Event, TokenConfig
 from portal.tokens import import_export
 from portal.tokens.import_export import Verdict
 from tests.builders import CLIENT_SECRET, NOW, REFRESH_TOKEN, fresh, make_config, make_token
+from tests.support.exporting import exported
 from tests.support.znuny import plan
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -23,7 +24,7 @@ def verdicts(content: Any, **options: Any) -> list[tuple[str, str]]:
 
 def test_an_export_holds_no_secret_and_no_token() -> None:
     make_token(make_config("Mail"))
-    text = import_export.export()
+    text = exported()
     assert CLIENT_SECRET not in text
     assert REFRESH_TOKEN not in text
     assert "client_secret:" not in text
@@ -31,8 +32,8 @@ def test_an_export_holds_no_secret_and_no_token() -> None:
 
 def test_secrets_are_exported_plain_or_encrypted_on_request() -> None:
     make_config("Mail")
-    assert CLIENT_SECRET in import_export.export(secrets=True)
-    sealed = import_export.export(passphrase=PASSPHRASE)
+    assert CLIENT_SECRET in exported(secrets=True)
+    sealed = exported(passphrase=PASSPHRASE)
     assert CLIENT_SECRET not in sealed
     TokenConfig.delete().execute()
     assert plan(sealed.encode())[0].why == "client_secret: The secret is encrypted. Enter the passphrase."
@@ -45,16 +46,16 @@ def test_secrets_are_exported_plain_or_encrypted_on_request() -> None:
 def test_thousand_configurations_survive_export_and_import() -> None:
     for number in range(1000):
         make_config(f"Configuration {number:04}", notify_expired_token=number % 2 == 0)
-    text = import_export.export(secrets=True)
+    text = exported(secrets=True)
     TokenConfig.delete().execute()
     assert import_export.apply(plan(text.encode()), actor="Alice", now=NOW) == 1000
-    assert import_export.export(secrets=True) == text
+    assert exported(secrets=True) == text
 
 
 def test_import_plan_classifies_each_record() -> None:
     make_config("Same")
     make_config("Other")
-    items = yaml.safe_load(import_export.export())
+    items = yaml.safe_load(exported())
     other, same = items
     changed = {**other, "scope": "mail", "notify_expired_token": "yes"}
     items = [
@@ -82,7 +83,7 @@ def test_import_plan_classifies_each_record() -> None:
 
 def test_import_overwrite_keeps_tokens_and_secret() -> None:
     token = make_token(make_config("Mail"))
-    (item,) = yaml.safe_load(import_export.export())
+    (item,) = yaml.safe_load(exported())
     import_export.apply(plan({**item, "scope": "other"}, overwrite=True), actor="Alice", now=NOW)
     assert fresh(token).refresh_token == Secret(REFRESH_TOKEN)
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
@@ -90,7 +91,7 @@ def test_import_overwrite_keeps_tokens_and_secret() -> None:
 
 def test_failed_import_applies_nothing() -> None:
     make_config("Mail")
-    (item,) = yaml.safe_load(import_export.export())
+    (item,) = yaml.safe_load(exported())
     steps = plan([{**item, "name": "One"}, {**item, "name": "Two"}])
     make_config("Two")
     with pytest.raises(Exception, match="exists"):
@@ -139,7 +140,7 @@ def test_binary_import_file_is_rejected() -> None:
 )
 def test_invalid_record_is_rejected_with_a_reason(changes: dict[str, Any], why: str) -> None:
     make_config("Mail")
-    (item,) = yaml.safe_load(import_export.export())
+    (item,) = yaml.safe_load(exported())
     (step,) = plan({**item, "name": "New", **changes})
     assert step.verdict is Verdict.REFUSED
     assert why in step.why
@@ -155,9 +156,9 @@ def test_yaml_values_are_read_as_text() -> None:
 def test_one_configuration_is_exported_by_name() -> None:
     make_config("One")
     make_config("Two")
-    assert [item["name"] for item in yaml.safe_load(import_export.export(["Two"]))] == ["Two"]
+    assert [item["name"] for item in yaml.safe_load(exported(["Two"]))] == ["Two"]
     with pytest.raises(NotFound):
-        import_export.export(["Three"])
+        exported(["Three"])
 
 
 def test_client_secret_expiry_survives_export_and_import() -> None:
@@ -165,7 +166,24 @@ def test_client_secret_expiry_survives_export_and_import() -> None:
     secret = config.client_secret
     secret.ends_at = datetime(2027, 5, 1, tzinfo=UTC)
     secret.save()
-    text = import_export.export(secrets=True)
+    text = exported(secrets=True)
     TokenConfig.delete().execute()
     import_export.apply(plan(text.encode()), actor="Alice", now=NOW)
     assert TokenConfig.get().client_secret.ends_at == datetime(2027, 5, 1, tzinfo=UTC)
+
+
+def test_export_of_secrets_is_in_the_audit_log() -> None:
+    make_config("Help desk")
+    exported(secrets=True)
+    exported()
+    first, second = Event.select().where(Event.action == "token-configuration:exported").order_by(Event.id)
+    assert first.details == "with secrets in plain text: Help desk"
+    assert second.details == "with no secrets: Help desk"
+
+
+def test_export_with_the_older_cost_of_scrypt_is_still_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_config("Sales")
+    monkeypatch.setattr(import_export._Passphrase._cipher, "__defaults__", (import_export._OLD_COST,))
+    old = exported(passphrase=PASSPHRASE)
+    monkeypatch.undo()
+    assert plan(old.encode(), overwrite=True, passphrase=PASSPHRASE)[0].why == ""

@@ -6,10 +6,11 @@ import yaml
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
 from portal.models import ClientSecret, Event, TokenConfig
-from portal.tokens import import_export, token_configs
+from portal.tokens import token_configs
 from portal.tokens.config_fields import Fields, NewSecret
 from tests.builders import NOW, fresh, make_config, make_token
 from tests.support.commands import Run
+from tests.support.exporting import exported
 from tests.support.znuny import plan
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -58,7 +59,7 @@ def test_other_path_on_the_same_host_keeps_all() -> None:
 
 def test_import_and_command_line_obey_the_same_rule(run: Run) -> None:
     make_token(make_config("Mail"))
-    (item,) = yaml.safe_load(import_export.export())
+    (item,) = yaml.safe_load(exported())
     item |= {"token_url": EVIL, "refresh_url": EVIL}
     (refused,) = plan([item], overwrite=True)
     assert "evil.test is another host" in refused.why

@@ -1,5 +1,6 @@
 """Access rights of all endpoints, read from the running application, so that new pages are tested too."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,30 +16,41 @@ from tests.builders import (
     make_account,
     make_call,
     make_destination,
+    make_identity_provider,
     make_message,
     make_notice,
     make_profile,
     make_service,
     make_token,
+    make_user,
 )
 from tests.fakes.pages import PageClient
 from tests.support.endpoints import PUBLIC, rules
 
-#: Pages for admins only.
+#: Pages for admins and auditors.
+AUDITOR_PAGES = {"events.index", "users.index", "api_keys.index"}
+#: Pages that neither operators nor viewers may open.
 ADMIN_PAGES = {
     "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
-    "tokens.certificate", "transfer.index", "events.index", "settings.index", "users.index", "users.new", "users.password",
-    "outbound.new", "outbound.edit", "web_services.new", "web_services.edit", "api_keys.index", "api_keys.new",
+    "tokens.certificate", "transfer.index", "settings.index", "users.new", "users.configurations", "users.password",
+    "identity_providers.new", "identity_providers.edit",
+    "outbound.new", "outbound.edit", "web_services.new", "web_services.edit", "api_keys.new", *AUDITOR_PAGES,
 }  # fmt: skip
 #: Changes that an operator may make.
 OPERATOR_ACTS = {
-    "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
+    "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.pasted", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
     "mail_accounts.pause", "mail_accounts.resume", "runs.cancel",
     "quarantine.try_again", "quarantine.skip", "outbound.test", "outbound_messages.try_again", "outbound_messages.drop",
     "web_services.call", "web_services.again", "notices.acknowledge", "notices.withdraw_acknowledgment", "diagnosis.run",
 }  # fmt: skip
+#: Forms and changes of each user about the own access.
+OWN_FORMS = {"profile.password", "profile.app", "second_factor.confirm"}
+OWN_ACTS = OWN_FORMS | {
+    "profile.end_sessions", "profile.end_session", "profile.begin_app", "profile.remove_app", "profile.add_passkey", "profile.remove_passkey",
+    "profile.recovery_codes", "second_factor.confirm_by_passkey",
+}  # fmt: skip
 #: Pages for operators and admins.
-OPERATOR_PAGES = {"sign_ins.paste", "sign_ins.device"}
+OPERATOR_PAGES = {"sign_ins.device"}
 
 
 def test_only_listed_endpoints_are_public(app: Flask) -> None:
@@ -69,7 +81,7 @@ def test_post_without_a_csrf_token_is_rejected(app: Flask, alice: PageClient) ->
 
 def test_change_endpoints_do_not_accept_get(app: Flask) -> None:
     acts = [endpoint for endpoint, _ in rules(app, "POST")]
-    forms = {"sessions.login", "sessions.setup", "sign_ins.owner", "sign_ins.paste", *ADMIN_PAGES}
+    forms = {"sessions.login", "sessions.setup", "sign_ins.owner", "second_factor.code", *OWN_FORMS, *ADMIN_PAGES}
     for endpoint, _ in rules(app, "GET"):
         assert endpoint not in acts or endpoint in forms, endpoint
 
@@ -83,12 +95,33 @@ def test_each_role_opens_its_own_pages_and_no_others(
     make_message(make_profile(token))
     make_call(make_service())
     make_notice()
+    make_identity_provider()
     client = visit(name).client
     for endpoint, path in rules(app, "GET"):
-        if endpoint in PUBLIC or endpoint in ("runs.show", "tokens.new", "sign_ins.device", "tokens.certificate"):
+        if endpoint in PUBLIC or endpoint in (
+            "runs.show",
+            "tokens.new",
+            "sign_ins.device",
+            "tokens.certificate",
+            "profile.app",
+        ):
             continue
         allowed = name == ADMIN or endpoint not in ADMIN_PAGES | (OPERATOR_PAGES if name == VIEWER else set())
         assert client.get(path).status_code == (200 if allowed else 403), endpoint
+
+
+def test_auditor_reads_who_has_access_and_what_was_done_but_changes_nothing(
+    app: Flask, alice: PageClient, visit: Callable[[str], PageClient]
+) -> None:
+    make_identity_provider()
+    make_user("Audrey", Role.AUDITOR)
+    client = visit("Audrey").client
+    for endpoint, path in rules(app, "GET"):
+        if endpoint in ADMIN_PAGES | OPERATOR_PAGES and endpoint != "tokens.certificate":
+            assert client.get(path).status_code == (200 if endpoint in AUDITOR_PAGES else 403), endpoint
+    for path in ("/users", "/api-keys"):
+        assert "new" in alice.client.get(path).text
+        assert not re.search(r'(href|action)="[^"]*(/new|/delete|/disable|/password|/edit)"', client.get(path).text)
 
 
 @pytest.mark.parametrize("name", [OPERATOR, VIEWER])
@@ -98,10 +131,10 @@ def test_each_role_makes_its_own_changes_and_no_others(
     client = visit(name)
     token = client.token()
     for endpoint, path in rules(app, "POST"):
-        if endpoint in PUBLIC or endpoint == "sessions.logout":
-            continue
+        if endpoint in PUBLIC or endpoint in ("sessions.logout", "profile.end_session"):
+            continue  # they can end the session of this test
         status = client.client.post(path, data={"csrf_token": token}).status_code
-        allowed = name == OPERATOR and endpoint in OPERATOR_ACTS
+        allowed = endpoint in OWN_ACTS or (name == OPERATOR and endpoint in OPERATOR_ACTS)
         assert (status != 403) == allowed, endpoint
 
 

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
+from portal.access import api_keys
 from portal.models import ApiKey, Event
-from tests.builders import make_config
+from tests.builders import NOW, make_config
 from tests.fakes.pages import PageClient
 
 
@@ -41,3 +42,11 @@ def test_api_key_deletion_is_in_the_audit_trail(alice: PageClient) -> None:
         "API-key:added",
         "API-key:deleted",
     ]
+
+
+def test_key_is_replaced_with_an_overlap(alice: PageClient) -> None:
+    row, _ = api_keys.add(api_keys.Fields("Printer", may_send=True), actor="test", now=NOW)
+    page = alice.post(f"/api-keys/{row.id}/replace", {"hours": "2"}, status=200).text
+    assert "Copy the key now" in page
+    assert "no longer in use" in alice.get("/api-keys").text
+    assert "Enter hours" in alice.submit(f"/api-keys/{row.id}/replace", {"hours": "99999999999"}).text

@@ -34,6 +34,7 @@ from tests.builders import (
     make_call,
     make_config,
     make_destination,
+    make_identity_provider,
     make_message,
     make_notice,
     make_profile,
@@ -160,6 +161,7 @@ def test_all_pages_open_while_every_component_fails(
     make_message(make_profile(token))
     make_call(make_service())
     make_notice()
+    make_identity_provider()
     other = make_token(make_config("Hanging", base="https://hanging.test"), signed_in_at=now())
     Token.update(refused_at=now() - HOUR, failing_since=now() - HOUR, failure="invalid_grant: no").where(
         Token.id == token.id
@@ -176,7 +178,13 @@ def test_all_pages_open_while_every_component_fails(
     job_queue.use_redis(Redis(port=1, retry=Retry(NoBackoff(), 0)))
     client = visit(name)
     for endpoint, path in rules(app, "GET"):
-        if endpoint in PUBLIC or endpoint in ("runs.show", "tokens.new", "sign_ins.device", "tokens.certificate"):
+        if endpoint in PUBLIC or endpoint in (
+            "runs.show",
+            "tokens.new",
+            "sign_ins.device",
+            "tokens.certificate",
+            "profile.app",
+        ):
             continue
         began = time.monotonic()
         response = client.client.get(path)

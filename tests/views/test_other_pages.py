@@ -95,3 +95,14 @@ def test_health_endpoints_need_no_login(db: None, visit: Callable[[None], PageCl
     assert client.get("/healthz").text == "ok\n"
     response = client.get("/readyz")
     assert (response.status_code, response.text) == (503, "not ready: Clock, Redis\n")
+
+
+def test_audit_page_filters_and_exports_what_it_shows(alice: PageClient) -> None:
+    page = alice.get("/events?action=user:added&words=Bob").text
+    assert "role operator" in page
+    assert "role viewer" not in page
+    response = alice.post("/events/export", {"format": "csv", "action": "user:added"}, status=200)
+    assert response.mimetype == "text/csv"
+    assert [line.split(",")[2] for line in response.text.splitlines()] == ["action", *["user:added"] * 3]
+    assert Event.select().where(Event.action == "audit:exported").count() == 1
+    assert len(alice.post("/events/export", {"format": "jsonl", "words": "no such event"}, status=200).text) == 0

@@ -9,12 +9,13 @@ import pytest
 
 from portal.core.encryption import Secret
 from portal.models import ClientAuth, ClientSecret, DeviceSignIn, Event, Flow, ImportDraft, Token, TokenConfig, Validity
-from portal.tokens import import_export, token_configs
+from portal.tokens import token_configs
 from portal.tokens.sign_in import owner_links
 from tests.builders import ADMIN, CLIENT_SECRET, fresh, make_config, make_token
-from tests.fakes.pages import PageClient
+from tests.fakes.pages import Page, PageClient
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
 from tests.support.database import Queries
+from tests.support.exporting import exported
 from tests.support.token_pages import CALLBACK, FORM, waiting
 
 
@@ -136,26 +137,42 @@ def test_certificate_is_generated_downloaded_and_uploaded(alice: PageClient) -> 
     assert "Upload a PEM file with a certificate" in page.text
 
 
+def test_page_says_when_the_certificate_is_renewed(alice: PageClient) -> None:
+    config = make_config("Help desk", base="https://p.test")
+    TokenConfig.update(template="microsoft-tenant", tenant="contoso.com").execute()
+    path = f"/tokens/{config.id}"
+    alice.post(f"{path}/certificate/generate")
+    renewed = {**FORM, "client_auth": "private_key_jwt", "app_object_id": "11111111-2222-3333-4444-555555555555"}
+    alice.post(path, {**renewed, "tenant": "contoso.com"})
+    page = alice.get(path).text
+    assert "The portal renews it at Microsoft from " in page
+    assert TokenConfig.get().app_object_id == renewed["app_object_id"]
+
+
+def discovered(alice: PageClient, issuer: str) -> Page:
+    return Page(alice.post("/tokens/discover?template=generic", {"issuer": issuer}, status=200).text)
+
+
 def test_endpoints_are_read_from_the_discovery_document(alice: PageClient, provider: FakeProvider) -> None:
     document = {
         "issuer": provider.url, "authorization_endpoint": "https://p.test/a", "token_endpoint": "https://p.test/t",
         "jwks_uri": "https://p.test/k", "revocation_endpoint": "https://p.test/r",
     }  # fmt: skip
     provider.says(document, path="/.well-known/openid-configuration")
-    page = alice.get(f"/tokens/new?template=generic&discover={provider.url}")
+    page = discovered(alice, provider.url)
     assert (page.field("token_url"), page.field("revocation_url")) == ("https://p.test/t", "https://p.test/r")
     provider.says({**document, "issuer": "https://other.test"}, path="/.well-known/openid-configuration")
-    refused = alice.get(f"/tokens/new?template=generic&discover={provider.url}").text
+    refused = discovered(alice, provider.url).text
     assert "is of the issuer https://other.test" in refused
     provider.says(b"<html>", path="/.well-known/openid-configuration")
-    assert "were not found" in alice.get(f"/tokens/new?template=generic&discover={provider.url}").text
+    assert "were not found" in discovered(alice, provider.url).text
     # RFC 8414: a server without OpenID Connect.
     issuer = f"{provider.url}/tenant"
     metadata = {**document, "issuer": issuer}
     provider.says({"error": "not_found"}, 404, path="/tenant/.well-known/openid-configuration")
     provider.says(metadata, path="/.well-known/oauth-authorization-server/tenant")
-    assert alice.get(f"/tokens/new?template=generic&discover={issuer}").field("token_url") == "https://p.test/t"
-    assert "were not found" in alice.get("/tokens/new?template=generic&discover=http://10.0.0.1").text
+    assert discovered(alice, issuer).field("token_url") == "https://p.test/t"
+    assert "were not found" in discovered(alice, "http://10.0.0.1").text
 
 
 # Ways to sign in ----------------------------------------------------------------------------------------------------
@@ -197,10 +214,26 @@ def test_owner_link_signs_in_only_its_own_token(
     assert Event.select().where(Event.action == "token:owner-link-rejected").count() == 2
 
 
+def test_owner_link_refuses_another_mailbox_than_the_named_one(
+    alice: PageClient, visit: Callable[[str | None], PageClient], provider: FakeProvider
+) -> None:
+    token = waiting(provider)
+    make = f"/tokens/token/{token.id}/owner-link"
+    assert "The first account that signs in" in alice.submit(make, {}).text
+    page = alice.submit(make, {"mailbox": "invoices@example.test"})
+    assert "Another account than invoices@example.test is refused" in page.text
+    path = urlsplit(next(word for word in page.text.split() if "/sign-in/" in word)).path
+    owner = visit(None)
+    response = owner.client.get(f"{CALLBACK}?state={state_in(owner, path)}&code=c-1")
+    assert "belongs to invoices@example.test" in response.text
+    assert fresh(token).access_token is None
+    assert "belongs to invoices@example.test" in alice.submit(make, {"mailbox": "other@example.test"}).text
+
+
 def test_sign_in_address_can_be_pasted(bob: PageClient, provider: FakeProvider) -> None:
     token = waiting(provider)
-    path = f"/tokens/token/{token.id}/paste"
-    page = bob.get(path)
+    path = f"/tokens/token/{token.id}/pasted"
+    page = bob.submit(f"/tokens/token/{token.id}/paste", {})
     address = next(word for word in page.text.split() if word.startswith(provider.url))
     state = dict(parse_qsl(urlsplit(address).query))["state"]
     assert "belongs to no sign-in" in bob.submit(path, {"answer": "nonsense"}).text
@@ -211,12 +244,15 @@ def test_sign_in_address_can_be_pasted(bob: PageClient, provider: FakeProvider) 
 def test_device_code_is_shown_with_a_qr_code_until_it_ends(bob: PageClient, provider: FakeProvider) -> None:
     config = make_config("Help desk", base=provider.url, device=True)
     provider.says(
-        {"device_code": "d-1", "user_code": "ABCD-1234", "verification_uri": "https://p.test/d", "expires_in": 600},
+        {"device_code": "d-1", "user_code": "ABCD-1234", "verification_uri": "https://p.test/d", "expires_in": 600,
+         "verification_uri_complete": "https://p.test/d?user_code=ABCD-1234"},
         path="/device",
-    )
+    )  # fmt: skip
     token = token_configs.tokens_of(config)[0]
     page = bob.submit(f"/tokens/token/{token.id}/device", {})
     assert "ABCD-1234" in page.text
+    row = DeviceSignIn.get()
+    assert (row.interval, row.due_at - row.started_at) == (5, timedelta(seconds=5)), "RFC 8628 section 3.2"
     assert page.all("svg")[-1].get("class") == "qr"
     row = DeviceSignIn.get()
     row.ended_at, row.failure = now(), "access_denied: no"
@@ -278,7 +314,7 @@ def test_export_contains_secrets_only_on_request(alice: PageClient) -> None:
 
 def test_import_is_previewed_and_applied_only_once(alice: PageClient) -> None:
     make_config("Help desk", base="https://p.test")
-    text = import_export.export(secrets=True)
+    text = exported(secrets=True)
     TokenConfig.delete().execute()
     page = upload(alice, text)
     assert "No changes have been made yet" in page
@@ -287,7 +323,9 @@ def test_import_is_previewed_and_applied_only_once(alice: PageClient) -> None:
     assert TokenConfig.select().count() == 0
     draft = ImportDraft.get()
     assert CLIENT_SECRET not in str(draft.__data__)
-    assert "1 token configuration imported" in alice.submit(f"/tokens/transfer/import/{draft.id}/apply", {}).text
+    named = {"name": "Help desk", "owner": "helpdesk@example.test"}
+    assert "1 token configuration imported" in alice.submit(f"/tokens/transfer/import/{draft.id}/apply", named).text
+    assert Token.get().owner == "helpdesk@example.test"
     assert TokenConfig.get().client_secret.value == Secret(CLIENT_SECRET)
     assert "already applied" in alice.submit(f"/tokens/transfer/import/{draft.id}/apply", {}).text
 
@@ -323,14 +361,14 @@ def test_sign_in_with_invalid_configuration_shows_the_reason(
     assert "set to invalid" in alice.submit(f"/tokens/token/{token.id}/request", {}).text
     key = owner_links.create(token, actor="Alice", now=now()).reveal()
     assert "set to invalid" in visit(None).post(f"/sign-in/{key}", status=400).text
-    page = alice.client.get(f"/tokens/token/{token.id}/paste", follow_redirects=True)
+    page = alice.submit(f"/tokens/token/{token.id}/paste", {})
     assert "set to invalid" in page.text
 
 
 @pytest.mark.parametrize("answer", ["http://[bad", "http://x/?state=%00&code=1", ""])
 def test_pasted_text_that_is_not_an_address_is_rejected(bob: PageClient, provider: FakeProvider, answer: str) -> None:
     token = waiting(provider)
-    assert "Sign-in failed" in bob.submit(f"/tokens/token/{token.id}/paste", {"answer": answer}).text
+    assert "Sign-in failed" in bob.submit(f"/tokens/token/{token.id}/pasted", {"answer": answer}).text
 
 
 def test_operator_can_use_a_self_created_owner_link(bob: PageClient, provider: FakeProvider) -> None:

@@ -51,7 +51,7 @@ def test_invalid_web_service_value_is_a_field_error(alice: PageClient, changes: 
     assert WebService.select().count() == 0
 
 
-def test_manual_call_is_logged_without_token_and_can_be_resent(bob: PageClient, server: FakeWebServer) -> None:
+def test_manual_call_is_logged_without_token_and_can_be_resent(alice: PageClient, server: FakeWebServer) -> None:
     token = make_token(signed_in_at=datetime.now(UTC))
     row = make_service(
         url=server.url,
@@ -60,18 +60,18 @@ def test_manual_call_is_logged_without_token_and_can_be_resent(bob: PageClient, 
         token=token,
         body="{{ values.a }}",
     )
-    page = bob.submit(f"/web-services/{row.id}/call", {"values": "a=1\nb=2"})
+    page = alice.submit(f"/web-services/{row.id}/call", {"values": "a=1\nb=2"})
     assert "The call is in progress" in page.text
     call = WebServiceCall.get()
     calls.call(call.id, lambda: datetime.now(UTC))
-    page = bob.get(f"/web-services/calls/{call.id}")
-    assert "by hand: Bob" in page.text
+    page = alice.get(f"/web-services/calls/{call.id}")
+    assert "by hand: Alice" in page.text
     assert "X-Key: …" in page.text
     assert "thank you" in page.text
     assert server.asked[0].headers["X-Key"] == ACCESS_TOKEN
-    bob.post(f"/web-services/calls/{call.id}/again")
+    alice.post(f"/web-services/calls/{call.id}/again")
     assert WebServiceCall.get().state is CallState.QUEUED
-    assert "done" not in bob.get(f"/web-services/{row.id}").text
+    assert "done" not in alice.get(f"/web-services/{row.id}").text
 
 
 def test_body_template_error_of_a_manual_call_is_shown(bob: PageClient) -> None:
@@ -79,11 +79,17 @@ def test_body_template_error_of_a_manual_call_is_shown(bob: PageClient) -> None:
     assert "The body template cannot be rendered" in bob.submit(f"/web-services/{row.id}/call", {}).text
 
 
-def test_web_service_response_is_shown_escaped(charlie: PageClient, server: FakeWebServer) -> None:
+def test_web_service_response_is_shown_escaped(alice: PageClient, server: FakeWebServer) -> None:
     server.answers = [(400, "<script>alert(1)</script>\x00\x1b[31m")]
     row = make_service(url=server.url)
     call = make_call(row)
     calls.call(call.id, lambda: datetime.now(UTC))
-    page = charlie.get(f"/web-services/calls/{call.id}")
+    page = alice.get(f"/web-services/calls/{call.id}")
     assert "<script>alert(1)</script>" in page.text
     assert "<script>alert" not in page.html
+
+
+def test_help_desk_fills_in_the_forms(alice: PageClient) -> None:
+    assert "rt-mailgate" in alice.get("/destinations/new?for=request-tracker").field("command")
+    assert "mail_handler" in alice.get("/web-services/new?for=redmine").field("url")
+    assert alice.get("/destinations/new?for=unknown").field("command") == ""

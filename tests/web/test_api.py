@@ -15,6 +15,8 @@ from peewee import OperationalError
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from portal.access import api_keys, usage_counts
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid
 from portal.models import ApiKey, Event, LoginFailures, OutboundMessage, Token, TokenConfig, UsageCount
 from tests.builders import ACCESS_TOKEN, NOW, make_config, make_profile, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
@@ -230,7 +232,7 @@ def test_message_is_accepted_only_with_a_sending_key(client: FlaskClient) -> Non
     assert response.status_code == 202
     message = OutboundMessage.get()
     assert response.get_json() == {"id": message.key, "message_id": message.message_id}
-    assert (message.sender, message.accepted_by) == ("a@x.test", "Cron")
+    assert (message.sender, message.accepted_by) == ("a@x.test", "API key Cron")
     refused = client.post("/api/v1/messages", data=b"Subject: x\n\nx", headers=bearer(may) | as_mail)
     assert (refused.status_code, refused.get_json()["detail"]) == (422, "The message has no recipient.")
 
@@ -290,3 +292,32 @@ def _try(strategy: SearchStrategy[Any], key: str, tried: list[int]) -> None:
         tried.append(response.status_code)
 
     each()
+
+
+def test_key_above_its_limits_sends_no_message(client: FlaskClient) -> None:
+    make_profile()
+    may = bearer(key_for(name="Cron", may_send=True, senders="a@x.test", per_hour=1))
+    as_mail = {"Content-Type": "message/rfc822"}
+    first = b"From: a@x.test\nTo: b@x.test\nSubject: Hi\n\nHi\n"
+    other = client.post("/api/v1/messages", data=first.replace(b"a@x", b"boss@x"), headers=may | as_mail)
+    assert (other.status_code, "may not send from boss@x.test" in other.text) == (422, True)
+    assert client.post("/api/v1/messages", data=first, headers=may | as_mail).status_code == 202
+    assert client.post("/api/v1/messages", data=first, headers=may | as_mail).status_code == 429
+
+
+def test_replaced_key_works_during_the_overlap_only(client: FlaskClient) -> None:
+    row, old = api_keys.add(api_keys.Fields("Printer", may_read_health=True), actor="test", now=now())
+    new = api_keys.replace(row, 24, actor="test", now=now())
+
+    def status(key: Secret) -> int:
+        return client.get("/api/v1/health", headers={"Authorization": f"Bearer {key.reveal()}"}).status_code
+
+    assert ApiKey.get().previous_used_at is None
+    assert (status(old), status(new)) == (200, 200)
+    assert ApiKey.get().previous_used_at is not None
+    ApiKey.update(previous_ends_at=now() - timedelta(seconds=1)).execute()
+    assert (status(old), status(new)) == (401, 200)
+    third = api_keys.replace(ApiKey.get(), 0, actor="test", now=now())
+    assert (status(new), status(third)) == (401, 200)
+    with pytest.raises(Invalid, match="Enter hours from 0 to 720"):
+        api_keys.replace(row, 31 * 24, actor="test", now=now())

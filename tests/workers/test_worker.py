@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from rq import Queue
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
+from rq.webhook import Webhook
 
 from portal.core.config import Config, from_environment
 from portal.models import Token
@@ -17,6 +19,7 @@ from portal.runtime import embedded_redis, startup
 from portal.system import job_queue
 from tests.builders import ACCESS_TOKEN, NOW, REFRESH_TOKEN, fresh, make_config, make_token
 from tests.fakes.provider import NEW_ACCESS_TOKEN, FakeProvider
+from tests.fakes.web_server import FakeWebServer
 from workers.allowed_jobs import ALLOWED, Forbidden, ListedJob
 from workers.worker import PortalWorker
 
@@ -92,8 +95,10 @@ def test_refresh_of_a_host_is_queued_only_once(valkey: Redis) -> None:
 
 def test_worker_runs_every_job_that_the_portal_enqueues(valkey: Redis) -> None:
     job_queue.refresh_tokens("login.test:443", 1)
-    for enqueue_row in (job_queue.poll_device_sign_in, job_queue.fetch_mail_accounts, job_queue.send, job_queue.call):
+    for enqueue_row in (job_queue.poll_device_sign_in, job_queue.renew_certificate, job_queue.fetch_mail_accounts,
+                        job_queue.send, job_queue.call):  # fmt: skip
         enqueue_row(1)
+    job_queue.make_backup()
     queues = [Queue(name, connection=valkey, serializer="json") for name in ("tokens", "mail", "out")]
     jobs = [ListedJob.fetch(job, connection=valkey, serializer="json") for queue in queues for job in queue.job_ids]
     assert {job.func for job in jobs} == set(ALLOWED)
@@ -119,6 +124,25 @@ def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) 
     valkey.hset(job.key, "success_callback_name", "os.system")
     assert ListedJob.fetch(job.id, connection=valkey, serializer="json").success_callback is None
     work(valkey)
+
+
+def test_worker_sends_no_webhook_named_in_redis(valkey: Redis) -> None:
+    server = FakeWebServer()
+    queue = Queue("tokens", connection=valkey, serializer="json")
+    job = queue.enqueue("os.system", "x", webhooks=[Webhook(server.url, job_status="failed")], description="x")
+    work(valkey)
+    server.stop()
+    assert job.get_status() == JobStatus.FAILED
+    assert server.asked == []
+
+
+def test_job_that_decompresses_to_gigabytes_is_not_decompressed(valkey: Redis) -> None:
+    job = Queue("tokens", connection=valkey, serializer="json").enqueue("workers.tokens.refresh_due", description="x")
+    for name in ("data", "exc_info"):
+        valkey.hset(job.key, name, zlib.compress(b"0" * 50_000_000))
+    assert not ListedJob.fetch(job.id, connection=valkey, serializer="json").data
+    work(valkey)
+    assert Job.fetch(job.id, connection=valkey, serializer="json").get_status() == JobStatus.FAILED
 
 
 def test_crashed_job_does_not_block_enqueuing_its_row(valkey: Redis) -> None:

@@ -23,7 +23,7 @@ from portal.models import (
 )
 from portal.monitoring import health
 from portal.monitoring.problems.problem import Problem, problem
-from portal.system import disks, settings
+from portal.system import backup_schedule, disks, settings
 from portal.system.disks import Disk
 
 #: Detection runs twice a minute; a longer gap means that the whole portal was stopped.
@@ -98,6 +98,13 @@ def full_disks() -> list[Problem]:
         if disk.free * 100 < disk.total * (least + (2 if key in told else 0)):
             found.append(_problem(key, "disk-nearly-full", _disk_text(disk), None, path=str(disk.path)))
     return found
+
+
+def old_backup(now: datetime) -> list[Problem]:
+    """Return the problem of scheduled backups that have not been made for two intervals."""
+    since = backup_schedule.overdue_since(now)
+    text = "No scheduled backup has been made for a long time."
+    return [_problem("backup", "backup-too-old", text, since)] if since else []
 
 
 #: Prefix of the keys of this host's disks.

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from portal import causes, providers
+from portal.causes import Where
 from portal.core import token_state
 from portal.models import (
+    CertificateRenewal,
     ClientAuth,
     ClientSecret,
     Flow,
@@ -37,7 +39,7 @@ def soon(now: datetime) -> list[Problem]:
     secrets = [one for one in _secrets(limit, now) if one.about_id not in rejected]
     return [
         *secrets, *_certificates(limit, now), *_refresh_tokens(idle_limit, idle_limit, now),
-        *_private_cas(limit), *_passwords_at_microsoft(),
+        *_failed_renewals(), *_private_cas(limit), *_passwords_at_microsoft(),
     ]  # fmt: skip
 
 
@@ -86,6 +88,26 @@ def _certificates(limit: datetime, now: datetime) -> list[Problem]:
     )
     ends = [(config, certificates.ends_at(config)) for config in proving.order_by(TokenConfig.name)]
     return [_of_config("client-certificate", "certificate", config, at, now) for config, at in ends if at <= limit]
+
+
+def _failed_renewals() -> list[Problem]:
+    """Return a warning for each certificate that the portal should have renewed."""
+    failed = CertificateRenewal.select(CertificateRenewal, TokenConfig).join(TokenConfig)
+    return [
+        problem(
+            f"certificate renewal of {row.token_config.id}",
+            f"The certificate of “{row.token_config.name}” could not be renewed. It expires on"
+            f" {certificates.ends_at(row.token_config):%Y-%m-%d}.",
+            causes.named(row.failure_cause or causes.UNKNOWN),
+            row.failing_since,
+            about=row.token_config,
+            facts={"client_id": row.token_config.client_id},
+            response=row.failure,
+            where=Where.PROVIDER,
+        )
+        for row in failed.where(CertificateRenewal.failing_since.is_null(False)).order_by(TokenConfig.name)
+        if row.token_config.renews_certificate
+    ]
 
 
 def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: datetime) -> Problem:

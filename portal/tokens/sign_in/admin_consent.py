@@ -4,6 +4,7 @@ https://learn.microsoft.com/entra/identity-platform/v2-admin-consent. Since Nove
 requires it for access to mail by default.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import urlencode, urlsplit
@@ -12,7 +13,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from portal import causes
 from portal.causes import Where
-from portal.core import encryption
+from portal.core import keys
 from portal.core.errors import Answer, Refused
 from portal.models import Event, Flow, TokenConfig
 from portal.system import audit, redirect_uri
@@ -53,7 +54,9 @@ def _scope(config: TokenConfig) -> str:
 
 def _signer() -> URLSafeSerializer:
     # The last key signs; all verify.
-    return URLSafeSerializer(list(reversed(encryption.keys().signing_keys())), salt=_SALT)
+    return URLSafeSerializer(
+        list(reversed(keys.current().signing_keys())), salt=_SALT, signer_kwargs={"digest_method": hashlib.sha256}
+    )
 
 
 def config_of(state: str) -> TokenConfig | None:

@@ -158,14 +158,28 @@ def error_of(parameters: Mapping[str, str]) -> Answer | None:
 
 
 def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
+    # First: an error of another server is not this provider's (RFC 9207 section 2.4).
+    if (issuer := parameters.get("iss")) and not _is_from(issuer, config):
+        expected = config.issuer or urlsplit(config.authorize_url).hostname
+        raise Refused(f"The response came from {issuer[:200]}, not from {expected}.")
     if answer := error_of(parameters):
         raise Refused(str(answer), answer)
-    # RFC 9207: reject the response of another authorization server.
-    if parameters.get("iss") and "{" not in config.issuer and config.issuer not in ("", parameters["iss"]):
-        raise Refused(f"The response came from {parameters['iss']}, not from {config.issuer}.")
     if not parameters.get("code"):
         raise Refused("The provider sent neither an authorization code nor an error.")
     return Secret(parameters["code"])
+
+
+def _is_from(issuer: str, config: TokenConfig) -> bool:
+    """Whether the response is of this configuration's authorization server (RFC 9207 section 2.4).
+
+    Without a stored issuer, or with one for many tenants, the hosts are compared.
+    """
+    if config.issuer and "{" not in config.issuer:
+        return issuer == config.issuer
+    try:
+        return urlsplit(issuer).hostname == urlsplit(config.issuer or config.authorize_url).hostname
+    except ValueError:
+        return False
 
 
 def _exchange(row: SignIn, code: Secret, by: str, now: datetime) -> TokenAnswer:
@@ -198,7 +212,18 @@ def same_owner(token: Token, owner: str | None) -> str | None:
             f"{owner} signed in, but this token belongs to {before}. "
             f"Sign in as {before}, or allow another account to take over the token."
         )
+    if before and owner is None and _identifies_accounts(token.token_config):
+        # The person who signs in can remove openid from the address of the provider's page.
+        raise Refused(
+            f"The provider did not say who signed in, so the portal cannot tell whether it was {before}. Start the"
+            " sign-in again, and do not change the address of the provider's page."
+        )
     return owner or before
+
+
+def _identifies_accounts(config: TokenConfig) -> bool:
+    """Whether a sign-in with the configured scope tells who signed in."""
+    return bool(config.userinfo_url) or (bool(config.jwks_url) and "openid" in config.scope.split())
 
 
 def store(token: Token, answer: TokenAnswer, owner: str | None, *, by: str, user: User | None, now: datetime) -> None:

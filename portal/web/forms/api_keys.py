@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, time
 
-from wtforms import BooleanField, DateField, SelectMultipleField, StringField
+from wtforms import BooleanField, DateField, IntegerField, SelectMultipleField, StringField
 from wtforms.validators import InputRequired, Length, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
@@ -22,6 +22,13 @@ class ApiKeyForm(Form):
     )
     configs = SelectMultipleField("Tokens of", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
     may_send = BooleanField("May send mail", description="Through the SMTP listener and POST /api/v1/messages.")
+    senders = StringField(
+        "Sends from",
+        description="Sender addresses and domains of its mail, such as printer@example.com, @example.com. Empty: any.",
+        render_kw=_OFF,
+    )
+    per_hour = IntegerField("Messages per hour", [Optional()], description="Empty: no limit.")
+    for_relay = BooleanField("Without authentication on the relay listener")
     may_read_health = BooleanField("May read health status", description="GET /api/v1/health, for monitoring.")
     networks = StringField(
         "Networks",
@@ -44,6 +51,9 @@ class ApiKeyForm(Form):
             configs=list(TokenConfig.select().where(TokenConfig.id.in_(ids)).order_by(TokenConfig.name)),
             networks=text(self.networks.data),
             may_send=bool(self.may_send.data),
+            senders=text(self.senders.data),
+            per_hour=self.per_hour.data,
+            for_relay=bool(self.for_relay.data),
             may_read_health=bool(self.may_read_health.data),
             ends_at=datetime.combine(day, time(), UTC) if day else None,
             comment=text(self.comment.data),

@@ -15,13 +15,21 @@ from portal.web.forms import Form, choices, text
 
 _REQUIRED = InputRequired("This field is required.")
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
-_TEXTS = ("name", "tenant", "client_id", "assertion_file", "authorize_url", "token_url", "refresh_url", "device_url",
-          "revocation_url", "scope", "authorize_parameters", "token_parameters", "issuer", "jwks_url",
-          "userinfo_url")  # fmt: skip
+_TEXTS = ("name", "tenant", "client_id", "assertion_file", "app_object_id", "authorize_url", "token_url",
+          "refresh_url", "device_url", "revocation_url", "scope", "authorize_parameters", "token_parameters", "issuer",
+          "jwks_url", "userinfo_url")  # fmt: skip
 #: Not used by app-only access.
 _FOR_SIGN_INS = ("authorize_url", "authorize_parameters", "refresh_url", "device_url", "issuer", "jwks_url",
                  "userinfo_url")  # fmt: skip
-_OF_A_CLIENT = ("client_id", "client_auth", "assertion_file", "client_secret", "secret_ends_on", "secret_life")
+_OF_A_CLIENT = (
+    "client_id",
+    "client_auth",
+    "assertion_file",
+    "app_object_id",
+    "client_secret",
+    "secret_ends_on",
+    "secret_life",
+)
 _OPTIONAL = "Optional; identifies the mailbox that signed in."
 MAX_KEY_BYTES = 20_000
 _MONTHS = (6, 12, 18, 24)
@@ -49,6 +57,12 @@ class TokenConfigForm(Form):
         "Client assertion file",
         [Length(max=500)],
         description="Path on the portal's host of a JWT that another program keeps fresh, for workload identity.",
+        render_kw=_OFF,
+    )
+    app_object_id = StringField(
+        "Object ID of the app registration",
+        [Length(max=36)],
+        description="With it, the portal renews its certificate at Microsoft 60 days before it expires.",
         render_kw=_OFF,
     )
     service_account_key = FileField(
@@ -101,6 +115,8 @@ class TokenConfigForm(Form):
         """Remove the fields that the template and its flow do not use."""
         if template.key != "google":
             del self.in_testing
+        if not template.graph_host and flow is not Flow.JWT_BEARER:
+            del self.app_object_id
         if flow is Flow.JWT_BEARER:
             # The key contains the client ID, and proves itself.
             for name in _OF_A_CLIENT:

@@ -11,12 +11,17 @@ from portal.web.views import (
     events,
     health,
     home,
+    identity_providers,
     mail_accounts,
     notices,
     outbound,
     outbound_messages,
+    profile,
+    published,
     quarantine,
     runs,
+    second_factor,
+    security_contact,
     sessions,
     settings,
     sign_ins,
@@ -30,9 +35,9 @@ from portal.web.views import (
 
 def init_app(app: Flask) -> None:
     pages = (
-        home, sessions, transfer, tokens, sign_ins, mail_accounts, quarantine, destinations, outbound,
-        outbound_messages, web_services, runs, events, settings, users, api_keys, notices, diagnosis, status,
-        health, api,
+        home, sessions, second_factor, profile, transfer, tokens, published, sign_ins, mail_accounts, quarantine,
+        destinations, outbound, outbound_messages, web_services, runs, events, settings, users, identity_providers,
+        api_keys, notices, diagnosis, status, health, security_contact, api,
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)

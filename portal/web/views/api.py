@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
-from flask import Blueprint, Response, abort, g, request
+from flask import Blueprint, Response, abort, current_app, g, request
 from peewee import DatabaseError
 from werkzeug.exceptions import HTTPException
 
 from portal.access import api_keys, rate_limit, token_lookup, usage_counts
 from portal.access.usage_counts import TokenUse
-from portal.core.encryption import Secret
+from portal.core.encryption import DecryptionError, Secret
 from portal.core.errors import Invalid, NotFound, PortalError, Refused, Unavailable
 from portal.models import ApiKey, Token
 from portal.monitoring import health_report
@@ -23,6 +23,7 @@ from portal.outgoing import outbound_profiles, submit
 from portal.outgoing.submit import Submission
 from portal.tokens import access_tokens, token_configs
 from portal.web import openapi, permissions
+from portal.web.listeners import Listener, listener_of
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ _STATUS: list[tuple[type[PortalError], int, str]] = [
     (api_keys.InvalidKey, 401, "Unauthorized"),
     (api_keys.NotAllowed, 403, "Forbidden"),
     (rate_limit.RateLimited, 429, "Too many requests"),
+    (submit.TooManyMessages, 429, "Too many requests"),
     (submit.NotAccepted, 422, "Unprocessable content"),
     (outbound_profiles.NotServed, 422, "Unprocessable content"),
     (Unavailable, 503, "Service unavailable"),
@@ -114,11 +116,17 @@ def send() -> Response:
     request.max_content_length = submit.MAX_BYTES
     content = BytesIO(request.get_data())
     handed = Submission(
-        content, request.args.get("sender", ""), request.args.getlist("recipient"), by=caller.name,
-        full_name=request.args.get("full_name", ""),
+        content, request.args.get("sender", ""), _recipients(), by=caller.key.submitter if caller.key else caller.place,
+        full_name=request.args.get("full_name", ""), api_key=caller.key,
     )  # fmt: skip
     row = submit.submit(handed, now=g.now)
     return _json({"id": row.key, "message_id": row.message_id}, 202)
+
+
+def _recipients() -> list[str]:
+    """The envelope recipients: of the query, or of the field Recipients, because the URL has a limited length."""
+    listed = ",".join(request.headers.getlist("Recipients"))
+    return request.args.getlist("recipient") + [one.strip() for one in listed.split(",") if one.strip()]
 
 
 @bp.get("/health")
@@ -152,10 +160,10 @@ def _key() -> str:
 
 
 def _local_user() -> str | None:
-    """The user connected to the portal's unix socket, as the kernel reports it; None for a TCP connection."""
-    connection = request.environ.get("gunicorn.socket")
-    if connection is None or connection.family != socket.AF_UNIX:
+    """The user connected to the portal's unix socket, as the kernel reports it; None for other listeners."""
+    if listener_of(request.environ, current_app.config["PORTAL"]) is not Listener.LOCAL:
         return None
+    connection = request.environ["gunicorn.socket"]
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     try:
@@ -183,6 +191,12 @@ def problem(error: PortalError) -> Response:
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="Mail Token Portal"'
     return response
+
+
+@bp.errorhandler(DecryptionError)
+def decryption_problem(error: DecryptionError) -> Response:
+    logger.error("API request failed: %s", error)
+    return _problem(500, "Internal server error", "A secret cannot be decrypted. Ask an admin of the portal.")
 
 
 @bp.errorhandler(DatabaseError)

@@ -1,10 +1,10 @@
 """API keys."""
 
-from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from portal.access import api_keys
-from portal.core.errors import NotFound
+from portal.core.errors import Invalid, NotFound
 from portal.models import ApiKey, Role, TokenConfig
 from portal.web import permissions
 from portal.web.forms.api_keys import ApiKeyForm
@@ -13,7 +13,7 @@ bp = Blueprint("api_keys", __name__, url_prefix="/api-keys")
 
 
 @bp.get("")
-@permissions.needs(Role.ADMIN)
+@permissions.needs(Role.AUDITOR)
 def index() -> str:
     rows = [(row, api_keys.usage_total(row)) for row in ApiKey.select().order_by(ApiKey.name)]
     return render_template("api_keys/index.html", rows=rows)
@@ -21,6 +21,7 @@ def index() -> str:
 
 @bp.route("/new", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed
 def new() -> str:
     """Create an API key. Only this response shows the key, because only its hash is stored."""
     form = ApiKeyForm()
@@ -32,12 +33,31 @@ def new() -> str:
     return render_template("api_keys/form.html", form=form)
 
 
+@bp.post("/<int:row_id>/replace")
+@permissions.needs(Role.ADMIN)
+@permissions.confirmed
+def replace(row_id: int) -> str | Response:
+    row = _row(row_id)
+    try:
+        key = api_keys.replace(row, request.form.get("hours", 24, type=int), actor=permissions.actor(), now=g.now)
+    except Invalid as error:
+        flash(str(error), "error")
+        return redirect(url_for("api_keys.index"), 303)
+    return render_template("api_keys/made.html", row=row, key=key.reveal())
+
+
 @bp.post("/<int:row_id>/delete")
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed
 def delete(row_id: int) -> Response:
-    row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
-    if row is None:
-        raise NotFound("The API key was not found. It may have been deleted.")
+    row = _row(row_id)
     api_keys.delete(row, actor=permissions.actor(), now=g.now)
     flash(f"{row.name} was deleted. The key no longer works.", "success")
     return redirect(url_for("api_keys.index"), 303)
+
+
+def _row(row_id: int) -> ApiKey:
+    row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
+    if row is None:
+        raise NotFound("The API key was not found. It may have been deleted.")
+    return row

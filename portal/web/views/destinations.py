@@ -1,10 +1,10 @@
 """Destinations."""
 
-from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound, PortalError
-from portal.incoming import destinations
+from portal.incoming import destinations, help_desks
 from portal.models import Destination, OutboundProfile, Role, WebService
 from portal.web import permissions
 from portal.web.forms.mail import DestinationForm
@@ -19,18 +19,22 @@ def index() -> str:
 
 @bp.route("/new", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed_for_commands
 def new() -> str | Response:
-    form = _form(None)
+    form, preset = _form(None), help_desks.find(help_desks.OF_DESTINATIONS, request.args.get("for"))
     if form.validate_on_submit():
         with form.refusing():
             row = destinations.add(form.entered(), actor=permissions.actor(), now=g.now)
             flash(f"{row.name} was added.", "success")
             return redirect(url_for("destinations.index"), 303)
-    return render_template("destinations/form.html", form=form, row=None)
+    elif preset and not form.is_submitted():
+        form.process(data=preset.values)
+    return render_template("destinations/form.html", form=form, row=None, preset=preset, presets=help_desks)
 
 
 @bp.route("/<int:row_id>", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed_for_commands
 def edit(row_id: int) -> str | Response:
     row = _row(row_id)
     form = _form(row)

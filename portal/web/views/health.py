@@ -13,9 +13,9 @@ bp = Blueprint("health", __name__)
 
 @bp.get("/healthz")
 @permissions.public
-def alive() -> tuple[str, int]:
+def alive() -> Response:
     """Liveness: the web server responds."""
-    return "ok\n", 200
+    return _text("ok\n")
 
 
 @bp.get("/metrics")
@@ -27,11 +27,15 @@ def for_prometheus() -> Response:
 
 @bp.get("/readyz")
 @permissions.public
-def ready() -> tuple[str, int]:
+def ready() -> Response:
     """Readiness: database, clock, Redis and workers are running; 503 names the parts that are not."""
     try:
         with connected():
             silent = health.silent(g.now)
     except (ConfigError, DatabaseError):
         silent = ["Database"]
-    return ("ok\n", 200) if not silent else (f"not ready: {', '.join(silent)}\n", 503)
+    return _text("ok\n") if not silent else _text(f"not ready: {', '.join(silent)}\n", 503)
+
+
+def _text(text: str, status: int = 200) -> Response:
+    return Response(text, status, content_type="text/plain; charset=utf-8")

@@ -40,7 +40,7 @@ def new() -> str | Response:
             _list_folders(form, None)
             return render_template("mail_accounts/form.html", form=form, account=None)
         with form.refusing():
-            account = mail_accounts.add(form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+            account = mail_accounts.add(_entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
             flash(f"{account.name} was added and is being fetched.", "success")
             return redirect(url_for("mail_accounts.index"), 303)
     return render_template("mail_accounts/form.html", form=form, account=None)
@@ -75,7 +75,7 @@ def edit(account_id: int) -> str | Response:
             _list_folders(form, account)
             return render_template("mail_accounts/form.html", form=form, account=account)
         with form.refusing():
-            mail_accounts.edit(account, form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+            mail_accounts.edit(account, _entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
             flash(f"{account.name} was saved.", "success")
             return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
     elif not form.is_submitted():
@@ -130,9 +130,9 @@ def delete(account_id: int) -> Response:
 
 def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
     """List the server's folders, using the entered values; nothing is stored."""
-    entered = form.entered()
-    password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
     try:
+        entered = _entered(form)
+        password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
         found = mail_accounts.folders(entered, password, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
     except Invalid as error:
         form.refuse(error)
@@ -159,3 +159,9 @@ def _account(account_id: int) -> MailAccount:
     if account is None:
         raise NotFound("The mail account was not found. It may have been deleted.")
     return account
+
+
+def _entered(form: MailAccountForm) -> mail_accounts.Fields:
+    entered = form.entered()
+    permissions.require_confirmation_for(entered.token, entered.host, "host")
+    return entered

@@ -32,7 +32,7 @@ def new() -> str | Response:
     form = _form()
     if form.validate_on_submit():
         with form.refusing():
-            row = outbound_profiles.add(form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+            row = outbound_profiles.add(_entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
             flash(f"{row.name} was added. Send a test message to see whether it works.", "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     return render_template("outbound/form.html", form=form, row=None)
@@ -49,7 +49,7 @@ def edit(row_id: int) -> str | Response:
     row, form = _row(row_id), _form()
     if form.validate_on_submit():
         with form.refusing():
-            outbound_profiles.edit(row, form.entered(), form.typed_password(), actor=permissions.actor(), now=g.now)
+            outbound_profiles.edit(row, _entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
             flash(f"{row.name} was saved.", "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     elif not form.is_submitted():
@@ -113,3 +113,9 @@ def _row(row_id: int) -> OutboundProfile:
     if row is None:
         raise NotFound("The outbound profile was not found. It may have been deleted.")
     return row
+
+
+def _entered(form: OutboundProfileForm) -> outbound_profiles.Fields:
+    entered = form.entered()
+    permissions.require_confirmation_for(entered.token, entered.host, "host")
+    return entered

@@ -15,6 +15,7 @@ bp = Blueprint("settings", __name__, url_prefix="/settings")
 
 @bp.route("", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed_for_changes
 def index() -> str | Response:
     form, values, problems = Form(), settings.everything(), {}
     if form.validate_on_submit():

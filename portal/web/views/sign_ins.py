@@ -1,14 +1,14 @@
 """Sign-in of a mailbox: in this browser, by a pasted callback address, by device code, by a link for its owner."""
 
-import segno
 from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
-from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from portal.core.errors import ExternalError, NotFound, PortalError
 from portal.models import DeviceSignIn, Role, Token
+from portal.system import settings
+from portal.tokens import token_configs
 from portal.tokens.sign_in import authorization_code, device_code, owner_links
-from portal.web import permissions
+from portal.web import permissions, qr_codes
 from portal.web.forms import Form
 from portal.web.views.tokens import back_to, find_token
 
@@ -38,24 +38,29 @@ def begin(token_id: int) -> str | Response:
     return render_template("tokens/leaving.html", address=address)
 
 
-@bp.route("/tokens/token/<int:token_id>/paste", methods=["GET", "POST"])
+@bp.post("/tokens/token/<int:token_id>/paste")
 @permissions.needs(Role.OPERATOR)
 def paste(token_id: int) -> str | Response:
-    """Sign-in where the browser cannot reach the callback: the user pastes the callback address."""
+    """Begin a sign-in where the browser cannot reach the callback: the user pastes the callback address."""
     token, me = find_token(token_id), permissions.me()
-    if request.method == "GET":
-        try:
-            address = authorization_code.begin(token, by=me.name, browser=me.session, now=g.now)
-        except PortalError as error:
-            flash(str(error), "error")
-            return redirect(back_to(token), 303)
-        return render_template("tokens/paste.html", form=Form(), token=token, address=address)
+    try:
+        address = authorization_code.begin(token, by=me.name, browser=me.session, now=g.now)
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(back_to(token), 303)
+    return render_template("tokens/paste.html", form=Form(), token=token, address=address)
+
+
+@bp.post("/tokens/token/<int:token_id>/pasted")
+@permissions.needs(Role.OPERATOR)
+def pasted(token_id: int) -> Response:
+    token, me = find_token(token_id), permissions.me()
     try:
         parameters = authorization_code.answer_parameters(request.form.get("answer", ""))
         signed_in = authorization_code.complete(parameters, by=me.name, user=me.user, browser=me.session, now=g.now)
     except ExternalError as error:
-        flash(f"Sign-in failed. {error}", "error")
-        return redirect(url_for("sign_ins.paste", token_id=token.id), 303)
+        flash(f"Sign-in failed. {error} Press “Paste the address” again.", "error")
+        return redirect(back_to(token), 303)
     flash(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.", "success")
     return redirect(back_to(token), 303)
 
@@ -84,23 +89,23 @@ def device(row_id: int) -> str | Response:
               "error" if row.failure else "success")  # fmt: skip
         return redirect(back_to(row.token), 303)
     return render_template(
-        "tokens/device.html", row=row, picture=_qr(row.verification_uri_complete or row.verification_uri)
+        "tokens/device.html", row=row, picture=qr_codes.picture(row.verification_uri_complete or row.verification_uri)
     )
-
-
-def _qr(text: str) -> Markup:
-    # Safe markup: the SVG consists of shapes and contains no part of the text.
-    picture = segno.make(text).svg_inline(scale=5, border=2, svgclass="qr", lineclass=None, omitsize=True)
-    return Markup(picture)  # noqa: S704
 
 
 @bp.post("/tokens/token/<int:token_id>/owner-link")
 @permissions.needs(Role.OPERATOR)
-def make_link(token_id: int) -> str:
+def make_link(token_id: int) -> str | Response:
     """Create a sign-in link for the mailbox owner; it is shown only once."""
-    token = find_token(token_id)
+    token, mailbox = find_token(token_id), request.form.get("mailbox", "").strip()
+    try:
+        token = token_configs.name_owner(token, mailbox, actor=permissions.actor(), now=g.now) if mailbox else token
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(back_to(token), 303)
     key = owner_links.create(token, actor=permissions.actor(), now=g.now)
-    address = url_for("sign_ins.owner", key=key.reveal(), _external=True)
+    # Never from the request: its Host header may be forged.
+    address = f"{settings.portal_url().rstrip('/')}{url_for('sign_ins.owner', key=key.reveal())}"
     return render_template("tokens/owner_link.html", token=token, address=address)
 
 

@@ -11,6 +11,7 @@ from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, To
 from portal.providers import Template
 from portal.system import redirect_uri, settings
 from portal.tokens import (
+    certificate_renewal,
     certificates,
     config_fields,
     history,
@@ -53,8 +54,7 @@ def index() -> str:
 def new() -> str | AnyResponse:
     template = providers.find(request.args.get("template", ""))
     preset = config_fields.from_template(template, name="", client_id="")
-    form = TokenConfigForm()
-    form.fit(template, Flow(template.flow))
+    form = form_of(template)
     if form.validate_on_submit():
         with form.refusing():
             config = token_configs.add(
@@ -64,21 +64,13 @@ def new() -> str | AnyResponse:
             return _after_save(config)
     elif not form.is_submitted():
         form.offer(template)
-        _discover(form)
-    return _form_page(form, template, None)
+    return form_page(form, template, None)
 
 
-def _discover(form: TokenConfigForm) -> None:
-    """Fill in the endpoints from the provider's OpenID discovery document, if an issuer was given."""
-    issuer = request.args.get("discover", "").strip()
-    if not issuer:
-        return
-    try:
-        form.fill(token_configs.discovered(issuer))
-    except PortalError as error:
-        flash(f"The endpoints were not found. {error}", "error")
-    else:
-        flash("The endpoints were filled in from the provider's discovery document.", "success")
+def form_of(template: Template) -> TokenConfigForm:
+    form = TokenConfigForm()
+    form.fit(template, Flow(template.flow))
+    return form
 
 
 @bp.route("/<int:config_id>", methods=["GET", "POST"])
@@ -100,7 +92,7 @@ def edit(config_id: int) -> str | AnyResponse:
             return _after_save(config)
     elif not form.is_submitted():
         form.show(config)
-    return _form_page(form, providers.of(config.template), config)
+    return form_page(form, providers.of(config.template), config)
 
 
 def _after_save(config: TokenConfig) -> AnyResponse:
@@ -109,7 +101,7 @@ def _after_save(config: TokenConfig) -> AnyResponse:
     return redirect(url_for("tokens.edit", config_id=config.id) if stay else url_for("tokens.index"), 303)
 
 
-def _form_page(form: TokenConfigForm, template: Template, config: TokenConfig | None) -> str:
+def form_page(form: TokenConfigForm, template: Template, config: TokenConfig | None) -> str:
     tokens = token_configs.tokens_of(config) if config else []
     strips = history.strips([token.id for token in tokens], g.now.date())
     return render_template(
@@ -145,7 +137,11 @@ def _secrets(config: TokenConfig | None) -> list[tuple[ClientSecret, State]]:
 def _certificate(config: TokenConfig | None) -> dict[str, object] | None:
     if config is None or config.certificate is None:
         return None
-    return {"thumbprint": certificates.thumbprint(config), "ends_at": certificates.ends_at(config)}
+    return {
+        "thumbprint": certificates.thumbprint(config),
+        "ends_at": certificates.ends_at(config),
+        "renewal": certificate_renewal.described(config),
+    }
 
 
 def _shown(token: Token, strip: history.Strip) -> dict[str, object]:
@@ -272,6 +268,7 @@ def forget(token_id: int) -> AnyResponse:
 
 @bp.post("/token/<int:token_id>/revoke")
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed
 def revoke(token_id: int) -> AnyResponse:
     return _act_on(find_token(token_id), "revoke", "The token was revoked at the provider and removed from the portal.")
 

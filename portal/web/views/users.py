@@ -3,24 +3,31 @@
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal.access import users
+from portal.access import operator_limits, second_factors, users
 from portal.core.encryption import Secret
 from portal.core.errors import NotFound, PortalError
-from portal.models import Role, User
+from portal.models import IdentityProvider, Role, TokenConfig, User
 from portal.web import permissions
-from portal.web.forms.users import PasswordForm, UserForm
+from portal.web.forms.users import OperatorForm, PasswordForm, UserForm
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
 
 @bp.get("")
-@permissions.needs(Role.ADMIN)
+@permissions.needs(Role.AUDITOR)
 def index() -> str:
-    return render_template("users/index.html", rows=list(User.select().order_by(User.name)))
+    return render_template(
+        "users/index.html",
+        rows=list(User.select().order_by(User.name)),
+        limits=operator_limits.by_user(),
+        with_factor=second_factors.users_with_one(),
+        providers=list(IdentityProvider.select().order_by(IdentityProvider.name)),
+    )
 
 
 @bp.route("/new", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed
 def new() -> str | Response:
     form = UserForm()
     if form.validate_on_submit():
@@ -35,6 +42,7 @@ def new() -> str | Response:
 
 @bp.route("/<int:user_id>/password", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed
 def password(user_id: int) -> str | Response:
     user = _user(user_id)
     form = PasswordForm()
@@ -46,8 +54,24 @@ def password(user_id: int) -> str | Response:
     return render_template("users/form.html", form=form, user=user)
 
 
+@bp.route("/<int:user_id>/configurations", methods=["GET", "POST"])
+@permissions.needs(Role.ADMIN)
+@permissions.confirmed
+def configurations(user_id: int) -> str | Response:
+    """Limit an operator to named token configurations."""
+    user, form = _user(user_id), OperatorForm()
+    form.offer(list(TokenConfig.select().order_by(TokenConfig.name)))
+    if form.validate_on_submit():
+        operator_limits.limit(user, form.chosen(), actor=permissions.actor(), now=g.now)
+        flash(f"The rights of {user.name} were changed.", "success")
+        return redirect(url_for("users.index"), 303)
+    form.configs.data = [str(config.id) for config in operator_limits.configs_of(user)]
+    return render_template("users/configurations.html", form=form, user=user)
+
+
 @bp.post("/<int:user_id>/disable")
 @permissions.needs(Role.ADMIN)
+@permissions.confirmed
 def disable(user_id: int) -> Response:
     user = _user(user_id)
     try:
@@ -56,6 +80,16 @@ def disable(user_id: int) -> Response:
         flash(str(error), "error")
     else:
         flash(f"{user.name} was disabled and can no longer sign in.", "success")
+    return redirect(url_for("users.index"), 303)
+
+
+@bp.post("/<int:user_id>/reset-factors")
+@permissions.needs(Role.ADMIN)
+@permissions.confirmed
+def reset_factors(user_id: int) -> Response:
+    user = _user(user_id)
+    second_factors.reset(user, actor=permissions.actor(), now=g.now)
+    flash(f"The second factors of {user.name} were removed. {user.name} signs in with the password.", "success")
     return redirect(url_for("users.index"), 303)
 
 

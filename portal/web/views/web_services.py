@@ -1,11 +1,15 @@
 """Web services and their calls."""
 
-from flask import Blueprint, flash, g, redirect, render_template, url_for
+from urllib.parse import urlsplit
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound, PortalError, Refused
+from portal.incoming import help_desks
+from portal.incoming.help_desks import Preset
 from portal.models import Role, Token, TokenConfig, WebService, WebServiceCall
-from portal.system import job_queue
+from portal.system import audit, job_queue
 from portal.triggers import triggers
 from portal.web import permissions
 from portal.web.forms.web_services import CallForm, WebServiceForm
@@ -24,13 +28,15 @@ def index() -> str:
 @bp.route("/new", methods=["GET", "POST"])
 @permissions.needs(Role.ADMIN)
 def new() -> str | Response:
-    form = _form()
+    form, preset = _form(), help_desks.find(help_desks.OF_WEB_SERVICES, request.args.get("for"))
     if form.validate_on_submit():
         with form.refusing():
-            row = web_services.add(form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
+            row = web_services.add(_entered(form), form.typed_secret(), actor=permissions.actor(), now=g.now)
             flash(f"{row.name} was added. Call it once to see whether it works.", "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
-    return _form_page(form, None)
+    elif preset and not form.is_submitted():
+        form.process(data=preset.values)
+    return _form_page(form, None, preset)
 
 
 @bp.get("/<int:row_id>")
@@ -49,7 +55,7 @@ def edit(row_id: int) -> str | Response:
     row, form = _row(row_id), _form()
     if form.validate_on_submit():
         with form.refusing():
-            web_services.edit(row, form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
+            web_services.edit(row, _entered(form), form.typed_secret(), actor=permissions.actor(), now=g.now)
             flash(f"{row.name} was saved.", "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     elif not form.is_submitted():
@@ -85,7 +91,10 @@ def delete(row_id: int) -> Response:
 
 @bp.get("/calls/<int:call_id>")
 def show_call(call_id: int) -> str:
-    return render_template("web_services/call.html", call=_call(call_id))
+    call = _call(call_id)
+    if permissions.me().may(Role.ADMIN) and (call.body or call.answer):
+        audit.about_once(call, permissions.actor(), "read", f"body and response, {call.web_service.name}", g.now)
+    return render_template("web_services/call.html", call=call)
 
 
 @bp.post("/calls/<int:call_id>/again")
@@ -99,8 +108,11 @@ def again(call_id: int) -> Response:
     return redirect(url_for("web_services.show_call", call_id=made.id), 303)
 
 
-def _form_page(form: WebServiceForm, row: WebService | None) -> str:
-    return render_template("web_services/form.html", form=form, row=row, examples=triggers.EXAMPLES)
+def _form_page(form: WebServiceForm, row: WebService | None, preset: Preset | None = None) -> str:
+    return render_template(
+        "web_services/form.html", form=form, row=row, preset=preset, presets=help_desks.OF_WEB_SERVICES,
+        examples=triggers.EXAMPLES,
+    )  # fmt: skip
 
 
 def _form() -> WebServiceForm:
@@ -122,3 +134,9 @@ def _call(call_id: int) -> WebServiceCall:
     if row is None:
         raise NotFound("The call was not found. It may have been deleted after the retention period.")
     return row
+
+
+def _entered(form: WebServiceForm) -> web_services.Fields:
+    entered = form.entered()
+    permissions.require_confirmation_for(entered.token, urlsplit(entered.url).hostname or "", "url")
+    return entered

@@ -1,6 +1,6 @@
 // oidc-provider over TLS on a free loopback port. The first argument is JSON: token lifetimes, clients, certificate.
 // Prints its port. POST /revoke-everything revokes every grant. POST /grants creates the number of sign-ins in its
-// body, without a browser. GET /story returns the result of every refresh.
+// body, without a browser. The domain of an account is its group. GET /story returns the result of every refresh.
 import { readFileSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import https from "node:https";
@@ -73,9 +73,9 @@ server.listen(wanted.port ?? 0, "127.0.0.1", () => {
     clients: wanted.clients,
     cookies: { keys: ["a cookie key of the test provider"] },
     jwks: { keys: [{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" }] },
-    claims: { openid: ["sub"], email: ["email"] },
+    claims: { openid: ["sub", "groups"], email: ["email"] },
     conformIdTokenClaims: false,
-    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id }) }),
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id, groups: [id.split("@")[1]] }) }),
     features: { introspection: { enabled: true, allowedPolicy: () => true }, revocation: { enabled: true },
       clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
     pkce: { required: () => true },

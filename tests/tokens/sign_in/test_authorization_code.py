@@ -130,6 +130,33 @@ def test_response_from_another_issuer_is_rejected(session: LoginSession, provide
     assert provider.requests == []
 
 
+def test_error_of_another_issuer_is_not_attributed_to_the_provider(
+    session: LoginSession, provider: FakeProvider
+) -> None:
+    token = waiting(provider, issuer="https://good.test")
+    with pytest.raises(Refused, match=r"came from https://evil\.test"):
+        complete(session, state=begin(token, session)["state"], error="access_denied", iss="https://evil.test")
+
+
+def test_without_a_stored_issuer_the_host_of_the_response_counts(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    with pytest.raises(Refused, match=r"came from https://evil\.test, not from 127\.0\.0\.1"):
+        complete(session, state=begin(token, session)["state"], code="code-1", iss="https://evil.test")
+    assert provider.requests == []
+    complete(session, state=begin(token, session)["state"], code="code-1", iss=f"{provider.url}/realm")
+
+
+def test_owner_who_removes_openid_from_the_address_is_not_believed(
+    session: LoginSession, provider: FakeProvider
+) -> None:
+    token = waiting(provider)
+    TokenConfig.update(userinfo_url="", jwks_url=f"{provider.url}/jwks", scope="mail openid").execute()
+    Token.update(owner="invoices@example.test").execute()
+    with pytest.raises(Refused, match="did not say who signed in"):
+        complete(session, state=begin(token, session)["state"], code="code-1")
+    assert fresh(token).access_token is None
+
+
 def test_callback_without_a_code_is_rejected(session: LoginSession, provider: FakeProvider) -> None:
     state = begin(waiting(provider), session)["state"]
     with pytest.raises(Refused, match="neither an authorization code nor an error"):
@@ -178,3 +205,11 @@ def test_invalid_configuration_cannot_start_a_sign_in(session: LoginSession) -> 
     config = make_config(validity=Validity.INVALID)
     with pytest.raises(PortalError, match="set to invalid"):
         begin(Token.get(Token.token_config == config.id), session)
+
+
+def test_each_sign_in_has_its_own_state_nonce_and_challenge(session: LoginSession, provider: FakeProvider) -> None:
+    token = waiting(provider)
+    TokenConfig.update(scope="mail openid").execute()
+    first, second = begin(token, session), begin(token, session)
+    for name in ("state", "nonce", "code_challenge"):
+        assert first[name] != second[name], name

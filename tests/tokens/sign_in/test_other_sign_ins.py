@@ -44,6 +44,17 @@ def begun(provider: FakeProvider) -> DeviceSignIn:
     return device_code.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
 
 
+@pytest.mark.parametrize("page", ["javascript:alert(1)//x", "file:///etc/passwd"])
+def test_page_for_the_device_code_is_a_web_page(provider: FakeProvider, page: str) -> None:
+    config = make_config(base=provider.url, device=True)
+    provider.says({**DEVICE, "verification_uri": page}, path="/device")
+    with pytest.raises(Unavailable, match="no web page"):
+        device_code.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
+    provider.says({**DEVICE, "verification_uri_complete": page}, path="/device")
+    row = device_code.begin(token_configs.tokens_of(config)[0], by="Alice", now=NOW)
+    assert row.verification_uri_complete == ""
+
+
 def poll(row: DeviceSignIn, now: object = None) -> DeviceSignIn:
     """Poll the device sign-in when it is due, or at ``now``."""
     device_code.poll(row.id, now=now or row.due_at or NOW)  # type: ignore[arg-type]
