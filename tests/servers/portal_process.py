@@ -25,7 +25,7 @@ from tests.servers.ports import free_port
 from tests.support.database import unbind
 
 
-@dataclass
+@dataclass(eq=False)
 class Portal:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
