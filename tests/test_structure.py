@@ -21,7 +21,7 @@ LAYERS = [
     ["access", "tokens"],
     ["outgoing", "web_services"],
     ["incoming"],
-    ["monitoring"],
+    ["config_files", "monitoring"],
     ["diagnosis", "runtime"],
     ["sandbox", "web"],
     ["workers"],

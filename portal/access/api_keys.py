@@ -6,6 +6,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from portal.access import rate_limit
 from portal.core.db import transaction
@@ -44,47 +45,79 @@ class Fields:
     per_hour: int | None = None
     for_relay: bool = False
     may_read_health: bool = False
+    may_manage: bool = False
     ends_at: datetime | None = None
     comment: str = ""
 
 
 def add(entered: Fields, *, actor: str, now: datetime) -> tuple[ApiKey, Secret]:
     """Create an API key; return its row and the key, which cannot be read again. Raise Invalid for bad values."""
+    key = _new_key()
+    return add_known(entered, key, actor=actor, now=now), key
+
+
+def add_known(entered: Fields, key: Secret, *, actor: str, now: datetime) -> ApiKey:
+    """Create an API key that was made elsewhere. Raise Invalid for bad values and for a key that can be guessed."""
+    _complete(entered)
+    check(entered, now)
+    with named_rows.saving(ApiKey):
+        row = ApiKey.create(**_values(entered), **_identity(key), created_at=now, created_by=actor[:100])
+        _allow(row, entered.configs)
+        audit.about(row, actor, "added", _scope(entered), now)
+    return row
+
+
+def edit(row: ApiKey, entered: Fields, key: Secret | None, *, actor: str, now: datetime) -> None:
+    """Change the permissions of an API key, and the key itself if one is given."""
+    _complete(entered)
+    check(entered, now)
+    values = _values(entered) | (_identity(key) if key else {})
+    changed = [name for name, value in values.items() if getattr(row, name) != value]
+    with named_rows.saving(ApiKey):
+        ApiKey.update(values).where(ApiKey.id == row.id).execute()
+        ApiKeyConfig.delete().where(ApiKeyConfig.api_key == row.id).execute()
+        _allow(row, entered.configs)
+        audit.about(row, actor, "edited", f"{audit.changed(changed)}; {_scope(entered)}", now)
+
+
+def _complete(entered: Fields) -> None:
     entered.networks = ", ".join(split_list(entered.networks))
     entered.senders = ", ".join(split_list(entered.senders.lower()))
-    check(entered, now)
-    key, hint = _new_key()
-    with named_rows.saving(ApiKey):
-        row = ApiKey.create(
-            name=entered.name, key_hash=hashed(key.reveal()), hint=hint, networks=entered.networks,
-            may_send=entered.may_send, for_relay=entered.for_relay, senders=entered.senders, per_hour=entered.per_hour,
-            may_read_health=entered.may_read_health, ends_at=entered.ends_at,
-            comment=entered.comment, created_at=now, created_by=actor[:100],
-        )  # fmt: skip
-        for config in entered.configs:
-            ApiKeyConfig.create(api_key=row, token_config=config)
-        audit.about(row, actor, "added", _scope(entered), now)
-    return row, key
 
 
-def _new_key() -> tuple[Secret, str]:
-    """Return a key and its first characters."""
-    key = Secret(PREFIX + secrets.token_urlsafe(32))
-    return key, key.reveal()[:_HINT]
+def _values(entered: Fields) -> dict[str, Any]:
+    return {name: value for name, value in named_rows.columns(entered).items() if name != "configs"}
+
+
+def _allow(row: ApiKey, configs: list[TokenConfig]) -> None:
+    for config in configs:
+        ApiKeyConfig.create(api_key=row, token_config=config)
+
+
+def _new_key() -> Secret:
+    return Secret(PREFIX + secrets.token_urlsafe(32))
+
+
+def _identity(key: Secret) -> dict[str, str]:
+    """What is stored of a key: its hash, and its first characters. Raise Invalid for a short one."""
+    text = key.reveal()
+    if not re.fullmatch(r"[\x21-\x7e]{40,200}", text):
+        raise Invalid({"key": "A key has 40 to 200 characters without spaces, such as: openssl rand -hex 32."})
+    return {"key_hash": hashed(text), "hint": text[:_HINT]}
 
 
 def replace(row: ApiKey, overlap_hours: int, *, actor: str, now: datetime) -> Secret:
     """Return a new key with the same permissions. The present one works for ``overlap_hours`` more."""
     if not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
         raise Invalid({"overlap": f"Enter hours from 0 to {MAX_OVERLAP_HOURS}."})
-    key, hint = _new_key()
+    key = _new_key()
     with transaction():
         row.previous_hash, row.previous_ends_at, row.previous_used_at = (
             row.key_hash,
             now + timedelta(hours=overlap_hours),
             None,
         )
-        row.key_hash, row.hint = hashed(key.reveal()), hint
+        row.key_hash, row.hint = _identity(key).values()
         row.save()
         audit.about(
             row, actor, "replaced", f"the previous key works until {row.previous_ends_at:%Y-%m-%d %H:%M} UTC", now
@@ -95,7 +128,8 @@ def replace(row: ApiKey, overlap_hours: int, *, actor: str, now: datetime) -> Se
 def _scope(entered: Fields) -> str:
     names = ", ".join(config.name for config in entered.configs)
     parts = [f"for tokens of {names}" if names else "", f"may send mail{_limits(entered)}" if entered.may_send else "",
-             "may read health status" if entered.may_read_health else ""]  # fmt: skip
+             "may read health status" if entered.may_read_health else "",
+             "may manage the portal" if entered.may_manage else ""]  # fmt: skip
     return "; ".join(part for part in parts if part)
 
 
@@ -114,8 +148,10 @@ def check(entered: Fields, now: datetime) -> None:
     problems = text_problems(ApiKey, {"name": entered.name, "networks": entered.networks, "comment": entered.comment})
     if not entered.name:
         problems["name"] = "This field is required."
-    if not (entered.configs or entered.may_send or entered.may_read_health):
+    if not (entered.configs or entered.may_send or entered.may_read_health or entered.may_manage):
         problems["configs"] = "Choose a token configuration, or allow the key to send mail or read health status."
+    if entered.may_manage and not entered.networks:
+        problems["networks"] = "A key that may manage the portal needs the networks from which it is used."
     if entered.ends_at and entered.ends_at <= now:
         problems["ends_at"] = "Enter a time in the future."
     if strange := [one for one in split_list(entered.senders) if not re.fullmatch(r"[^@\s<>]*@[^@\s<>]+", one)]:
@@ -219,6 +255,11 @@ def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
 def require_watching(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_read_health:
         _refuse(row, address, "This API key may not read health status.", now)
+
+
+def require_managing(row: ApiKey, address: str, *, now: datetime) -> None:
+    if not row.may_manage:
+        _refuse(row, address, "This API key may not manage the portal.", now)
 
 
 def _refuse(row: ApiKey, address: str, reason: str, now: datetime) -> None:

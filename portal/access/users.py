@@ -49,12 +49,32 @@ def change_own_password(session: LoginSession, present: Secret, password: Secret
         sessions.sign_out_elsewhere(session, now=now)
 
 
+def set_role(user: User, role: Role, *, actor: str, now: datetime) -> None:
+    """Change the role and end all sessions of the user. PortalError for the last admin."""
+    with transaction():
+        _require_other_admin(user)
+        User.update(role=role).where(User.id == user.id).execute()
+        LoginSession.delete().where(LoginSession.user == user.id).execute()
+        audit.about(user, actor, "role-changed", f"role {role.value}; all sessions ended", now)
+
+
+def enable(user: User, *, actor: str, now: datetime) -> None:
+    """Allow a disabled user to sign in again. API keys that ended with the user stay ended."""
+    with transaction():
+        User.update(disabled_at=None).where(User.id == user.id).execute()
+        audit.about(user, actor, "enabled", "", now)
+
+
+def _require_other_admin(user: User) -> None:
+    admins = User.select().where(User.role == Role.ADMIN, User.disabled_at.is_null(), User.issuer == "")
+    if [admin.id for admin in locked(admins)] == [user.id]:
+        raise PortalError(f"{user.name} is the last admin with a password, who is needed to manage the portal.")
+
+
 def disable(user: User, *, actor: str, now: datetime) -> None:
     """Disable a user, and end the user's sessions, API keys and unused owner links. PortalError for the last admin."""
     with transaction():
-        admins = User.select().where(User.role == Role.ADMIN, User.disabled_at.is_null(), User.issuer == "")
-        if [admin.id for admin in locked(admins)] == [user.id]:
-            raise PortalError(f"{user.name} is the last admin with a password and cannot be disabled.")
+        _require_other_admin(user)
         User.update(disabled_at=now).where(User.id == user.id).execute()
         LoginSession.delete().where(LoginSession.user == user.id).execute()
         OwnerLink.delete().where(OwnerLink.created_by == user.name, OwnerLink.used_at.is_null()).execute()

@@ -10,6 +10,9 @@ from portal.core.errors import PortalError
 
 #: The module of each command, and its name there; a module is loaded when its command is called.
 _COMMANDS = {
+    "apply": "config_files.apply",
+    "export": "config_files.export_all",
+    "encrypt-secret": "config_files.encrypt_secret",
     "restore": "backup.restore",
     "run": "operation.run",
     "web": "operation.web",

@@ -25,6 +25,7 @@ def list_keys(in_json: bool) -> None:
         shown.append({"name": row.name, "begins": row.hint, "configs": configs, "may_send": row.may_send,
                       "senders": row.senders, "per_hour": row.per_hour,
                       "may_watch": row.may_read_health,
+                      "may_manage": row.may_manage,
                       "networks": row.networks, "ends_at": row.ends_at, "used_at": row.used_at,
                       "used_from": row.used_from, "handed_out": api_keys.usage_total(row)})  # fmt: skip
     show_all(shown, in_json)
@@ -38,6 +39,7 @@ def list_keys(in_json: bool) -> None:
 @click.option("--per-hour", type=int, help="Messages that it may send in an hour. Default: any number.")
 @click.option("--for-relay", is_flag=True, help="Programs in the networks send on the relay listener without the key.")
 @click.option("--may-watch", "may_read_health", is_flag=True, help="The key may read health status.")
+@click.option("--may-manage", is_flag=True, help="The key may read and change the configuration (management API).")
 @click.option("--networks", default="", help="Networks that may use the key, such as 10.1.0.0/16. Default: any.")
 @click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Expires at (UTC). Default: never.")
 @click.option("--comment", default="")
@@ -50,6 +52,7 @@ def add(
     per_hour: int | None,
     for_relay: bool,
     may_read_health: bool,
+    may_manage: bool,
     networks: str,
     ends: datetime | None,
     comment: str,
@@ -64,6 +67,7 @@ def add(
         per_hour=per_hour,
         for_relay=for_relay,
         may_read_health=may_read_health,
+        may_manage=may_manage,
         ends_at=ends.replace(tzinfo=UTC) if ends else None,
         comment=comment,
     )

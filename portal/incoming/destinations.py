@@ -46,7 +46,13 @@ class Fields:
 
 def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
     """Create a destination after checking that it accepts mail. Invalid names each bad field."""
-    _check(entered)
+    check(entered)
+    _check_now(entered)
+    return add_unchecked(entered, actor=actor, now=now)
+
+
+def add_unchecked(entered: Fields, *, actor: str, now: datetime) -> Destination:
+    """Create a destination of valid fields that may not accept mail yet."""
     with named_rows.saving(Destination):
         row = Destination.create(created_at=now, changed_at=now, **named_rows.columns(entered))
         audit.about(row, actor, "added", f"{row.type.value} {row.goes_to}", now)
@@ -56,7 +62,13 @@ def add(entered: Fields, *, actor: str, now: datetime) -> Destination:
 def edit(row: Destination, entered: Fields, *, actor: str, now: datetime) -> None:
     """Change a destination; its type cannot be changed."""
     entered.type = row.type
-    _check(entered)
+    check(entered)
+    _check_now(entered)
+    edit_unchecked(row, entered, actor=actor, now=now)
+
+
+def edit_unchecked(row: Destination, entered: Fields, *, actor: str, now: datetime) -> None:
+    """Change a destination to valid fields, even if it does not accept mail at present."""
     changed = named_rows.assign(row, entered)
     with named_rows.saving(Destination):
         row.changed_at = now
@@ -71,7 +83,7 @@ def delete(row: Destination, *, actor: str, now: datetime) -> None:
     named_rows.delete(row, f"mail in {row.goes_to} is kept", users=users, actor=actor, now=now)
 
 
-def _check(entered: Fields) -> None:
+def check(entered: Fields) -> None:
     problems = text_problems(Destination, {**named_rows.columns(entered), "addresses": ""})
     if not entered.name:
         problems["name"] = "This field is required."
@@ -80,7 +92,6 @@ def _check(entered: Fields) -> None:
     problems |= _type_problems(entered)
     if problems:
         raise Invalid(problems)
-    _check_now(entered)
 
 
 def _type_problems(entered: Fields) -> dict[str, str]:

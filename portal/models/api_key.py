@@ -31,6 +31,8 @@ class ApiKey(Row):
     for_relay = BooleanField(default=False)
     #: Permission to read the health status.
     may_read_health = BooleanField(default=False)
+    #: Permission to read and change the portal's configuration.
+    may_manage = BooleanField(default=False)
     #: NULL: the key does not expire.
     ends_at = UtcField(null=True)
     #: SHA-256 of the key that was replaced. NULL: none was.

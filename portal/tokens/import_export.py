@@ -1,8 +1,5 @@
 """Export and import of token configurations as YAML; an import is planned first, then applied in one transaction."""
 
-import base64
-import binascii
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,23 +7,18 @@ from enum import StrEnum
 from typing import Any
 
 import yaml
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from portal import providers
 from portal.core import strict_yaml
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
+from portal.core.passphrase import PREFIXES, Passphrase, WrongPassphrase
 from portal.models import ClientAuth, Flow, ImportDraft, LoginSession, TokenConfig, Validity
 from portal.system import audit
 from portal.tokens import config_fields, secret_hosts, token_configs, znuny_import
 from portal.tokens.config_fields import Fields, NewSecret
 
-_SEALED = "sealed:"
-#: Cost of scrypt (OWASP ASVS 5.0, appendix C), and that of exports before version 1.0.
-_COST, _OLD_COST = 2**17, 2**15
 _TEXTS = [name for name, default in asdict(Fields("", "", "")).items() if type(default) is str]
 _SWITCHES = ("notify_expired_token", "notify_expired_refresh_token", "in_testing")
 #: The validity of a configuration that Znuny has, but that cannot work.
@@ -77,7 +69,7 @@ def export(
     rows = list(TokenConfig.select().order_by(TokenConfig.name))
     if names is not None:
         rows = [TokenConfig.named(name) for name in names]
-    sealing = _Passphrase(passphrase) if passphrase else None
+    sealing = Passphrase(passphrase) if passphrase else None
     records = [_record(row, secrets or bool(passphrase), sealing) for row in rows]
     content = "secrets, encrypted" if passphrase else "secrets in plain text" if secrets else "no secrets"
     listed = ", ".join(row.name for row in rows)[:1000]
@@ -87,7 +79,7 @@ def export(
     return yaml.dump(records, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def _record(row: TokenConfig, secrets: bool, sealing: "_Passphrase | None") -> dict[str, Any]:
+def _record(row: TokenConfig, secrets: bool, sealing: Passphrase | None) -> dict[str, Any]:
     found: dict[str, Any] = {"name": row.name, "template": row.template, "client_auth": row.client_auth.value}
     found |= {name: getattr(row, name) for name in _TEXTS if name != "name"}
     found |= {name: "yes" if getattr(row, name) else "no" for name in _SWITCHES}
@@ -96,7 +88,7 @@ def _record(row: TokenConfig, secrets: bool, sealing: "_Passphrase | None") -> d
     if secret and secret.ends_at:
         found["client_secret_ends_on"] = f"{secret.ends_at:%Y-%m-%d}"
     if secret and secrets and secret.value:
-        found["client_secret"] = sealing.seal(secret.value) if sealing else secret.value.reveal()
+        found["client_secret"] = sealing.encrypt(secret.value) if sealing else secret.value.reveal()
     return found
 
 
@@ -106,7 +98,7 @@ def plan(raw: bytes, *, overwrite: bool, passphrase: Secret | None = None) -> li
     items = [content] if isinstance(content, dict) else content
     if not isinstance(items, list) or not items:
         raise strict_yaml.InvalidYaml("The file contains no token configuration.")
-    sealing = _Passphrase(passphrase) if passphrase else None
+    sealing = Passphrase(passphrase) if passphrase else None
     existing = {row.name: row for row in TokenConfig.select()}
     steps, seen = [], set()
     for number, item in enumerate(items, 1):
@@ -119,7 +111,7 @@ def plan(raw: bytes, *, overwrite: bool, passphrase: Secret | None = None) -> li
 
 
 def _step(
-    item: Any, number: int, existing: Mapping[str, TokenConfig], overwrite: bool, sealing: "_Passphrase | None"
+    item: Any, number: int, existing: Mapping[str, TokenConfig], overwrite: bool, sealing: Passphrase | None
 ) -> Step:
     if not isinstance(item, dict):
         return Step(f"record {number}", Verdict.REFUSED, why="The record is not a mapping of names to values.")
@@ -140,7 +132,7 @@ def _step(
     return step
 
 
-def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool, sealing: "_Passphrase | None") -> Step:
+def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool, sealing: Passphrase | None) -> Step:
     template = providers.find(str(record.get("template", row.template if row else "")))
     fields = _fields(record, row, template)
     secret = _secret(record, sealing)
@@ -190,14 +182,21 @@ def _fields(record: Mapping[str, Any], row: TokenConfig | None, template: provid
     return replace(base, **given)
 
 
-def _secret(record: Mapping[str, Any], sealing: "_Passphrase | None") -> NewSecret:
+def _secret(record: Mapping[str, Any], sealing: Passphrase | None) -> NewSecret:
     text, day = record.get("client_secret"), record.get("client_secret_ends_on")
     ends_at = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) if day else None
-    if text and text.startswith(_SEALED):
+    if text and text.startswith(PREFIXES):
         if sealing is None:
             raise Invalid({"client_secret": "The secret is encrypted. Enter the passphrase."})
-        return NewSecret(sealing.open(text), ends_at)
+        return NewSecret(_opened(text, sealing), ends_at)
     return NewSecret(Secret(text) if text else None, ends_at)
+
+
+def _opened(text: str, sealing: Passphrase) -> Secret:
+    try:
+        return sealing.decrypt(text)
+    except WrongPassphrase as error:
+        raise Invalid({"client_secret": str(error)}) from error
 
 
 def apply(steps: list[Step], *, owners: Mapping[str, str] | None = None, actor: str, now: datetime) -> int:
@@ -248,37 +247,3 @@ def apply_draft(draft: ImportDraft, *, owners: Mapping[str, str], actor: str, no
         ImportDraft.delete().where(ImportDraft.id == draft.id).execute()
         steps = plan(content.reveal().encode(), overwrite=draft.overwrite, passphrase=draft.passphrase)
         return apply(steps, owners=owners, actor=actor, now=now)
-
-
-class _Passphrase:
-    """Encrypts secrets in a file with a passphrase: scrypt, then AES-GCM; one salt per file."""
-
-    def __init__(self, passphrase: Secret) -> None:
-        self._passphrase = passphrase
-        self._ciphers: dict[tuple[bytes, int], AESGCM] = {}
-        self._salt = os.urandom(16)
-
-    def seal(self, secret: Secret) -> str:
-        nonce = os.urandom(12)
-        box = self._cipher(self._salt).encrypt(nonce, secret.reveal().encode(), None)
-        return _SEALED + base64.b64encode(self._salt + nonce + box).decode()
-
-    def open(self, text: str) -> Secret:
-        try:
-            box = base64.b64decode(text.removeprefix(_SEALED), validate=True)
-            return self._opened(box)
-        except (InvalidTag, binascii.Error, ValueError) as error:
-            raise Invalid({"client_secret": "The passphrase does not decrypt the secret."}) from error
-
-    def _opened(self, box: bytes) -> Secret:
-        salt, nonce, sealed = box[:16], box[16:28], box[28:]
-        try:
-            return Secret(self._cipher(salt).decrypt(nonce, sealed, None).decode())
-        except InvalidTag:
-            return Secret(self._cipher(salt, _OLD_COST).decrypt(nonce, sealed, None).decode())
-
-    def _cipher(self, salt: bytes, cost: int = _COST) -> AESGCM:
-        if (salt, cost) not in self._ciphers:
-            key = Scrypt(salt=salt, length=32, n=cost, r=8, p=1).derive(self._passphrase.reveal().encode())
-            self._ciphers[salt, cost] = AESGCM(key)
-        return self._ciphers[salt, cost]

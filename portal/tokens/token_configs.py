@@ -228,12 +228,14 @@ def config_of(reference: str) -> TokenConfig | None:
 def find(reference: str) -> Token:
     """Return the token of ``CONFIG``, ``CONFIG/OWNER`` or ``CONFIG/`` (no owner); Invalid unless exactly one fits."""
     config = config_of(reference) or TokenConfig.named(reference.partition("/")[0])
-    tokens = tokens_of(config)
+    query = Token.select().where(Token.token_config == config.id)
     if config.name != reference:
-        tokens = [token for token in tokens if (token.owner or "") == reference.removeprefix(f"{config.name}/")]
+        owner = reference.removeprefix(f"{config.name}/")
+        query = query.where(Token.owner == owner if owner else Token.owner.is_null() | (Token.owner == ""))
+    tokens = list(query.limit(2))
     if len(tokens) == 1:
         return tokens[0]
     usable = [token.name for token in tokens_of(config) if token.obtained_at and not token.refused_at]
     others = [token.name for token in tokens_of(config) if token.name not in usable]
     known = [f"{words}: {', '.join(names)}." for words, names in (("Valid", usable), ("Not valid", others)) if names]
-    raise Invalid({"token": f"{reference!r} matches {len(tokens)} tokens. {' '.join(known)}"})
+    raise Invalid({"token": f"{reference!r} matches {query.count()} tokens. {' '.join(known)}"})

@@ -4,6 +4,7 @@ import sys
 
 from tests.bench import (
     access_tokens,
+    config_files,
     fetching,
     graph,
     latency,
@@ -18,6 +19,7 @@ from tests.bench import (
 )
 
 BENCHES = {
+    "config-files": config_files.main,
     "fetching": fetching.main,
     "graph": graph.main,
     "latency": latency.main,

@@ -6,6 +6,7 @@ from flask import Flask
 PUBLIC = {
     "sessions.login", "sessions.login_at", "sessions.login_by_proxy", "sessions.answer", "second_factor.code", "second_factor.passkey", "sessions.setup", "health.alive", "health.ready", "health.for_prometheus", "security_contact.text", "static", "sign_ins.owner", "callback.answer",
     "api.token", "api.send", "api.health", "api.description",
+    "api.read_configuration", "api.apply_configuration", "api.configuration_schema",
 }  # fmt: skip
 
 

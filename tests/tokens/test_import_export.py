@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
+from portal.core import passphrase
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, NotFound
 from portal.core.strict_yaml import InvalidYaml
@@ -183,7 +184,7 @@ def test_export_of_secrets_is_in_the_audit_log() -> None:
 
 def test_export_with_the_older_cost_of_scrypt_is_still_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     make_config("Sales")
-    monkeypatch.setattr(import_export._Passphrase._cipher, "__defaults__", (import_export._OLD_COST,))
+    monkeypatch.setattr(passphrase.Passphrase._cipher, "__defaults__", (passphrase._OLD_COST,))
     old = exported(passphrase=PASSPHRASE)
     monkeypatch.undo()
     assert plan(old.encode(), overwrite=True, passphrase=PASSPHRASE)[0].why == ""

@@ -30,6 +30,9 @@ class ApiKeyForm(Form):
     per_hour = IntegerField("Messages per hour", [Optional()], description="Empty: no limit.")
     for_relay = BooleanField("Without authentication on the relay listener")
     may_read_health = BooleanField("May read health status", description="GET /api/v1/health, for monitoring.")
+    may_manage = BooleanField(
+        "May manage the portal", description="GET and POST /api/v1/configuration, without users and API keys."
+    )
     networks = StringField(
         "Networks",
         description="Networks and addresses that may use the key, such as 10.1.0.0/16, 127.0.0.1. Empty: any address.",
@@ -55,6 +58,7 @@ class ApiKeyForm(Form):
             per_hour=self.per_hour.data,
             for_relay=bool(self.for_relay.data),
             may_read_health=bool(self.may_read_health.data),
+            may_manage=bool(self.may_manage.data),
             ends_at=datetime.combine(day, time(), UTC) if day else None,
             comment=text(self.comment.data),
         )
