@@ -6,12 +6,13 @@ import socket
 from datetime import UTC, datetime
 
 from portal.core.config import Config
+from portal.core.db import connected
 from portal.core.errors import PortalError
 from portal.models import CertificateRenewal, DeviceSignIn, MailAccount, WebServiceCall
 from portal.monitoring import health
 from portal.outgoing import send
 from portal.runtime import notice_thread, startup, stop_signal
-from portal.system import audit_chain, backup_schedule, job_queue, leader_election, retention
+from portal.system import audit_chain, backup_schedule, job_queue, leader_election, machines, retention
 from portal.tokens import refresh_queue
 
 logger = logging.getLogger(__name__)
@@ -48,4 +49,11 @@ def main(config: Config) -> None:
     startup.start(config)
     notice_thread.start()
     holder = f"{socket.gethostname()}-{os.getpid()}"
-    stop_signal.repeat(lambda: tick(holder, now=datetime.now(UTC)), TICK_SECONDS)
+    stop_signal.repeat(lambda: _step(holder, datetime.now(UTC)), TICK_SECONDS)
+    with connected():
+        machines.leave()
+
+
+def _step(holder: str, now: datetime) -> None:
+    machines.report(now)
+    tick(holder, now=now)

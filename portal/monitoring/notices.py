@@ -71,7 +71,7 @@ def update(now: datetime) -> None:
         _update_open(open_ones[key], there[key])
     for key in open_ones.keys() - there.keys():
         hidden = any(_covers(problem, open_ones[key]) for problem in there.values())
-        if not (hidden or problems.is_of_another_machine(key)):
+        if not (hidden or problems.is_of_another_machine(key, now)):
             _close(open_ones[key], now)
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from ctypes.util import find_library
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "postgresql": (programs, "postgresql"),
     "tmpfs": (lambda: os.getuid() == 0 and shutil.which("mount"), "the right to mount a small disk"),
+    "fuse": (
+        lambda: os.access("/dev/fuse", os.R_OK | os.W_OK) and find_library("fuse3"),
+        "libfuse3-3, and root rights",
+    ),
     "programs": (
         lambda: (
             all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "neomutt", "curl")))

@@ -7,7 +7,7 @@ from portal.core.severity import Severity
 from portal.models import Notice
 from portal.monitoring.problems import machine, quarantined, rejected_messages, servers, tokens, upcoming_expiry
 from portal.monitoring.problems.problem import Problem
-from portal.system import settings
+from portal.system import machines, settings
 
 #: Keys of problems that are only a consequence while the clock, Redis or the workers are down, and shortly afterwards.
 FOLLOWING = ("not renewed", "not fetched", "backlog")
@@ -31,7 +31,7 @@ def of_rows(now: datetime, most: int | None = None) -> list[Problem]:
     clock = machine.silent_clock(now)
     # Overdue work is not a problem of its own while the clock is down.
     late = [] if clock or _was_stopped(now) else late
-    waiting += [*quarantined.failed_notifications(), *machine.old_backup(now)]
+    waiting += [*quarantined.failed_notifications(), *machine.old_backup(now), *machine.gone_machines(now)]
     return ordered([*out, *waiting, *upcoming_expiry.soon(now), *machine.wrong_clock(), *clock, *late])
 
 
@@ -46,9 +46,11 @@ def of_machine(now: datetime) -> list[Problem]:
     return ordered([replace(one, of_machine=True) for one in (*machine.silent_parts(now), *machine.full_disks())])
 
 
-def is_of_another_machine(key: str) -> bool:
-    """Whether only another host can detect that the problem with this key is resolved."""
-    return key.startswith("disk of ") and not key.startswith(machine.OWN_DISKS)
+def is_of_another_machine(key: str, now: datetime) -> bool:
+    """Whether only another machine, which is running, can detect that the problem with this key is resolved."""
+    gone = {one.key for one in machine.gone_machines(now)}
+    running = (name for name in machines.others(now) if f"machine {name}" not in gone)
+    return key.startswith(tuple(f"disk of {name}: " for name in running))
 
 
 def ordered(problems: list[Problem]) -> list[Problem]:

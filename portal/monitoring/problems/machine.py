@@ -1,6 +1,5 @@
 """Detection of problems of the portal itself: clock, workers, Redis, disks, overdue work."""
 
-import socket
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from portal.models import (
 )
 from portal.monitoring import health
 from portal.monitoring.problems.problem import Problem, problem
-from portal.system import backup_schedule, disks, settings
+from portal.system import backup_schedule, disks, machines, settings
 from portal.system.disks import Disk
 
 #: Detection runs twice a minute; a longer gap means that the whole portal was stopped.
@@ -75,6 +74,16 @@ def _silent(now: datetime) -> list[tuple[str, str, str]]:
     return found
 
 
+def gone_machines(now: datetime) -> list[Problem]:
+    """Return a problem for each other machine that reported and has stopped without a word."""
+    since = {name: last for name, last in machines.others(now).items() if now - last >= settings.notice_after()}
+    return [
+        _problem(f"machine {name}", "machine-gone", f"The machine {name} no longer reports.", last)
+        for name, last in since.items()
+        if _is_missed(last, now)
+    ]
+
+
 def wrong_clock() -> list[Problem]:
     """Return the problem of a wrong system clock, measured by the Date header of provider responses."""
     used = TokenConfig.select(TokenConfig.host).where(TokenConfig.validity == Validity.VALID)
@@ -108,7 +117,7 @@ def old_backup(now: datetime) -> list[Problem]:
 
 
 #: Prefix of the keys of this host's disks.
-OWN_DISKS = f"disk of {socket.gethostname()[:100]}: "
+OWN_DISKS = f"disk of {machines.own_name()}: "
 
 
 def maildirs() -> list[Path]:
