@@ -9,6 +9,7 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job
 
+from portal.core import tracing
 from portal.core.config import Config
 from portal.core.db import database
 from portal.runtime import startup, stop_signal
@@ -26,6 +27,13 @@ class PortalWorker(Worker):
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         database.obj.dispose()  # the connection is the parent's
         super().main_work_horse(job, queue)
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        try:
+            with tracing.span(f"job {job.func_name}"):
+                return super().perform_job(job, queue)
+        finally:
+            tracing.flush()
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]

@@ -24,6 +24,7 @@ _COMMANDS = {
     "audit": "audit.audit",
     "backup": "backup.backup",
     "check": "operation.check",
+    "support-bundle": "operation.support_bundle",
     "user": "users.user",
     "settings": "settings.settings",
     "token-config": "token_configs.token_config",

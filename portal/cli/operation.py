@@ -3,10 +3,11 @@
 import sys
 from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 
 import click
 
-from portal.cli.common import now
+from portal.cli.common import actor, now
 from portal.core import log
 from portal.core.config import Config, from_environment, parse_bind
 from portal.core.db import connected
@@ -212,3 +213,18 @@ def check() -> None:
     for line in nagios.lines(found, config.exposures):
         click.echo(line)
     raise click.exceptions.Exit(nagios.EXIT[nagios.severity(found, config.exposures)])
+
+
+@click.command("support-bundle")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def support_bundle(file: Path | None) -> None:
+    """Write the state of the portal to a zip file for a ticket, without secrets and email addresses."""
+    from portal.diagnosis import support_bundle as bundles
+
+    config = from_environment()
+    startup.start(config)
+    with connected():
+        content = bundles.create(config, actor=actor(), now=now())
+    path = file or Path(f"support-bundle-{now():%Y-%m-%d}.zip")
+    path.write_bytes(content)
+    click.echo(f"Written: {path}. Read its files before you pass it on.")

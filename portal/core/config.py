@@ -35,6 +35,8 @@ class Config:
     allow_commands: bool
     #: ``file:<path>``, ``syslog:<socket>`` or ``syslog:<host>:<port>``; empty: the audit trail is not copied.
     audit_copy: str = ""
+    #: Address of an OpenTelemetry collector, without ``/v1/traces``; None: spans are not exported.
+    otlp_endpoint: str | None = None
     #: Folder of the scheduled backups; None: none are made. They are encrypted to the recipient, a public key of age.
     backup_folder: Path | None = None
     backup_recipient: str = ""
@@ -109,6 +111,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Config:
         local_socket=Path(text) if (text := environ.get("PORTAL_LOCAL_SOCKET")) else None,
         local_group=_group(environ, "PORTAL_LOCAL_GROUP"),
         audit_copy=_audit_copy(environ, "PORTAL_AUDIT_COPY"),
+        otlp_endpoint=_url(environ, "PORTAL_OTLP_ENDPOINT"),
         **_backups(environ),
         key_encryption_key_file=_readable(environ, "PORTAL_KEY_ENCRYPTION_KEY_FILE"),
         key_encryption_key_command=environ.get("PORTAL_KEY_ENCRYPTION_KEY_COMMAND", ""),
@@ -192,6 +195,13 @@ def _backups(environ: Mapping[str, str]) -> dict[str, Any]:
     if not Path(folder).is_absolute() or not hours or not keep:
         raise ConfigError("PORTAL_BACKUP_FOLDER: enter a full path, and PORTAL_BACKUP_HOURS and _KEEP of at least 1")
     return {"backup_folder": Path(folder), "backup_recipient": recipient, "backup_hours": hours, "backup_keep": keep}
+
+
+def _url(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name)
+    if text and not re.fullmatch(r"https?://[^/?#\s@]+(/[^?#\s]*)?", text):
+        raise ConfigError(f"{name}={text}: enter a URL such as http://collector.example.com:4318")
+    return text or None
 
 
 def _audit_copy(environ: Mapping[str, str], name: str) -> str:

@@ -24,7 +24,12 @@ Result = TypeVar("Result")
 #: Seconds between attempts of a write that must not be lost.
 _RETRY_PAUSES = (0.1, 0.5, 1, 3, 10)
 
+#: Share of free pages above which the file is made smaller, and how many pages at a time (80 MB).
+_FREE_SHARE, _PAGES_AT_ONCE = 0.25, 20_000
+
 _SQLITE_PRAGMAS = {
+    # First: it applies to a database that has no table yet, and to others at their next VACUUM.
+    "auto_vacuum": "incremental",
     "journal_mode": "wal",
     # FULL: a committed refresh token survives a power failure. NORMAL saves half a millisecond, but can lose it.
     "synchronous": "full",
@@ -95,3 +100,20 @@ def retried(write: Callable[[], Result]) -> Result:
             database.close()
             database.connect(reuse_if_open=True)
     return write()
+
+
+def allow_shrinking() -> None:
+    """Rewrite a SQLite database once that was made before its file could become smaller. Not within a transaction."""
+    if isinstance(database.obj, SqliteDatabase) and not database.obj.pragma("auto_vacuum"):
+        database.execute_sql("VACUUM")
+
+
+def shrink() -> None:
+    """Give the space of deleted rows back to the disk, some of it at a time. PostgreSQL does this itself."""
+    if not isinstance(database.obj, SqliteDatabase):
+        return
+    free, pages = database.obj.pragma("freelist_count"), database.obj.pragma("page_count")
+    if free > pages * _FREE_SHARE:
+        # execute() would stop after the first page.
+        opened = database.obj.connection()  # type: ignore[no-untyped-call]
+        opened.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
+from portal.core import tracing
 from portal.core.config import LogFormat
 
 #: Loggers that write tokens, codes and verifiers at DEBUG.
@@ -16,7 +17,7 @@ SENSITIVE_AT_DEBUG = ("authlib", "imapclient", "peewee", "requests", "urllib3")
 
 def _json() -> logging.Formatter:
     names = {"created": "at", "levelname": "level", "name": "logger", "exc_info": "traceback"}
-    return _JsonFormatter(["created", "levelname", "name", "message", "exc_info"], rename_fields=names)
+    return _JsonFormatter(["created", "levelname", "name", "message", "trace", "exc_info"], rename_fields=names)
 
 
 class _JsonFormatter(JsonFormatter):
@@ -37,7 +38,8 @@ class _Text(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Write the message as one line: a text from outside must not look like another line."""
         record.message = "".join(map(_visible, record.message))
-        return super().formatMessage(record)
+        trace = getattr(record, "trace", None)
+        return super().formatMessage(record) + (f" [trace {trace}]" if trace else "")
 
 
 def _visible(character: str) -> str:
@@ -49,6 +51,7 @@ def set_up(log_format: LogFormat) -> None:
     handler.setFormatter(
         _json() if log_format == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
+    handler.addFilter(tracing.AddTraceId())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in SENSITIVE_AT_DEBUG:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -8,7 +8,7 @@ as seen, but not as delivered, is looked up at its destination before it is deli
 from contextlib import ExitStack
 from datetime import datetime
 
-from portal.core import errors
+from portal.core import errors, tracing
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, Refused, Side
 from portal.incoming import batches, destinations, mailbox_connection
@@ -24,6 +24,7 @@ from portal.system import settings
 from portal.tokens import access_tokens
 
 
+@tracing.traced("fetch", "mail_account")
 def fetch(account_id: int, control: FetchControl) -> Run | None:
     """Fetch one account and return the finished run.
 

@@ -53,6 +53,17 @@ def _due(now: datetime) -> dict[str, int]:
     return {what.replace("refresh", "renew"): count for what, count in health.backlog(now).items()}
 
 
+def _oldest(now: datetime) -> dict[str, float]:
+    """How long the oldest due token, mail account and outgoing message have waited, in seconds; 0: none is due."""
+    queued = OutboundMessage.select(fn.MIN(OutboundMessage.try_at)).where(OutboundMessage.state == OutboundState.QUEUED)
+    oldest = {
+        "renew": Token.select(fn.MIN(Token.due_at)).scalar(),
+        "fetch": MailAccount.select(fn.MIN(MailAccount.due_at)).where(MailAccount.validity == Validity.VALID).scalar(),
+        "send": queued.scalar(),
+    }
+    return {what: max(0.0, (now - due_at).total_seconds()) if due_at else 0.0 for what, due_at in oldest.items()}
+
+
 class _Portal(Collector):
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -64,6 +75,7 @@ class _Portal(Collector):
         yield _gauge("portal_mail_accounts", "Mail accounts by state", "state", _mail_accounts())
         yield _gauge("portal_notices", "Open notices that are not acknowledged", "level", _notices(now))
         yield _gauge("portal_due", "Due rows that no worker has claimed", "what", _due(now))
+        yield _gauge("portal_oldest_due_seconds", "Age of the work that is due longest", "what", _oldest(now))
         yield _gauge("portal_outbound_queued", "Outgoing messages in the queue", "", {"": _queued()})
         yield _gauge("portal_quarantined", "Messages in quarantine", "", {"": _quarantined()})
         yield _gauge("portal_beat_age_seconds", "Seconds since the last heartbeat", "part", _beats(now))

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 
 from peewee import ModelSelect
 
-from portal.core import errors, retry_pauses
+from portal.core import errors, retry_pauses, tracing
 from portal.core.clock import RunControl
 from portal.core.db import locked, retried, transaction
 from portal.core.errors import ExternalError, InternalError, Refused, Side, Unavailable
@@ -37,6 +37,7 @@ _IDLE_LOOK = timedelta(hours=1)
 Pending = dict[Future[dict[str, Reply]], QueuedMessage]
 
 
+@tracing.traced("send", "outbound_profile")
 def send(profile_id: int, control: RunControl) -> int | None:
     """Send the due messages of a profile and return the number attempted; None if another worker holds it."""
     now = control.clock()

@@ -16,6 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.exceptions import HTTPError as TransportError
 
+from portal.core import tracing
 from portal.core.errors import HostDown, Refused, Unavailable
 from portal.core.loopback import is_loopback
 from portal.protocols import tcp, tls
@@ -158,9 +159,10 @@ def exchange(wanted: Request, *, seconds: float, ca: str = "") -> requests.Respo
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         try:
-            return session.request(
-                wanted.method, wanted.url, headers=wanted.headers, data=wanted.body, allow_redirects=False
-            )
+            with tracing.span(f"HTTP {wanted.method}", host=host):
+                return session.request(
+                    wanted.method, wanted.url, headers=wanted.headers, data=wanted.body, allow_redirects=False
+                )
         except (requests.RequestException, TransportError) as error:
             raise unreachable(error, host) from None
         except ValueError as error:

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from portal.core import tracing
+
 #: Metadata services of clouds beyond the link-local ones; they hand out credentials of the machine.
 _METADATA = ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
 #: Prefixes whose last 32 bits are an IPv4 address: IPv4-compatible, NAT64 (RFC 6052, RFC 8215).
@@ -34,6 +36,11 @@ def connect(host: str, port: int, seconds: float) -> socket.socket:
     The address is checked after the name was resolved and is the one that is connected to, so that a name that
     resolves differently each time changes nothing. Small packets are sent at once.
     """
+    with tracing.span("connect", host=host, port=port):
+        return _connected(host, port, seconds)
+
+
+def _connected(host: str, port: int, seconds: float) -> socket.socket:
     failure: OSError = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         if reason := objection(str(address[0])):

@@ -17,9 +17,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from portal.core import durable, keys, log
+from portal.core import durable, keys, log, tracing
 from portal.core.config import Config
-from portal.core.db import connected, database, open_database
+from portal.core.db import allow_shrinking, connected, database, open_database
 from portal.core.errors import ConfigError
 from portal.core.keys import KeyFile
 from portal.protocols import maildir, program, tcp, tls
@@ -37,6 +37,7 @@ _REDIS_TRIES, _REDIS_PAUSE_SECONDS = 50, 0.2
 def start(config: Config) -> None:
     """Set up log, CAs, database, keys and Redis for this process. Raise ConfigError when one is unusable."""
     log.set_up(config.log_format)
+    tracing.export_to(config.otlp_endpoint)
     forbid_core_files()
     tls.trust(config.ca_file)
     program.allow(config.allow_commands)
@@ -93,6 +94,7 @@ def upgrade(config: Config, *, now: datetime) -> list[str]:
     open_database(config.database_url)
     with _locked(config.data_dir), connected():
         applied = migrate()
+        allow_shrinking()
         _make_keys(KeyFile.of(config), now)
         if isinstance(database.obj, SqliteDatabase):
             durable.sync_folder(Path(database.obj.database).parent)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from portal.core.db import shrink
 from portal.models import Message, Notice, OutboundMessage, Run, RunOutcome, WebServiceCall, tuples
 from portal.system import audit_chain, leader_election, settings
 
@@ -34,4 +35,6 @@ def purge(now: datetime) -> int:
     for model, query in queries.items():
         ids = [row_id for (row_id,) in tuples(query)]
         forgotten += model.delete().where(model.id.in_(ids)).execute() if ids else 0
-    return forgotten + audit_chain.purge(now)
+    forgotten += audit_chain.purge(now)
+    shrink()
+    return forgotten

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from peewee import DatabaseError
 
 from portal import providers
-from portal.core import errors, retry_pauses
+from portal.core import errors, retry_pauses, tracing
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Refused
 from portal.models import Flow, MetricCounter, ProviderHost, Token
@@ -61,6 +61,7 @@ def _leased(token_id: int, now: datetime) -> Token | None:
     return Token.claim(token_id, now=now, until=now + LEASE)
 
 
+@tracing.traced("refresh", "token")
 def _refresh(token: Token, attempt: Attempt) -> Token | None:
     began = time.monotonic()
     host = _decide(token, attempt)

@@ -12,7 +12,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from peewee import DataError
 from werkzeug.exceptions import HTTPException
 
-from portal.core import keys
+from portal.core import keys, tracing
 from portal.core.config import Config, from_environment
 from portal.core.db import database
 from portal.core.errors import NotFound
@@ -40,6 +40,7 @@ def create_app(config: Config | None = None) -> Flask:
     startup.start(config)
     app = Flask("portal", template_folder=str(folder("templates")), static_folder=str(folder("static")))
     _configure(app, config)
+    _trace(app)
     _connect(app)
     _expect_host(app)
     permissions.init_app(app)
@@ -97,6 +98,20 @@ def _use_newest_keys(app: Flask) -> None:
         app.extensions["key_ring"] = ring
 
 
+def _trace(app: Flask) -> None:
+    """Make each request a span; opened and closed by hooks, so that its errors are logged within."""
+
+    @app.before_request
+    def begin() -> None:
+        g.span = tracing.span(f"{request.method} {request.url_rule or 'unknown'}")
+        g.span.__enter__()
+
+    @app.teardown_request
+    def end(error: BaseException | None) -> None:
+        if "span" in g:
+            g.pop("span").__exit__(None, None, None)
+
+
 def _expect_host(app: Flask) -> None:
     @app.before_request
     def expect_host() -> None:
@@ -152,7 +167,7 @@ def _errors(app: Flask) -> None:
 
     @app.errorhandler(500)
     def bug(error: HTTPException) -> tuple[str, int]:
-        return render_template("bug.html"), 500
+        return render_template("bug.html", trace=tracing.current()), 500
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response | tuple[str, int]:

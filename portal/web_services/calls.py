@@ -8,7 +8,7 @@ import requests
 
 from portal import causes
 from portal.causes import Where
-from portal.core import errors, retry_pauses
+from portal.core import errors, retry_pauses, tracing
 from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
@@ -40,6 +40,7 @@ class _NotTaken(Refused):
         self.response = response
 
 
+@tracing.traced("call", "web_service_call")
 def call(call_id: int, clock: Clock) -> WebServiceCall | None:
     """Attempt one call and return its updated row; None if another worker holds it."""
     now = clock()
