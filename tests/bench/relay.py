@@ -37,17 +37,20 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
     writer.close()
 
 
-def _handler(target: int, delay: float) -> Callable[..., Coroutine[Any, Any, None]]:
+def handler(target: int, delay: float) -> Callable[..., Coroutine[Any, Any, None]]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        near = await asyncio.open_connection("127.0.0.1", target, limit=_CHUNK)
+        try:
+            near = await asyncio.open_connection("127.0.0.1", target, limit=_CHUNK)
+        except OSError:
+            writer.close()
+            return
         await asyncio.gather(_carry(reader, near[1], delay), _carry(near[0], writer, delay))
 
     return handle
 
 
 async def main(port: int, target: int, milliseconds: float) -> None:
-    handler = _handler(target, milliseconds / 2000)
-    server = await asyncio.start_server(handler, "127.0.0.1", port, limit=_CHUNK)
+    server = await asyncio.start_server(handler(target, milliseconds / 2000), "127.0.0.1", port, limit=_CHUNK)
     await server.serve_forever()
 
 

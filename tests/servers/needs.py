@@ -29,6 +29,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: os.access("/dev/fuse", os.R_OK | os.W_OK) and find_library("fuse3"),
         "libfuse3-3, and root rights",
     ),
+    "machines": (
+        lambda: os.getuid() == 0 and shutil.which("ip") and shutil.which("gcc"),
+        "iproute2 and gcc, and root rights",
+    ),
     "programs": (
         lambda: (
             all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "neomutt", "curl")))

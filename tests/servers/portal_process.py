@@ -24,6 +24,9 @@ from portal.core.keys import KeyFile
 from tests.servers.ports import free_port
 from tests.support.database import unbind
 
+#: Printed when all processes run.
+_STARTED = "Press Ctrl-C"
+
 
 @dataclass(eq=False)
 class Portal:
@@ -46,12 +49,17 @@ class Portal:
         return {**os.environ, "PYTHONWARNINGS": "default", **data, **self.environment}
 
     def start(self, *options: str) -> None:
+        before = self.log().count(_STARTED)
         with open(self.log_file, "ab") as log:
-            command = [sys.executable, "-m", "portal", "run", *options]
+            command = self.wrapped([sys.executable, "-m", "portal", "run", *options])
             self.process = subprocess.Popen(
                 command, env=self.variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        wait_for(lambda: "Press Ctrl-C" in self.log(), 30, self.log)
+        wait_for(lambda: self.log().count(_STARTED) > before, 30, self.log)
+
+    def wrapped(self, command: list[str]) -> list[str]:
+        """The command that runs another one where this portal runs."""
+        return command
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Stop the portal and return the duration in seconds."""

@@ -26,7 +26,8 @@ class Cluster:
     as_user: list[str]
 
     @classmethod
-    def start(cls) -> "Cluster":
+    def start(cls, *, for_standby: bool = False) -> "Cluster":
+        """``for_standby``: a commit waits until the standby has it."""
         folder = new_folder()
         bin_folder = programs()
         if bin_folder is None:
@@ -48,28 +49,44 @@ class Cluster:
             "UTF8",
         ]
         subprocess.run(run, check=True, capture_output=True, cwd="/")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
-        control = [*as_user, str(bin_folder / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
-        subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
-        return cls(folder, port, as_user)
+        made = cls(folder, port, as_user)
+        made._run("-c synchronous_standby_names=*" if for_standby else "")
+        return made
+
+    def _run(self, more: str = "") -> None:
+        settings = "-c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300"
+        self._control("-w", "-o", f"-p {self.port} -k {self.folder} {settings} {more}", "start")
+
+    def _control(self, *arguments: str, check: bool = True) -> None:
+        bin_folder = programs()
+        assert bin_folder is not None
+        control = [str(bin_folder / "pg_ctl"), "-D", str(self.folder / "data"), "-l", str(self.folder / "log")]
+        subprocess.run([*self.as_user, *control, *arguments], check=check, capture_output=True, cwd="/")
+
+    def standby(self) -> "Cluster":
+        """Start a second server that follows this one."""
+        folder, port, bin_folder = new_folder(), free_port(), programs()
+        assert bin_folder is not None
+        as_user = _not_root(folder)
+        source = f"host=127.0.0.1 port={self.port} user=portal application_name=standby"
+        copy = [str(bin_folder / "pg_basebackup"), "-d", source, "-D", str(folder / "data"), "-R", "-X", "stream"]
+        subprocess.run([*as_user, *copy, "--no-sync", "-c", "fast"], check=True, capture_output=True, cwd="/")
+        made = Cluster(folder, port, as_user)
+        made._run()
+        return made
+
+    def promote(self) -> None:
+        self._control("-w", "promote")
+
+    def kill(self) -> None:
+        self._control("-m", "immediate", "stop", check=False)
 
     @property
     def url(self) -> str:
         return f"postgresql://portal@127.0.0.1:{self.port}/postgres"
 
     def stop(self) -> None:
-        bin_folder = programs()
-        assert bin_folder is not None
-        control = [
-            *self.as_user,
-            str(bin_folder / "pg_ctl"),
-            "-D",
-            str(self.folder / "data"),
-            "-m",
-            "immediate",
-            "stop",
-        ]
-        subprocess.run(control, check=False, capture_output=True, cwd="/")
+        self.kill()
         shutil.rmtree(self.folder)
 
 
