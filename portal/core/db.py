@@ -38,6 +38,19 @@ _SQLITE_PRAGMAS = {
 }
 
 
+#: Connections to PostgreSQL (libpq): both ends notice within half a minute that the other one is gone. The server must
+#: not wait for a machine that vanished within a transaction, because its locks would stop all other machines.
+_WHEN_A_MACHINE_VANISHES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+    "options": "-c idle_in_transaction_session_timeout=20s -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
+    " -c tcp_keepalives_count=3 -c tcp_user_timeout=25s",
+}
+
+
 def open_database(url: str) -> Database:
     """Bind ``database`` to the URL. ``connected()`` opens the connections. Raise ConfigError for an unknown scheme."""
     scheme = urlsplit(url).scheme
@@ -45,11 +58,11 @@ def open_database(url: str) -> Database:
         opened: Database = SqliteDatabase(parse_url(url)["database"], lock_type="IMMEDIATE", pragmas=_SQLITE_PRAGMAS)
     elif scheme in ("postgresql", "postgres"):
         opened = PooledPostgresqlDatabase(
+            **_WHEN_A_MACHINE_VANISHES,
             **parse_url(url, unquote_password=True, unquote_user=True),
             max_connections=128,  # more than a worker has threads
             stale_timeout=300,
             prefer_psycopg3=True,
-            connect_timeout=5,
         )
     else:
         raise ConfigError(f"DATABASE_URL: {scheme or 'no'} scheme; use sqlite:///path or postgresql://user@host/name")

@@ -33,6 +33,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: os.getuid() == 0 and shutil.which("ip") and shutil.which("gcc"),
         "iproute2 and gcc, and root rights",
     ),
+    "podman": (lambda: all(map(shutil.which, ("podman", "runc", "debootstrap"))), "podman, runc and debootstrap"),
     "programs": (
         lambda: (
             all(map(shutil.which, ("mbsync", "msmtp", "getmail", "fetchmail", "neomutt", "curl")))
