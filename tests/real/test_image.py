@@ -57,6 +57,7 @@ def test_container_fetches_mail_without_root_and_without_writing_to_its_root(
     ]
     options += [f"-v={folder / name}:/{name}" for name in ("data", "keys", "files")]
     dovecot.receives(USER, messages(1))
+    image.run("--rm", *options, command=("upgrade",))
     image.run("--rm", *options, command=("apply", "/files/portal.yml"))
     began = time.monotonic()
     image.run("--detach", "--name", CONTAINER, *options, "-e", "PORTAL_LOG_FORMAT=json")

@@ -9,11 +9,12 @@ import random
 import shutil
 import signal
 import smtplib
+import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ class Stage:
     cuts: int = 0
     kinds: "Counter[str]" = field(default_factory=Counter)
 
-    def cut(self) -> None:
+    def cut(self, before_start: Callable[[], object] = lambda: None) -> None:
         """Cut the power, kill what ran, and start the portal again on what the disk has kept; every other cut tears."""
         torn = self.cuts % 2 == 1
         self.disk.cut(self.dice.randrange(1 << 30), torn=torn)
@@ -61,6 +62,7 @@ class Stage:
         self.kinds["torn" if torn else "strict"] += 1
         self.disk.unplug()
         self.disk.plug_in()
+        before_start()
         self.portal.start(*self.options)
 
     options: tuple[str, ...] = ()
@@ -139,9 +141,12 @@ def test_cuts_during_fetches_lose_and_duplicate_no_mail(stage: Stage, dovecot: D
     each_arrived_once(stage.kinds, sent, delivered)
 
 
-def test_cuts_during_refreshes_keep_every_stored_response(stage: Stage, certificate_folder: Path) -> None:
+def test_cuts_during_refreshes_keep_every_stored_response(
+    stage: Stage, certificate_folder: Path, tmp_path: Path
+) -> None:
     need("node", "oidc-provider")
     stage.options = ("--workers", str(WORKERS))
+    unstored: list[int] = []
     redirect_uri = f"{stage.portal.url}/get-oauth2-token-by-authorization-code"
     provider = Provider.start(certificate_folder, redirect_uri, access_token_seconds=3600)
     try:
@@ -153,9 +158,8 @@ def test_cuts_during_refreshes_keep_every_stored_response(stage: Stage, certific
                 Token.update(leased_until=None).execute()
                 Token.update(due_at=datetime.now(UTC)).where(Token.refused_at.is_null()).execute()
             wait_for(lambda refreshed=refreshed: len(provider.story()) > refreshed, 240, stage.told, step=0.01)  # type: ignore[misc]
-            time.sleep(stage.dice.uniform(0, 0.3))
-            stage.cut()
-        time.sleep(1)
+            time.sleep(stage.dice.uniform(0, 1.5))
+            stage.cut(before_start=lambda: unstored.append(forgotten(stage, tmp_path)))
         stage.portal.stop()
         held, story = stored(stage), provider.story()
     finally:
@@ -164,12 +168,28 @@ def test_cuts_during_refreshes_keep_every_stored_response(stage: Stage, certific
     issued = [event["issued"] for event in story if event["issued"]]
     presented = [event["presented"] for event in story if event["issued"]]
     behind = [token for token in held if token in presented]
-    print(f"{dict(stage.kinds)}; {len(issued)} refreshes, {len(behind)} responses lost that were under way")
+    text = f"{len(issued)} refreshes, {sum(unstored)} stored responses lost, {len(behind)} that were under way"
+    print(f"{dict(stage.kinds)}; {text}")
+    # The last transaction may have been about to be synced; what followed it has not happened.
+    assert max(unstored) <= 1
     assert len(held) == TOKENS
     assert len(presented) == len(set(presented)), "a refresh token was accepted twice"
-    # Only a response that was under way at a cut is lost: one for each worker at most.
+    # A response that was under way at a cut is lost: one for each worker at most.
     assert len(behind) <= stage.cuts * WORKERS
-    assert all(token in issued or token not in presented for token in held)
+
+
+def forgotten(stage: Stage, folder: Path) -> int:
+    """The number of refresh tokens that programs saw in the database at the cut, and that the disk has not kept."""
+    (folder / "seen").mkdir(exist_ok=True)
+    for name in ("portal.db", "portal.db-wal"):
+        (folder / "seen" / name).write_bytes(stage.disk.seen_before_the_cut(f"data/{name}"))
+    seen, kept = refresh_tokens(folder / "seen"), refresh_tokens(stage.disk.folder / "data")
+    return sum(kept.get(row_id) != content for row_id, content in seen.items())
+
+
+def refresh_tokens(folder: Path) -> dict[int, bytes]:
+    with closing(sqlite3.connect(folder / "portal.db")) as opened:
+        return dict(opened.execute("SELECT id, refresh_token FROM token"))
 
 
 def plant(stage: Stage, provider: Provider) -> None:

@@ -25,6 +25,8 @@ from tests.servers.portal_process import wait_for
 
 _CUT = "user.cut"
 _BLOCK = 4096
+#: Not run as __main__, so that other programs can read the stored nodes.
+_SERVE = "from tests.servers import forgetful_disk; import sys; forgetful_disk.serve(*sys.argv[1:])"
 _numbers = count(2)
 
 
@@ -214,7 +216,12 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no t
         self.is_off = True
         kind, _, seed = value.decode().partition(" ")
         left = self._root.after_cut(random.Random(seed), torn=kind == "torn")
+        _seen(self._state).write_bytes(pickle.dumps(self._root))
         self._state.write_bytes(pickle.dumps(left))
+
+
+def _seen(state: Path) -> Path:
+    return state.with_suffix(".seen")
 
 
 @dataclass
@@ -228,13 +235,20 @@ class ForgetfulDisk:
     def plug_in(self) -> None:
         """Mount what the last power cut left."""
         self.folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "tests.servers.forgetful_disk", str(self.state), str(self.folder)]
+        command = [sys.executable, "-c", _SERVE, str(self.state), str(self.folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         wait_for(self.folder.is_mount, 20, lambda: "the file system is not mounted", step=0.02)
 
     def cut(self, seed: int, *, torn: bool = False) -> None:
         """Keep what was synced; from now on every access fails."""
         os.setxattr(self.folder, _CUT, f"{'torn' if torn else 'strict'} {seed}".encode())
+
+    def seen_before_the_cut(self, path: str) -> bytes:
+        """The content of a file as programs saw it at the moment of the last cut, synced or not."""
+        node: Node = pickle.loads(_seen(self.state).read_bytes())
+        for name in path.split("/"):
+            node = node.entries[name]
+        return bytes(node.data)
 
     def unplug(self) -> None:
         assert self._process is not None
@@ -243,8 +257,9 @@ class ForgetfulDisk:
         subprocess.run(["umount", "-l", str(self.folder)], check=True)
 
 
-if __name__ == "__main__":
+def serve(state: str, folder: str) -> None:
+    """Mount the file system at ``folder`` until the process ends."""
     mfusepy.FUSE(
-        _Operations(Path(sys.argv[1])), sys.argv[2], foreground=True, nothreads=True, hard_remove=True,
+        _Operations(Path(state)), folder, foreground=True, nothreads=True, hard_remove=True,
         kernel_cache=True, use_ino=True, default_permissions=True, fsname="forgetful-disk",
     )  # fmt: skip
