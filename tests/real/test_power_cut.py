@@ -226,8 +226,8 @@ def test_cuts_during_sending_lose_no_acknowledged_message(stage: Stage, smtp_ser
             time.sleep(stage.dice.uniform(0, 0.3))
             stage.cut()
             with stage.portal.opened():
-                # Like Retry on the page: after a failure the portal would wait for a minute.
-                OutboundProfile.update(due_at=None).execute()
+                # Like Retry on the page; the lease of the process that the cut ended would last for three minutes.
+                OutboundProfile.update(due_at=None, leased_until=None).execute()
     finally:
         done.set()
         sender.join()
