@@ -6,6 +6,7 @@ import socket
 import sys
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue, Worker
 from rq.job import Job
 
@@ -27,6 +28,13 @@ class PortalWorker(Worker):
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         database.obj.dispose()  # the connection is the parent's
         super().main_work_horse(job, queue)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Register again with a Redis that was wiped or replaced; rq does so at the start only."""
+        super().heartbeat(timeout, pipeline)
+        if pipeline is None and not self.connection.hexists(self.key, "birth"):
+            self.connection.delete(self.key)
+            self.register_birth()  # type: ignore[no-untyped-call]
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
         try:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from peewee import PostgresqlDatabase, SqliteDatabase
 from playhouse import migrations
@@ -16,6 +17,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from portal.core import durable, keys, log, tracing
 from portal.core.config import Config
@@ -59,6 +61,10 @@ def forbid_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+#: Redis or Valkey with Sentinels that choose the master.
+_SENTINEL = "redis+sentinel://"
+
+
 def redis(config: Config, seconds: float | None = None) -> Redis:
     """A new Redis client. Each use needs its own, because rq changes the timeouts of its client.
 
@@ -70,7 +76,27 @@ def redis(config: Config, seconds: float | None = None) -> Redis:
     patience: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     if url.startswith("unix://"):
         return Redis(unix_socket_path=url.removeprefix("unix://"), retry=at_once, **patience)
+    if url.startswith(_SENTINEL):
+        return _of_sentinels(url, patience)
     return Redis.from_url(url, retry=at_once, **patience)
+
+
+def _of_sentinels(url: str, patience: dict[str, Any]) -> Redis:
+    """A client of the server that the Sentinels of the URL name as the master of the service at each connection."""
+    parts = urlsplit(url)
+    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
+    service, _, number = parts.path.strip("/").partition("/")
+    if not all(colon and port.isdigit() for _, colon, port in hosts) or not service:
+        raise ConfigError("REDIS_URL: use redis+sentinel://:PASSWORD@HOST:PORT,HOST:PORT/SERVICE")
+    limits = {"socket_timeout": 2, "socket_connect_timeout": 2}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        [(host, int(port)) for host, _, port in hosts], sentinel_kwargs=limits, **patience
+    )
+    password = unquote(parts.netloc.rpartition("@")[0].partition(":")[2]) or None
+    client: Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
+        service, db=int(number or 0), password=password
+    )
+    return client
 
 
 def wait_for_redis(connection: Redis) -> None:

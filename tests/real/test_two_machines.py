@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from valkey import Valkey
+from redis import Redis
 
 from portal.core.encryption import Secret
 from portal.models import Token, TokenConfig
@@ -48,7 +48,7 @@ class Stage:
     dovecot: Dovecot
     provider: Provider
     clusters: list[Cluster]
-    valkey: Valkey
+    redis: Redis
     inbox: Path
     dice: random.Random = field(default_factory=lambda: random.Random(3))
     sent: list[bytes] = field(default_factory=list)
@@ -81,7 +81,7 @@ def user(number: int) -> str:
 
 
 @pytest.fixture
-def stage(certificate_folder: Path, valkey_client: Valkey, valkey_url: str) -> Iterator[Stage]:
+def stage(certificate_folder: Path, valkey_url: str) -> Iterator[Stage]:
     need("machines", "dovecot", "postgresql", "node", "oidc-provider")
     folder = new_folder()
     with ExitStack() as started:
@@ -111,7 +111,7 @@ def stage(certificate_folder: Path, valkey_client: Valkey, valkey_url: str) -> I
         ports = (primary.port, standby.port, valkey_port, dovecot.port, provider.port)
         links = Links(machines, ports)
         started.callback(links.close)
-        made = Stage(machines, dovecot, provider, [primary, standby], valkey_client, folder / "inbox")
+        made = Stage(machines, dovecot, provider, [primary, standby], Redis.from_url(valkey_url), folder / "inbox")
         plant(made, folder)
         for machine in machines:
             machine.start()
@@ -169,7 +169,7 @@ def faults(stage: Stage, machine: Machine) -> dict[str, Fault]:
         "clock ahead": (partial(machine.set_clock, 60), partial(machine.set_clock, 0)),
         "clock behind": (partial(machine.set_clock, -60), partial(machine.set_clock, 0)),
         "frozen": (partial(machine.freeze, signal.SIGSTOP), partial(machine.freeze, signal.SIGCONT)),
-        "Valkey wiped": (stage.valkey.flushall, nothing),
+        "Valkey wiped": (stage.redis.flushall, nothing),
         "fail-over": (fail_over, nothing),
     }
 

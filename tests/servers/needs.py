@@ -44,6 +44,8 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "help-desks": (installed, "redmine-sqlite, rt5-db-sqlite and rt5-standalone, and root rights"),
     "systemd-analyze": (partial(shutil.which, "systemd-analyze"), "systemd"),
     "nginx": (Path("/usr/sbin/nginx").exists, "nginx-light"),
+    "caddy": (partial(shutil.which, "caddy"), "caddy"),
+    "logrotate": (Path("/usr/sbin/logrotate").exists, "logrotate"),
     "promtool": (partial(shutil.which, "promtool"), "prometheus"),
     "chromium": (Path("/usr/bin/chromium").exists, "chromium"),
 }

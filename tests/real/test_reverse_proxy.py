@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.builders import PASSWORD
-from tests.servers import nginx
+from tests.servers import caddy, nginx
 from tests.servers.needs import need
 from tests.servers.portal_process import Portal, wait_for
 from tests.servers.ports import new_folder
@@ -27,7 +27,7 @@ SLOW = b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nX-Slow: "
 @dataclass
 class Stage:
     portal: Portal
-    #: The address of nginx.
+    #: The address of the reverse proxy.
     url: str
     ca_file: str
 
@@ -35,16 +35,16 @@ class Stage:
         return requests.get(f"{self.url}{path}", headers=headers, verify=self.ca_file, timeout=20)
 
 
-@pytest.fixture(scope="module")
-def stage(certificate_folder: Path) -> Iterator[Stage]:
-    need("nginx")
+@pytest.fixture(scope="module", params=[nginx, caddy], ids=["nginx", "caddy"])
+def stage(certificate_folder: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    need("nginx", "caddy")
     folder = new_folder()
     proxy = folder / "proxy.sock"
     portal = Portal(folder, {"PORTAL_PROXY_SOCKET": str(proxy), "PORTAL_PROXY_GROUP": "www-data"})
     portal.start()
     portal.cli("user", "add", "alice", "--role", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     portal.cli("settings", "set", "HttpType", "https")
-    with nginx.before(proxy, folder, certificate_folder, "www-data") as url:
+    with request.param.before(proxy, folder, certificate_folder, "www-data") as url:
         made = Stage(portal, url, str(certificate_folder / "ca.pem"))
         portal.cli("settings", "set", "FQDN", url.removeprefix("https://"))
         wait_for(lambda: _answers(made), 20)
@@ -59,7 +59,7 @@ def _answers(stage: Stage) -> bool:
     return False
 
 
-def test_cookies_behind_nginx_are_for_https_and_this_host_only(stage: Stage) -> None:
+def test_cookies_behind_a_proxy_are_for_https_and_this_host_only(stage: Stage) -> None:
     response = stage.get("/login")
     assert response.headers["Strict-Transport-Security"]
     cookie = response.headers["Set-Cookie"]
