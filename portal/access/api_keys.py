@@ -70,7 +70,7 @@ def add_known(entered: Fields, key: Secret, *, actor: str, now: datetime) -> Api
 def edit(row: ApiKey, entered: Fields, key: Secret | None, *, actor: str, now: datetime) -> None:
     """Change the permissions of an API key, and the key itself if one is given."""
     _complete(entered)
-    check(entered, now)
+    check(entered, now, row)
     values = _values(entered) | (_identity(key) if key else {})
     changed = [name for name, value in values.items() if getattr(row, name) != value]
     with named_rows.saving(ApiKey):
@@ -144,7 +144,8 @@ def delete(row: ApiKey, *, actor: str, now: datetime) -> None:
     named_rows.delete(row, f"{row.hint}…", actor=actor, now=now)
 
 
-def check(entered: Fields, now: datetime) -> None:
+def check(entered: Fields, now: datetime, row: ApiKey | None = None) -> None:
+    """Raise Invalid for bad values. ``row``: the key that is changed, whose end may have passed."""
     problems = text_problems(ApiKey, {"name": entered.name, "networks": entered.networks, "comment": entered.comment})
     if not entered.name:
         problems["name"] = "This field is required."
@@ -152,7 +153,8 @@ def check(entered: Fields, now: datetime) -> None:
         problems["configs"] = "Choose a token configuration, or allow the key to send mail or read health status."
     if entered.may_manage and not entered.networks:
         problems["networks"] = "A key that may manage the portal needs the networks from which it is used."
-    if entered.ends_at and entered.ends_at <= now:
+    is_over = entered.ends_at is not None and entered.ends_at <= now
+    if is_over and not (row and row.ends_at == entered.ends_at):
         problems["ends_at"] = "Enter a time in the future."
     if strange := [one for one in split_list(entered.senders) if not re.fullmatch(r"[^@\s<>]*@[^@\s<>]+", one)]:
         problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."

@@ -1,5 +1,6 @@
 """Apply a configuration file: compare each record with its row, and store all that differs, or nothing."""
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,6 +16,14 @@ from portal.models import Row
 from portal.system import audit, settings
 
 _FILES_ONLY = "Only a file on the portal's machine may change this; the API may not."
+#: Settings that decide who is an admin, how users sign in, and how long the audit trail is kept.
+_SETTINGS_OF_FILES = {
+    "ProxyAdminGroups", "ProxyOperatorGroups", "ProxyAuditorGroups", "ProxyViewerGroups", "SecondFactorRoles",
+    "FourEyes", "AuditRetention", "SessionIdle", "SessionLife", "HostAliases",
+}  # fmt: skip
+#: Longest transaction: other programs wait for SQLite for fifteen seconds, and the last record may need some.
+_SECONDS = 8
+_TOO_LONG = "Not tried: the file takes too long for one transaction. Apply it in parts."
 
 
 class Verdict(StrEnum):
@@ -54,9 +63,12 @@ def apply(
     ``prune`` deletes the rows of the document's sections that it does not name.
     """
     with transaction() as everything:
+        ends_at = time.monotonic() + _SECONDS
         steps = _settings_steps(document.settings, by)
         for kind in KINDS:
-            steps += [_step(kind, record, resolve, by) for record in document.sections.get(kind.section, [])]
+            for record in document.sections.get(kind.section, []):
+                is_late = time.monotonic() > ends_at
+                steps.append(_refused(kind, record, _TOO_LONG) if is_late else _step(kind, record, resolve, by))
         if prune:
             steps += _pruned(document, by)
         if dry_run or any(step.verdict is Verdict.REFUSED for step in steps):
@@ -64,6 +76,10 @@ def apply(
         elif any(step.verdict is not Verdict.SAME for step in steps):
             audit.record(by.actor, "configuration:applied", "configuration", None, "", summary(steps), by.now)
     return steps
+
+
+def _refused(kind: Kind, record: Record, why: str) -> Step:
+    return Step(kind.section, record["name"], Verdict.REFUSED, why=why)
 
 
 def summary(steps: list[Step]) -> str:
@@ -81,6 +97,9 @@ def _settings_steps(given: dict[str, str], by: Author) -> list[Step]:
             old = settings.get(name)
         except NotFound as error:
             steps.append(Step(SETTINGS, name, Verdict.REFUSED, why=str(error)))
+            continue
+        if text != old and by.is_remote and name in _SETTINGS_OF_FILES:
+            steps.append(Step(SETTINGS, name, Verdict.REFUSED, why=_FILES_ONLY))
             continue
         steps.append(Step(SETTINGS, name, Verdict.SAME, [Change("value", old, text)]))
         if text != old:
@@ -113,7 +132,7 @@ def _step(kind: Kind, record: Record, resolve: Resolve, by: Author) -> Step:
             return _added(kind, name, given, secret, by)
         return _edited(kind, row, given, secret, by)
     except PortalError as error:
-        return Step(kind.section, name, Verdict.REFUSED, why=str(error))
+        return _refused(kind, record, str(error))
 
 
 def _read(kind: Kind, record: Record, resolve: Resolve) -> tuple[dict[str, Any], Secret | None]:
@@ -136,11 +155,10 @@ def _read(kind: Kind, record: Record, resolve: Resolve) -> tuple[dict[str, Any],
 
 
 def _added(kind: Kind, name: str, given: dict[str, Any], secret: Secret | None, by: Author) -> Step:
+    entered = kind.new(given)
+    _require_right(kind, entered, by)
     with transaction():
-        kind.add(kind.new(given), secret, by)
-        row = kind.find(name)
-        assert row is not None
-        _require_right(kind, row, by)
+        kind.add(entered, secret, by)
     return Step(kind.section, name, Verdict.NEW)
 
 
@@ -149,14 +167,18 @@ def _edited(kind: Kind, row: Row, given: dict[str, Any], secret: Secret | None, 
     is_other_secret = secret is not None and not kind.has_secret(row, secret)
     if not is_other_secret and all(before[name] == value for name, value in given.items()):
         return Step(kind.section, row.name, Verdict.SAME)  # type: ignore[attr-defined]
+    entered = kind.changed(row, given, has_new_secret=is_other_secret)
+    was_for_files_only = kind.is_for_files_only(row)
     with transaction() as edit:
-        kind.edit(row, kind.changed(row, given), secret, by)
+        kind.edit(row, entered, secret, by)
         stored = kind.find(before["name"])
         assert stored is not None
         changes = _changes(before, kind.values(stored))
         changes += [Change(kind.secret)] if is_other_secret else []
         if changes:
             _require_right(kind, stored, by)
+            if was_for_files_only and by.is_remote:
+                raise PortalError(_FILES_ONLY)
         else:
             # The file writes a value in another form, such as a fingerprint with colons.
             edit.rollback()
@@ -172,7 +194,8 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     ]
 
 
-def _require_right(kind: Kind, row: Row, by: Author) -> None:
+def _require_right(kind: Kind, row: Any, by: Author) -> None:
+    """Refuse a change through the API. ``row``: the row, or the values of a new one."""
     if by.is_remote and kind.is_for_files_only(row):
         raise PortalError(_FILES_ONLY)
 

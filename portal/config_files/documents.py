@@ -79,6 +79,8 @@ def _merge_records(there: list[Record], section: str, given: Any) -> None:
         name = record.get("name") if isinstance(record, dict) else None
         if not isinstance(name, str) or not name:
             raise InvalidFile(f"{section}: record {number} has no name.")
+        if name != name.strip() or not name.isprintable():
+            raise InvalidFile(f"{section}: the name of record {number} has a space at its end or a control character.")
         if name in names:
             raise InvalidFile(f"{section}: the name {name!r} occurs twice.")
         names.add(name)

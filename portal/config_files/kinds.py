@@ -57,7 +57,8 @@ class Kind:
                 values[one.name] = empty.get(annotation)
         return self.fields(**values, **given)
 
-    def changed(self, row: Row, given: dict[str, Any]) -> Any:
+    def changed(self, row: Row, given: dict[str, Any], *, has_new_secret: bool) -> Any:
+        """The values of a row after a change."""
         return replace(self.fields(**self.values(row)), **given)
 
     def add(self, entered: Any, secret: Secret | None, by: Author) -> None:

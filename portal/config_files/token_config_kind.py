@@ -8,7 +8,7 @@ from portal import providers
 from portal.config_files.kinds import Author, Kind
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
-from portal.models import Flow, TokenConfig
+from portal.models import ClientAuth, Flow, TokenConfig
 from portal.system import named_rows
 from portal.tokens import config_fields, secret_hosts, token_configs
 from portal.tokens.config_fields import NewSecret
@@ -47,8 +47,10 @@ class TokenConfigs(Kind):
             entered.refresh_url = entered.refresh_url or entered.token_url
         return Fields(**named_rows.columns(entered), **own)
 
-    def changed(self, row: Any, given: dict[str, Any]) -> Fields:
-        entered: Fields = super().changed(row, given)
+    def changed(self, row: Any, given: dict[str, Any], *, has_new_secret: bool) -> Fields:
+        entered: Fields = super().changed(row, given, has_new_secret=has_new_secret)
+        if has_new_secret:
+            entered.client_secret_ends_on = given.get("client_secret_ends_on")
         if entered.template != row.template:
             raise Invalid({"template": f"The template cannot be changed; the existing one is {row.template}."})
         entered.mailboxes = sorted({*self.values(row)["mailboxes"], *entered.mailboxes})
@@ -71,8 +73,11 @@ class TokenConfigs(Kind):
         token_configs.delete(row, actor=by.actor, now=by.now)
 
     def has_secret(self, row: TokenConfig, secret: Secret) -> bool:
-        used = row.client_secret
-        return used is not None and used.value == secret
+        return any(stored.value == secret for stored in row.client_secrets)
+
+    def is_for_files_only(self, row: Any) -> bool:
+        """A client assertion is read from a file of the machine, and sent to the token endpoint."""
+        return row.client_auth is ClientAuth.ASSERTION_FILE or bool(row.assertion_file)
 
 
 def _columns(entered: Fields) -> config_fields.Fields:

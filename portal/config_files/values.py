@@ -1,7 +1,7 @@
 """Values of configuration files: read, written and described in JSON Schema, by the type of the field."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
@@ -62,9 +62,14 @@ def _read(kind: Any, value: Any) -> Any:
         return _choice(kind, value)
     if kind in _REFERENCES:
         return _REFERENCES[kind](str(value))
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _is_unicode(value):
         raise ValueError("Enter a text.")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be stored: JSON may contain halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _boolean(value: Any) -> bool:
@@ -85,9 +90,9 @@ def _number(value: Any) -> int:
 def _time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise ValueError("Enter a date such as 2027-01-31.") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _choice(kind: type[StrEnum], value: Any) -> StrEnum:
@@ -104,7 +109,7 @@ def written(value: Any) -> Any:
     if isinstance(value, Row):
         return value.name  # type: ignore[attr-defined]
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d}" if not (value.hour or value.minute) else f"{value:%Y-%m-%dT%H:%MZ}"
+        return f"{value:%Y-%m-%d}" if value.time() == time() else value.isoformat()
     return value.value if isinstance(value, StrEnum) else value
 
 

@@ -40,7 +40,7 @@ _SQLITE_PRAGMAS = {
 
 #: Connections to PostgreSQL (libpq): both ends notice within half a minute that the other one is gone. The server must
 #: not wait for a machine that vanished within a transaction, because its locks would stop all other machines.
-_WHEN_A_MACHINE_VANISHES = {
+_WHEN_A_MACHINE_VANISHES: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -58,8 +58,7 @@ def open_database(url: str) -> Database:
         opened: Database = SqliteDatabase(parse_url(url)["database"], lock_type="IMMEDIATE", pragmas=_SQLITE_PRAGMAS)
     elif scheme in ("postgresql", "postgres"):
         opened = PooledPostgresqlDatabase(
-            **_WHEN_A_MACHINE_VANISHES,
-            **parse_url(url, unquote_password=True, unquote_user=True),
+            **_with_limits(parse_url(url, unquote_password=True, unquote_user=True)),
             max_connections=128,  # more than a worker has threads
             stale_timeout=300,
             prefer_psycopg3=True,
@@ -68,6 +67,13 @@ def open_database(url: str) -> Database:
         raise ConfigError(f"DATABASE_URL: {scheme or 'no'} scheme; use sqlite:///path or postgresql://user@host/name")
     database.initialize(opened)
     return opened
+
+
+def _with_limits(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a connection; those of the URL take precedence."""
+    limits = dict(_WHEN_A_MACHINE_VANISHES)
+    options = f"{limits['options']} {wanted.get('options', '')}".strip()
+    return {**limits, **wanted, "options": options}
 
 
 def connected() -> AbstractContextManager[Any]:

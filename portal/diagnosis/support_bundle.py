@@ -21,9 +21,13 @@ from portal.core.version import VERSION
 from portal.models import Event, Notice, Row, Run, RunOutcome, WebServiceCall
 from portal.monitoring import health_report
 
-_ADDRESS = re.compile(r"[^\s@<>\"',;:=/()\[\]{}]+@[\w.-]+")
+_ADDRESS = re.compile(
+    r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s@<>\"',;:=/()\[\]{}]+?)(?:@|%40)(?:\[[^\]\s]*\]|[\w.-]+)", re.IGNORECASE
+)
 #: Runs of characters that only keys, tokens and fingerprints have.
-_KEY = re.compile(r"[A-Za-z0-9+/_=.~-]{40,}")
+_KEY = re.compile(r"[A-Za-z0-9+_=~-]{40,}")
+#: Fields that administrators fill in freely, and that may contain a key.
+_FREE = {"headers", "body", "authorize_parameters", "token_parameters", "command"}
 _RUNS, _EVENTS, _CALLS = 20, 200, 50
 _README = """State of a Mail Token Portal on {now:%Y-%m-%d %H:%M} UTC.
 
@@ -60,13 +64,22 @@ def create(config: Config, *, actor: str, now: datetime) -> bytes:
 def _files(config: Config, actor: str, now: datetime) -> Iterator[tuple[str, str]]:
     yield "about.json", _json(_about(config))
     yield "health.json", _json(health_report.report(now).as_facts())
-    yield "configuration.yml", yaml.safe_dump(export.export(actor=actor, now=now), sort_keys=False, allow_unicode=True)
+    yield "configuration.yml", yaml.safe_dump(_configuration(actor, now), sort_keys=False, allow_unicode=True)
     yield "notices.json", _json([_columns(row) for row in Notice.select().where(Notice.closed_at.is_null())])
     yield "failed-runs.txt", "\n".join(_failed_runs())
     events = Event.select().order_by(Event.id.desc()).limit(_EVENTS)
     yield "events.json", _json([_columns(row) for row in events])
     failed = WebServiceCall.select().order_by(WebServiceCall.id.desc()).limit(_CALLS)
     yield "web-service-calls.json", _json([{**_columns(row), "headers": MASK, "body": MASK} for row in failed])
+
+
+def _configuration(actor: str, now: datetime) -> dict[str, Any]:
+    found = export.export(actor=actor, now=now)
+    for record in (one for records in found.values() if isinstance(records, list) for one in records):
+        record |= {name: MASK for name in _FREE & record.keys() if record[name]}
+        if "?" in record.get("url", ""):
+            record["url"] = f"{record['url'].partition('?')[0]}?{MASK}"
+    return found
 
 
 def _about(config: Config) -> dict[str, Any]:

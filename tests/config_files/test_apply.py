@@ -1,5 +1,6 @@
 """Configuration files: the portal becomes what they say, whole or not at all, and a second run changes nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -318,3 +319,71 @@ def test_schema_describes_every_field_and_the_secrets() -> None:
     assert account["properties"]["fetch_interval"] == {"type": ["integer", "null"]}
     assert "password" in account["properties"]
     assert "items" in schema["properties"]["api_keys"]["items"]["properties"]["configs"]
+
+
+REMOTE = Author("API key Ansible", NOW, is_remote=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "settings: {ProxyAdminGroups: staff}",
+        "settings: {FourEyes: 1}",
+        "settings: {AuditRetention: 1}",
+        "token_configs: [{name: Evil, template: generic-app, client_id: x, client_auth: client_assertion_file,"
+        " assertion_file: /etc/token, token_url: 'https://evil.test/t'}]",
+    ],
+)
+def test_api_decides_neither_who_is_an_admin_nor_which_files_are_read(text: str) -> None:
+    assert "the API may not" in next(iter(reasons(applied(text, by=REMOTE)).values()))
+    assert not reasons(applied(text))
+
+
+def test_api_may_not_point_a_client_assertion_to_another_host() -> None:
+    applied("token_configs: [{name: Files, template: generic-app, client_id: x, client_auth: client_assertion_file,"
+            " assertion_file: /etc/token, token_url: 'https://login.test/t'}]")  # fmt: skip
+    text = "token_configs: [{name: Files, token_url: 'https://evil.test/t', client_auth: client_secret_post,"
+    text += " assertion_file: '', client_secret: a-new-secret-Kq7ZxW93}]"
+    document = documents.from_yaml([text.encode()])
+    steps = apply.apply(document, secret_references.as_given, REMOTE)
+    assert "the API may not" in reasons(steps)["Files"]
+    assert TokenConfig.named("Files").token_url == "https://login.test/t"
+
+
+def test_ended_api_key_is_exported_and_applied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied("api_keys: [{name: Cron, may_send: yes, key: env:BACKUP_KEY}]")
+    ApiKey.update(ends_at=NOW.replace(second=31, microsecond=7)).execute()
+    found = export.export(actor="test", now=NOW)
+    document = documents.Document({}, {"api_keys": found["api_keys"]})
+    by = Author("test", NOW.replace(year=2027))
+    assert verdicts(apply.apply(document, secret_references.as_given, by)) == {"Cron": Verdict.SAME}
+    document.sections["api_keys"][0]["comment"] = "old"
+    assert verdicts(apply.apply(document, secret_references.as_given, by)) == {"Cron": Verdict.CHANGED}
+
+
+def test_date_of_a_replaced_secret_is_not_that_of_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    applied(EVERYTHING % {"folder": tmp_path})
+    applied("token_configs: [{name: Office, client_secret: env:DESK_SECRET}]")
+    secret = TokenConfig.named("Office").client_secret
+    assert secret
+    assert secret.ends_at is None
+
+
+@pytest.mark.parametrize("name", ["dora ", " dora", "do\tra"])
+def test_name_that_would_be_stored_differently_is_refused(name: str) -> None:
+    with pytest.raises(InvalidFile, match="record 1 has a space at its end"):
+        documents.from_json(json.dumps({"users": [{"name": name}]}).encode())
+
+
+@pytest.mark.parametrize("value", ["9999-12-31T23:59-23:59", "\ud800"])
+def test_value_that_cannot_be_stored_is_refused(value: str) -> None:
+    record = {"name": "Cron", "may_send": True, "ends_at": value, "comment": value}
+    document = documents.Document({}, {"api_keys": [record]})
+    assert "ends_at: Enter a date" in reasons(apply.apply(document, secret_references.as_given, BY))["Cron"]
+
+
+def test_file_that_takes_too_long_is_refused_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "_SECONDS", -1)
+    steps = applied("users: [{name: dora, role: viewer, password: env:DORA_SECRET}]")
+    assert "Apply it in parts." in reasons(steps)["dora"]
+    assert not User.select().exists()

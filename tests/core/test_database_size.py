@@ -63,3 +63,10 @@ def test_database_with_few_free_pages_is_left_alone(config: Config) -> None:
         db.shrink()
         assert size(config) == before
     unbind()
+
+
+def test_parameters_of_the_database_url_take_precedence() -> None:
+    found = db._with_limits({"connect_timeout": "3", "options": "-c search_path=portal"})
+    assert found["connect_timeout"] == "3"
+    assert found["options"].endswith("-c search_path=portal")
+    assert "idle_in_transaction_session_timeout" in found["options"]

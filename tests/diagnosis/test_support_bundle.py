@@ -58,3 +58,18 @@ def test_command_writes_a_file_for_its_owner_only(run: Command, tmp_path: Path) 
     path = tmp_path / "bundle.zip"
     assert "Read its files" in run("support-bundle", str(path)).stdout
     assert zipfile.is_zipfile(path)
+
+
+def test_what_administrators_fill_in_freely_is_masked(tmp_path: Path) -> None:
+    service = make_service()
+    service.headers, service.url = "X-Api-Key: s3cr3t-9", "https://desk.example.test/in?api_key=s3cr3t-9"
+    service.save()
+    configuration = files(tmp_path)["configuration.yml"]
+    assert "s3cr3t-9" not in configuration
+    assert "https://desk.example.test/in?…" in configuration
+
+
+@pytest.mark.parametrize("address", ["foo%40example.com", '"john doe"@example.com', "u@[10.0.0.1]"])
+def test_unusual_addresses_are_replaced(address: str) -> None:
+    assert "address-1" in support_bundle._Hider().hide(f"for {address} failed")
+    assert "example.com" not in support_bundle._Hider().hide(f"for {address} failed")
