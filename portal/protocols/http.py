@@ -38,7 +38,16 @@ class _Connection(HTTPConnection):
         self, *args: Any, patience: float = TOTAL_SECONDS, silence: float = READ_SECONDS, **kwargs: Any
     ) -> None:
         self.patience, self.silence = patience, silence
+        #: When the connection was made for its first request; None: it has been used.
+        self._made_at: float | None = time.monotonic()
         super().__init__(*args, **kwargs)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send the request, unless this process stood still meanwhile: its caller may have been replaced."""
+        made_at, self._made_at = self._made_at, None
+        if made_at is not None and time.monotonic() > made_at + CONNECT_SECONDS + self.patience:
+            raise ConnectTimeoutError(self, f"The request to {self.host} was not sent: the process stood still")
+        super().request(*args, **kwargs)
 
     def _new_conn(self) -> Plain:
         plain = Plain(fileno=self._connected().detach())

@@ -12,6 +12,8 @@ _METADATA = ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"
 _WITH_IPV4 = tuple(map(IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
 
 
+#: After this time without an acknowledgment the kernel drops what was sent, also after the socket was closed.
+_UNACKNOWLEDGED_MILLISECONDS = 25_000
 _internal: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
@@ -50,6 +52,8 @@ def _connected(host: str, port: int, seconds: float) -> socket.socket:
         try:
             # Otherwise a body waits until the server has acknowledged its header: 40 ms for each request.
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A request that a broken link held back must not arrive after it was given up and sent again.
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
             opened.settimeout(seconds)
             opened.connect(address)
         except OSError as error:

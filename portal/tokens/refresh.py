@@ -27,6 +27,8 @@ from portal.tokens.refresh_results import Attempt, Result
 logger = logging.getLogger(__name__)
 #: Longer than the longest HTTP request, so that a lease never expires during a request.
 LEASE = timedelta(minutes=5)
+#: No decision takes so long, unless the process or the machine was stopped.
+_STOOD_STILL_SECONDS = 60
 
 
 def refresh(token_id: int, *, actor: str, now: datetime) -> Token | None:
@@ -66,6 +68,9 @@ def _refresh(token: Token, attempt: Attempt) -> Token | None:
     began = time.monotonic()
     host = _decide(token, attempt)
     if host is None:
+        return None
+    if time.monotonic() > began + _STOOD_STILL_SECONDS:
+        # The lease may have ended while this process was stopped; another one has perhaps used the refresh token.
         return None
     result = refresh_results.record(token, host, _ask(token, attempt), attempt)
     _publish(result, attempt, seconds=time.monotonic() - began)

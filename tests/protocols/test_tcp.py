@@ -87,6 +87,7 @@ def test_small_packets_do_not_wait_for_an_acknowledgment() -> None:
         opened = tcp.connect("127.0.0.1", listening.getsockname()[1], 5)
     with opened:
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
 
 
 def test_server_with_an_older_tls_than_1_2_is_refused(certificate_folder: Path) -> None:
