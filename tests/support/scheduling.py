@@ -4,7 +4,10 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 #: The files of real tests that take longest.
-_LONGEST = ("test_kill", "test_main_job", "test_sending", "test_demo", "test_refresh", "test_faults", "test_cuts")
+_LONGEST = (
+    "test_two_machines", "test_image", "test_power_cut", "test_kill", "test_main_job", "test_sending", "test_demo",
+    "test_refresh", "test_faults", "test_cuts",
+)  # fmt: skip
 _SERVERS = ("sqlite", "postgresql", "first-half", "second-half")
 
 
