@@ -168,18 +168,15 @@ def _edited(kind: Kind, row: Row, given: dict[str, Any], secret: Secret | None, 
     if not is_other_secret and all(before[name] == value for name, value in given.items()):
         return Step(kind.section, row.name, Verdict.SAME)  # type: ignore[attr-defined]
     entered = kind.changed(row, given, has_new_secret=is_other_secret)
-    was_for_files_only = kind.is_for_files_only(row)
+    _require_right(kind, row, by)
+    _require_right(kind, entered, by)
     with transaction() as edit:
         kind.edit(row, entered, secret, by)
         stored = kind.find(before["name"])
         assert stored is not None
         changes = _changes(before, kind.values(stored))
         changes += [Change(kind.secret)] if is_other_secret else []
-        if changes:
-            _require_right(kind, stored, by)
-            if was_for_files_only and by.is_remote:
-                raise PortalError(_FILES_ONLY)
-        else:
+        if not changes:
             # The file writes a value in another form, such as a fingerprint with colons.
             edit.rollback()
     verdict = Verdict.CHANGED if changes else Verdict.SAME
@@ -195,7 +192,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
 
 
 def _require_right(kind: Kind, row: Any, by: Author) -> None:
-    """Refuse a change through the API. ``row``: the row, or the values of a new one."""
+    """Refuse a change through the API. ``row``: a row, or the values that it is to have."""
     if by.is_remote and kind.is_for_files_only(row):
         raise PortalError(_FILES_ONLY)
 
