@@ -226,5 +226,6 @@ def support_bundle(file: Path | None) -> None:
     with connected():
         content = bundles.create(config, actor=actor(), now=now())
     path = file or Path(f"support-bundle-{now():%Y-%m-%d}.zip")
+    path.touch(0o600)
     path.write_bytes(content)
     click.echo(f"Written: {path}. Read its files before you pass it on.")

@@ -14,13 +14,9 @@ from portal.core.encryption import Secret
 from portal.core.errors import Invalid, NotFound, PortalError
 from portal.models import Row
 from portal.system import audit, settings
+from portal.system.setting_definitions import KNOWN
 
 _FILES_ONLY = "Only a file on the portal's machine may change this; the API may not."
-#: Settings that decide who is an admin, how users sign in, and how long the audit trail is kept.
-_SETTINGS_OF_FILES = {
-    "ProxyAdminGroups", "ProxyOperatorGroups", "ProxyAuditorGroups", "ProxyViewerGroups", "SecondFactorRoles",
-    "FourEyes", "AuditRetention", "SessionIdle", "SessionLife", "HostAliases",
-}  # fmt: skip
 #: Longest transaction: other programs wait for SQLite for fifteen seconds, and the last record may need some.
 _SECONDS = 8
 _TOO_LONG = "Not tried: the file takes too long for one transaction. Apply it in parts."
@@ -98,7 +94,7 @@ def _settings_steps(given: dict[str, str], by: Author) -> list[Step]:
         except NotFound as error:
             steps.append(Step(SETTINGS, name, Verdict.REFUSED, why=str(error)))
             continue
-        if text != old and by.is_remote and name in _SETTINGS_OF_FILES:
+        if text != old and by.is_remote and KNOWN[name].decides_access:
             steps.append(Step(SETTINGS, name, Verdict.REFUSED, why=_FILES_ONLY))
             continue
         steps.append(Step(SETTINGS, name, Verdict.SAME, [Change("value", old, text)]))

@@ -10,7 +10,7 @@ from portal.system.setting_definitions import KNOWN
 
 def document() -> dict[str, Any]:
     """A schema that an editor can check files with (draft 2020-12)."""
-    settings = {name: {"type": ["string", "integer", "boolean"], "description": KNOWN[name].help} for name in KNOWN}
+    settings = {name: {"type": ["string", "integer"], "description": KNOWN[name].help} for name in KNOWN}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration file of the Mail Token Portal",

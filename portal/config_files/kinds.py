@@ -79,30 +79,34 @@ class Kind:
         return False
 
 
-class OutboundProfiles(Kind):
-    section, model, fields, secret = "outbound_profiles", OutboundProfile, outbound_profiles.Fields, "password"
+class ServiceKind(Kind):
+    """A kind whose service functions are ``add``, ``edit`` and ``delete`` of one module, with a secret."""
 
-    def add(self, entered: outbound_profiles.Fields, secret: Secret | None, by: Author) -> None:
-        outbound_profiles.add(entered, secret, actor=by.actor, now=by.now)
+    service: Any
 
-    def edit(self, row: OutboundProfile, entered: outbound_profiles.Fields, secret: Secret | None, by: Author) -> None:
-        outbound_profiles.edit(row, entered, secret, actor=by.actor, now=by.now)
+    def add(self, entered: Any, secret: Secret | None, by: Author) -> None:
+        self.service.add(entered, secret, actor=by.actor, now=by.now)
 
-    def delete(self, row: OutboundProfile, by: Author) -> None:
-        outbound_profiles.delete(row, actor=by.actor, now=by.now)
+    def edit(self, row: Any, entered: Any, secret: Secret | None, by: Author) -> None:
+        self.service.edit(row, entered, secret, actor=by.actor, now=by.now)
+
+    def delete(self, row: Any, by: Author) -> None:
+        self.service.delete(row, actor=by.actor, now=by.now)
 
 
-class WebServices(Kind):
-    section, model, fields, secret = "web_services", WebService, web_services.Fields, "secret"
+class OutboundProfiles(ServiceKind):
+    section, model, service = "outbound_profiles", OutboundProfile, outbound_profiles
+    fields, secret = outbound_profiles.Fields, "password"
 
-    def add(self, entered: web_services.Fields, secret: Secret | None, by: Author) -> None:
-        web_services.add(entered, secret, actor=by.actor, now=by.now)
 
-    def edit(self, row: WebService, entered: web_services.Fields, secret: Secret | None, by: Author) -> None:
-        web_services.edit(row, entered, secret, actor=by.actor, now=by.now)
+class WebServices(ServiceKind):
+    section, model, service = "web_services", WebService, web_services
+    fields, secret = web_services.Fields, "secret"
 
-    def delete(self, row: WebService, by: Author) -> None:
-        web_services.delete(row, actor=by.actor, now=by.now)
+
+class MailAccounts(ServiceKind):
+    section, model, service = "mail_accounts", MailAccount, mail_accounts
+    fields, secret = mail_accounts.Fields, "password"
 
 
 class Destinations(Kind):
@@ -125,16 +129,3 @@ class Destinations(Kind):
 
     def is_for_files_only(self, row: Destination) -> bool:
         return row.type is DestinationType.COMMAND
-
-
-class MailAccounts(Kind):
-    section, model, fields, secret = "mail_accounts", MailAccount, mail_accounts.Fields, "password"
-
-    def add(self, entered: mail_accounts.Fields, secret: Secret | None, by: Author) -> None:
-        mail_accounts.add(entered, secret, actor=by.actor, now=by.now)
-
-    def edit(self, row: MailAccount, entered: mail_accounts.Fields, secret: Secret | None, by: Author) -> None:
-        mail_accounts.edit(row, entered, secret, actor=by.actor, now=by.now)
-
-    def delete(self, row: MailAccount, by: Author) -> None:
-        mail_accounts.delete(row, actor=by.actor, now=by.now)

@@ -1,6 +1,7 @@
 """TCP connections to hosts, but not to addresses that only make sense within one link or one cloud machine."""
 
 import socket
+import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -53,7 +54,8 @@ def _connected(host: str, port: int, seconds: float) -> socket.socket:
             # Otherwise a body waits until the server has acknowledged its header: 40 ms for each request.
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # A request that a broken link held back must not arrive after it was given up and sent again.
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
+            if sys.platform == "linux":
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
             opened.settimeout(seconds)
             opened.connect(address)
         except OSError as error:

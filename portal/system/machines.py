@@ -20,6 +20,7 @@ def report(now: datetime) -> None:
     last = Heartbeat.last(_PREFIX + own_name())
     if last is None or not last <= now < last + _EVERY:
         Heartbeat.beat(_PREFIX + own_name(), now)
+        Heartbeat.delete().where(Heartbeat.name.startswith(_PREFIX), Heartbeat.at < now - _FORGOTTEN).execute()
 
 
 def leave() -> None:
@@ -29,6 +30,7 @@ def leave() -> None:
 
 def others(now: datetime) -> dict[str, datetime]:
     """When each of the other machines last reported; those gone for a day are forgotten."""
-    Heartbeat.delete().where(Heartbeat.name.startswith(_PREFIX), Heartbeat.at < now - _FORGOTTEN).execute()
-    rows = Heartbeat.select().where(Heartbeat.name.startswith(_PREFIX), Heartbeat.name != _PREFIX + own_name())
+    rows = Heartbeat.select().where(
+        Heartbeat.name.startswith(_PREFIX), Heartbeat.name != _PREFIX + own_name(), Heartbeat.at >= now - _FORGOTTEN
+    )
     return {row.name.removeprefix(_PREFIX): row.at for row in rows.order_by(Heartbeat.name)}

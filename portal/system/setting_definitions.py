@@ -24,6 +24,8 @@ class Known:
     default: str
     help: str
     check: Callable[[str], str]
+    #: Whether it decides who is an admin, how users sign in, or how long the audit trail is kept: not for programs.
+    decides_access: bool = False
 
 
 def _http_type(text: str) -> str:
@@ -145,6 +147,7 @@ KNOWN = {
             "",
             "Further host names at which the portal may be opened; separate them with commas.",
             _hosts,
+            decides_access=True,
         ),
         Known("FetchInterval", "300", "Seconds between two fetches of a mail account.", _between(5, 86400)),
         Known("RefreshMargin", "900", "Seconds before expiry at which a token is refreshed.", _between(5, 43200)),
@@ -234,17 +237,46 @@ KNOWN = {
                 "",
                 f"Groups of {role.value}s that the reverse proxy names, separated by commas.",
                 str,
+                decides_access=True,
             )
             for role in Role
         ),
         Known("SecurityContact", "", "Address or URL at which vulnerabilities are reported (security.txt).", _contact),
-        Known("FourEyes", "0", "1: an export with secrets needs the approval of another admin.", _between(0, 1)),
-        Known("AuditRetention", "0", "Days that events of the audit trail are kept. 0: for ever.", _between(0, 36500)),
         Known(
-            "SecondFactorRoles", "", "Roles whose users with a password need a second factor, such as admin.", _roles
+            "FourEyes",
+            "0",
+            "1: an export with secrets needs the approval of another admin.",
+            _between(0, 1),
+            decides_access=True,
         ),
-        Known("SessionIdle", "8", "Hours without a request after which a user is signed out.", _between(1, 168)),
-        Known("SessionLife", "168", "Hours after its sign-in at which a session ends.", _between(1, 8760)),
+        Known(
+            "AuditRetention",
+            "0",
+            "Days that events of the audit trail are kept. 0: for ever.",
+            _between(0, 36500),
+            decides_access=True,
+        ),
+        Known(
+            "SecondFactorRoles",
+            "",
+            "Roles whose users with a password need a second factor, such as admin.",
+            _roles,
+            decides_access=True,
+        ),
+        Known(
+            "SessionIdle",
+            "8",
+            "Hours without a request after which a user is signed out.",
+            _between(1, 168),
+            decides_access=True,
+        ),
+        Known(
+            "SessionLife",
+            "168",
+            "Hours after its sign-in at which a session ends.",
+            _between(1, 8760),
+            decides_access=True,
+        ),
         Known("ProviderRequests", "4", "Maximum concurrent token requests to one provider host.", _between(1, 100)),
         Known("MailConnections", "32", "Maximum concurrent fetches from one mail server.", _between(1, 1000)),
     )

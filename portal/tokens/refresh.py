@@ -70,7 +70,8 @@ def _refresh(token: Token, attempt: Attempt) -> Token | None:
     if host is None:
         return None
     if time.monotonic() > began + _STOOD_STILL_SECONDS:
-        # The lease may have ended while this process was stopped; another one has perhaps used the refresh token.
+        # While this process was stopped, another one may have taken the token over and used its refresh token.
+        token.release()  # still due, if it was not taken over
         return None
     result = refresh_results.record(token, host, _ask(token, attempt), attempt)
     _publish(result, attempt, seconds=time.monotonic() - began)

@@ -49,7 +49,7 @@ def messages(count: int, size: int) -> list[bytes]:
 def relay(target: int, milliseconds: int) -> Iterator[int]:
     """A port that leads to ``target`` with a round trip of so many milliseconds."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench.relay", str(port), str(target), str(milliseconds)])
+    process = subprocess.Popen([sys.executable, "-m", "tests.servers.relay", str(port), str(target), str(milliseconds)])
     wait_for(lambda: not is_free(port), 10, step=0.05)
     yield port
     process.terminate()

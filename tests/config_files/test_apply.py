@@ -1,4 +1,4 @@
-"""Configuration files: the portal becomes what they say, whole or not at all, and a second run changes nothing."""
+"""Configuration files: everything in them is applied, or nothing, and a second run changes nothing."""
 
 import json
 from pathlib import Path
@@ -251,7 +251,7 @@ def test_api_key_is_replaced_and_limited_by_the_file(monkeypatch: pytest.MonkeyP
 
 
 def test_api_may_not_change_users_keys_or_commands(tmp_path: Path) -> None:
-    """Whoever has a managing key must not become an admin, or run programs as the portal."""
+    """A program with a managing key must not become an admin, or run programs as the portal."""
     remote = Author("API key Ansible", NOW, is_remote=True)
     program = tmp_path / "program"
     program.touch(0o700)

@@ -58,6 +58,7 @@ def test_command_writes_a_file_for_its_owner_only(run: Command, tmp_path: Path) 
     path = tmp_path / "bundle.zip"
     assert "Read its files" in run("support-bundle", str(path)).stdout
     assert zipfile.is_zipfile(path)
+    assert path.stat().st_mode & 0o077 == 0
 
 
 def test_what_administrators_fill_in_freely_is_masked(tmp_path: Path) -> None:

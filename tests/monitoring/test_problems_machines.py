@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from portal.models import Notice
+from portal.models import Heartbeat, Notice
 from portal.monitoring import notices
 from portal.system import machines
 from tests.builders import NOW
@@ -64,3 +64,11 @@ def test_disk_notice_of_a_gone_machine_ends(monkeypatch: pytest.MonkeyPatch) -> 
     assert disk.closed_at is None
     watched(30, begin=2)
     assert Notice.get_by_id(disk.id).closed_at
+
+
+def test_page_that_looks_for_problems_deletes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported("container-1", monkeypatch, 0)
+    notices.banners(NOW + timedelta(days=2))
+    assert Heartbeat.select().where(Heartbeat.name == "machine container-1").exists()
+    machines.report(NOW + timedelta(days=2))
+    assert not Heartbeat.select().where(Heartbeat.name == "machine container-1").exists()

@@ -46,6 +46,8 @@ class Stage:
     portal: Portal
     disk: ForgetfulDisk
     dice: random.Random
+    #: Of the command ``run``.
+    options: tuple[str, ...] = ()
     cuts: int = 0
     kinds: "Counter[str]" = field(default_factory=Counter)
 
@@ -64,8 +66,6 @@ class Stage:
         self.disk.plug_in()
         before_start()
         self.portal.start(*self.options)
-
-    options: tuple[str, ...] = ()
 
     def told(self) -> str:
         return f"{self.cuts} cuts\n{self.portal.log()[-3000:]}"

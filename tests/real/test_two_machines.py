@@ -22,7 +22,7 @@ import yaml
 from redis import Redis
 
 from portal.core.encryption import Secret
-from portal.models import Token, TokenConfig
+from portal.models import Heartbeat, Token, TokenConfig
 from tests.builders import make_config
 from tests.real.test_kill import each_arrived_once
 from tests.servers.dovecot import MAIL_PASSWORD, Dovecot
@@ -227,8 +227,11 @@ def test_notice_names_the_machine_that_is_gone_until_it_is_back(stage: Stage) ->
     def notices() -> list[str]:
         return [row["text"] for row in oslo.rows("notice", "list") if "machine" in row["text"]]
 
-    wait_for(lambda: "lima" in lima.log() or stage.count() >= 0, 30, stage.told)
-    time.sleep(25)  # both have reported
+    def have_reported() -> bool:
+        with oslo.opened():
+            return {"machine oslo", "machine lima"} <= {row.name for row in Heartbeat.select()}
+
+    wait_for(have_reported, 60, stage.told)
     lima.power_off()
     wait_for(lambda: notices() == ["The machine lima no longer reports."], 200, stage.told, step=2)
     lima.start()

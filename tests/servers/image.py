@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_BASE, _IMAGE = "localhost/debian:bookworm-slim", "localhost/mail-token-portal"
+_BASE, IMAGE = "localhost/debian:bookworm-slim", "localhost/mail-token-portal"
 #: Within the limits of a sandbox; podman asks for more.
 _LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=2000:2000"]
 _PIP_FOLDER = "/etc/xdg/pip"
@@ -31,8 +31,8 @@ class Image:
         made.podman("import", str(archive), _BASE)
         archive.unlink()
         mounts = [option for mount in _package_sources(folder) for option in ("-v", mount)]
-        made.podman("build", "--isolation", "chroot", "--network", "host", "--build-arg", f"BASE={_BASE}",
-                    *mounts, "-t", _IMAGE, str(ROOT))  # fmt: skip
+        made.podman("build", "--format", "docker", "--isolation", "chroot", "--network", "host",
+                    "--build-arg", f"BASE={_BASE}", *mounts, "-t", IMAGE, str(ROOT))  # fmt: skip
         return made
 
     def podman(self, *arguments: str, check: bool = True) -> str:
@@ -42,11 +42,11 @@ class Image:
 
     def run(self, *options: str, command: tuple[str, ...] = ()) -> str:
         """Run a command of the portal in a container with a read-only root."""
-        return self.podman("run", "--read-only", "--network", "host", *_LIMITS, *options, _IMAGE, *command)
+        return self.podman("run", "--read-only", "--network", "host", *_LIMITS, *options, IMAGE, *command)
 
     @property
     def megabytes(self) -> int:
-        return int(self.podman("image", "inspect", _IMAGE, "--format", "{{.Size}}")) // 10**6
+        return int(self.podman("image", "inspect", IMAGE, "--format", "{{.Size}}")) // 10**6
 
     def remove(self) -> None:
         self.podman("rm", "--all", "--force", check=False)

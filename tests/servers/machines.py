@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from tests.bench.relay import handler
 from tests.servers.portal_process import Portal
+from tests.servers.relay import handler
 
 _CLOCK = Path(__file__).with_name("clock.c")
 _numbers = count(os.getpid() % 100 * 2)

@@ -303,3 +303,15 @@ def test_new_token_makes_waiting_mail_accounts_due(tmp_path: object, provider: F
     MailAccount.update(due_at=None).execute()
     refresh_results.schedule_dependents(token, now=NOW)
     assert MailAccount.get_by_id(account.id).due_at == NOW
+
+
+def test_process_that_stood_still_gives_the_token_back_without_a_request(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was stopped for minutes must not use a refresh token that another one has used meanwhile."""
+    token = token_at(provider)
+    seconds = iter(range(0, 10_000, 400))
+    monkeypatch.setattr(refreshing.time, "monotonic", lambda: float(next(seconds)))
+    assert refresh(token) is None
+    monkeypatch.undo()
+    assert (fresh(token).leased_until, fresh(token).access_token) == (None, Secret(ACCESS_TOKEN))

@@ -48,6 +48,8 @@ def of_machine(now: datetime) -> list[Problem]:
 
 def is_of_another_machine(key: str, now: datetime) -> bool:
     """Whether only another machine, which is running, can detect that the problem with this key is resolved."""
+    if not key.startswith("disk of "):
+        return False
     gone = {one.key for one in machine.gone_machines(now)}
     running = (name for name in machines.others(now) if f"machine {name}" not in gone)
     return key.startswith(tuple(f"disk of {name}: " for name in running))

@@ -1,4 +1,4 @@
-"""A relay that adds a round-trip time to every connection: ``python -m tests.bench.relay PORT TARGET MILLISECONDS``."""
+"""A relay that adds a round-trip time to every connection: ``python -m tests.servers.relay PORT TARGET MILLISECONDS``."""
 
 import asyncio
 import sys
