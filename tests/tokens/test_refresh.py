@@ -311,7 +311,7 @@ def test_process_that_stood_still_gives_the_token_back_without_a_request(
     """A machine that was stopped for minutes must not use a refresh token that another one has used meanwhile."""
     token = token_at(provider)
     seconds = iter(range(0, 10_000, 400))
-    monkeypatch.setattr(refreshing.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("portal.tokens.refresh.time.monotonic", lambda: float(next(seconds)))
     assert refresh(token) is None
     monkeypatch.undo()
     assert (fresh(token).leased_until, fresh(token).access_token) == (None, Secret(ACCESS_TOKEN))
