@@ -71,7 +71,7 @@ def test_container_fetches_mail_without_root_and_without_writing_to_its_root(
             "Read-only file system"
         )
         (inspected,) = json.loads(image.podman("image", "inspect", IMAGE))
-        _, *health_check = inspected["Config"]["Healthcheck"]["Test"]
+        _, *health_check = inspected["Healthcheck"]["Test"]
         assert "readyz" in str(health_check)
         image.podman("exec", CONTAINER, *health_check)
     finally:
