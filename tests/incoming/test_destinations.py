@@ -103,7 +103,7 @@ def test_lmtp_rejection_reports_the_response(store: tuple[Store, int], answer: s
     with pytest.raises(kind, match=answer[10:]):
         lmtp.deliver(lmtp.Store("127.0.0.1", port), RECIPIENT, BytesIO(b"x\r\n"))
     with pytest.raises(Refused, match="No such user"):
-        lmtp.deliver(lmtp.Store("127.0.0.1", port), "nobody@store.test", BytesIO(b"x\r\n"))
+        lmtp.deliver(lmtp.Store("127.0.0.1", port), "unknown@store.test", BytesIO(b"x\r\n"))
 
 
 def test_mail_store_elsewhere_gets_no_mail_without_tls(store: tuple[Store, int]) -> None:
