@@ -43,8 +43,8 @@ class Counts:
 
 
 @contextmanager
-def endpoint(milliseconds: int = 20) -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.bench.token_endpoint", str(milliseconds)]
+def endpoint(milliseconds: int = 20, lifetime: int = 3600) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.bench.token_endpoint", str(milliseconds), str(lifetime)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield f"http://127.0.0.1:{process.stdout.readline().strip()}"

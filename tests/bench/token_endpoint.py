@@ -1,4 +1,7 @@
-"""A token endpoint in a separate process that answers after so many milliseconds; ``GET`` returns the request counts."""
+"""A token endpoint in a separate process; ``GET`` returns the request counts.
+
+Arguments: the milliseconds until an answer, and the lifetime of the access tokens in seconds.
+"""
 
 import asyncio
 import json
@@ -9,8 +12,8 @@ from urllib.parse import parse_qs
 
 
 class Endpoint:
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, lifetime: int) -> None:
+        self.seconds, self.lifetime = seconds, lifetime
         self.used: dict[str, int] = {}
         self.times: list[float] = []
 
@@ -30,7 +33,12 @@ class Endpoint:
         self.used[used] = self.used.get(used, 0) + 1
         await asyncio.sleep(self.seconds)
         self.times.append(time.monotonic())
-        body = {"access_token": f"a-{used}", "refresh_token": f"{used}-next", "expires_in": 3600, "scope": "mail"}
+        body = {
+            "access_token": f"a-{used}",
+            "refresh_token": f"{used}-next",
+            "expires_in": self.lifetime,
+            "scope": "mail",
+        }
         return json.dumps(body).encode()
 
     def counts(self) -> bytes:
@@ -41,7 +49,9 @@ class Endpoint:
 
 
 async def main() -> None:
-    server = await asyncio.start_server(Endpoint(int(sys.argv[1]) / 1000).answer, "127.0.0.1", 0, backlog=1000)
+    server = await asyncio.start_server(
+        Endpoint(int(sys.argv[1]) / 1000, int(sys.argv[2])).answer, "127.0.0.1", 0, backlog=1000
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
