@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.debian_root import ROOT
 from tests.servers.help_desks import installed
 from tests.servers.postgresql import programs
 
@@ -32,6 +33,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "machines": (
         lambda: os.getuid() == 0 and shutil.which("ip") and shutil.which("gcc"),
         "iproute2 and gcc, and root rights",
+    ),
+    "mail-servers": (
+        lambda: os.getuid() == 0 and (ROOT / "ready").exists() and shutil.which("exim4"),
+        "tests/prepare, run by root with debootstrap, and exim4-daemon-light",
     ),
     "podman": (lambda: all(map(shutil.which, ("podman", "runc", "debootstrap"))), "podman, runc and debootstrap"),
     "programs": (
