@@ -45,6 +45,7 @@ lock: $(VENV)/tested ## Compile requirements.in and tests/requirements.in to pin
 	$(BIN)/uv pip compile $(LOCK) requirements.in -o requirements.txt
 	$(BIN)/uv pip compile $(LOCK) tests/requirements.in -o tests/requirements.txt
 	$(BIN)/uv pip compile $(LOCK) tests/servers/canaille/requirements.in -o tests/servers/canaille/requirements.txt
+	$(BIN)/uv pip compile $(LOCK) tests/servers/django_oauth_toolkit/requirements.in -o tests/servers/django_oauth_toolkit/requirements.txt
 
 sbom: $(VENV)/tested ## Write the software bill of materials to sbom.json (CycloneDX)
 	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-file sbom.json

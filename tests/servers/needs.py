@@ -14,12 +14,13 @@ from tests.servers.help_desks import installed
 from tests.servers.postgresql import programs
 
 _PROVIDER = Path(__file__).parent / "provider" / "node_modules"
-_CANAILLE = Path(__file__).parents[2] / ".venv" / "canaille" / "bin" / "canaille"
+_ENVIRONMENTS = Path(__file__).parents[2] / ".venv"
 
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "node": (partial(shutil.which, "node"), "nodejs and npm"),
     "oidc-provider": (_PROVIDER.is_dir, "npm ci in tests/servers/provider"),
-    "canaille": (_CANAILLE.is_file, "tests/prepare"),
+    "canaille": ((_ENVIRONMENTS / "canaille").is_dir, "tests/prepare"),
+    "django_oauth_toolkit": ((_ENVIRONMENTS / "django_oauth_toolkit").is_dir, "tests/prepare"),
     "dovecot": (
         lambda: all(Path("/usr/lib/dovecot", part).exists() for part in ("imap", "pop3", "lmtp", "submission")),
         "dovecot-imapd, dovecot-pop3d, dovecot-lmtpd and dovecot-submissiond",
