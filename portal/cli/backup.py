@@ -1,6 +1,8 @@
 """``backup``: save, check and restore the database while or before the portal runs."""
 
+import shlex
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -11,6 +13,7 @@ from portal.core.db import connected
 from portal.core.encryption import Secret
 from portal.core.errors import ConfigError
 from portal.core.keys import KeyFile
+from portal.models import Token
 from portal.runtime import backup as backups
 from portal.runtime import startup
 from portal.runtime.backup import Lock, Opener
@@ -19,7 +22,7 @@ from portal.tokens import restored
 _file = click.argument("file", type=click.Path(path_type=Path))
 _passphrase = click.option("--passphrase-stdin", is_flag=True, help="Read the passphrase from standard input.")
 _identity = click.option(
-    "--identity", type=click.Path(path_type=Path, exists=True), help="File with the recipient's identity (age-keygen)."
+    "--identity", type=click.File("r"), help="File with the recipient's identity (age-keygen); - for standard input."
 )
 
 
@@ -55,7 +58,7 @@ def make(file: Path, passphrase_stdin: bool, recipient: str) -> None:
 @_file
 @_passphrase
 @_identity
-def verify(file: Path, passphrase_stdin: bool, identity: Path | None) -> None:
+def verify(file: Path, passphrase_stdin: bool, identity: TextIO | None) -> None:
     """Open a backup, and every secret in it with the present key file. Exit code 2 if one cannot be opened."""
     config = from_environment()
     keys.use(KeyFile.of(config))
@@ -72,7 +75,7 @@ def verify(file: Path, passphrase_stdin: bool, identity: Path | None) -> None:
 @_file
 @_passphrase
 @_identity
-def restore(file: Path, passphrase_stdin: bool, identity: Path | None) -> None:
+def restore(file: Path, passphrase_stdin: bool, identity: TextIO | None) -> None:
     """Restore a backup into an empty portal, and say what to do then. Stop the portal first."""
     config = from_environment()
     log.set_up(config.log_format)
@@ -81,22 +84,30 @@ def restore(file: Path, passphrase_stdin: bool, identity: Path | None) -> None:
     with connected():
         held = restored.hold_back(made.made_at, now=now())
     click.echo(f"The backup of {made.made_at} was restored.")
-    if held:
-        click.echo("These tokens are not refreshed, because their provider replaces refresh tokens:")
-    for token in held:
-        click.echo(f"  {token.name}: sign in again, or try it with: token refresh {token.name}")
+    _tell_about(held)
     click.echo(
         "Then: start the portal; look at Home; expect messages that were delivered after the backup and are still on "
         "their server to be delivered once more."
     )
 
 
-def _opener(passphrase_stdin: bool, identity: Path | None) -> Opener:
+def _tell_about(held: list[Token]) -> None:
+    if not held:
+        return
+    click.echo("These tokens are not refreshed, because their provider replaces refresh tokens. Sign in again with:")
+    for token in held:
+        click.echo(f"  portal token authorize {shlex.quote(token.name)}")
+    click.echo(
+        "If the last refresh was before the backup, this works as well: portal token refresh, with the same name."
+    )
+
+
+def _opener(passphrase_stdin: bool, identity: TextIO | None) -> Opener:
     if passphrase_stdin == bool(identity):
         raise click.UsageError("Enter either --passphrase-stdin or --identity.")
     if identity is None:
         return Opener(passphrase=secret_from_stdin("Passphrase"))
-    lines = [line.strip() for line in identity.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-1")]
+    lines = [line.strip() for line in identity if line.startswith("AGE-SECRET-KEY-1")]
     if not lines:
-        raise ConfigError(f"{identity} contains no identity, which begins with AGE-SECRET-KEY-1.")
+        raise ConfigError(f"{identity.name} contains no identity, which begins with AGE-SECRET-KEY-1.")
     return Opener(identity=Secret(lines[0]))

@@ -230,7 +230,7 @@ def _check_keys(config: Config, manifest: Manifest) -> None:
 def _place_sqlite(config: Config, database: Path) -> None:
     target = Path(_path(config))
     if target.exists():
-        raise ConfigError(f"{target} exists. A backup is restored into an empty data folder only.")
+        raise ConfigError(f"{target} exists. A backup is restored into an empty data folder only; move the file aside.")
     shutil.copyfile(database, target)
     target.chmod(0o600)
     durable.sync_folder(target.parent)

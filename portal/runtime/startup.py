@@ -48,12 +48,22 @@ def start(config: Config) -> None:
     backup_schedule.use(config)
     maildir.allow_below(config.maildir_roots)
     tls.client_context()
-    open_database(config.database_url)
+    open_existing_database(config)
     keys.use(KeyFile.of(config))
     with connected():
         check_database()
     job_queue.use_redis(redis(config, seconds=_REDIS_PATIENCE_SECONDS))
     disks.watch_folder(config.data_dir)
+
+
+def open_existing_database(config: Config) -> None:
+    """Raise ConfigError if there is no SQLite file: only an upgrade creates one, not a mistyped folder."""
+    opened = open_database(config.database_url)
+    if isinstance(opened, SqliteDatabase) and not Path(opened.database).exists():
+        raise ConfigError(
+            f"{opened.database} does not exist. Check PORTAL_DATA. For a new portal, run: python -m portal upgrade. "
+            "After a loss, restore a backup."
+        )
 
 
 def forbid_core_files() -> None:
@@ -139,7 +149,7 @@ def migrate() -> list[str]:
 
 def missing_migrations(config: Config) -> list[str]:
     """Return the names of the migrations that an upgrade would apply. Raise ConfigError as ``migrate``."""
-    open_database(config.database_url)
+    open_existing_database(config)
     with connected():
         _refuse_newer()
         return pending_migrations()

@@ -12,6 +12,8 @@ from portal.core.errors import NotFound
 from portal.models import Token
 from portal.system import audit
 
+#: In the catalog of causes.
+CAUSE = "restored-token-held"
 REASON = (
     "The portal was restored from a backup of {made_at}. This provider replaces refresh tokens, so the restored one "
     "may be old, and its use could end the sign-in. Sign in again, or press Refresh now to try it."
@@ -24,7 +26,8 @@ def hold_back(made_at: str, *, now: datetime) -> list[Token]:
     held = [token for token in rotating if not _is_reuse_harmless(token.token_config.template)]
     with transaction():
         for token in held:
-            token.refused_at, token.due_at, token.failure = now, None, REASON.format(made_at=made_at)
+            token.refused_at, token.due_at = now, None
+            token.failure, token.failure_cause = REASON.format(made_at=made_at), CAUSE
             token.save()
             audit.about(token, audit.COMMAND_LINE, "held-back", f"backup of {made_at}", now)
     return held

@@ -61,7 +61,7 @@ def test_backup_is_restored_on_an_empty_machine(portal: Portal, tmp_path: Path) 
         fresh.cli(*restore, stdin=PASSPHRASE)
     shutil.copy(portal.folder / "data" / "keys", fresh.folder / "data" / "keys")
     out = fresh.cli(*restore, stdin=PASSPHRASE)
-    assert "Generic/rotated@x.test: sign in again" in out
+    assert "portal token authorize Generic/rotated@x.test" in out
     assert "kept@x.test" not in out
     with pytest.raises(AssertionError, match="empty"):
         fresh.cli(*restore, stdin=PASSPHRASE)

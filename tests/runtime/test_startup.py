@@ -43,6 +43,15 @@ def test_repeated_upgrade_changes_nothing(new: Config) -> None:
     unbind()
 
 
+def test_mistyped_data_folder_is_named_and_nothing_is_created(new: Config) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        startup.start(new)
+    with pytest.raises(ConfigError, match="Check PORTAL_DATA"):
+        startup.missing_migrations(new)
+    assert not new.data_dir.exists()
+    unbind()
+
+
 def test_start_with_wrong_encryption_keys_is_refused(new: Config, tmp_path: Path) -> None:
     startup.upgrade(new, now=NOW)
     unbind()
