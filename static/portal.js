@@ -71,3 +71,35 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
     }
   });
 }
+
+// The key "/" goes to the search field.
+document.addEventListener("keydown", (event) => {
+  const field = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!field || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+  event.preventDefault();
+  field.focus();
+});
+
+// The box in the heading of a list selects all rows of the page.
+for (const all of document.querySelectorAll("[data-choose-all]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of document.querySelectorAll(".chosen input[name=id]")) box.checked = all.checked;
+  });
+}
+
+// Renews lists and figures every ten seconds, unless the reader is at work in them.
+const renewed = [...document.querySelectorAll("[data-renew]")];
+if (renewed.length) {
+  setInterval(async () => {
+    const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
+    if (document.hidden || renewed.some((part) => isInUse(document.getElementById(part.id)))) return;
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer?.ok || answer.redirected) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const { id } of renewed) {
+      const part = fresh.getElementById(id);
+      if (part) document.getElementById(id).innerHTML = part.innerHTML;
+    }
+  }, 10000);
+}

@@ -156,6 +156,16 @@ def _set_validity(
         audit.about(account, actor, act, "", now)
 
 
+def set_validity(account: MailAccount, *, validity: Validity, actor: str, now: datetime) -> None:
+    """Set any validity; a valid account is fetched at once."""
+    with transaction():
+        account.validity, account.due_at, account.tries = validity, now, 0
+        account.overwrite()
+        audit.about(account, actor, "validity-set", validity.value, now)
+    if account.is_valid:
+        job_queue.fetch_mail_accounts()
+
+
 def cancel(run: Run, *, actor: str, now: datetime) -> bool:
     """Stop a run without losing mail; the next fetch starts when it is due. False: the run has already ended."""
     with transaction():

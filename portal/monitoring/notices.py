@@ -199,9 +199,3 @@ def withdraw_acknowledgment(row: Notice, *, actor: str, now: datetime) -> None:
         row.acknowledged_until = None
         row.save()
         audit.about(row, actor, "announced-again", row.text, now)
-
-
-def history(page: int, size: int) -> list[Notice]:
-    """Return one page of resolved notices, the latest first, plus one more row if there is another page."""
-    over = Notice.select().where(Notice.closed_at.is_null(False)).order_by(Notice.closed_at.desc(), Notice.id.desc())
-    return list(over.offset((page - 1) * size).limit(size + 1))

@@ -1,76 +1,80 @@
-"""The token overview: filtered, sorted and paged, with a constant number of queries."""
+"""The list of tokens, with a constant number of queries."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from portal.core import token_state
-from portal.models import MailAccount, Token, TokenConfig, Validity, tuples
+from portal.core.paging import Asked, Listing, Page
+from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
 from portal.system import settings
 from portal.tokens import token_facts
-
-PAGE = 50
-SORTS: dict[str, Any] = {
-    "name": TokenConfig.name,
-    "owner": Token.owner,
-    "expires": Token.expires_at,
-    "refreshed": Token.obtained_at,
-    "next": Token.due_at,
-}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the overview: a token, its states and the mail accounts that use it."""
+    """A token, its states, and how many rows use it."""
 
     token: Token
     access: token_state.State
     refresh: token_state.State
-    used_by: list[str]
+    used_by: int
 
 
-@dataclass(frozen=True)
-class Page:
-    lines: list[Line]
-    number: int
-    total: int
-
-    @property
-    def more(self) -> bool:
-        return self.number * PAGE < self.total
-
-
-def page(
-    *,
-    text: str = "",
-    sort: str = "name",
-    descending: bool = False,
-    valid_only: bool = False,
-    number: int = 1,
-    now: datetime,
-) -> Page:
-    """Return one page (50 rows) of the tokens whose configuration name, owner or client ID contains ``text``."""
-    found = Token.select(Token, TokenConfig).join(TokenConfig)
-    if text:
-        wanted = f"%{text}%"
-        found = found.where((TokenConfig.name**wanted) | (Token.owner**wanted) | (TokenConfig.client_id**wanted))
-    if valid_only:
-        found = found.where(TokenConfig.validity == Validity.VALID)
-    column = SORTS.get(sort, TokenConfig.name)
-    order = column.desc() if descending else column.asc()
-    rows = list(found.order_by(order, Token.id).paginate(number, PAGE))
-    used, margin = _used_by([row.id for row in rows]), settings.refresh_margin()
+def page(asked: Asked, now: datetime) -> Page[Line]:
+    found = listing(now).page(rows(), asked)
+    used, margin = _used_by([row.id for row in found.lines]), settings.refresh_margin()
     lines = []
-    for row in rows:
+    for row in found.lines:
         facts = token_facts.of(row, margin)
         states = token_state.access_token(facts, now), token_state.refresh_token(facts, now)
-        lines.append(Line(row, *states, used.get(row.id, [])))
-    return Page(lines, number, found.count())
+        lines.append(Line(row, *states, used.get(row.id, 0)))
+    return Page(asked, lines, found.total, found.counts)
 
 
-def _used_by(token_ids: list[int]) -> dict[int, list[str]]:
-    names: dict[int, list[str]] = {}
-    query = MailAccount.select(MailAccount.token, MailAccount.name).where(MailAccount.token.in_(token_ids))
-    for token_id, name in tuples(query.order_by(MailAccount.name)):
-        names.setdefault(token_id, []).append(name)
-    return names
+def rows() -> Any:
+    return Token.select(Token, TokenConfig).join(TokenConfig)
+
+
+def listing(now: datetime) -> Listing:
+    return Listing(
+        searched=(TokenConfig.name, Token.owner, TokenConfig.client_id, TokenConfig.host),
+        sorts={
+            "name": TokenConfig.name,
+            "owner": Token.owner,
+            "expires": Token.expires_at,
+            "refreshed": Token.obtained_at,
+            "next": Token.due_at,
+        },
+        states=conditions(now),
+    )
+
+
+def conditions(now: datetime) -> dict[str, Any]:
+    """The states of ``token_state.access_token`` as conditions of a query, in the same order; similar ones as one."""
+    expired = Token.failing_since.is_null() & (Token.expires_at <= now)
+    return {
+        "invalid": TokenConfig.validity != Validity.VALID,
+        "failed": TokenConfig.credentials_refused_at.is_null(False) | Token.refused_at.is_null(False) | expired,
+        "never requested": Token.obtained_at.is_null() & Token.failing_since.is_null(),
+        "retrying": Token.failing_since.is_null(False),
+        "valid": True,
+    }
+
+
+def suspended(now: datetime) -> Any:
+    """Condition of a query: the token does not work until a user acts (``work_state.is_suspended``)."""
+    states = conditions(now)
+    renewable = Token.refresh_token.is_null(False) | (TokenConfig.flow != Flow.AUTHORIZATION_CODE)
+    refused = TokenConfig.credentials_refused_at.is_null(False) | Token.refused_at.is_null(False)
+    ended = Token.failing_since.is_null() & (Token.expires_at <= now) & ~renewable
+    return states["invalid"] | refused | states["never requested"] | ended
+
+
+def _used_by(token_ids: list[int]) -> dict[int, int]:
+    """The number of mail accounts, outbound profiles and web services of each token."""
+    counts: dict[int, int] = {}
+    for model in (MailAccount, OutboundProfile, WebService):
+        for (token_id,) in tuples(model.select(model.token).where(model.token.in_(token_ids))):
+            counts[token_id] = counts.get(token_id, 0) + 1
+    return counts

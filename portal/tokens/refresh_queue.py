@@ -8,8 +8,10 @@ from typing import Any
 from peewee import fn
 
 from portal.core.clock import Clock
+from portal.core.db import transaction
+from portal.core.errors import Refused
 from portal.models import Backlog, Token, TokenConfig, tuples
-from portal.system import settings
+from portal.system import audit, settings
 
 _NAME = "tokens"
 #: This many due tokens are a backlog, which is shown on the Status page.
@@ -33,6 +35,15 @@ class Share:
     host: str
     remainder: int
     of: int
+
+
+def request(token: Token, *, actor: str, now: datetime) -> None:
+    """Make the token due now. Raise Refused if the portal cannot refresh it without a sign-in."""
+    if token.refused_at or not (token.has_refresh_token or token.needs_no_sign_in):
+        raise Refused("It cannot be refreshed without a sign-in; press Request new token.")
+    with transaction():
+        Token.update(due_at=now, tries=0).where(Token.id == token.id).execute()
+        audit.about(token, actor, "refresh-requested", "", now)
 
 
 def due_hosts(now: datetime) -> list[str]:

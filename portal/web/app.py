@@ -20,10 +20,10 @@ from portal.core.loopback import is_loopback
 from portal.core.resources import folder
 from portal.models import Role
 from portal.monitoring import notices
-from portal.monitoring.problems import Problem
+from portal.monitoring.alert_groups import Alerts
 from portal.runtime import startup
 from portal.system import settings
-from portal.web import filters, listeners, permissions, views
+from portal.web import filters, listeners, lists, permissions, views
 from portal.web.views import fix_links
 
 _CSP = (
@@ -139,12 +139,14 @@ def _connect(app: Flask) -> None:
 
 def _context(app: Flask) -> None:
     @app.template_global()
-    def banners() -> list[Problem]:
+    def alerts() -> Alerts:
         """Called by the signed-in layout only: the page for internal errors must not query the database again."""
-        return notices.banners(g.now) if current_user.may(Role.OPERATOR) else []
+        return Alerts(notices.banners(g.now) if current_user.may(Role.OPERATOR) else [])
 
+    app.add_template_global(lists.changed_url, "changed_url")
     app.add_template_global(fix_links.fix_url, "fix_url")
     app.add_template_global(fix_links.row_url, "row_url")
+    app.add_template_global(fix_links.row_page, "row_page")
     app.add_template_global(lambda: g.now, "now")
 
 

@@ -20,6 +20,7 @@ from portal.web.views import (
     published,
     quarantine,
     runs,
+    search,
     second_factor,
     security_contact,
     sessions,
@@ -37,7 +38,7 @@ def init_app(app: Flask) -> None:
     pages = (
         home, sessions, second_factor, profile, transfer, tokens, published, sign_ins, mail_accounts, quarantine,
         destinations, outbound, outbound_messages, web_services, runs, events, settings, users, identity_providers,
-        api_keys, notices, diagnosis, status, health, security_contact, api,
+        api_keys, notices, diagnosis, search, status, health, security_contact, api,
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)

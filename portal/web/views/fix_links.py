@@ -5,7 +5,7 @@ from typing import Any
 from flask import url_for
 from flask_login import current_user
 
-from portal.models import Role
+from portal.models import Message, OutboundMessage, Role, Row, Token
 from portal.monitoring.problems import Problem
 
 _PAGES = {
@@ -25,6 +25,17 @@ def row_url(kind: str, row_id: int) -> str:
     endpoint, argument = _PAGES[kind]
     named: dict[str, Any] = {argument: row_id}
     return url_for(endpoint, **named)
+
+
+def row_page(row: Row) -> str:
+    """URL of the page of any row that the search finds."""
+    if isinstance(row, Message):
+        return row_url("mail account", row.mail_account.id)
+    if isinstance(row, OutboundMessage):
+        return url_for("outbound_messages.show", row_id=row.id)
+    if isinstance(row, Token):
+        return row_url("token configuration", row.token_config.id)
+    return row_url(row.kind, row.id)
 
 
 def fix_url(banner: Problem) -> str:

@@ -3,9 +3,11 @@
 from flask import Blueprint, g, render_template
 
 from portal.models import MailAccount, TokenConfig
-from portal.monitoring import dashboard, health, notices
+from portal.monitoring import alert_groups, dashboard, health, notices
 
 bp = Blueprint("home", __name__)
+#: Causes that Home shows; the list of notices shows all.
+_SHOWN = 8
 
 
 @bp.get("/")
@@ -13,10 +15,12 @@ def index() -> str:
     accounts, well = dashboard.mail_accounts()
     tokens = dashboard.tokens(g.now)
     problems = notices.open_problems(g.now)
+    groups = alert_groups.grouped([one for one in problems if not one.is_acknowledged(g.now)])
     return render_template(
         "home/index.html",
-        problems=[one for one in problems if not one.is_acknowledged(g.now)],
-        acknowledged=[one for one in problems if one.is_acknowledged(g.now)],
+        groups=groups[:_SHOWN],
+        more_groups=max(len(groups) - _SHOWN, 0),
+        acknowledged=sum(one.is_acknowledged(g.now) for one in problems),
         configs=TokenConfig.select().count(),
         has_accounts=MailAccount.select().exists(),
         accounts=accounts,

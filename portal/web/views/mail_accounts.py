@@ -2,33 +2,52 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from portal.core.errors import ExternalError, Invalid, NotFound
-from portal.incoming import mail_accounts, progress, quarantine, run_search
+from portal.incoming import mail_accounts, overview, progress, quarantine, run_search
 from portal.incoming.run_search import Wanted
-from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig
-from portal.web import permissions
+from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig, Validity
+from portal.web import lists, many, permissions
 from portal.web.forms.mail import MailAccountForm
+from portal.web.many import Action
 
 bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
 _SHOWN = 20
+_MANY = {
+    "fetch": Action("Fetch now", mail_accounts.request_fetch),
+    "pause": Action("Pause", mail_accounts.pause),
+    "resume": Action("Resume", mail_accounts.resume),
+    "valid": Action("Set to valid", partial(mail_accounts.set_validity, validity=Validity.VALID), Role.ADMIN),
+    "invalid": Action("Set to invalid", partial(mail_accounts.set_validity, validity=Validity.INVALID), Role.ADMIN),
+    "delete": Action(
+        "Delete",
+        mail_accounts.delete,
+        Role.ADMIN,
+        "Delete these {} mail accounts with their logs? Delivered messages, and the mail on the servers, are kept.",
+    ),
+}
 _PLOTTED = timedelta(days=1)
 
 
 @bp.get("")
 def index() -> str:
-    accounts = MailAccount.select(MailAccount, Token, TokenConfig, Destination).join(Destination)
-    accounts = accounts.switch(MailAccount).left_outer_join(Token).left_outer_join(TokenConfig)
-    rows = [(account, mail_accounts.state(account, g.now)) for account in accounts.order_by(MailAccount.name)]
     return render_template(
         "mail_accounts/index.html",
-        rows=rows,
+        shown=overview.page(lists.asked(overview.conditions(g.now)), g.now),
+        actions=many.offered(_MANY),
         destinations=Destination.select().count(),
         quarantined=quarantine.count(),
     )
+
+
+@bp.post("/many")
+@permissions.needs(Role.OPERATOR)
+def act_on_many() -> str:
+    return many.answer(_MANY, overview.listing(g.now), overview.rows(), url_for("mail_accounts.index"))
 
 
 @bp.route("/new", methods=["GET", "POST"])

@@ -1,6 +1,7 @@
 """Notices: open, resolved and acknowledged."""
 
 from datetime import timedelta
+from functools import partial
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -9,28 +10,41 @@ from portal import causes
 from portal.causes import unmatched
 from portal.core.errors import Invalid, NotFound
 from portal.models import Notice, Role
-from portal.monitoring import notices
+from portal.monitoring import notice_list, notices
 from portal.system import settings
-from portal.web import permissions
+from portal.web import lists, many, permissions
 from portal.web.forms.notices import AcknowledgeForm
+from portal.web.many import Action
 
 bp = Blueprint("notices", __name__, url_prefix="/notices")
-_PAGE = 50
 
 
 @bp.get("")
 def index() -> str:
-    page = max(request.args.get("page", 1, type=int), 1)
-    over = notices.history(page, _PAGE)
+    asked, cause = lists.asked(notice_list.STATES), request.args.get("cause", "")
+    resolved = asked.state == notice_list.RESOLVED
+    shown = notice_list.resolved_page(asked) if resolved else notice_list.open_page(asked, cause, g.now)
     return render_template(
         "notices/index.html",
-        lasting=notices.open_problems(g.now),
-        over=over[:_PAGE],
-        page=page,
-        more=len(over) > _PAGE,
+        shown=shown,
+        cause=causes.named(cause) if cause else None,
+        form=AcknowledgeForm(formdata=None),
+        may_acknowledge=many.may_choose(),
         recipients=settings.notice_recipients(),
         unknown=unmatched.most_frequent(),
     )
+
+
+@bp.post("/acknowledge")
+@permissions.needs(Role.OPERATOR)
+def acknowledge_many() -> str | Response:
+    form = AcknowledgeForm()
+    if not form.validate_on_submit():
+        return redirect(url_for("notices.index"), 303)
+    until, comment = g.now + timedelta(hours=int(form.hours.data)), form.comment.data or ""
+    action = Action("Acknowledge", partial(notices.acknowledge, until=until, comment=comment))
+    rows = Notice.select().where(Notice.id.in_(request.form.getlist("id", type=int)))
+    return many.done(action, list(rows), url_for("notices.index"))
 
 
 @bp.get("/<int:notice_id>")

@@ -23,30 +23,38 @@ from portal.tokens import (
 )
 from portal.tokens import refresh as refreshing
 from portal.tokens.sign_in import admin_consent, authorization_code
-from portal.web import permissions
+from portal.web import lists, many, permissions
 from portal.web.forms.token_configs import CertificateForm, TokenConfigForm
+from portal.web.many import Action
 
 bp = Blueprint("tokens", __name__, url_prefix="/tokens")
+_MANY = {
+    "refresh": Action("Refresh", refresh_queue.request),
+    "delete": Action(
+        "Delete",
+        token_configs.delete_token,
+        Role.ADMIN,
+        "Delete these {} tokens? The provider is not notified. Tokens that are in use are kept.",
+    ),
+}
 
 
 @bp.get("")
 def index() -> str:
-    asked = request.args
-    shown = overview.page(
-        text=asked.get("q", "").strip(),
-        sort=asked.get("sort", "name"),
-        descending="desc" in asked,
-        valid_only="valid" in asked,
-        number=max(asked.get("page", 1, type=int), 1),
-        now=g.now,
-    )
     return render_template(
         "tokens/index.html",
-        shown=shown,
+        shown=overview.page(lists.asked(overview.conditions(g.now)), g.now),
+        actions=many.offered(_MANY),
         templates=providers.offered(),
         broken=providers.broken(),
         progress=refresh_queue.progress(g.now),
     )
+
+
+@bp.post("/many")
+@permissions.needs(Role.OPERATOR)
+def act_on_many() -> str:
+    return many.answer(_MANY, overview.listing(g.now), overview.rows(), url_for("tokens.index"))
 
 
 @bp.route("/new", methods=["GET", "POST"])

@@ -1,0 +1,91 @@
+"""Lists in pages: what a reader asks for, and the page that answers, with a constant number of queries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+from typing import Any, Generic, TypeVar
+
+from peewee import SQL, Case, fn
+
+Line = TypeVar("Line")
+
+SIZES = (25, 50, 100, 200)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Empty texts: everything, in the order of the list; ``number``: the page, from 1."""
+
+    text: str = ""
+    state: str = ""
+    sort: str = ""
+    descending: bool = False
+    number: int = 1
+    size: int = SIZES[0]
+
+
+@dataclass(frozen=True)
+class Page(Generic[Line]):
+    """``total``: rows on all pages; ``counts``: rows per state that contain the text, in any state."""
+
+    asked: Asked
+    lines: list[Line]
+    total: int
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """Number of the first row of the page, from 1."""
+        return (self.asked.number - 1) * self.asked.size + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lines) - 1
+
+    @property
+    def more(self) -> bool:
+        return self.asked.number * self.asked.size < self.total
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How rows are searched, sorted and told apart; names are those of the URL.
+
+    ``states``: the conditions in order, of which the first that is true names the state of a row; the last is always
+    true. ``sorts``: the first is the default.
+    """
+
+    searched: tuple[Any, ...]
+    sorts: Mapping[str, Any]
+    states: Mapping[str, Any]
+
+    def page(self, query: Any, asked: Asked) -> Page[Any]:
+        found = query.where(self._contains(asked.text)) if asked.text else query
+        counts = self._counts(found)
+        if asked.state:
+            found = found.where(self._state() == asked.state)
+        sort = self.sorts.get(asked.sort, next(iter(self.sorts.values())))
+        order = sort.desc(nulls="LAST") if asked.descending else sort.asc(nulls="LAST")
+        rows = found.order_by(order, query.model.id).paginate(asked.number, asked.size)
+        total = counts.get(asked.state, 0) if asked.state else sum(counts.values())
+        return Page(asked, list(rows), total, counts)
+
+    def ids(self, query: Any, asked: Asked) -> list[int]:
+        """The IDs of all rows that match the text and the state, on all pages."""
+        found = query.where(self._contains(asked.text)) if asked.text else query
+        if asked.state:
+            found = found.where(self._state() == asked.state)
+        return [row_id for (row_id,) in found.select(query.model.id).order_by(query.model.id).tuples()]
+
+    def _contains(self, text: str) -> Any:
+        return reduce(or_, (column.contains(text) for column in self.searched))
+
+    def _state(self) -> Any:
+        *others, (last, _) = self.states.items()
+        return Case(None, [(condition, name) for name, condition in others], last)
+
+    def _counts(self, found: Any) -> dict[str, int]:
+        rows = found.select(self._state().alias("state"), fn.COUNT(found.model.id)).group_by(SQL("state")).tuples()
+        known = {str(name): int(count) for name, count in rows}
+        return {name: known[name] for name in self.states if name in known}

@@ -1,0 +1,70 @@
+"""Open problems grouped by cause, so that fourteen mailboxes with one cause take one line."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from portal.core.severity import Severity
+from portal.monitoring.problems import Problem
+
+#: Severities of notices, the most severe first.
+_ANNOUNCED = (Severity.CRITICAL, Severity.WARNING)
+
+
+@dataclass(frozen=True)
+class AlertGroup:
+    """Problems with one cause and one severity; at least one."""
+
+    problems: tuple[Problem, ...]
+
+    @property
+    def first(self) -> Problem:
+        return self.problems[0]
+
+    @property
+    def cause(self) -> str:
+        return self.first.cause.name
+
+    @property
+    def severity(self) -> Severity:
+        return self.first.severity
+
+    @property
+    def text(self) -> str:
+        """The problem in one sentence; of several problems, their cause and number."""
+        if len(self.problems) == 1:
+            return self.first.text
+        return f"{self.first.cause.title} ({len(self.problems)} notices)"
+
+    @property
+    def affected(self) -> list[str]:
+        return [name for one in self.problems for name in one.affected]
+
+    @property
+    def since(self) -> datetime | None:
+        return min((one.since for one in self.problems if one.since), default=None)
+
+
+def grouped(found: list[Problem]) -> list[AlertGroup]:
+    """Group the problems: critical groups first, then the larger ones, else in the given order."""
+    together: dict[tuple[str, Severity], list[Problem]] = {}
+    for one in found:
+        together.setdefault((one.cause.name, one.severity), []).append(one)
+    groups = [AlertGroup(tuple(problems)) for problems in together.values()]
+    return sorted(groups, key=lambda group: (group.severity is not Severity.CRITICAL, -len(group.problems)))
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """The problems announced on every page."""
+
+    problems: list[Problem]
+
+    @property
+    def groups(self) -> list[AlertGroup]:
+        return grouped(self.problems)
+
+    @property
+    def counts(self) -> dict[Severity, int]:
+        """The number of problems per severity, the most severe first, without zeros."""
+        counts = {severity: sum(one.severity is severity for one in self.problems) for severity in _ANNOUNCED}
+        return {severity: count for severity, count in counts.items() if count}

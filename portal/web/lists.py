@@ -1,0 +1,31 @@
+"""What the URL of a list asks for, and URLs of the same list with changes."""
+
+from collections.abc import Collection
+from typing import Any
+
+from flask import request, url_for
+
+from portal.core.paging import SIZES, Asked
+
+_LONGEST = 200
+
+
+def asked(states: Collection[str]) -> Asked:
+    """Read the URL; a value that the list does not know counts as missing."""
+    given = request.args
+    state, size = given.get("state", ""), given.get("size", SIZES[0], type=int)
+    return Asked(
+        text=given.get("q", "").strip()[:_LONGEST],
+        state=state if state in states else "",
+        sort=given.get("sort", ""),
+        descending="desc" in given,
+        number=max(given.get("page", 1, type=int), 1),
+        size=size if size in SIZES else SIZES[0],
+    )
+
+
+def changed_url(**changes: Any) -> str:
+    """URL of the shown list with changed values, on its first page; None removes a value."""
+    kept = {name: value for name, value in request.args.items() if name != "page"}
+    values: dict[str, Any] = {**(request.view_args or {}), **kept, **changes}
+    return url_for(str(request.endpoint), **values)

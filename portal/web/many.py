@@ -1,0 +1,67 @@
+"""Actions on the selected rows of a list, or on all rows that its filter matches."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import abort, g, render_template, request
+from flask_login import current_user
+
+from portal.access import operator_limits
+from portal.core import many
+from portal.core.paging import Asked, Listing
+from portal.models import Role, Row
+from portal.web import permissions
+
+
+@dataclass(frozen=True)
+class Action:
+    """``act`` is called with row, actor and time. ``question``: asked before, with the number of rows; empty: none."""
+
+    label: str
+    act: Callable[..., object]
+    role: Role = Role.OPERATOR
+    question: str = ""
+
+
+def may_choose() -> bool:
+    """Whether the user may act on many rows; an operator of named configurations acts on each row alone."""
+    return current_user.may(Role.OPERATOR) and not operator_limits.is_limited(permissions.me().user)
+
+
+def offered(actions: Mapping[str, Action]) -> list[tuple[str, str]]:
+    """The actions that the user may choose."""
+    if not may_choose():
+        return []
+    return [(key, action.label) for key, action in actions.items() if current_user.may(action.role)]
+
+
+def answer(actions: Mapping[str, Action], listing: Listing, query: Any, back: str) -> str:
+    """Do the submitted action and return the page with the outcome of each row, or with the question before it.
+
+    ``query`` selects all rows of the list; ``back`` is the URL of the list.
+    """
+    action = actions.get(request.form.get("action", ""))
+    if action is None:
+        abort(400, "Choose an action, then press Apply.")
+    if not current_user.may(action.role):
+        abort(403)
+    ids = _chosen(listing, query)
+    rows: list[Row] = list(query.where(query.model.id.in_(ids)).order_by(query.model.id)) if ids else []
+    if action.question and "confirmed" not in request.form:
+        return render_template("many/question.html", action=action, rows=rows, back=back)
+    return done(action, rows, back)
+
+
+def done(action: Action, rows: list[Row], back: str) -> str:
+    """Do the action and return the page with the outcome of each row."""
+    actor, now = permissions.actor(), g.now
+    outcomes = many.each(rows, lambda row: action.act(row, actor=actor, now=now))
+    return render_template("many/outcome.html", action=action, outcomes=outcomes, back=back)
+
+
+def _chosen(listing: Listing, query: Any) -> list[int]:
+    if "every" in request.form:
+        state = request.form.get("state", "")
+        return listing.ids(query, Asked(text=request.form.get("q", ""), state=state if state in listing.states else ""))
+    return request.form.getlist("id", type=int)
