@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from zoneinfo import available_timezones
 
 from portal.access import passwords, sessions
 from portal.core.db import locked, transaction
@@ -56,6 +57,15 @@ def set_role(user: User, role: Role, *, actor: str, now: datetime) -> None:
         User.update(role=role).where(User.id == user.id).execute()
         LoginSession.delete().where(LoginSession.user == user.id).execute()
         audit.about(user, actor, "role-changed", f"role {role.value}; all sessions ended", now)
+
+
+def set_time_zone(user: User, name: str, *, now: datetime) -> None:
+    """Set the zone in which the user reads times; empty: that of the portal. Invalid for an unknown zone."""
+    if name and name not in available_timezones():
+        raise Invalid({"time_zone": "Choose a time zone of the list."})
+    with transaction():
+        User.update(time_zone=name).where(User.id == user.id).execute()
+        audit.about(user, user.name, "edited", "time_zone", now)
 
 
 def enable(user: User, *, actor: str, now: datetime) -> None:

@@ -67,7 +67,7 @@ def suspended(now: datetime) -> Any:
     states = conditions(now)
     renewable = Token.refresh_token.is_null(False) | (TokenConfig.flow != Flow.AUTHORIZATION_CODE)
     refused = TokenConfig.credentials_refused_at.is_null(False) | Token.refused_at.is_null(False)
-    ended = Token.failing_since.is_null() & (Token.expires_at <= now) & ~renewable
+    ended = Token.failing_since.is_null() & (Token.expires_at <= now) & (~renewable | Token.due_at.is_null())
     return states["invalid"] | refused | states["never requested"] | ended
 
 

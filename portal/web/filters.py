@@ -4,9 +4,13 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import Flask, g, url_for
+from flask_login import current_user
 from markupsafe import Markup, escape
+
+from portal.system import settings
 
 _STEPS = [
     (timedelta(minutes=1), timedelta(seconds=1), "second"),
@@ -40,11 +44,32 @@ def moment(value: datetime | None) -> str:
 
 
 def point(value: datetime | None) -> str:
-    """Format a time for use after "until" or "since": ``14:05 UTC (in 5 minutes)``."""
-    if value is None:
-        return ""
-    clock = "%H:%M UTC" if abs(value - g.now) < timedelta(hours=12) else "%Y-%m-%d %H:%M UTC"
-    return _time(value, f"{value:{clock}} ({relative(value, g.now)})")
+    """Format a time for use after "until" or "since": ``14:05 CET (in 5 minutes)``."""
+    return _time(value, f"{_clock(value)} ({relative(value, g.now)})") if value else ""
+
+
+def clock(value: datetime | None) -> str:
+    """Format a time like ``point`` where room is short: ``14:05 CET``."""
+    return _time(value, _clock(value)) if value else ""
+
+
+def seconds(value: datetime) -> str:
+    """Format a time of a log: ``14:05:09``."""
+    return _time(value, f"{value.astimezone(_zone()):%H:%M:%S}")
+
+
+def _clock(value: datetime) -> str:
+    form = "%H:%M %Z" if abs(value - g.now) < timedelta(hours=12) else "%Y-%m-%d %H:%M %Z"
+    return f"{value.astimezone(_zone()):{form}}"
+
+
+def _zone() -> ZoneInfo:
+    """The zone of the reader, else that of the portal; read once in a request."""
+    if "zone" not in g:
+        user = getattr(current_user, "user", None)
+        g.zone = ZoneInfo(user.time_zone) if user and user.time_zone else settings.time_zone()
+    zone: ZoneInfo = g.zone
+    return zone
 
 
 def _time(value: datetime, text: str) -> str:
@@ -81,7 +106,7 @@ def amount(value: float | None) -> str:
 def points(bars: Iterable[Any], attribute: str, hourly: bool) -> list[tuple[str, float | None]]:
     """The pairs of label and value of a bar chart; ``bars`` have ``at`` and the named attribute."""
     label = "%Y-%m-%d %H:%M" if hourly else "%Y-%m-%d"
-    return [(f"{bar.at:{label}}", getattr(bar, attribute)) for bar in bars]
+    return [(f"{bar.at.astimezone(_zone()):{label}}", getattr(bar, attribute)) for bar in bars]
 
 
 def with_code(text: str) -> Markup:
@@ -112,6 +137,8 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(with_code)
     app.add_template_filter(moment)
     app.add_template_filter(point)
+    app.add_template_filter(clock)
+    app.add_template_filter(seconds)
     app.add_template_filter(browser)
     app.add_template_filter(kilobytes)
     app.add_template_filter(amount)

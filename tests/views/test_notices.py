@@ -68,7 +68,7 @@ def test_operator_can_acknowledge_a_notice_and_undo_it(bob: PageClient) -> None:
     assert "Acknowledged by Bob until" in page.text
     assert "Ada is at it" in page.text
     assert "was refused" not in bob.get("/mail-accounts").text
-    assert "acknowledged by Bob" in bob.get("/").text
+    assert "1 acknowledged" in bob.get("/").text
     assert "acknowledged by Bob" in bob.get("/notices").text
     bob.submit(f"/notices/{row.id}/announce-again", {})
     assert "was refused" in bob.get("/mail-accounts").text
@@ -89,7 +89,7 @@ def test_missing_notice_is_not_found(alice: PageClient) -> None:
 def test_resolved_notice_is_listed_with_its_duration(alice: PageClient) -> None:
     began = now() - timedelta(days=2)
     make_notice(opened_at=began, closed_at=began + 3 * HOUR)
-    text = alice.get("/notices").text
+    text = alice.get("/notices?state=resolved").text
     assert "was critical" in text
     assert "3 hours" in text
 
@@ -108,12 +108,39 @@ def test_unrecognized_server_responses_are_counted(alice: PageClient, at_work: N
     assert "Unrecognized server responses" in alice.get("/notices").text
 
 
-def test_banners_beyond_three_are_counted(alice: PageClient) -> None:
+def test_notices_with_one_cause_are_one_line_on_every_page(alice: PageClient) -> None:
     for number in range(5):
-        make_notice(f"Thing {number} is broken.")
+        make_notice(f"Thing {number} is broken.", cause="refresh-token-revoked", key=f"thing {number}")
+    make_notice("Another thing is broken.", cause="mailbox-full", key="another")
     page = alice.get("/mail-accounts")
-    assert sum(div.get("role") == "alert" for div in page.all("div")) == 3
-    assert "2 more: see Home" in page.text
+    assert "6 critical" in page.text
+    assert "The sign-in was revoked (5 notices)" in page.text
+    assert "Another thing is broken." in page.text
+    assert "Thing 3 is broken." not in page.text
+    assert sum(one.get("role") == "status" for one in page.all("div")) == 1
+
+
+def test_notices_are_found_by_cause_state_and_text(alice: PageClient) -> None:
+    for number in range(30):
+        make_notice(f"Thing {number} is broken.", cause="refresh-token-revoked", key=f"thing {number}")
+    make_notice("Another thing is broken.", cause="mailbox-full", key="another")
+    only = alice.get("/notices?cause=mailbox-full").text
+    assert "Another thing" in only
+    assert "Thing 3 is" not in only
+    assert "1–25 of 31 notices" in alice.get("/notices").text
+    assert "26–31 of 31 notices" in alice.get("/notices?page=2").text
+    assert "Thing 17 is" in alice.get("/notices?q=THING+17").text
+    assert "No notice matches" in alice.get("/notices?state=acknowledged").text
+
+
+def test_many_notices_are_acknowledged_at_once(alice: PageClient, charlie: PageClient) -> None:
+    rows = [make_notice(f"Thing {number} is broken.", key=f"thing {number}") for number in range(3)]
+    Notice.update(closed_at=now()).where(Notice.id == rows[2].id).execute()
+    page = alice.submit("/notices/acknowledge", {"id": [str(row.id) for row in rows], "hours": "4", "comment": "Ada"})
+    assert "2 of 3 done" in page.text
+    assert "This notice is already resolved" in page.text
+    assert Notice.select().where(Notice.acknowledged_by == "Alice").count() == 2
+    charlie.post("/notices/acknowledge", {"id": str(rows[0].id), "hours": "4"}, status=403)
 
 
 def test_home_timeline_shows_an_expiring_client_secret(alice: PageClient) -> None:

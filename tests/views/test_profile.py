@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pyotp
 import pytest
 
 from portal.access import second_factors
-from portal.models import Event, LoginSession, Passkey, RecoveryCode, User
+from portal.models import Event, LoginSession, Passkey, RecoveryCode, Token, User
 from portal.system import settings
-from tests.builders import ADMIN, NOW, OPERATOR, PASSWORD, make_config
+from tests.builders import ADMIN, NOW, OPERATOR, PASSWORD, make_config, make_token
 from tests.fakes.pages import PageClient
 
 Visit = Callable[[str | None], PageClient]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def user(name: str = ADMIN) -> User:
@@ -178,3 +183,24 @@ def test_repeated_sign_in_at_the_proxy_or_provider_ends_the_session_before(alice
         permissions.sign_in_as(user(), "password")
         count = LoginSession.select().where(LoginSession.user == user()).count()
     assert count == 2, "the session of this request and that of the fixture"
+
+
+def test_times_are_shown_in_the_zone_of_the_reader(alice: PageClient) -> None:
+    """Kathmandu is 5:45 hours ahead of UTC; UTC is the tooltip."""
+    make_token(make_config("Office"), signed_in_at=now())
+    expires = (Token.get().expires_at or now()).astimezone(ZoneInfo("Asia/Kathmandu"))
+    assert f"{expires:%H:%M}" not in alice.get("/tokens").text
+    page = alice.submit("/profile/time-zone", {"time_zone": "Asia/Kathmandu"})
+    assert "The time zone was saved" in page.text
+    shown = alice.get("/tokens")
+    assert f"{expires:%H:%M} +0545" in shown.text
+    assert f"{Token.get().expires_at:%Y-%m-%d %H:%M:%S} UTC" in shown.html
+    settings.change({"TimeZone": "Pacific/Kiritimati"}, actor="test", now=now())
+    assert "+0545" in alice.get("/tokens").text
+    alice.submit("/profile/time-zone", {"time_zone": ""})
+    assert "+14" in alice.get("/tokens").text
+
+
+def test_unknown_time_zone_is_refused(alice: PageClient) -> None:
+    assert "Choose a time zone of the list" in alice.submit("/profile/time-zone", {"time_zone": "Europe/Atlantis"}).text
+    assert user().time_zone == ""

@@ -89,9 +89,8 @@ def test_unavailable_provider_is_one_banner_after_ten_minutes(
         make_account(inbox, token, name=f"Account {number}")
     Token.update(failing_since=since, failure="login.test did not answer in time.", due_at=now()).execute()
     MailAccount.update(fetched_at=now(), due_at=now()).execute()
-    alerts = alice.get("/").all("div")
-    shown = [div for div in alerts if div.get("role") == "alert"]
-    assert len(shown) == announced
+    groups = alice.get("/").all("li")
+    assert len([one for one in groups if "note" in (one.get("class") or "")]) == announced
     text = alice.get("/").text
     assert ("login.test does not answer." in text) == announced
     assert ("Affected: Account 0, Account 1, Account 2." in text) == announced

@@ -1,5 +1,7 @@
 """Forms for sign-in, the first admin and users."""
 
+from zoneinfo import available_timezones
+
 from wtforms import HiddenField, PasswordField, SelectField, SelectMultipleField, StringField
 from wtforms.validators import InputRequired
 
@@ -71,3 +73,13 @@ class PasswordForm(Form):
 
 class OwnPasswordForm(PasswordForm):
     present = PasswordField("Present password", [InputRequired()], render_kw={"autocomplete": "current-password"})
+
+
+class TimeZoneForm(Form):
+    time_zone = SelectField(
+        "Time zone",
+        choices=choices(
+            [("", "as in the settings (TimeZone)"), *((name, name) for name in sorted(available_timezones()))]
+        ),
+        description="Zone of all times on the pages; a time shows UTC when you point at it.",
+    )

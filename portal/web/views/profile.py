@@ -11,7 +11,7 @@ from portal.core.errors import Invalid, NotFound
 from portal.models import ApiKey, LoginSession, Passkey, RecoveryCode, Role
 from portal.web import permissions, qr_codes
 from portal.web.forms import Form
-from portal.web.forms.users import CodeForm, OwnPasswordForm
+from portal.web.forms.users import CodeForm, OwnPasswordForm, TimeZoneForm
 from portal.web.views.second_factor import CHALLENGE
 
 bp = Blueprint("profile", __name__, url_prefix="/profile")
@@ -25,6 +25,7 @@ def index() -> str:
     return render_template(
         "profile/index.html",
         user=me.user,
+        zone_form=TimeZoneForm(formdata=None, time_zone=me.user.time_zone),
         sessions=[row for row in own if not sessions.has_ended(row, g.now)],
         present=me.session,
         passkeys=list(Passkey.select().where(Passkey.user == me.user).order_by(Passkey.name)),
@@ -32,6 +33,18 @@ def index() -> str:
         codes_left=RecoveryCode.select().where(RecoveryCode.user == me.user).count(),
         api_keys=list(ApiKey.select().where(ApiKey.created_by == me.name).order_by(ApiKey.name)),
     )
+
+
+@bp.post("/time-zone")
+@permissions.needs(Role.VIEWER)
+def set_time_zone() -> Response:
+    form = TimeZoneForm()
+    if form.validate_on_submit():
+        users.set_time_zone(permissions.me().user, form.time_zone.data, now=g.now)
+        flash("The time zone was saved.", "success")
+    else:
+        flash("Choose a time zone of the list.", "error")
+    return redirect(url_for("profile.index"), 303)
 
 
 @bp.route("/password", methods=["GET", "POST"])

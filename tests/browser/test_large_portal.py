@@ -1,0 +1,111 @@
+"""Pages of a portal with 500 mail accounts and 40 notices: heights, width, accessibility, keyboard, live lists."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from portal.access import users
+from portal.core.config import from_environment
+from portal.core.encryption import Secret
+from portal.models import Role
+from portal.runtime import startup
+from tests.builders import ADMIN, PASSWORD
+from tests.servers.environment import chromium, sign_in_to_portal
+from tests.servers.needs import need
+from tests.servers.portal_process import Portal, wait_for
+from tests.support import large_portal
+from tests.support.database import unbind
+
+pytestmark = pytest.mark.browser
+PAGES = {"home": "/", "tokens": "/tokens", "mail-accounts": "/mail-accounts", "notices": "/notices",
+         "search": "/search?q=team-00", "mail-account": "/mail-accounts/1"}  # fmt: skip
+SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
+#: Pixels; a list shows 25 rows.
+HIGHEST = 2500
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    need("chromium")
+    started = Portal(tmp_path_factory.mktemp("large"))
+    now = datetime.now(UTC)
+    startup.upgrade(from_environment(started.variables), now=now)
+    unbind()
+    with started.opened():
+        users.add(ADMIN, Role.ADMIN, Secret(PASSWORD), actor="test", now=now)
+        large_portal.fill(started.folder, now)
+    started.start("--workers", "1")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(portal: Portal) -> Iterator[Browser]:
+    with chromium() as launched:
+        yield launched
+
+
+def signed_in(browser: Browser, portal: Portal, **options: object) -> Page:
+    page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
+    sign_in_to_portal(page, portal.url, ADMIN, PASSWORD)
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_are_low_and_accessible(browser: Browser, portal: Portal, size: str, scheme: str) -> None:
+    width, height = SIZES[size]
+    page = signed_in(browser, portal, viewport={"width": width, "height": height}, color_scheme=scheme)
+    heights = {}
+    for name, path in PAGES.items():
+        page.goto(portal.url + path)
+        heights[name] = page.evaluate("document.documentElement.scrollHeight")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        found = Axe().run(page)
+        assert not found.response["violations"], (name, found.generate_report())
+        if folder := os.environ.get("PORTAL_SHOTS"):
+            page.screenshot(path=Path(folder) / f"large-{name}-{size}-{scheme}.png", full_page=True)
+    print(heights)
+    assert {name: height for name, height in heights.items() if height > HIGHEST} == {}
+
+
+def test_heading_follows_a_low_alert_bar(browser: Browser, portal: Portal) -> None:
+    page = signed_in(browser, portal, viewport={"width": 1280, "height": 900})
+    page.goto(f"{portal.url}/mail-accounts")
+    assert page.locator(".alerts").bounding_box()["height"] <= 80  # type: ignore[index]
+    assert page.locator("h1").bounding_box()["y"] <= 220  # type: ignore[index]
+    rows = page.locator("tbody tr").evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
+    assert max(rows) <= 44
+
+
+def test_list_is_worked_by_keyboard_alone(browser: Browser, portal: Portal) -> None:
+    page = signed_in(browser, portal, viewport={"width": 1280, "height": 900})
+    page.goto(f"{portal.url}/mail-accounts")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "find"
+    page.keyboard.type("team-007")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=team-007")
+    assert "Team 007" in page.inner_text("main")
+
+
+def test_list_renews_its_states_without_a_reload(browser: Browser, portal: Portal) -> None:
+    page = signed_in(browser, portal, viewport={"width": 1280, "height": 900})
+    page.goto(f"{portal.url}/mail-accounts?q=team-001")
+    page.evaluate("window.stayed = true")
+    assert "paused" not in page.inner_text("tbody")
+    with closing(sqlite3.connect(portal.folder / "data" / "portal.db", timeout=20)) as opened, opened:
+        opened.execute("UPDATE mail_account SET validity = 'invalid-temporarily' WHERE login LIKE 'team-001@%'")
+    wait_for(lambda: "paused" in page.inner_text("tbody"), 20)
+    assert page.evaluate("window.stayed")
