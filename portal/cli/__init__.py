@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from portal import __version__
 from portal.core.errors import PortalError
 
 #: The module of each command, and its name there; a module is loaded when its command is called.
@@ -60,6 +61,7 @@ class _Portal(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+@click.version_option(__version__, prog_name="Mail Token Portal", message="%(prog)s %(version)s")
 @click.group(cls=_Portal, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def portal() -> None:
     """Mail Token Portal: refreshes the OAuth 2.0 tokens of mailboxes, fetches mail and sends mail."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from portal.access import api_keys
-from portal.cli.common import actor, as_json, now, show_all, with_portal
+from portal.cli.common import actor, as_json, deletes, now, show_all, with_portal
 from portal.models import ApiKey, TokenConfig
 
 
@@ -86,6 +86,7 @@ def replace(name: str, overlap: int) -> None:
 
 @api_key.command()
 @click.argument("name")
+@deletes
 @with_portal
 def delete(name: str) -> None:
     """Delete an API key. The key stops working immediately."""

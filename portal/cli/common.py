@@ -4,6 +4,7 @@ import getpass
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -20,23 +21,37 @@ from portal.models import Row
 from portal.runtime import startup
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_NARROWEST = 8
 as_json = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 
 
 def with_portal(command: Command) -> Command:
-    """Run the command with database, keys and Redis ready; initialize a new data folder first."""
+    """Run the command with database, keys and Redis ready."""
 
     @wraps(command)
     def ready(*args: Any, **kwargs: Any) -> Any:
         config = from_environment()
-        if not config.keys_file.exists() and not config.data_dir.exists():
-            startup.upgrade(config, now=now())
         startup.start(config)
         logging.getLogger().setLevel(logging.WARNING)
         with connected():
             return command(*args, **kwargs)
 
     return ready  # type: ignore[return-value]
+
+
+def deletes(command: Command) -> Command:
+    """Ask on a terminal before the command runs, and print a line when it is done."""
+
+    @click.option("--yes", "-y", is_flag=True, help="Do not ask on a terminal.")
+    @wraps(command)
+    def asked(yes: bool, **names: str) -> None:
+        name = next(iter(names.values()))
+        if sys.stdin.isatty() and not yes:
+            click.confirm(f"Delete {name}?", abort=True)
+        command(**names)
+        click.echo(f"{name} was deleted.")
+
+    return asked  # type: ignore[return-value]
 
 
 def has_direct_access(config: Config) -> bool:
@@ -75,7 +90,7 @@ def columns(row: Row, names: Iterable[str]) -> dict[str, Any]:
 def show(facts: dict[str, Any], in_json: bool) -> None:
     """Print one object: one line per field, or one JSON object."""
     if in_json:
-        click.echo(json.dumps(facts, default=to_json_value, indent=2))
+        click.echo(json.dumps(facts, default=to_json_value, indent=2, ensure_ascii=False))
         return
     width = max(len(name) for name in facts)
     for name, value in facts.items():
@@ -85,15 +100,30 @@ def show(facts: dict[str, Any], in_json: bool) -> None:
 def show_all(rows: list[dict[str, Any]], in_json: bool) -> None:
     """Print objects of one kind: a table, or one JSON array."""
     if in_json:
-        click.echo(json.dumps(rows, default=to_json_value, indent=2))
+        click.echo(json.dumps(rows, default=to_json_value, indent=2, ensure_ascii=False))
         return
     if not rows:
         click.echo("None.")
         return
     table = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    if sys.stdout.isatty():
+        widths = fitted(widths, shutil.get_terminal_size().columns)
     for row in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = (_short(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def fitted(widths: list[int], room: int) -> list[int]:
+    """Make the widest columns narrower until the table fits the room, but none narrower than eight characters."""
+    widths = list(widths)
+    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _short(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def to_json_value(value: Any) -> str:

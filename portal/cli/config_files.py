@@ -79,14 +79,18 @@ def _shown(value: object) -> str:
     return "none" if value is None or value == "" else str(value).replace("\n", " ")[:60]
 
 
-@click.command("export")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of the files instead.")
-@with_portal
-def export_all(schema: bool) -> None:
-    """Print the configuration as a file for apply, without secrets."""
-    if schema:
+def _print_schema(context: click.Context, option: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted:
         click.echo(json.dumps(json_schema.document(), indent=2))
-        return
+        context.exit()
+
+
+@click.command("export")
+@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
+              help="Print the JSON Schema of the files instead.")  # fmt: skip
+@with_portal
+def export_all() -> None:
+    """Print the configuration as a file for apply, without secrets."""
     found = export.export(actor=actor(), now=now())
     click.echo(yaml.dump(found, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=110), nl=False)
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, now, show, show_all, with_portal
+from portal.cli.common import actor, as_json, deletes, now, show, show_all, with_portal
 from portal.incoming import destinations
 from portal.models import Destination, DestinationType, OutboundProfile, WebService
 
@@ -89,6 +89,7 @@ def edit(current: str, **given: Any) -> None:
 
 @destination.command()
 @click.argument("name")
+@deletes
 @with_portal
 def delete(name: str) -> None:
     """Delete a destination. Delivered mail is not deleted."""

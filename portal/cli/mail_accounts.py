@@ -8,10 +8,11 @@ from typing import Any, BinaryIO
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, deletes, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.selection import Chosen, act_on_each, selection
 from portal.core.errors import PortalError
 from portal.incoming import fetch as fetching
-from portal.incoming import mail_accounts, progress, znuny_accounts
+from portal.incoming import mail_accounts, overview, progress, znuny_accounts
 from portal.incoming.fetch_session import FetchControl
 from portal.models import (
     AccountType,
@@ -247,6 +248,7 @@ def edit(account: str, token: str | None, password_stdin: bool, destination: str
 
 @mail_account.command()
 @click.argument("name")
+@deletes
 @with_portal
 def delete(name: str) -> None:
     """Delete a mail account with its ledger and log. Mail on the server and delivered mail are not deleted."""
@@ -254,40 +256,41 @@ def delete(name: str) -> None:
 
 
 @mail_account.command()
-@click.argument("name")
+@selection("mail accounts")
 @with_portal
-def pause(name: str) -> None:
-    """Pause fetching from a mail account until it is resumed."""
-    mail_accounts.pause(MailAccount.named(name), actor=actor(), now=now())
+def pause(chosen: Chosen) -> None:
+    """Pause fetching from mail accounts until they are resumed."""
+    act_on_each(_rows(chosen), mail_accounts.pause, "paused")
 
 
 @mail_account.command()
-@click.argument("name")
+@selection("mail accounts")
 @with_portal
-def resume(name: str) -> None:
-    """Resume a paused mail account and fetch immediately."""
-    mail_accounts.resume(MailAccount.named(name), actor=actor(), now=now())
+def resume(chosen: Chosen) -> None:
+    """Resume paused mail accounts and fetch immediately."""
+    act_on_each(_rows(chosen), mail_accounts.resume, "resumed")
 
 
 @mail_account.command()
-@click.argument("names", metavar="NAME…", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All valid mail accounts.")
+@selection("mail accounts")
 @click.option("--background", is_flag=True, help="Queue the fetch for a worker and return immediately.")
 @with_portal
-def fetch(names: tuple[str, ...], everything: bool, background: bool) -> None:
-    """Fetch now and show the progress. Exit code 1 if a fetch fails."""
-    if bool(names) == everything:
-        raise click.UsageError("Specify account names or --all.")
-    rows = [MailAccount.named(name) for name in dict.fromkeys(names)]
-    if everything:
-        rows = list(MailAccount.select().where(MailAccount.validity == Validity.VALID).order_by(MailAccount.name))
+def fetch(chosen: Chosen, background: bool) -> None:
+    """Fetch now and show the progress. Exit code 1 if a fetch fails. --all: all valid mail accounts."""
+    rows = [row for row in _rows(chosen) if chosen.names or row.is_valid]
     if background:
-        for row in rows:
-            mail_accounts.request_fetch(row, actor=actor(), now=now())
+        act_on_each(rows, mail_accounts.request_fetch, "queued")
         return
     failed = [row.name for row in rows if not _fetched(row)]
     if failed:
         raise PortalError(f"Fetch failed: {', '.join(failed)}")
+
+
+def _rows(chosen: Chosen) -> list[MailAccount]:
+    if chosen.names:
+        return [MailAccount.named(name) for name in dict.fromkeys(chosen.names)]
+    ids = overview.listing(now()).ids(overview.rows(), chosen.asked(overview.conditions(now())))
+    return list(MailAccount.select().where(MailAccount.id.in_(ids)).order_by(MailAccount.name))
 
 
 def _fetched(account: MailAccount) -> bool:

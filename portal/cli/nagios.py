@@ -9,6 +9,8 @@ from portal.monitoring.health_report import HealthReport
 from portal.monitoring.problems import Problem
 
 EXIT = {Severity.OK: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+#: With the lines of the components and of exposing settings, the output stays within 25 lines.
+_PROBLEMS = 12
 _WORD = {Severity.OK: "OK", Severity.WARNING: "WARNING", Severity.CRITICAL: "CRITICAL"}
 
 
@@ -23,7 +25,14 @@ def lines(found: HealthReport, exposures: list[str]) -> list[str]:
     parts = [f"{_WORD.get(part.state.severity, 'OK')}: {_part(part)}" for part in found.parts]
     problems = [_problem(one, found.is_known(one)) for one in found.problems]
     exposed = [f"WARNING: {text}" for text in exposures]
-    return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in [*problems, *exposed, *parts])]
+    more = [*_shortened(problems), *exposed, *parts]
+    return [f"{first} | {_performance(found)}", *(line.replace("|", "/") for line in more)]
+
+
+def _shortened(problems: list[str]) -> list[str]:
+    if len(problems) <= _PROBLEMS:
+        return problems
+    return [*problems[:_PROBLEMS], f"and {len(problems) - _PROBLEMS} more; run: python -m portal notice list"]
 
 
 def _summary(found: HealthReport, exposures: list[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, deletes, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Validity
 from portal.outgoing import mail_queue, test_message
@@ -123,6 +123,7 @@ def edit(profile: str, token: str | None, password_stdin: bool, **given: Any) ->
 
 @outbound.command()
 @click.argument("name")
+@deletes
 @with_portal
 def delete(name: str) -> None:
     """Delete an outbound profile that is not in use."""

@@ -7,7 +7,7 @@ import click
 
 from portal import providers
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, deletes, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError, Refused
 from portal.models import ClientAuth, Flow, TokenConfig, Validity
 from portal.system import redirect_uri
@@ -193,6 +193,7 @@ def _secret(from_stdin: bool, ends_on: datetime | None) -> NewSecret:
 
 @token_config.command()
 @click.argument("name")
+@deletes
 @with_portal
 def delete(name: str) -> None:
     """Delete a token configuration with its tokens, unless it is in use."""

@@ -2,20 +2,21 @@
 
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, has_direct_access, now, show, show_all, with_portal
+from portal.cli.common import actor, as_json, deletes, has_direct_access, now, show, show_all, with_portal
+from portal.cli.selection import Chosen, act_on_each, selection
 from portal.core import token_state
 from portal.core.config import from_environment
 from portal.core.errors import PortalError
 from portal.models import DeviceSignIn, Token, TokenConfig
 from portal.protocols import unix_socket
 from portal.system import audit, settings
-from portal.tokens import access_tokens, history, revocation, token_configs, token_facts
+from portal.tokens import access_tokens, history, overview, revocation, token_configs, token_facts
 from portal.tokens import refresh as refreshing
 from portal.tokens.sign_in import authorization_code, device_code
 
@@ -102,13 +103,23 @@ def authorize(reference: str, another_account: bool) -> None:
 
 
 @token.command()
-@click.argument("reference", metavar="CONFIG[/OWNER]")
+@selection("tokens", "CONFIG[/OWNER]…")
 @with_portal
-def refresh(reference: str) -> None:
-    """Refresh a token now."""
-    row = token_configs.find(reference)
-    if refreshing.refresh(row.id, actor=actor(), now=now()) is None:
+def refresh(chosen: Chosen) -> None:
+    """Refresh tokens now."""
+    act_on_each(_rows(chosen), _refresh, "refreshed")
+
+
+def _refresh(row: Token, *, actor: str, now: datetime) -> None:
+    if refreshing.refresh(row.id, actor=actor, now=now) is None:
         raise PortalError(f"{row.name!r} has no usable refresh token, or a refresh is already running.")
+
+
+def _rows(chosen: Chosen) -> list[Token]:
+    if chosen.names:
+        return [token_configs.find(name) for name in dict.fromkeys(chosen.names)]
+    ids = overview.listing(now()).ids(overview.rows(), chosen.asked(overview.conditions(now())))
+    return list(Token.select(Token, TokenConfig).join(TokenConfig).where(Token.id.in_(ids)).order_by(Token.id))
 
 
 @token.command("get")
@@ -203,6 +214,7 @@ def add_token(config: str, mailbox: str) -> None:
 
 @token.command("delete")
 @click.argument("reference", metavar="CONFIG[/OWNER]")
+@deletes
 @with_portal
 def delete_token(reference: str) -> None:
     """Delete a token, unless it is in use."""

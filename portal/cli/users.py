@@ -75,6 +75,25 @@ def reset_factors(name: str) -> None:
 @user.command()
 @click.argument("name")
 @with_portal
+def enable(name: str) -> None:
+    """Allow a disabled user to sign in again."""
+    users.enable(User.named(name), actor=actor(), now=now())
+    click.echo(f"{name} may sign in again.")
+
+
+@user.command()
+@click.argument("name")
+@click.argument("role", type=click.Choice([role.value for role in Role]))
+@with_portal
+def role(name: str, role: str) -> None:
+    """Change the role of a user, and end all sessions of that user."""
+    users.set_role(User.named(name), Role(role), actor=actor(), now=now())
+    click.echo(f"{name} is {role} now; all sessions of this user were ended.")
+
+
+@user.command()
+@click.argument("name")
+@with_portal
 def disable(name: str) -> None:
     """Disable a user, and end the sessions, API keys and unused owner links of that user."""
     users.disable(User.named(name), actor=actor(), now=now())

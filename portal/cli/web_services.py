@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from portal.cli import diagnosing
-from portal.cli.common import actor, as_json, columns, now, secret_from_stdin, show, show_all, with_portal
+from portal.cli.common import actor, as_json, columns, deletes, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import PortalError
 from portal.models import CallState, ServiceAuth, Validity, WebService, WebServiceCall
 from portal.tokens import token_configs
@@ -121,6 +121,7 @@ def edit(service: str, token: str | None, secret_stdin: bool, **given: Any) -> N
 
 @web_service.command()
 @click.argument("name")
+@deletes
 @with_portal
 def delete(name: str) -> None:
     """Delete a web service and its call log."""

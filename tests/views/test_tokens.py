@@ -260,3 +260,24 @@ def test_banner_is_shown_to_operators_until_the_token_is_fixed(
     assert "was refused" in visit(VIEWER).get("/").text
     Token.update(refused_at=None).execute()
     assert "was refused" not in alice.get("/events").text
+
+
+def test_operator_finds_facts_and_actions_where_a_banner_leads(bob: PageClient) -> None:
+    token = make_token(make_config("Office"), signed_in_at=now())
+    Token.update(refused_at=now(), failure="invalid_grant").execute()
+    page = bob.get(f"/tokens/{token.token_config.id}/details")
+    for words in ("Office", "rejected since", "Request new token", "client-1111", "Diagnose"):
+        assert words in page.text
+    assert "Forget" not in page.text
+    assert "Edit" not in page.text
+    assert f"/tokens/{token.token_config.id}/details" in bob.get("/tokens").html
+    bob.get(f"/tokens/{token.token_config.id}", 403)
+
+
+def test_viewer_sees_the_facts_of_a_configuration_without_actions(charlie: PageClient, alice: PageClient) -> None:
+    config = make_token(make_config("Office")).token_config
+    page = charlie.get(f"/tokens/{config.id}/details")
+    assert "Office" in page.text
+    assert "Request new token" not in page.text
+    assert CLIENT_SECRET not in page.html
+    assert "Edit" in alice.get(f"/tokens/{config.id}/details").text

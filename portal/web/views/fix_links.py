@@ -19,7 +19,7 @@ def row_url(kind: str, row_id: int) -> str:
     """URL of a row's page; the overview for users who may not edit the row."""
     may_edit = current_user.may(Role.ADMIN)
     if kind == "token configuration":
-        return url_for("tokens.edit", config_id=row_id) if may_edit else url_for("tokens.index")
+        return url_for("tokens.edit" if may_edit else "tokens.details", config_id=row_id)
     if kind == "destination":
         return url_for("destinations.edit", row_id=row_id) if may_edit else url_for("destinations.index")
     endpoint, argument = _PAGES[kind]

@@ -103,6 +103,21 @@ def edit(config_id: int) -> str | AnyResponse:
     return form_page(form, providers.of(config.template), config)
 
 
+@bp.get("/<int:config_id>/details")
+def details(config_id: int) -> str:
+    config = find_config(config_id)
+    tokens = token_configs.tokens_of(config)
+    strips = history.strips([token.id for token in tokens], g.now.date())
+    return render_template(
+        "tokens/details.html",
+        config=config,
+        template=providers.of(config.template),
+        app_only=not config.flow.has_sign_in,
+        tokens=[_shown(token, strips[token.id]) for token in tokens],
+        used_by=token_configs.used_by(config),
+    )
+
+
 def _after_save(config: TokenConfig) -> AnyResponse:
     """Znuny's two buttons: Save stays on the page, Save and finish goes back to the overview."""
     stay = "finish" not in request.form
@@ -288,10 +303,9 @@ def delete_token(token_id: int) -> AnyResponse:
 
 
 def back_to(token: Token) -> str:
-    """URL to continue at: the token configuration for admins, the token overview for others."""
-    if permissions.me().may(Role.ADMIN):
-        return url_for("tokens.edit", config_id=token.token_config.id)
-    return url_for("tokens.index")
+    """URL to continue at: the page that edits the token configuration for admins, that of its facts for others."""
+    endpoint = "tokens.edit" if permissions.me().may(Role.ADMIN) else "tokens.details"
+    return url_for(endpoint, config_id=token.token_config.id)
 
 
 def find_config(config_id: int) -> TokenConfig:
