@@ -103,3 +103,6 @@ if (renewed.length) {
     }
   }, 10000);
 }
+
+// After a form with errors, the summary of the errors has the focus.
+document.querySelector("[data-focus]")?.focus();

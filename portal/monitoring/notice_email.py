@@ -48,14 +48,25 @@ def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> Emai
         "means": {row.id: causes.named(row.cause).meaning({}) for row in shown},
         "who": {row.id: causes.named(row.cause).who for row in shown},
     }
+    message = _headed(str(given["title"]), frame, now)
+    message.set_content(_environment.get_template("notice.txt").render(given))
+    message.add_alternative(_environment.get_template("notice.html").render(given), subtype="html")
+    return message
+
+
+def compose_test(frame: Frame, now: datetime) -> EmailMessage:
+    message = _headed("Test notice", frame, now)
+    message.set_content(f"This is a test. Notices of {frame.portal_url} reach you.\n")
+    return message
+
+
+def _headed(title: str, frame: Frame, now: datetime) -> EmailMessage:
     message = EmailMessage()
     message["From"] = f"{_PRODUCT} <{frame.sender}>"
     message["To"] = ", ".join(frame.recipients)
-    message["Subject"] = f"[{_PRODUCT}] {given['title']}"
+    message["Subject"] = f"[{_PRODUCT}] {title}"
     message["Date"], message["Message-ID"] = format_datetime(now), frame.message_id
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(_environment.get_template("notice.txt").render(given))
-    message.add_alternative(_environment.get_template("notice.html").render(given), subtype="html")
     return message
 
 

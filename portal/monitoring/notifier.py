@@ -3,11 +3,12 @@
 import logging
 import secrets
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 from io import BytesIO
 from typing import Any
 
 from portal.core.db import database
-from portal.core.errors import INTERNAL_ERROR, PortalError, Unavailable
+from portal.core.errors import INTERNAL_ERROR, PortalError, Refused, Unavailable
 from portal.models import Notice
 from portal.monitoring import notice_email
 from portal.monitoring.notice_email import Frame, Kind
@@ -85,10 +86,27 @@ def _send(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) 
         Notice.update(notification_failure=failure).where(Notice.id.in_([row.id for row in rows])).execute()
 
 
+def send_test(*, now: datetime) -> list[str]:
+    """Send a test notice and return its recipients. PortalError if there are none, or the server does not accept it."""
+    recipients = settings.notice_recipients()
+    if not recipients:
+        raise Refused("NoticeRecipients is empty. Enter an address, save, and try again.")
+    _submit(notice_email.compose_test(_frame(recipients), now), recipients, now)
+    return recipients
+
+
 def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datetime) -> None:
-    sender, server = settings.notice_sender(), settings.notice_server()
+    _submit(notice_email.compose(kind, rows, _frame(recipients), now), recipients, now)
+
+
+def _frame(recipients: list[str]) -> Frame:
+    sender = settings.notice_sender()
     message_id = f"<{secrets.token_hex(12)}@{sender.rpartition('@')[2]}>"
-    message = notice_email.compose(kind, rows, Frame(sender, recipients, settings.portal_url(), message_id), now)
+    return Frame(sender, recipients, settings.portal_url(), message_id)
+
+
+def _submit(message: EmailMessage, recipients: list[str], now: datetime) -> None:
+    sender, server = settings.notice_sender(), settings.notice_server()
     content = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
     if server is None:
         submit.submit(Submission(BytesIO(content), sender, recipients, by="notices"), now=now)

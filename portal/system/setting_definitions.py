@@ -11,7 +11,8 @@ from portal.models import Role
 #: First path segments of the portal's own pages.
 _TAKEN = {
     "api", "api-keys", "destinations", "events", "healthz", "login", "logout", "mail-accounts", "metrics", "outbound",
-    "readyz", "runs", "settings", "setup", "sign-in", "static", "status", "tokens", "users", "web-services",
+    "confirm", "diagnosis", "notices", "profile", "readyz", "runs", "search", "settings", "setup", "sign-in", "static",
+    "status", "tokens", "users", "web-services",
 }  # fmt: skip
 REDIRECT_SCRIPT = "get-oauth2-token-by-authorization-code"
 

@@ -233,7 +233,8 @@ def _require_small_form() -> None:
 def _refused(role: Role) -> Response | None:
     """The response to a user who may not see the page; None: the user may."""
     if not current_user.is_authenticated:
-        flash("Please sign in first.", "info")
+        if request.path != "/":
+            flash("Please sign in first.", "info")
         # A POST is not repeated after the sign-in, and an OAuth response is bound to the previous session.
         after = request.full_path.rstrip("?") if request.method == "GET" and not request.args.get("state") else None
         return redirect(url_for("sessions.login", next=after), 303)

@@ -82,7 +82,8 @@ def test_setup_link_creates_the_first_admin_once(db: None, visit: Visit) -> None
 
 def test_unknown_setup_link_is_not_found(db: None, visit: Visit) -> None:
     users.new_setup_link(now=NOW)
-    visit(None).get("/setup/made-up", 404)
+    page = visit(None).get("/setup/made-up", 404)
+    assert "This set-up link was used, or has expired" in page.text
 
 
 def test_password_is_hidden_in_repr(people: None) -> None:

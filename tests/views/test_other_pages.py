@@ -7,8 +7,11 @@ from pathlib import Path
 from portal.models import Destination, Event, Heartbeat, Role, User
 from portal.monitoring import health
 from portal.system import job_queue, settings
+from portal.system.setting_definitions import KNOWN
+from portal.system.setting_groups import GROUPS
 from tests.builders import ADMIN, PASSWORD, make_account, make_destination, make_token
 from tests.fakes.pages import PageClient
+from tests.fakes.smtp_server import FakeSmtpServer
 
 
 def destination(path: object, name: str = "Inbox") -> dict[str, object]:
@@ -106,3 +109,30 @@ def test_audit_page_filters_and_exports_what_it_shows(alice: PageClient) -> None
     assert [line.split(",")[2] for line in response.text.splitlines()] == ["action", *["user:added"] * 3]
     assert Event.select().where(Event.action == "audit:exported").count() == 1
     assert len(alice.post("/events/export", {"format": "jsonl", "words": "no such event"}, status=200).text) == 0
+
+
+def test_every_setting_is_on_the_page_with_a_fitting_input(alice: PageClient) -> None:
+    shown = [one.name for group in GROUPS.values() for one in group]
+    assert sorted(shown) == sorted(KNOWN)
+    page = alice.get("/settings")
+    inputs = {field.get("name"): field for field in page.all("input")}
+    assert inputs["RefreshMargin"].get("type") == "number"
+    assert "Longest message PostMasterMaxEmailSize" in page.text
+    assert {"Europe/Berlin", "https"} <= {option.get("value") for option in page.all("option")}
+
+
+def test_refused_setting_is_named_in_a_summary(alice: PageClient) -> None:
+    page = alice.submit("/settings", {**settings.everything(), "FetchInterval": "-7"})
+    assert "Nothing was saved" in page.text
+    assert "Error: Settings" in page.html
+    assert settings.get("FetchInterval") == "300"
+
+
+def test_test_notice_is_sent_to_the_recipients(alice: PageClient, smtp_server: FakeSmtpServer) -> None:
+    assert "NoticeRecipients is empty" in alice.submit("/settings/test-notice", {}).text
+    given = {"NoticeRecipients": "ops@example.test", "NoticeServer": f"127.0.0.1:{smtp_server.port}"}
+    settings.change(given, actor="test", now=datetime.now(UTC))
+    assert "A test notice was sent to ops@example.test" in alice.submit("/settings/test-notice", {}).text
+    assert b"Test notice" in smtp_server.took[-1].content
+    settings.change({"NoticeServer": "127.0.0.1:1"}, actor="test", now=datetime.now(UTC))
+    assert "The test notice was not sent" in alice.submit("/settings/test-notice", {}).text

@@ -111,9 +111,13 @@ def logout() -> Response:
 
 @bp.route("/setup/<key>", methods=["GET", "POST"])
 @permissions.public
-def setup(key: str) -> str | Response:
+def setup(key: str) -> str | Response | tuple[str, int]:
     if not users.is_setup_link_valid(key, now=g.now):
-        abort(404)
+        text = (
+            "This set-up link was used, or has expired. Sign in. If there is no admin yet, start the portal again: it "
+            "prints a new link."
+        )
+        return render_template("error.html", title="The link is no longer valid", text=text), 404
     form = SetupForm()
     if form.validate_on_submit():
         try:

@@ -3,10 +3,11 @@
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal.core.errors import Invalid
+from portal.core.errors import Invalid, PortalError
 from portal.models import Role
+from portal.monitoring import notifier
 from portal.system import redirect_uri, settings
-from portal.system.setting_definitions import KNOWN
+from portal.system.setting_groups import GROUPS
 from portal.web import permissions
 from portal.web.forms import Form
 
@@ -30,9 +31,21 @@ def index() -> str | Response:
     return render_template(
         "settings/index.html",
         form=form,
-        known=KNOWN.values(),
+        groups=GROUPS,
         values=values,
         problems=problems,
         redirect_uri=redirect_uri.uri(),
         redirect_warnings=redirect_uri.warnings(request.host_url.rstrip("/")),
     )
+
+
+@bp.post("/test-notice")
+@permissions.needs(Role.ADMIN)
+def send_test() -> Response:
+    try:
+        recipients = notifier.send_test(now=g.now)
+    except PortalError as error:
+        flash(f"The test notice was not sent: {error}", "error")
+    else:
+        flash(f"A test notice was sent to {', '.join(recipients)}.", "success")
+    return redirect(url_for("settings.index"), 303)
