@@ -40,9 +40,7 @@ GROUPS: dict[str, tuple[Shown, ...]] = {
         Shown("MailConnections", "Fetches from a mail server at once", "connections"),
         Shown("PostMasterMaxEmailSize", "Largest message", "kilobytes"),
         Shown("UntrustedHeaders", "Header fields that are removed"),
-        Shown(
-            "MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts", "POP3 servers with the token on its own line"
-        ),
+        Shown("MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts", "POP3 servers with the token on a line"),
         Shown("UnencryptedHosts", "Hosts without TLS"),
         Shown("LocalMailAddress", "Recipient of mail for local users"),
     ),

@@ -155,7 +155,7 @@ def test_security_headers_are_sent(alice: PageClient) -> None:
 
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
 def test_session_cookie_is_httponly_samesite_and_secure(people: None, app: Flask, scheme: str, secure: bool) -> None:
-    response = app.test_client().get("/", base_url=f"{scheme}://localhost")
+    response = app.test_client().get("/tokens", base_url=f"{scheme}://localhost")
     cookie = response.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie

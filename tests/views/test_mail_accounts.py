@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from portal.core.encryption import Secret
-from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome, Validity
+from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome, Token, Validity
 from tests.builders import NOW, PASSWORD, make_account, make_config, make_destination, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
@@ -216,3 +216,25 @@ def test_fetch_log_is_filtered_by_time_account_and_text(charlie: PageClient, tmp
     assert f"/runs/{run.id}" in page.html
     assert "No fetches to show" in charlie.get("/runs?words=nowhere").text
     assert "No fetches to show" in charlie.get("/runs?account=999&hours=x&page=0").text
+
+
+def test_connection_is_tried_before_saving_and_the_fault_named_at_its_field(
+    alice: PageClient, mail_server: FakeMailServer, tmp_path: Path
+) -> None:
+    mail_server.accepts()
+    token, inbox = make_token(signed_in_at=datetime.now(UTC)), make_destination(tmp_path)
+    where = {"host": "127.0.0.1", "port": mail_server.port, "login": "helpdesk@sandbox.test"}
+    entered = form(token=token.id, destination=inbox.id, test="Test connection", **where)
+    assert "The connection works" in alice.post("/mail-accounts/new", entered, status=200).text
+    for changed, field, words in (
+        ({"port": "1"}, "host", "Check Host and Port"),
+        ({"folder": "Missing"}, "folder", "No such folder"),
+    ):
+        page = alice.post("/mail-accounts/new", {**entered, **changed}, status=200).text
+        error = page.split(f'id="{field}-error">')[1].split("</div>")[0]
+        assert words in error
+        assert "Error: Add mail account" in page
+    Token.update(refused_at=datetime.now(UTC), expires_at=NOW, refresh_token=None).execute()
+    refused = alice.post("/mail-accounts/new", entered, status=200).text
+    assert 'id="token-error"' in refused
+    assert MailAccount.select().count() == 0

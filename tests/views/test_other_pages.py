@@ -117,7 +117,8 @@ def test_every_setting_is_on_the_page_with_a_fitting_input(alice: PageClient) ->
     page = alice.get("/settings")
     inputs = {field.get("name"): field for field in page.all("input")}
     assert inputs["RefreshMargin"].get("type") == "number"
-    assert "Longest message PostMasterMaxEmailSize" in page.text
+    assert "Largest message" in page.text
+    assert "PostMasterMaxEmailSize" in page.text
     assert {"Europe/Berlin", "https"} <= {option.get("value") for option in page.all("option")}
 
 

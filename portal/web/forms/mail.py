@@ -55,6 +55,7 @@ class MailAccountForm(Form):
         render_kw={**_OFF, "list": "folders"},
     )
     list_folders = SubmitField("List folders", render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
+    test = SubmitField("Test connection", render_kw={"class": "btn btn-quiet", "formnovalidate": True})
     dispatching = SelectField(
         "Dispatching",
         default="",

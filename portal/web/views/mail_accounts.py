@@ -8,7 +8,7 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from portal.core.errors import ExternalError, Invalid, NotFound
-from portal.incoming import mail_accounts, overview, progress, quarantine, run_search
+from portal.incoming import connection_test, mail_accounts, overview, progress, quarantine, run_search
 from portal.incoming.run_search import Wanted
 from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig, Validity
 from portal.web import lists, many, permissions
@@ -55,8 +55,7 @@ def act_on_many() -> str:
 def new() -> str | Response:
     form = _form()
     if form.validate_on_submit():
-        if form.list_folders.data:
-            _list_folders(form, None)
+        if _tries_out(form, None):
             return render_template("mail_accounts/form.html", form=form, account=None)
         with form.refusing():
             account = mail_accounts.add(_entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
@@ -90,8 +89,7 @@ def edit(account_id: int) -> str | Response:
     account = _account(account_id)
     form = _form()
     if form.validate_on_submit():
-        if form.list_folders.data:
-            _list_folders(form, account)
+        if _tries_out(form, account):
             return render_template("mail_accounts/form.html", form=form, account=account)
         with form.refusing():
             mail_accounts.edit(account, _entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
@@ -145,6 +143,25 @@ def delete(account_id: int) -> Response:
     mail_accounts.delete(account, actor=permissions.actor(), now=g.now)
     flash(f"{account.name} was deleted. Delivered messages are kept.", "success")
     return redirect(url_for("mail_accounts.index"), 303)
+
+
+def _tries_out(form: MailAccountForm, account: MailAccount | None) -> bool:
+    """Whether another button than Save was pressed, whose answer the form shows then."""
+    if form.list_folders.data:
+        _list_folders(form, account)
+    elif form.test.data:
+        _test_connection(form, account)
+    return bool(form.list_folders.data or form.test.data)
+
+
+def _test_connection(form: MailAccountForm, account: MailAccount | None) -> None:
+    """Sign in with the entered values; nothing is stored."""
+    with form.refusing():
+        entered = _entered(form)
+        password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
+        connection_test.run(entered, password, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
+        again = " Enter the password again before you save." if form.typed_password() else ""
+        flash(f"The connection works: {entered.login} was signed in at {entered.host}.{again}", "success")
 
 
 def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
