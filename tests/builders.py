@@ -19,6 +19,7 @@ from portal.models import (
     LoginSession,
     MailAccount,
     Notice,
+    NoticeChannel,
     OutboundMessage,
     OutboundProfile,
     OutboundType,
@@ -31,6 +32,7 @@ from portal.models import (
     WebService,
     WebServiceCall,
 )
+from portal.monitoring import notice_channels
 from portal.outgoing import outbound_profiles, submit
 from portal.tokens import config_fields, constant_parameters, token_configs
 from portal.triggers import triggers
@@ -235,6 +237,10 @@ def make_service(
 
 def make_call(service: WebService, **facts: object) -> WebServiceCall:
     return triggers.queue_call(service, "test", triggers.variables("by hand", {"values": facts}, NOW), now=NOW)
+
+
+def make_notice_channel(name: str = "Chat", url: str = "json://127.0.0.1:9/hook") -> NoticeChannel:
+    return notice_channels.add(notice_channels.Fields(name), Secret(url), actor="test", now=NOW)
 
 
 def make_identity_provider(name: str = "Staff", *, issuer: str = "https://login.example.test") -> IdentityProvider:

@@ -23,6 +23,7 @@ from portal.models.mail_account import (
 )
 from portal.models.metric_counter import MetricCounter
 from portal.models.notice import Notice
+from portal.models.notice_channel import NoticeChannel, NoticeDelivery
 from portal.models.outbound import (
     OutboundMessage,
     OutboundPart,
@@ -73,6 +74,8 @@ __all__ = [
     "MessageState",
     "MetricCounter",
     "Notice",
+    "NoticeChannel",
+    "NoticeDelivery",
     "OutboundMessage",
     "OutboundPart",
     "OutboundProfile",

@@ -3,7 +3,7 @@
 import threading
 from datetime import UTC, datetime
 
-from portal.monitoring import notices, notifier
+from portal.monitoring import notice_channels, notices, notifier
 from portal.runtime import stop_signal
 
 _EVERY_SECONDS = 10
@@ -12,6 +12,7 @@ _EVERY_SECONDS = 10
 def turn(now: datetime) -> None:
     notices.update(now)
     notifier.send_due(now)
+    notice_channels.send_due(now)
 
 
 def start() -> None:

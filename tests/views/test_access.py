@@ -19,6 +19,7 @@ from tests.builders import (
     make_identity_provider,
     make_message,
     make_notice,
+    make_notice_channel,
     make_profile,
     make_service,
     make_token,
@@ -33,7 +34,7 @@ AUDITOR_PAGES = {"events.index", "users.index", "api_keys.index"}
 ADMIN_PAGES = {
     "tokens.new", "tokens.edit", "mail_accounts.new", "mail_accounts.edit", "destinations.new", "destinations.edit",
     "tokens.certificate", "transfer.index", "settings.index", "users.new", "users.configurations", "users.password",
-    "identity_providers.new", "identity_providers.edit",
+    "identity_providers.new", "identity_providers.edit", "notice_channels.index", "notice_channels.new", "notice_channels.edit",
     "outbound.new", "outbound.edit", "web_services.new", "web_services.edit", "api_keys.new", *AUDITOR_PAGES,
 }  # fmt: skip
 #: Changes that an operator may make.
@@ -99,6 +100,7 @@ def test_each_role_opens_its_own_pages_and_no_others(
     make_call(make_service())
     make_notice()
     make_identity_provider()
+    make_notice_channel()
     client = visit(name).client
     for endpoint, path in rules(app, "GET"):
         if endpoint in PUBLIC or endpoint in (
@@ -117,6 +119,7 @@ def test_auditor_reads_who_has_access_and_what_was_done_but_changes_nothing(
     app: Flask, alice: PageClient, visit: Callable[[str], PageClient]
 ) -> None:
     make_identity_provider()
+    make_notice_channel()
     make_user("Audrey", Role.AUDITOR)
     client = visit("Audrey").client
     for endpoint, path in rules(app, "GET"):

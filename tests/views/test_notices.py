@@ -37,6 +37,7 @@ from tests.builders import (
     make_identity_provider,
     make_message,
     make_notice,
+    make_notice_channel,
     make_profile,
     make_service,
     make_token,
@@ -189,6 +190,7 @@ def test_all_pages_open_while_every_component_fails(
     make_call(make_service())
     make_notice()
     make_identity_provider()
+    make_notice_channel()
     other = make_token(make_config("Hanging", base="https://hanging.test"), signed_in_at=now())
     Token.update(refused_at=now() - HOUR, failing_since=now() - HOUR, failure="invalid_grant: no").where(
         Token.id == token.id

@@ -31,7 +31,12 @@ def of_rows(now: datetime, most: int | None = None) -> list[Problem]:
     clock = machine.silent_clock(now)
     # Overdue work is not a problem of its own while the clock is down.
     late = [] if clock or _was_stopped(now) else late
-    waiting += [*quarantined.failed_notifications(), *machine.old_backup(now), *machine.gone_machines(now)]
+    waiting += [
+        *quarantined.failed_notifications(),
+        *quarantined.failed_channels(),
+        *machine.old_backup(now),
+        *machine.gone_machines(now),
+    ]
     return ordered([*out, *waiting, *upcoming_expiry.soon(now), *machine.wrong_clock(), *clock, *late])
 
 

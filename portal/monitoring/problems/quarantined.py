@@ -6,7 +6,7 @@ from peewee import fn
 
 from portal import causes
 from portal.causes import Where
-from portal.models import MailAccount, Message, MessageState, Notice, Validity, tuples
+from portal.models import MailAccount, Message, MessageState, Notice, NoticeChannel, Validity, tuples
 from portal.monitoring.problems.problem import Problem, problem
 from portal.system import settings
 
@@ -38,3 +38,14 @@ def failed_notifications() -> list[Problem]:
         return []
     text, cause = "Notifications cannot be sent by email.", causes.named("notices-untold")
     return [problem("untold", text, cause, None, response=row.notification_failure or "", announced=False)]
+
+
+def failed_channels() -> list[Problem]:
+    """Return the notice channels that do not work."""
+    cause = causes.named("notice-channel-failed")
+    rows = NoticeChannel.select().where(NoticeChannel.failing_since.is_null(False))
+    return [
+        problem(f"notice channel {row.id}", f"The notice channel “{row.name}” does not work.", cause, row.failing_since,
+                response=row.failure or "", about=row)
+        for row in rows
+    ]  # fmt: skip

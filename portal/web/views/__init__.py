@@ -13,6 +13,7 @@ from portal.web.views import (
     home,
     identity_providers,
     mail_accounts,
+    notice_channels,
     notices,
     outbound,
     outbound_messages,
@@ -38,7 +39,7 @@ def init_app(app: Flask) -> None:
     pages = (
         home, sessions, second_factor, profile, transfer, tokens, published, sign_ins, mail_accounts, quarantine,
         destinations, outbound, outbound_messages, web_services, runs, events, settings, users, identity_providers,
-        api_keys, notices, diagnosis, search, status, health, security_contact, api,
+        api_keys, notice_channels, notices, diagnosis, search, status, health, security_contact, api,
     )  # fmt: skip
     for module in pages:
         app.register_blueprint(module.bp)

@@ -22,6 +22,8 @@ def row_url(kind: str, row_id: int) -> str:
         return url_for("tokens.edit" if may_edit else "tokens.details", config_id=row_id)
     if kind == "destination":
         return url_for("destinations.edit", row_id=row_id) if may_edit else url_for("destinations.index")
+    if kind == "notice channel":
+        return url_for("notice_channels.edit", row_id=row_id) if may_edit else url_for("notices.index")
     endpoint, argument = _PAGES[kind]
     named: dict[str, Any] = {argument: row_id}
     return url_for(endpoint, **named)
@@ -40,7 +42,7 @@ def row_page(row: Row) -> str:
 
 def fix_url(banner: Problem) -> str:
     """URL of the page where the problem of a banner is fixed."""
-    if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
+    if banner.cause.page == "settings" and not banner.about_id and current_user.may(Role.ADMIN):
         return url_for("settings.index")
     if banner.cause.page == "quarantine" and banner.about_id:
         return url_for("quarantine.index")

@@ -1,0 +1,156 @@
+"""Notices to services beside email: what is sent, when, and what happens if a service does not accept it."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from portal.core.encryption import Secret
+from portal.core.errors import Invalid, Unavailable
+from portal.core.severity import Severity
+from portal.models import Event, Notice, NoticeChannel
+from portal.monitoring import notice_channels
+from portal.monitoring.notice_channels import Fields
+from portal.monitoring.problems import quarantined
+from portal.system import settings
+from tests.builders import NOW, make_notice
+from tests.fakes.pages import PageClient
+from tests.fakes.web_server import FakeWebServer
+
+pytestmark = pytest.mark.usefixtures("db")
+MINUTE = timedelta(minutes=1)
+KEY = "key-of-the-chat-4711"
+
+
+@pytest.fixture
+def web_server() -> Iterator[FakeWebServer]:
+    fake = FakeWebServer()
+    yield fake
+    fake.stop()
+
+
+def channel(server: FakeWebServer, **more: object) -> NoticeChannel:
+    url = Secret(server.url.replace("http://", f"json://robot:{KEY}@"))
+    return notice_channels.add(Fields(name="Chat", **more), url, actor="test", now=NOW)  # type: ignore[arg-type]
+
+
+def sent(server: FakeWebServer) -> list[str]:
+    bodies = [json.loads(asked.body) for asked in server.asked]
+    return [f"{body['title']}\n{body['message']}" for body in bodies]
+
+
+def test_each_notice_and_its_resolution_is_sent_once(web_server: FakeWebServer) -> None:
+    channel(web_server)
+    row = make_notice("Everything burns.", remedy="Call Ada.\nThen wait.")
+    for _ in range(3):
+        notice_channels.send_due(NOW)
+    assert len(web_server.asked) == 1
+    assert "Critical: Everything burns." in sent(web_server)[0]
+    assert "Call Ada." in sent(web_server)[0]
+    Notice.update(closed_at=NOW + MINUTE).where(Notice.id == row.id).execute()
+    for _ in range(3):
+        notice_channels.send_due(NOW + 2 * MINUTE)
+    assert len(web_server.asked) == 2
+    assert "Resolved: Everything burns." in sent(web_server)[1]
+
+
+def test_many_notices_are_one_message(web_server: FakeWebServer) -> None:
+    channel(web_server)
+    for number in range(40):
+        make_notice(f"Thing {number} burns.")
+    notice_channels.send_due(NOW)
+    assert len(web_server.asked) == 1
+    assert "notices 40 new" in sent(web_server)[0]
+    assert "and 30 more" in sent(web_server)[0]
+
+
+def test_channel_for_critical_notices_receives_no_warnings(web_server: FakeWebServer) -> None:
+    channel(web_server, severity=Severity.CRITICAL)
+    make_notice("A warning.", severity=Severity.WARNING)
+    acknowledged = make_notice("Known.")
+    Notice.update(acknowledged_until=NOW + MINUTE).where(Notice.id == acknowledged.id).execute()
+    notice_channels.send_due(NOW)
+    assert web_server.asked == []
+    notice_channels.send_due(NOW + 2 * MINUTE)
+    assert "Known." in sent(web_server)[0]
+    assert "A warning." not in sent(web_server)[0]
+
+
+@pytest.mark.parametrize(
+    ("quiet", "clock", "is_quiet"),
+    [(("22:00", "06:00"), "23:30", True), (("22:00", "06:00"), "05:59", True), (("22:00", "06:00"), "06:00", False),
+     (("12:00", "13:00"), "12:30", True), (("12:00", "13:00"), "11:59", False), (("", ""), "03:00", False)],
+)  # fmt: skip
+def test_quiet_hours_are_in_the_zone_of_the_portal(
+    web_server: FakeWebServer, quiet: tuple[str, str], clock: str, is_quiet: bool
+) -> None:
+    settings.change({"TimeZone": "Asia/Kathmandu"}, actor="test", now=NOW)
+    row = channel(web_server, quiet_from=quiet[0], quiet_until=quiet[1])
+    hour, minute = map(int, clock.split(":"))
+    moment = NOW.astimezone(settings.time_zone()).replace(hour=hour, minute=minute)
+    make_notice()
+    assert notice_channels.is_quiet(row, moment) == is_quiet
+    notice_channels.send_due(moment)
+    assert len(web_server.asked) == (not is_quiet)
+
+
+def test_failing_channel_is_a_notice_without_its_secret_and_is_tried_again(web_server: FakeWebServer) -> None:
+    row = channel(web_server)
+    make_notice("Everything burns.")
+    web_server.answers = [(403, f"wrong key {KEY}")]
+    notice_channels.send_due(NOW)
+    (found,) = quarantined.failed_channels()
+    assert found.text == "The notice channel “Chat” does not work."
+    assert "did not accept" in found.response
+    assert KEY not in found.response
+    notice_channels.send_due(NOW + MINUTE)
+    assert len(web_server.asked) == 1
+    notice_channels.send_due(NOW + 6 * MINUTE)
+    assert len(web_server.asked) == 2
+    assert quarantined.failed_channels() == []
+    assert NoticeChannel.get_by_id(row.id).failure is None
+
+
+def test_unreachable_service_is_named(web_server: FakeWebServer) -> None:
+    row = channel(web_server)
+    web_server.answers = [(500, "no")]
+    with pytest.raises(Unavailable, match="did not accept"):
+        notice_channels.send_test(row, now=NOW)
+    notice_channels.send_test(NoticeChannel.get_by_id(row.id), now=NOW)
+    assert "reach you" in sent(web_server)[1]
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "nosuch://host/x", "syslog://", "dbus://", "file:///etc/passwd"])
+def test_url_of_no_service_in_the_network_is_refused(url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        notice_channels.add(Fields("Chat"), Secret(url) if url else None, actor="test", now=NOW)
+    assert "url" in refused.value.fields
+
+
+def test_times_are_checked() -> None:
+    for quiet in (("25:00", "06:00"), ("22:00", "")):
+        with pytest.raises(Invalid):
+            notice_channels.add(
+                Fields("Chat", Severity.WARNING, *quiet), Secret("json://127.0.0.1/x"), actor="test", now=NOW
+            )
+
+
+def test_pages_add_change_try_and_delete_a_channel(alice: PageClient, web_server: FakeWebServer) -> None:
+    url = web_server.url.replace("http://", f"json://robot:{KEY}@")
+    page = alice.submit("/notices/channels/new", {"name": "Chat", "url": url, "severity": "warning"})
+    assert "Chat was added" in page.text
+    assert KEY not in page.html
+    row = NoticeChannel.get()
+    assert KEY not in alice.get(f"/notices/channels/{row.id}").html
+    assert "accepted the test notice" in alice.submit(f"/notices/channels/{row.id}/test", {}).text
+    changed = {"name": "Team chat", "url": "", "severity": "critical", "quiet_from": "22:00", "quiet_until": "06:00"}
+    assert "critical only" in alice.submit(f"/notices/channels/{row.id}", changed).text
+    assert NoticeChannel.get().url == Secret(url)
+    assert (
+        "Apprise does not know this URL"
+        in alice.submit("/notices/channels/new", {"name": "X", "url": "what", "severity": "warning"}).text
+    )
+    assert "No channel yet" in alice.submit(f"/notices/channels/{row.id}/delete", {}).text
+    assert all(KEY not in (event.details or "") for event in Event.select())
+    alice.get("/notices/channels/99", 404)
