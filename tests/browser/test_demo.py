@@ -161,7 +161,8 @@ def test_refused_token_shows_a_banner_until_the_next_sign_in(demo: Portal, brows
     answer = page.inner_text("main")
     assert "One retry follows" in answer or "a refresh is running" in answer
     # Other tokens of the demo can be due for refresh while the provider refuses: each has its own banner.
-    alert = page.get_by_role("alert").filter(has_text="Sandbox help desk")
+    page.goto(demo.url)
+    alert = page.locator(".groups li").filter(has_text="Sandbox help desk")
     wait_for(lambda: page.reload() and alert.count(), 90, demo.log, step=2)
     assert "was refused" in alert.first.inner_text()
     if shots := os.environ.get("PORTAL_SHOTS"):
