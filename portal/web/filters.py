@@ -1,5 +1,6 @@
 """Template filters: format times, sizes, numbers and texts for display."""
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -103,6 +104,14 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}"
 
 
+def round_up(value: float | None) -> float:
+    """The next round number from a value on, as the end of an axis: 1, 2, 4, 5 or 10 times a power of ten; 0: 1."""
+    if not value:
+        return 1
+    power = 10 ** math.floor(math.log10(value))
+    return next(float(step * power) for step in (1, 2, 4, 5, 10) if step * power >= value)
+
+
 def points(bars: Iterable[Any], attribute: str, hourly: bool) -> list[tuple[str, float | None]]:
     """The pairs of label and value of a bar chart; ``bars`` have ``at`` and the named attribute."""
     label = "%Y-%m-%d %H:%M" if hourly else "%Y-%m-%d"
@@ -143,6 +152,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(kilobytes)
     app.add_template_filter(amount)
     app.add_template_filter(points)
+    app.add_template_filter(round_up)
 
     @app.template_global()
     def static(path: str) -> str:
