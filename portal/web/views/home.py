@@ -2,8 +2,9 @@
 
 from flask import Blueprint, g, render_template
 
-from portal.models import MailAccount, TokenConfig
-from portal.monitoring import alert_groups, dashboard, health, notices
+from portal.models import MailAccount, Role, TokenConfig
+from portal.monitoring import alert_groups, dashboard, first_steps, health, notices
+from portal.web import permissions
 
 bp = Blueprint("home", __name__)
 #: Causes that Home shows; the list of notices shows all.
@@ -18,6 +19,7 @@ def index() -> str:
     groups = alert_groups.grouped([one for one in problems if not one.is_acknowledged(g.now)])
     return render_template(
         "home/index.html",
+        first_steps=first_steps.first_steps() if permissions.me().may(Role.ADMIN) else [],
         groups=groups[:_SHOWN],
         more_groups=max(len(groups) - _SHOWN, 0),
         acknowledged=sum(one.is_acknowledged(g.now) for one in problems),
