@@ -81,25 +81,24 @@ document.addEventListener("keydown", (event) => {
 });
 
 // The box in the heading of a list selects all rows of the page.
-for (const all of document.querySelectorAll("[data-choose-all]")) {
-  all.hidden = false;
-  all.addEventListener("change", () => {
-    for (const box of document.querySelectorAll(".chosen input[name=id]")) box.checked = all.checked;
-  });
-}
+document.documentElement.classList.add("js");
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-choose-all]")) return;
+  for (const box of document.querySelectorAll(".chosen input[name=id]")) box.checked = event.target.checked;
+});
 
 // Renews lists and figures every ten seconds, unless the reader is at work in them.
-const renewed = [...document.querySelectorAll("[data-renew]")];
+const renewed = [...document.querySelectorAll("[data-renew]")].map((part) => part.id);
 if (renewed.length) {
+  const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
   setInterval(async () => {
-    const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
-    if (document.hidden || renewed.some((part) => isInUse(document.getElementById(part.id)))) return;
-    const answer = await fetch(location.href).catch(() => null);
+    if (document.hidden || renewed.some((id) => isInUse(document.getElementById(id)))) return;
+    const answer = await fetch(location.href, { headers: { "X-Renewal": "1" } }).catch(() => null);
     if (!answer?.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const { id } of renewed) {
+    for (const id of renewed) {
       const part = fresh.getElementById(id);
-      if (part) document.getElementById(id).innerHTML = part.innerHTML;
+      if (part && !isInUse(document.getElementById(id))) document.getElementById(id).innerHTML = part.innerHTML;
     }
   }, 10000);
 }

@@ -79,9 +79,10 @@ def test_portal_package_has_no_top_level_modules() -> None:
     assert {path.stem for path in (ROOT / "portal").glob("*.py")} == FLAT
 
 
-@pytest.mark.parametrize("library", ["rq", "authlib", "imapclient"])
+@pytest.mark.parametrize("library", ["apprise", "rq", "authlib", "imapclient"])
 def test_each_wrapped_library_is_imported_by_one_file(library: str) -> None:
     wrapping = {
+        "apprise": "portal/protocols/apprise_service.py",
         "rq": "portal/system/job_queue.py",
         "authlib": "portal/protocols/oauth2.py",
         "imapclient": "portal/protocols/imap_session.py",
@@ -89,7 +90,7 @@ def test_each_wrapped_library_is_imported_by_one_file(library: str) -> None:
     users = [
         str(path.relative_to(ROOT))
         for name, path in modules().items()
-        if re.search(rf"^(from|import) {library}\b", path.read_text(encoding="utf-8"), re.M)
+        if re.search(rf"^ *(from|import) {library}\b", path.read_text(encoding="utf-8"), re.M)
         and not name.startswith(("workers", "portal.sandbox"))
     ]
     assert users == [wrapping[library]]

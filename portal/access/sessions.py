@@ -72,12 +72,15 @@ def open_session(user: User, browser: Browser = Browser(), *, how: str = "passwo
     return key
 
 
-def session_of(key: str, *, now: datetime) -> LoginSession | None:
-    """The session of a cookie, marked as seen. None: the session has ended or the user is disabled."""
+def session_of(key: str, *, is_renewal: bool = False, now: datetime) -> LoginSession | None:
+    """The session of a cookie, marked as seen. None: the session has ended or the user is disabled.
+
+    ``is_renewal``: a page asked for its own states, without the user; this does not prolong the session.
+    """
     row: LoginSession | None = LoginSession.get_or_none(LoginSession.key_hash == _hash(key))
     if row is None or row.user.disabled_at or has_ended(row, now):
         return None
-    if now - row.seen_at > _SEEN_STEP:
+    if not is_renewal and now - row.seen_at > _SEEN_STEP:
         row.seen_at = now
         row.save()
     return row

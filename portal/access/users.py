@@ -62,7 +62,7 @@ def set_role(user: User, role: Role, *, actor: str, now: datetime) -> None:
 def set_time_zone(user: User, name: str, *, now: datetime) -> None:
     """Set the zone in which the user reads times; empty: that of the portal. Invalid for an unknown zone."""
     if name and name not in available_timezones():
-        raise Invalid({"time_zone": "Choose a time zone of the list."})
+        raise Invalid({"time_zone": "Choose a time zone from the list."})
     with transaction():
         User.update(time_zone=name).where(User.id == user.id).execute()
         audit.about(user, user.name, "edited", "time_zone", now)

@@ -7,7 +7,6 @@ import click
 
 from portal.cli.common import actor, as_json, now, show_all, with_portal
 from portal.core.errors import NotFound
-from portal.core.paging import Asked
 from portal.models import Notice
 from portal.monitoring import notice_list, notices
 from portal.monitoring.problems import Problem
@@ -27,7 +26,7 @@ def notice() -> None:
 def list_notices(over: bool, in_json: bool) -> None:
     """List the open notices, most urgent first."""
     moment = now()
-    rows = notice_list.resolved_page(Asked(size=_MOST)).lines if over else notices.open_problems(moment)
+    rows = notice_list.resolved(_MOST) if over else notices.open_problems(moment)
     show_all([_of_row(row) if isinstance(row, Notice) else _of_banner(row) for row in rows], in_json)
 
 

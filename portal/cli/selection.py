@@ -41,8 +41,8 @@ def selection(what: str, metavar: str = "NAME…") -> Callable[[Callable[..., An
         @click.option("--search", default="", metavar="TEXT", help=f"All {what} that contain the text.")
         @wraps(command)
         def chosen(names: tuple[str, ...], everything: bool, state: str, search: str, **more: Any) -> Any:
-            if bool(names) == bool(everything or state or search):
-                raise click.UsageError("Enter names, or one of --all, --state and --search.")
+            if [bool(names), everything, bool(state or search)].count(True) != 1:
+                raise click.UsageError("Enter names, or --all, or a filter with --state and --search.")
             return command(chosen=Chosen(names, state, search), **more)
 
         return chosen
@@ -57,6 +57,8 @@ def act_on_each(rows: Iterable[RowType], act: Callable[..., object], done: str) 
     for one in outcomes:
         if not one.failure:
             click.echo(f"{getattr(one.row, 'name', one.row.id)}: {done}.")
+    if not outcomes:
+        click.echo("None.")
     failures = [one.failure for one in outcomes if one.failure]
     if failures:
         raise PortalError("\n".join(failures))

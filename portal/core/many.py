@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from portal.core.errors import PortalError
+from portal.core.errors import Invalid, PortalError
 
 RowType = TypeVar("RowType")
 
@@ -25,6 +25,8 @@ def each(rows: Iterable[RowType], act: Callable[[RowType], object]) -> list[Outc
 def _outcome(row: RowType, act: Callable[[RowType], object]) -> Outcome[RowType]:
     try:
         act(row)
+    except Invalid as error:
+        return Outcome(row, " ".join(error.fields.values()))
     except PortalError as error:
         return Outcome(row, str(error))
     return Outcome(row)

@@ -56,7 +56,7 @@ def _kinds() -> list[Kind]:
              lambda row: row.name, lambda row: f"{row.login} at {row.host}"),
         Kind("Web service", WebService.select(), (WebService.name, WebService.url),
              lambda row: row.name, lambda row: row.url),
-        Kind("Fetched message", Message.select(), (Message.message_id,),
+        Kind("Fetched message", Message.select(Message, MailAccount).join(MailAccount), (Message.message_id,),
              lambda row: row.subject or row.message_id, lambda row: row.message_id),
         Kind("Sent message", OutboundMessage.select(), (OutboundMessage.message_id,),
              lambda row: row.subject or row.message_id, lambda row: row.message_id),

@@ -10,6 +10,7 @@ from portal.core.errors import ExternalError, Invalid, Side
 from portal.incoming import mail_accounts, mailbox_connection
 from portal.incoming.mail_accounts import Fields
 from portal.models import MailAccount
+from portal.protocols.sasl import Credential
 from portal.system import named_rows
 from portal.tokens import access_tokens
 
@@ -21,25 +22,29 @@ _FIELDS = {
 }  # fmt: skip
 
 
-def run(entered: Fields, password: Secret | None, *, actor: str, clock: Clock) -> None:
-    """Sign in and open the folder. Invalid: a value is wrong, or the connection failed, with the remedy."""
-    mail_accounts.complete(entered)
+def run(entered: Fields, password: Secret | None, *, instead_of: MailAccount | None, actor: str, clock: Clock) -> None:
+    """Sign in and open the folder. Invalid: a value is wrong, or the connection failed, with the remedy.
+
+    ``instead_of``: the stored account whose values were changed; None: a new one.
+    """
+    mail_accounts.complete(entered, instead_of)
     mail_accounts.check(entered, has_password=bool(password))
-    account = MailAccount(**named_rows.columns(entered), password=password)
+    account = MailAccount(**named_rows.columns(entered))
     try:
-        _open(account, actor, clock)
+        _open(account, password, actor, clock)
     except ExternalError as error:
         name = causes.of_failure(error, mailbox_connection.where(account), by_password=account.token is None)
         cause = causes.named(name)
         raise Invalid({_field(cause, account, error): f"{error} {_remedy(cause, account)}"}) from error
 
 
-def _open(account: MailAccount, actor: str, clock: Clock) -> None:
+def _open(account: MailAccount, password: Secret | None, actor: str, clock: Clock) -> None:
     token = account.token and access_tokens.usable_access_token(
         account.token.id, min_life=mailbox_connection.TOKEN_MIN_LIFE, actor=actor, clock=clock
     )
+    credential = Credential(account.login, token=token.access_token if token else None, password=password)
     with ExitStack() as stack:
-        stack.enter_context(mailbox_connection.opened(account, token))
+        stack.enter_context(mailbox_connection.opened_with(account, credential))
 
 
 def _field(cause: Cause, account: MailAccount, error: ExternalError) -> str:

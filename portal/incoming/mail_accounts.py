@@ -10,7 +10,7 @@ from portal.core import due_times, token_state, work_state
 from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
-from portal.core.errors import Invalid
+from portal.core.errors import Invalid, Refused
 from portal.core.loopback import is_loopback
 from portal.incoming import mailbox_connection
 from portal.models import (
@@ -71,8 +71,13 @@ _NEEDS_LIST = {"host", "port", "type", "login", "folder", "after_fetch", "move_t
 _SIGNS_IN_AT = ("host", "port", "type", "ca", "fingerprint")
 
 
-def complete(entered: Fields) -> None:
-    """Fill in defaults for empty fields, and normalize the other values for storage."""
+def complete(entered: Fields, instead_of: MailAccount | None = None) -> None:
+    """Fill in defaults for empty fields, and normalize the other values for storage.
+
+    ``instead_of``: the stored account; with another type, the standard port of its old type is that of the new one.
+    """
+    if instead_of and entered.type is not instead_of.type:
+        entered.port = 0 if entered.port == mailbox_connection.DEFAULT_PORTS[instead_of.type] else entered.port
     if not entered.host and entered.token:
         entered.host = _host_of_provider(entered.type, providers.of(entered.token.token_config.template))
     entered.port = entered.port or mailbox_connection.DEFAULT_PORTS[entered.type]
@@ -104,9 +109,7 @@ def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
     """Change an account and fetch it at once. ``password`` None keeps the stored one; a token replaces it."""
-    if entered.type is not account.type and entered.port == mailbox_connection.DEFAULT_PORTS[account.type]:
-        entered.port = 0
-    complete(entered)
+    complete(entered, account)
     check(entered, has_password=bool(password or stored_password(account, entered)))
     _check_password(password)
     changed = named_rows.assign(account, entered)
@@ -131,6 +134,14 @@ def request_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
         MailAccount.update(due_at=now, tries=0).where(MailAccount.id == account.id).execute()
         audit.about(account, actor, "fetch-requested", "", now)
     job_queue.fetch_mail_accounts()
+
+
+def fetch_now(account: MailAccount, *, actor: str, now: datetime) -> None:
+    """Request a fetch. Raise Refused if none can be made until a user acts; the request is kept for then."""
+    before = state(account, now)
+    request_fetch(account, actor=actor, now=now)
+    if before.remedy:
+        raise Refused(f"{account.name} cannot be fetched: {before.word}. {before.remedy}")
 
 
 def pause(account: MailAccount, *, actor: str, now: datetime) -> None:

@@ -121,11 +121,16 @@ def open_with_token(account: MailAccount, stack: ExitStack, *, clock: Clock, not
 
 def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[Mailbox]:
     """Sign in to the account's mailbox with the token or the password. Refused: the server rejected the sign-in."""
+    return opened_with(account, credential(account, token))
+
+
+def opened_with(account: MailAccount, used: Credential) -> AbstractContextManager[Mailbox]:
+    """The same with a credential that need not be stored."""
     if account.type.is_graph:
-        return graph_mailbox.mailbox(server(account), credential(account, token), account.folder, account.delta_link)
+        return graph_mailbox.mailbox(server(account), used, account.folder, account.delta_link)
     if account.type.is_pop3:
-        return pop3.mailbox(server(account), credential(account, token))
-    return imap.mailbox(server(account), credential(account, token), account.folder)
+        return pop3.mailbox(server(account), used)
+    return imap.mailbox(server(account), used, account.folder)
 
 
 def server(account: MailAccount) -> Server:

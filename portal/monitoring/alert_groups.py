@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from portal import causes
 from portal.core.severity import Severity
 from portal.monitoring.problems import Problem
 
@@ -48,7 +49,9 @@ def grouped(found: list[Problem]) -> list[AlertGroup]:
     """Group the problems: critical groups first, then the larger ones, else in the given order."""
     together: dict[tuple[str, Severity], list[Problem]] = {}
     for one in found:
-        together.setdefault((one.cause.name, one.severity), []).append(one)
+        # Unknown causes have nothing in common.
+        name = one.key if one.cause.name == causes.UNKNOWN else one.cause.name
+        together.setdefault((name, one.severity), []).append(one)
     groups = [AlertGroup(tuple(problems)) for problems in together.values()]
     return sorted(groups, key=lambda group: (group.severity is not Severity.CRITICAL, -len(group.problems)))
 

@@ -16,6 +16,7 @@ from portal.system import audit, leader_election, named_rows, settings
 logger = logging.getLogger(__name__)
 #: Pause before a channel that failed is tried again.
 _PAUSE = timedelta(minutes=5)
+_TURN = timedelta(minutes=1)
 #: Notices in one message; the rest is a number.
 _MOST = 10
 
@@ -54,6 +55,7 @@ def edit(row: NoticeChannel, entered: Fields, url: Secret | None, *, actor: str,
 
 def delete(row: NoticeChannel, *, actor: str, now: datetime) -> None:
     named_rows.delete(row, _described(row), actor=actor, now=now)
+    leader_election.release(_turn(row), "")
 
 
 def send_test(row: NoticeChannel, *, now: datetime) -> None:
@@ -83,11 +85,27 @@ def is_quiet(row: NoticeChannel, now: datetime) -> bool:
 
 
 def send_due(now: datetime) -> None:
-    """Send each channel the notices that it has not received, and that the ones that it received are resolved."""
+    """Send each channel the notices that it has not received, and that the ones that it received are resolved.
+
+    A channel that failed gets a message even if nothing is due, so that its own notice ends.
+    """
     for row in list(NoticeChannel.select().order_by(NoticeChannel.id)):
         opened, closed = due(row, now)
-        if (opened or closed) and leader_election.claim_turn(f"channel {row.id}", _pause(row), now):
+        if (opened or closed or _is_to_be_tried(row, now)) and leader_election.claim_turn(_turn(row), _every(row), now):
             _send(row, opened, closed, now)
+
+
+def _is_to_be_tried(row: NoticeChannel, now: datetime) -> bool:
+    return row.failing_since is not None and not is_quiet(row, now)
+
+
+def _turn(row: NoticeChannel) -> str:
+    return f"channel {row.id}"
+
+
+def _every(row: NoticeChannel) -> timedelta:
+    """Longer than a message takes, so that two processes do not send the same one."""
+    return _PAUSE if row.failing_since else _TURN
 
 
 def due(row: NoticeChannel, now: datetime) -> tuple[list[Notice], list[Notice]]:
@@ -107,10 +125,6 @@ def due(row: NoticeChannel, now: datetime) -> tuple[list[Notice], list[Notice]]:
     return in_order, list(closed.order_by(Notice.id))
 
 
-def _pause(row: NoticeChannel) -> timedelta:
-    return _PAUSE if row.failing_since else timedelta()
-
-
 def _send(row: NoticeChannel, opened: list[Notice], closed: list[Notice], now: datetime) -> None:
     assert row.url
     try:
@@ -119,6 +133,8 @@ def _send(row: NoticeChannel, opened: list[Notice], closed: list[Notice], now: d
         _note_failure(row, str(error), now)
         return
     with transaction():
+        if not NoticeChannel.select().where(NoticeChannel.id == row.id).exists():
+            return  # deleted meanwhile
         for notice in opened:
             NoticeDelivery.insert(channel=row, notice=notice, opened_at=now).on_conflict_ignore().execute()
         ended = [notice.id for notice in closed]
@@ -146,6 +162,8 @@ def _out_of_the_database(url: Secret, title: str, body: str) -> None:
 def _title(opened: list[Notice], closed: list[Notice]) -> str:
     if len(opened) == 1 and not closed:
         return f"{opened[0].severity.value.capitalize()}: {opened[0].text}"
+    if not opened and not closed:
+        return "Mail Token Portal: this channel works again"
     parts = [f"{len(opened)} new" if opened else "", f"{len(closed)} resolved" if closed else ""]
     return f"Mail Token Portal: notices {', '.join(part for part in parts if part)}"
 
@@ -163,7 +181,7 @@ def _check(entered: Fields, url: Secret | None, *, is_new: bool) -> None:
         problems["name"] = "This field is required."
     if is_new and not url:
         problems["url"] = "Enter the URL of the service."
-    if url and (problem := apprise_service.url_problem(url)):
+    if url and (problem := apprise_service.url_problem(url, settings.unencrypted_hosts())):
         problems["url"] = problem
     for name in ("quiet_from", "quiet_until"):
         if (value := getattr(entered, name)) and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):

@@ -14,7 +14,7 @@ from portal.causes import unmatched
 from portal.core.db import transaction
 from portal.core.errors import Invalid
 from portal.core.severity import Severity
-from portal.models import MetricCounter, Notice
+from portal.models import MetricCounter, Notice, NoticeDelivery
 from portal.monitoring import problems
 from portal.monitoring.problems.problem import Problem, of_notice
 from portal.system import audit, leader_election
@@ -29,9 +29,12 @@ _SHOWN = 50
 _LONGEST_KNOWN = timedelta(days=90)
 
 
-def open_problems(now: datetime) -> list[Problem]:
-    """Return the open problems, most urgent first, acknowledged ones last; one stands for those beyond a limit."""
-    found = problems.of_rows(now, _SHOWN)
+def open_problems(now: datetime, most: int = _SHOWN) -> list[Problem]:
+    """Return the open problems, most urgent first, acknowledged ones last.
+
+    ``most``: problems of tokens that are examined; one more stands for those beyond.
+    """
+    found = problems.of_rows(now, most)
     kept = _open_notices(Notice.of_machine | Notice.key.in_([one.key for one in found]))
     seen = [replace(one, notice=kept.get(one.key)) for one in found]
     of_machine = [of_notice(row) for row in kept.values() if row.of_machine]
@@ -142,6 +145,7 @@ def _update_open(row: Notice, problem: Problem) -> None:
         return
     if not row.was_critical and row.severity is Severity.CRITICAL:
         row.was_critical, row.notified_at, row.acknowledged_until = True, None, None
+        NoticeDelivery.delete().where(NoticeDelivery.notice == row.id).execute()
     row.save()
 
 

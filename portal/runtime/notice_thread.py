@@ -1,4 +1,4 @@
-"""The thread that opens, closes and sends notices: in the clock and in the web server, one of them at a time."""
+"""The thread that opens, closes and sends notices: in the clock and the web server; one of them claims each turn."""
 
 import threading
 from datetime import UTC, datetime

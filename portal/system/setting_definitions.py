@@ -173,8 +173,8 @@ KNOWN = {
         Known(
             "TimeZone",
             "UTC",
-            "Time zone of the times on the pages and in forms, for example Europe/Berlin. Users can choose another one "
-            "in their profile.",
+            "Time zone of the pages and of times of day in forms, for example Europe/Berlin. Users can choose another "
+            "one for the pages in their profile.",
             _time_zone,
         ),
         Known(

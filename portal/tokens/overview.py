@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from peewee import fn
+
 from portal.core import token_state
 from portal.core.paging import Asked, Listing, Page
 from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
@@ -75,6 +77,7 @@ def _used_by(token_ids: list[int]) -> dict[int, int]:
     """The number of mail accounts, outbound profiles and web services of each token."""
     counts: dict[int, int] = {}
     for model in (MailAccount, OutboundProfile, WebService):
-        for (token_id,) in tuples(model.select(model.token).where(model.token.in_(token_ids))):
-            counts[token_id] = counts.get(token_id, 0) + 1
+        used = model.select(model.token, fn.COUNT(model.id)).where(model.token.in_(token_ids)).group_by(model.token)
+        for token_id, count in tuples(used):
+            counts[token_id] = counts.get(token_id, 0) + count
     return counts

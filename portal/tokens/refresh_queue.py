@@ -39,8 +39,10 @@ class Share:
 
 def request(token: Token, *, actor: str, now: datetime) -> None:
     """Make the token due now. Raise Refused if the portal cannot refresh it without a sign-in."""
+    if not token.token_config.is_valid:
+        raise Refused("The configuration is set to invalid; set its Validity to valid.")
     if token.refused_at or not (token.has_refresh_token or token.needs_no_sign_in):
-        raise Refused("It cannot be refreshed without a sign-in; press Request new token.")
+        raise Refused("The token cannot be refreshed without a sign-in; press Request new token.")
     with transaction():
         Token.update(due_at=now, tries=0).where(Token.id == token.id).execute()
         audit.about(token, actor, "refresh-requested", "", now)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -55,8 +55,8 @@ def clock(value: datetime | None) -> str:
 
 
 def seconds(value: datetime) -> str:
-    """Format a time of a log: ``14:05:09``."""
-    return _time(value, f"{value.astimezone(_zone()):%H:%M:%S}")
+    """Format a time of a log: ``14:05:09 CET``."""
+    return _time(value, f"{value.astimezone(_zone()):%H:%M:%S %Z}")
 
 
 def _clock(value: datetime) -> str:
@@ -114,8 +114,9 @@ def round_up(value: float | None) -> float:
 
 def points(bars: Iterable[Any], attribute: str, hourly: bool) -> list[tuple[str, float | None]]:
     """The pairs of label and value of a bar chart; ``bars`` have ``at`` and the named attribute."""
-    label = "%Y-%m-%d %H:%M" if hourly else "%Y-%m-%d"
-    return [(f"{bar.at.astimezone(_zone()):{label}}", getattr(bar, attribute)) for bar in bars]
+    # A bar of a day is a day of UTC.
+    label = "%Y-%m-%d %H:%M %Z" if hourly else "%Y-%m-%d"
+    return [(f"{bar.at.astimezone(_zone() if hourly else UTC):{label}}", getattr(bar, attribute)) for bar in bars]
 
 
 def with_code(text: str) -> Markup:

@@ -8,6 +8,7 @@ from flask import request, url_for
 from portal.core.paging import SIZES, Asked
 
 _LONGEST = 200
+_KEPT = ("q", "state", "sort", "desc", "size", "cause")
 
 
 def asked(states: Collection[str]) -> Asked:
@@ -26,6 +27,6 @@ def asked(states: Collection[str]) -> Asked:
 
 def changed_url(**changes: Any) -> str:
     """URL of the shown list with changed values, on its first page; None removes a value."""
-    kept = {name: value for name, value in request.args.items() if name != "page"}
+    kept = {name: request.args[name] for name in _KEPT if name in request.args}
     values: dict[str, Any] = {**(request.view_args or {}), **kept, **changes}
     return url_for(str(request.endpoint), **values)

@@ -63,5 +63,7 @@ def done(action: Action, rows: list[Row], back: str) -> str:
 def _chosen(listing: Listing, query: Any) -> list[int]:
     if "every" in request.form:
         state = request.form.get("state", "")
-        return listing.ids(query, Asked(text=request.form.get("q", ""), state=state if state in listing.states else ""))
+        if state and state not in listing.states:
+            abort(400, "The list has no such state. Go back to the list and choose again.")
+        return listing.ids(query, Asked(text=request.form.get("q", ""), state=state))
     return request.form.getlist("id", type=int)

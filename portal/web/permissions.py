@@ -184,7 +184,7 @@ def init_app(app: Flask) -> None:
 
 
 def _load(key: str) -> CurrentUser | None:
-    row = sessions.session_of(key, now=g.now)
+    row = sessions.session_of(key, is_renewal="X-Renewal" in request.headers, now=g.now)
     if row and row.user.issuer == proxy_users.ISSUER and row.user.subject != (named_by_proxy() or ("", ""))[0]:
         # The proxy signed the user out, or another one in.
         return None

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
 from portal import __version__
 from portal.cli import common
-from portal.models import MailAccount, Token, User, Validity
+from portal.models import MailAccount, User, Validity
 from tests.builders import make_account, make_config, make_destination, make_token
+from tests.fakes.provider import FakeProvider
 from tests.support.commands import Run
 
 
@@ -33,7 +35,7 @@ def test_accounts_that_a_filter_matches_are_paused_and_resumed(run: Run, account
 
 
 def test_filter_is_required_and_its_state_must_exist(run: Run, accounts: list[MailAccount]) -> None:
-    assert "Enter names, or one of" in run("mail-account", "pause", code=2).stderr
+    assert "Enter names, or --all" in run("mail-account", "pause", code=2).stderr
     assert "--state is one of: running, paused" in run("mail-account", "pause", "--state", "nonsense", code=2).stderr
     assert paused() == 0
 
@@ -44,11 +46,34 @@ def test_all_fetches_are_queued(run: Run, accounts: list[MailAccount]) -> None:
     assert MailAccount.select().where(MailAccount.due_at.is_null(False)).count() == 5
 
 
-def test_token_that_cannot_be_refreshed_does_not_stop_the_others(run: Run, db: None) -> None:
-    make_token(make_config("Good"))
-    Token.update(refresh_token=None).execute()
+def test_token_that_cannot_be_refreshed_does_not_stop_the_others(run: Run, provider: FakeProvider) -> None:
+    provider.grants()
+    make_token(make_config("Bad"), refresh_token=None)
+    make_token(make_config("Good", base=provider.url))
     failed = run("token", "refresh", "--all", code=1)
     assert "has no usable refresh token" in failed.stderr
+    assert "Good" in failed.stdout
+
+
+def test_deletion_asks_on_a_terminal(accounts: list[MailAccount], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    def no(text: str, abort: bool) -> None:
+        asked.append(text)
+        raise click.Abort
+
+    monkeypatch.setattr(click, "confirm", no)
+
+    @click.command()
+    @click.argument("name")
+    @common.deletes
+    def delete(name: str) -> None:
+        raise AssertionError("deleted without an answer")
+
+    with pytest.raises(click.Abort):
+        delete.main(["Account 4"], standalone_mode=False)
+    assert asked == ["Delete Account 4?"]
 
 
 def test_deletion_prints_what_was_deleted(run: Run, accounts: list[MailAccount]) -> None:

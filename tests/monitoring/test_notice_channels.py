@@ -2,19 +2,23 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from portal.core.db import database
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Unavailable
 from portal.core.severity import Severity
 from portal.models import Event, Notice, NoticeChannel
-from portal.monitoring import notice_channels
+from portal.monitoring import notice_channels, notices
 from portal.monitoring.notice_channels import Fields
 from portal.monitoring.problems import quarantined
-from portal.system import settings
-from tests.builders import NOW, make_notice
+from portal.monitoring.problems.problem import of_notice
+from portal.protocols import apprise_service
+from portal.system import leader_election, settings
+from tests.builders import NOW, make_notice, make_notice_channel
 from tests.fakes.pages import PageClient
 from tests.fakes.web_server import FakeWebServer
 
@@ -103,13 +107,101 @@ def test_failing_channel_is_a_notice_without_its_secret_and_is_tried_again(web_s
     (found,) = quarantined.failed_channels()
     assert found.text == "The notice channel “Chat” does not work."
     assert "did not accept" in found.response
-    assert KEY not in found.response
     notice_channels.send_due(NOW + MINUTE)
     assert len(web_server.asked) == 1
     notice_channels.send_due(NOW + 6 * MINUTE)
     assert len(web_server.asked) == 2
     assert quarantined.failed_channels() == []
     assert NoticeChannel.get_by_id(row.id).failure is None
+
+
+def test_secrets_of_the_url_are_removed_from_what_a_service_answers() -> None:
+    url = Secret("jsons://robot:p%40ssword9@chat.example.test/hook/tok4/x?key=abcd")
+    told = "chat.example.test refused robot p@ssword9 p%40ssword9 at hook/tok4 with abcd"
+    shown = apprise_service.without_secrets(url, told)
+    assert shown.startswith("chat.example.test refused")
+    for secret in ("robot", "p@ssword9", "p%40ssword9", "tok4", "abcd"):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [("jsons://u:pass@chat.example.test/very-secret", "JSON chat.example.test"),
+     ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general", "Slack")],
+)  # fmt: skip
+def test_page_shows_the_kind_of_service_and_its_host_only(url: str, shown: str) -> None:
+    assert apprise_service.masked(Secret(url)) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("json://chat.example.test/x", "without TLS"), ("jsons://chat.example.test/x?verify=no", "option verify"),
+     ("jsons://chat.example.test/x?template=/etc/passwd", "option template"), ("json://127.0.0.1/x", "")],
+)  # fmt: skip
+def test_url_must_be_safe(url: str, words: str) -> None:
+    problem = apprise_service.url_problem(Secret(url), [])
+    assert (words in problem) if problem else not words
+
+
+def test_host_without_tls_can_be_allowed(web_server: FakeWebServer) -> None:
+    settings.change({"UnencryptedHosts": "chat.example.test"}, actor="test", now=NOW)
+    assert make_notice_channel(url="json://chat.example.test/x").name == "Chat"
+
+
+def test_metadata_address_is_not_asked() -> None:
+    row = make_notice_channel(url="jsons://169.254.169.254/latest")
+    with pytest.raises(Unavailable, match="link-local or metadata"):
+        notice_channels.send_test(row, now=NOW)
+
+
+def test_warning_that_becomes_critical_is_sent_again(web_server: FakeWebServer) -> None:
+    channel(web_server)
+    row = make_notice("It smokes.", severity=Severity.WARNING)
+    notice_channels.send_due(NOW)
+    worse = replace(of_notice(row), severity=Severity.CRITICAL, text="It burns.")
+    notices._update_open(row, worse)
+    notice_channels.send_due(NOW + 2 * MINUTE)
+    assert "Critical: It burns." in sent(web_server)[1]
+
+
+def test_channel_that_failed_is_tried_until_it_works_even_if_nothing_is_due(web_server: FakeWebServer) -> None:
+    row = channel(web_server)
+    web_server.answers = [(500, "no"), (500, "no")]
+    with pytest.raises(Unavailable):
+        notice_channels.send_test(row, now=NOW)
+    notice_channels.send_due(NOW + 10 * MINUTE)
+    assert quarantined.failed_channels()
+    notice_channels.send_due(NOW + 20 * MINUTE)
+    assert quarantined.failed_channels() == []
+    assert "works again" in sent(web_server)[2]
+
+
+def test_channel_deleted_while_it_is_sent_to_stops_no_other(
+    web_server: FakeWebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel(web_server)
+    make_notice_channel("Other", url=web_server.url.replace("http://", "json://"))
+    make_notice("Everything burns.")
+    send = apprise_service.send
+
+    def deleted(url: Secret, title: str, body: str) -> None:
+        send(url, title, body)
+        NoticeChannel.delete().where(NoticeChannel.name == "Chat").execute()
+
+    monkeypatch.setattr(apprise_service, "send", deleted)
+    monkeypatch.setattr(database.obj, "close", lambda: None)
+    notice_channels.send_due(NOW)
+    assert len(web_server.asked) == 2
+
+
+def test_only_one_process_sends_at_a_time(web_server: FakeWebServer) -> None:
+    row = channel(web_server)
+    make_notice("Everything burns.")
+    assert leader_election.claim_turn(f"channel {row.id}", MINUTE, NOW)
+    notice_channels.send_due(NOW)
+    assert web_server.asked == []
+    notice_channels.send_due(NOW + MINUTE)
+    assert len(web_server.asked) == 1
 
 
 def test_unreachable_service_is_named(web_server: FakeWebServer) -> None:

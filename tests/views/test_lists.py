@@ -10,10 +10,19 @@ from portal.core import token_state
 from portal.core.paging import Asked
 from portal.incoming import mail_accounts
 from portal.incoming import overview as account_overview
-from portal.models import Destination, Event, MailAccount, Token, TokenConfig, Validity
+from portal.models import Destination, Event, MailAccount, Message, OutboundMessage, Token, TokenConfig, Validity
 from portal.tokens import overview as token_overview
 from portal.tokens import token_facts
-from tests.builders import fresh, make_account, make_config, make_destination, make_profile, make_service, make_token
+from tests.builders import (
+    fresh,
+    make_account,
+    make_config,
+    make_destination,
+    make_message,
+    make_profile,
+    make_service,
+    make_token,
+)
 from tests.fakes.pages import PageClient
 from tests.support.database import Queries
 
@@ -169,6 +178,24 @@ def test_many_tokens_are_refreshed_by_the_workers(bob: PageClient) -> None:
     assert fresh(refused).due_at is None
 
 
+def test_fetch_of_a_paused_account_is_not_reported_as_done(bob: PageClient, accounts: list[MailAccount]) -> None:
+    mail_accounts.pause(accounts[0], actor="test", now=now())
+    page = bob.submit("/mail-accounts/many", {"action": "fetch", "id": [str(row.id) for row in accounts[:2]]})
+    assert "Fetch now: 1 of 2 done" in page.text
+    assert "Resume the mail account" in page.text
+
+
+def test_unknown_state_does_not_mean_every_row(alice: PageClient, accounts: list[MailAccount]) -> None:
+    chosen = {"action": "delete", "every": "1", "state": "nonsense", "confirmed": "1"}
+    assert "no such state" in alice.submit("/mail-accounts/many", chosen).text
+    assert MailAccount.select().count() == 30
+
+
+def test_foreign_parameters_of_the_url_are_ignored(alice: PageClient, accounts: list[MailAccount]) -> None:
+    page = alice.get("/mail-accounts?endpoint=x&_method=POST&_external=1&size=25&values=3")
+    assert "_external" not in page.html
+
+
 def test_request_without_action_or_rows_is_answered_with_words(bob: PageClient, accounts: list[MailAccount]) -> None:
     assert "Choose an action" in bob.submit("/mail-accounts/many", {"id": "1"}).text
     assert "No row was selected" in bob.submit("/mail-accounts/many", {"action": "pause"}).text
@@ -183,7 +210,12 @@ def test_search_finds_names_addresses_and_hosts_of_all_kinds(
     make_token(make_config("Office of x.test"), owner="desk@x.test")
     make_profile(name="Relay of x.test")
     make_service(name="Ticket of x.test")
+    Message.create(mail_account=accounts[0], mailbox="INBOX 1", uid="1", delivery_key="1", message_id="<in@x.test>", subject="Incoming",
+                   seen_at=now())  # fmt: skip
+    make_message()
+    OutboundMessage.update(message_id="<out@x.test>", subject="Outgoing").execute()
     page = charlie.get("/search?q=X.test")
+    assert {"Incoming", "Outgoing"} <= set(page.text.split())
     for words in ("Office of x.test", "desk@x.test", "Account 29", "Relay of x.test", "Ticket of x.test"):
         assert words in page.text
     assert "Nothing contains this text" in charlie.get("/search?q=100%25").text

@@ -1,10 +1,15 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from portal.core.encryption import Secret
+from portal.incoming import mailbox_connection
 from portal.models import AfterFetch, MailAccount, Message, MessageState, Run, RunLine, RunOutcome, Token, Validity
+from portal.protocols.sasl import Credential
 from tests.builders import NOW, PASSWORD, make_account, make_config, make_destination, make_token
 from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
@@ -238,3 +243,40 @@ def test_connection_is_tried_before_saving_and_the_fault_named_at_its_field(
     refused = alice.post("/mail-accounts/new", entered, status=200).text
     assert 'id="token-error"' in refused
     assert MailAccount.select().count() == 0
+
+
+@contextmanager
+def opened_mailbox(
+    account: MailAccount, used: Credential, seen: list[tuple[MailAccount, Credential]]
+) -> Iterator[None]:
+    seen.append((account, used))
+    yield
+
+
+def test_connection_is_tried_with_an_entered_and_with_the_stored_password(
+    alice: PageClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[MailAccount, Credential]] = []
+    monkeypatch.setattr(mailbox_connection, "opened_with", partial(opened_mailbox, seen=seen))
+    inbox = make_destination(tmp_path)
+    entered = form(authentication="password", destination=inbox.id)
+    tried = {**entered, "test": "Test connection"}
+    assert "The connection works" in alice.post("/mail-accounts/new", {**tried, "password": PASSWORD}, status=200).text
+    alice.post("/mail-accounts/new", {**entered, "password": PASSWORD})
+    path = f"/mail-accounts/{MailAccount.get().id}/edit"
+    assert "The connection works" in alice.post(path, tried, status=200).text
+    assert [used.password for _, used in seen] == [Secret(PASSWORD)] * 2
+    assert "enter the password again" in alice.post(path, {**tried, "host": "evil.example.test"}, status=200).text
+    assert len(seen) == 2
+
+
+def test_connection_test_uses_the_port_that_saving_would_store(
+    alice: PageClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[MailAccount, Credential]] = []
+    monkeypatch.setattr(mailbox_connection, "opened_with", partial(opened_mailbox, seen=seen))
+    token, inbox = make_token(signed_in_at=datetime.now(UTC)), make_destination(tmp_path)
+    account = make_account(inbox, token, name="Support", port=993)
+    entered = form(token=token.id, destination=inbox.id, test="Test connection", type="POP3S", port="993")
+    alice.post(f"/mail-accounts/{account.id}/edit", entered, status=200)
+    assert [tried.port for tried, _ in seen] == [995]

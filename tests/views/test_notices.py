@@ -16,6 +16,7 @@ from portal.models import (
     ClientSecret,
     Destination,
     Heartbeat,
+    LoginSession,
     MailAccount,
     Notice,
     OutboundProfile,
@@ -132,6 +133,32 @@ def test_notices_are_found_by_cause_state_and_text(alice: PageClient) -> None:
     assert "26–31 of 31 notices" in alice.get("/notices?page=2").text
     assert "Thing 17 is" in alice.get("/notices?q=THING+17").text
     assert "No notice matches" in alice.get("/notices?state=acknowledged").text
+
+
+def test_all_counts_the_open_notices_only(alice: PageClient) -> None:
+    make_notice("Open.", key="open")
+    for number in range(3):
+        make_notice(f"Over {number}.", key=f"over {number}", closed_at=now(), cause="mailbox-full")
+    assert "all 1" in alice.get("/notices").text
+    resolved = alice.get("/notices?state=resolved&cause=mailbox-full&q=over+1").text
+    assert "1–1 of 1 resolved" in resolved
+    assert "Over 2." not in resolved
+
+
+def test_unknown_causes_are_not_one_line(alice: PageClient) -> None:
+    for number in range(2):
+        make_notice(f"Odd thing {number}.", key=f"odd {number}", cause="unknown")
+    page = alice.get("/mail-accounts").text
+    assert "Odd thing 0." in page
+    assert "Odd thing 1." in page
+
+
+def test_page_that_renews_itself_does_not_prolong_the_session(alice: PageClient) -> None:
+    LoginSession.update(seen_at=now() - HOUR).execute()
+    alice.client.get("/", headers={"X-Renewal": "1"})
+    assert LoginSession.get().seen_at < now() - HOUR / 2
+    alice.get("/")
+    assert LoginSession.get().seen_at > now() - HOUR / 2
 
 
 def test_many_notices_are_acknowledged_at_once(alice: PageClient, charlie: PageClient) -> None:

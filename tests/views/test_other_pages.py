@@ -133,7 +133,7 @@ def test_test_notice_is_sent_to_the_recipients(alice: PageClient, smtp_server: F
     assert "NoticeRecipients is empty" in alice.submit("/settings/test-notice", {}).text
     given = {"NoticeRecipients": "ops@example.test", "NoticeServer": f"127.0.0.1:{smtp_server.port}"}
     settings.change(given, actor="test", now=datetime.now(UTC))
-    assert "A test notice was sent to ops@example.test" in alice.submit("/settings/test-notice", {}).text
+    assert "A test notice is on its way to ops@example.test" in alice.submit("/settings/test-notice", {}).text
     assert b"Test notice" in smtp_server.took[-1].content
     settings.change({"NoticeServer": "127.0.0.1:1"}, actor="test", now=datetime.now(UTC))
     assert "The test notice was not sent" in alice.submit("/settings/test-notice", {}).text

@@ -202,5 +202,7 @@ def test_times_are_shown_in_the_zone_of_the_reader(alice: PageClient) -> None:
 
 
 def test_unknown_time_zone_is_refused(alice: PageClient) -> None:
-    assert "Choose a time zone of the list" in alice.submit("/profile/time-zone", {"time_zone": "Europe/Atlantis"}).text
+    assert (
+        "Choose a time zone from the list" in alice.submit("/profile/time-zone", {"time_zone": "Europe/Atlantis"}).text
+    )
     assert user().time_zone == ""

@@ -23,7 +23,9 @@ class NoticeChannelForm(Form):
         ),
     )
     quiet_from = StringField("Quiet from", description="Nothing is sent between these times.", render_kw=_CLOCK)
-    quiet_until = StringField("Quiet until", description="In the setting TimeZone.", render_kw=_CLOCK)
+    quiet_until = StringField(
+        "Quiet until", description="Times of day in the zone of the setting TimeZone.", render_kw=_CLOCK
+    )
 
     def show(self, row: NoticeChannel) -> None:
         for name in ("name", "severity", "quiet_from", "quiet_until"):

@@ -81,5 +81,5 @@ class TimeZoneForm(Form):
         choices=choices(
             [("", "as in the settings (TimeZone)"), *((name, name) for name in sorted(available_timezones()))]
         ),
-        description="Zone of all times on the pages; a time shows UTC when you point at it.",
+        description="Zone of the times on the pages; a time shows UTC when you point at it.",
     )

@@ -42,7 +42,7 @@ def row_page(row: Row) -> str:
 
 def fix_url(banner: Problem) -> str:
     """URL of the page where the problem of a banner is fixed."""
-    if banner.cause.page == "settings" and not banner.about_id and current_user.may(Role.ADMIN):
+    if banner.cause.page == "settings" and current_user.may(Role.ADMIN):
         return url_for("settings.index")
     if banner.cause.page == "quarantine" and banner.about_id:
         return url_for("quarantine.index")

@@ -7,7 +7,7 @@ from functools import partial
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal.core.errors import ExternalError, Invalid, NotFound
+from portal.core.errors import ExternalError, Invalid, NotFound, Refused
 from portal.incoming import connection_test, mail_accounts, overview, progress, quarantine, run_search
 from portal.incoming.run_search import Wanted
 from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig, Validity
@@ -18,7 +18,7 @@ from portal.web.many import Action
 bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
 _SHOWN = 20
 _MANY = {
-    "fetch": Action("Fetch now", mail_accounts.request_fetch),
+    "fetch": Action("Fetch now", mail_accounts.fetch_now),
     "pause": Action("Pause", mail_accounts.pause),
     "resume": Action("Resume", mail_accounts.resume),
     "valid": Action("Set to valid", partial(mail_accounts.set_validity, validity=Validity.VALID), Role.ADMIN),
@@ -104,10 +104,10 @@ def edit(account_id: int) -> str | Response:
 @permissions.needs(Role.OPERATOR)
 def fetch(account_id: int) -> Response:
     account = _account(account_id)
-    state = mail_accounts.state(account, g.now)
-    mail_accounts.request_fetch(account, actor=permissions.actor(), now=g.now)
-    if state.remedy:
-        flash(f"{account.name} cannot be fetched: {state.word}. {state.remedy}", "warning")
+    try:
+        mail_accounts.fetch_now(account, actor=permissions.actor(), now=g.now)
+    except Refused as error:
+        flash(str(error), "warning")
     else:
         flash(f"{account.name} is being fetched.", "info")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
@@ -159,7 +159,9 @@ def _test_connection(form: MailAccountForm, account: MailAccount | None) -> None
     with form.refusing():
         entered = _entered(form)
         password = form.typed_password() or (mail_accounts.stored_password(account, entered) if account else None)
-        connection_test.run(entered, password, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
+        connection_test.run(
+            entered, password, instead_of=account, actor=permissions.actor(), clock=lambda: datetime.now(UTC)
+        )
         again = " Enter the password again before you save." if form.typed_password() else ""
         flash(f"The connection works: {entered.login} was signed in at {entered.host}.{again}", "success")
 

@@ -22,11 +22,9 @@ bp = Blueprint("notices", __name__, url_prefix="/notices")
 @bp.get("")
 def index() -> str:
     asked, cause = lists.asked(notice_list.STATES), request.args.get("cause", "")
-    resolved = asked.state == notice_list.RESOLVED
-    shown = notice_list.resolved_page(asked) if resolved else notice_list.open_page(asked, cause, g.now)
     return render_template(
         "notices/index.html",
-        shown=shown,
+        shown=notice_list.page(asked, cause, g.now),
         cause=causes.named(cause) if cause else None,
         form=AcknowledgeForm(formdata=None),
         may_acknowledge=many.may_choose(),

@@ -43,7 +43,7 @@ def set_time_zone() -> Response:
         users.set_time_zone(permissions.me().user, form.time_zone.data, now=g.now)
         flash("The time zone was saved.", "success")
     else:
-        flash("Choose a time zone of the list.", "error")
+        flash("Choose a time zone from the list.", "error")
     return redirect(url_for("profile.index"), 303)
 
 

@@ -47,5 +47,5 @@ def send_test() -> Response:
     except PortalError as error:
         flash(f"The test notice was not sent: {error}", "error")
     else:
-        flash(f"A test notice was sent to {', '.join(recipients)}.", "success")
+        flash(f"A test notice is on its way to {', '.join(recipients)}.", "success")
     return redirect(url_for("settings.index"), 303)
