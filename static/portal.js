@@ -30,7 +30,7 @@ for (const choice of document.querySelectorAll("[data-shows]")) {
 
 // Polls the progress of a running fetch or call; reloads the page when it has ended.
 const live = document.querySelector("[data-live]");
-if (live) {
+if (live && !live.closest("[data-renew]")) {
   const look = async () => {
     setTimeout(look, 1500);
     const answer = await fetch(location.href).catch(() => null);
@@ -87,8 +87,9 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll(".chosen input[name=id]")) box.checked = event.target.checked;
 });
 
-// Renews lists and figures every ten seconds, unless the reader is at work in them.
-const renewed = [...document.querySelectorAll("[data-renew]")].map((part) => part.id);
+// Renews lists and figures every ten seconds or as often as the element says, unless the reader is at work in them.
+const parts = [...document.querySelectorAll("[data-renew]")];
+const renewed = parts.map((part) => part.id);
 if (renewed.length) {
   const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
   setInterval(async () => {
@@ -100,7 +101,7 @@ if (renewed.length) {
       const part = fresh.getElementById(id);
       if (part && !isInUse(document.getElementById(id))) document.getElementById(id).innerHTML = part.innerHTML;
     }
-  }, 10000);
+  }, 1000 * Math.min(...parts.map((part) => Number(part.dataset.renew) || 10)));
 }
 
 // After a form with errors, the summary of the errors has the focus.

@@ -13,6 +13,7 @@ from portal.models import (
     OutboundMessage,
     OutboundProfile,
     Row,
+    Run,
     Token,
     TokenConfig,
     WebService,
@@ -56,11 +57,17 @@ def _kinds() -> list[Kind]:
              lambda row: row.name, lambda row: f"{row.login} at {row.host}"),
         Kind("Web service", WebService.select(), (WebService.name, WebService.url),
              lambda row: row.name, lambda row: row.url),
-        Kind("Fetched message", Message.select(Message, MailAccount).join(MailAccount), (Message.message_id,),
-             lambda row: row.subject or row.message_id, lambda row: row.message_id),
+        Kind("Fetched message", _messages(), (Message.message_id,),
+             lambda row: row.subject or row.message_id,
+             lambda row: f"{row.message_id} in {row.mail_account.name}, {row.state.value}"),
         Kind("Sent message", OutboundMessage.select(), (OutboundMessage.message_id,),
              lambda row: row.subject or row.message_id, lambda row: row.message_id),
     ]  # fmt: skip
+
+
+def _messages() -> Any:
+    found = Message.select(Message, MailAccount, Run).join(MailAccount)
+    return found.switch(Message).left_outer_join(Run)
 
 
 def search(text: str) -> list[Hit]:

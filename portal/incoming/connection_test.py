@@ -35,7 +35,9 @@ def run(entered: Fields, password: Secret | None, *, instead_of: MailAccount | N
     except ExternalError as error:
         name = causes.of_failure(error, mailbox_connection.where(account), by_password=account.token is None)
         cause = causes.named(name)
-        raise Invalid({_field(cause, account, error): f"{error} {_remedy(cause, account)}"}) from error
+        raise Invalid(
+            {_field(cause, account, error): f"{str(error).rstrip('.')}. {_remedy(cause, account)}".strip()}
+        ) from error
 
 
 def _open(account: MailAccount, password: Secret | None, actor: str, clock: Clock) -> None:

@@ -37,6 +37,11 @@ class AlertGroup:
         return f"{self.first.cause.title} ({len(self.problems)} notices)"
 
     @property
+    def next_step(self) -> str:
+        """The first step of the remedy; of several problems without the names of one."""
+        return self.first.remedy[0] if len(self.problems) == 1 else self.first.cause.steps({})[0]
+
+    @property
     def affected(self) -> list[str]:
         return [name for one in self.problems for name in one.affected]
 

@@ -8,7 +8,7 @@ from portal.monitoring import notices
 from tests.builders import make_account, make_config, make_destination, make_token
 
 ACCOUNTS, TOKENS, NOTICES = 500, 300, 40
-_CAUSES = ("refresh-token-revoked", "refresh-token-refused", "password-changed", "consent-withdrawn")
+_CAUSES = ("refresh-token-revoked", "refresh-token-refused", "refresh-token-unused", "sign-in-frequency")
 
 
 def fill(folder: Path, now: datetime) -> None:

@@ -210,7 +210,7 @@ def test_search_finds_names_addresses_and_hosts_of_all_kinds(
     make_token(make_config("Office of x.test"), owner="desk@x.test")
     make_profile(name="Relay of x.test")
     make_service(name="Ticket of x.test")
-    Message.create(mail_account=accounts[0], mailbox="INBOX 1", uid="1", delivery_key="1", message_id="<in@x.test>", subject="Incoming",
+    Message.create(mail_account=accounts[0], mailbox="INBOX 1", uid="1", delivery_key="1", message_id="<in@x.test>", subject="Incoming", size=1,
                    seen_at=now())  # fmt: skip
     make_message()
     OutboundMessage.update(message_id="<out@x.test>", subject="Outgoing").execute()

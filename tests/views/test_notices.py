@@ -139,7 +139,7 @@ def test_all_counts_the_open_notices_only(alice: PageClient) -> None:
     make_notice("Open.", key="open")
     for number in range(3):
         make_notice(f"Over {number}.", key=f"over {number}", closed_at=now(), cause="mailbox-full")
-    assert "all 1" in alice.get("/notices").text
+    assert "open 1" in alice.get("/notices").text
     resolved = alice.get("/notices?state=resolved&cause=mailbox-full&q=over+1").text
     assert "1–1 of 1 resolved" in resolved
     assert "Over 2." not in resolved

@@ -32,7 +32,7 @@ def row_url(kind: str, row_id: int) -> str:
 def row_page(row: Row) -> str:
     """URL of the page of any row that the search finds."""
     if isinstance(row, Message):
-        return row_url("mail account", row.mail_account.id)
+        return url_for("runs.show", run_id=row.run.id) if row.run else row_url("mail account", row.mail_account.id)
     if isinstance(row, OutboundMessage):
         return url_for("outbound_messages.show", row_id=row.id)
     if isinstance(row, Token):
