@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from portal.core.clock import Clock
 from portal.core.errors import Invalid, Refused, Unavailable
+from portal.core.paging import Listing
 from portal.core.text import split_list
 from portal.incoming import forwarding
 from portal.models import (
@@ -42,6 +43,16 @@ class Fields:
     web_service: WebService | None = None
     addresses: str = ""
     comment: str = ""
+
+
+def listing() -> Listing:
+    """The list of destinations; the type is the state of a row."""
+    kinds = {kind.value: Destination.type == kind for kind in DestinationType}
+    return Listing(
+        searched=(Destination.name, Destination.path, Destination.host, Destination.recipient, Destination.comment),
+        sorts={"name": Destination.name, "type": Destination.type},
+        states=kinds,
+    )
 
 
 def add(entered: Fields, *, actor: str, now: datetime) -> Destination:

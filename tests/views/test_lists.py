@@ -10,9 +10,25 @@ from portal.core import token_state
 from portal.core.paging import Asked
 from portal.incoming import mail_accounts
 from portal.incoming import overview as account_overview
-from portal.models import Destination, Event, MailAccount, Message, OutboundMessage, Token, TokenConfig, Validity
+from portal.models import (
+    Destination,
+    Event,
+    MailAccount,
+    Message,
+    OutboundMessage,
+    OutboundProfile,
+    ServiceAuth,
+    Token,
+    TokenConfig,
+    Validity,
+    WebService,
+)
+from portal.outgoing import outbound_profiles
+from portal.outgoing import overview as sending_overview
 from portal.tokens import overview as token_overview
 from portal.tokens import token_facts
+from portal.web_services import overview as service_overview
+from portal.web_services import web_services
 from tests.builders import (
     fresh,
     make_account,
@@ -95,6 +111,33 @@ def test_list_counts_each_account_in_the_state_that_its_page_names(change: str, 
         assert account_overview.page(Asked(), now()).counts == {"fetched" if state == "good" else state: 1}
 
 
+@pytest.mark.usefixtures("db")
+@pytest.mark.parametrize("change", CHANGES)
+def test_lists_count_each_profile_and_service_in_the_state_that_its_page_names(change: str) -> None:
+    token = make_token(signed_in_at=now())
+    make_profile(token)
+    make_service(authentication=ServiceAuth.TOKEN, token=token)
+    of_token, of_config = CHANGES[change]
+    if of_token:
+        Token.update(of_token).where(Token.id == token.id).execute()
+    if of_config:
+        TokenConfig.update(of_config).where(TokenConfig.id == token.token_config.id).execute()
+    for row_change in (
+        {},
+        {"failing_since": now()},
+        {"validity": Validity.INVALID_TEMPORARILY},
+        {"validity": Validity.INVALID},
+    ):
+        for model in (OutboundProfile, WebService):
+            if row_change:
+                model.update(row_change).execute()
+        profile = outbound_profiles.state(OutboundProfile.get(), now()).name
+        service = web_services.state(WebService.get(), now()).name
+        of_profiles, of_services = {"unused": "nothing sent yet"}, {"unused": "not called yet"}
+        assert sending_overview.page(Asked(), now()).counts == {of_profiles.get(profile, profile): 1}
+        assert service_overview.page(Asked(), now()).counts == {of_services.get(service, service): 1}
+
+
 # Pages ------------------------------------------------------------------------------------------------------------
 
 
@@ -119,6 +162,19 @@ def test_links_of_a_list_keep_what_was_chosen(alice: PageClient, accounts: list[
     for kept in ("q=x.test", "state=paused", "sort=login"):
         assert kept in following[0]
     assert "26–28 of 28" in alice.get(following[0]).text
+
+
+def test_other_lists_are_searched_and_filtered(alice: PageClient, tmp_path: Path) -> None:
+    make_destination(tmp_path, "Tickets")
+    make_profile(name="Relay")
+    make_service(name="Hook")
+    for path, name, state in (
+        ("/destinations", "Tickets", "maildir"), ("/outbound", "Relay", "nothing sent yet"),
+        ("/web-services", "Hook", "not called yet"),
+    ):  # fmt: skip
+        for query in (f"q={name.upper()}", f"state={state}", "sort=nonsense&page=1"):
+            assert name in alice.get(f"{path}?{query}").text
+        assert "Nothing matches" in alice.get(f"{path}?q=nowhere").text
 
 
 def test_list_of_accounts_needs_the_same_queries_for_many_rows(

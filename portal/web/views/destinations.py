@@ -5,8 +5,8 @@ from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound, PortalError
 from portal.incoming import destinations, help_desks
-from portal.models import Destination, OutboundProfile, Role, WebService
-from portal.web import permissions
+from portal.models import Destination, DestinationType, OutboundProfile, Role, WebService
+from portal.web import lists, permissions
 from portal.web.forms.mail import DestinationForm
 
 bp = Blueprint("destinations", __name__, url_prefix="/destinations")
@@ -14,7 +14,10 @@ bp = Blueprint("destinations", __name__, url_prefix="/destinations")
 
 @bp.get("")
 def index() -> str:
-    return render_template("destinations/index.html", rows=list(Destination.select().order_by(Destination.name)))
+    return render_template(
+        "destinations/index.html",
+        shown=destinations.listing().page(Destination.select(), lists.asked(list(DestinationType))),
+    )
 
 
 @bp.route("/new", methods=["GET", "POST"])

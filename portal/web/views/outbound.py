@@ -8,10 +8,10 @@ from werkzeug.wrappers import Response
 from portal import providers
 from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
-from portal.outgoing import mail_queue, outbound_profiles, test_message
+from portal.outgoing import mail_queue, outbound_profiles, overview, test_message
 from portal.outgoing.test_message import TestResult
 from portal.system import redirect_uri
-from portal.web import permissions
+from portal.web import lists, permissions
 from portal.web.forms.outbound import OutboundProfileForm, TestMessageForm
 
 bp = Blueprint("outbound", __name__, url_prefix="/outbound")
@@ -20,10 +20,8 @@ _SHOWN = 20
 
 @bp.get("")
 def index() -> str:
-    profiles = OutboundProfile.select(OutboundProfile, Token, TokenConfig).left_outer_join(Token)
-    profiles = profiles.left_outer_join(TokenConfig).order_by(OutboundProfile.name)
-    rows = [(profile, outbound_profiles.state(profile, g.now)) for profile in profiles]
-    return render_template("outbound/index.html", rows=rows, counts=mail_queue.counts())
+    shown = overview.page(lists.asked(overview.conditions(g.now)), g.now)
+    return render_template("outbound/index.html", shown=shown, counts=mail_queue.counts())
 
 
 @bp.route("/new", methods=["GET", "POST"])

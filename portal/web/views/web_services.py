@@ -11,9 +11,9 @@ from portal.incoming.help_desks import Preset
 from portal.models import Role, Token, TokenConfig, WebService, WebServiceCall
 from portal.system import audit, job_queue
 from portal.triggers import triggers
-from portal.web import permissions
+from portal.web import lists, permissions
 from portal.web.forms.web_services import CallForm, WebServiceForm
-from portal.web_services import web_services
+from portal.web_services import overview, web_services
 
 bp = Blueprint("web_services", __name__, url_prefix="/web-services")
 _SHOWN = 50
@@ -21,8 +21,8 @@ _SHOWN = 50
 
 @bp.get("")
 def index() -> str:
-    rows = [(row, web_services.state(row, g.now)) for row in WebService.select().order_by(WebService.name)]
-    return render_template("web_services/index.html", rows=rows)
+    shown = overview.page(lists.asked(overview.conditions(g.now)), g.now)
+    return render_template("web_services/index.html", shown=shown)
 
 
 @bp.route("/new", methods=["GET", "POST"])
