@@ -69,6 +69,17 @@ def test_overview_query_count_is_constant_up_to_10000_tokens(alice: PageClient, 
     assert "51–75 of 10001 tokens" in page.text
 
 
+def test_refused_form_keeps_the_endpoints_closed_unless_one_of_them_was_refused(alice: PageClient) -> None:
+    new = alice.get("/tokens/new?template=microsoft-tenant")
+    kept = {name: new.field(name) for name in ("authorize_url", "token_url", "refresh_url", "scope")}
+    entered = {**kept, "name": "Office", "client_id": "client-1", "tenant": "", "validity": "valid",
+               "client_auth": "client_secret_post"}  # fmt: skip
+    page = alice.submit("/tokens/new?template=microsoft-tenant", entered)
+    assert "Nothing was saved" in page.text
+    assert "Enter a tenant" in page.text
+    assert "readonly" in {field.get("name"): field for field in page.all("input")}["token_url"]
+
+
 # Endpoints, secrets, certificates -------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _TEXTS = ("name", "tenant", "client_id", "assertion_file", "app_object_id", "authorize_url", "token_url",
           "refresh_url", "device_url", "revocation_url", "scope", "authorize_parameters", "token_parameters", "issuer",
           "jwks_url", "userinfo_url")  # fmt: skip
+_ENDPOINTS = ("authorize_url", "token_url", "refresh_url", "device_url", "revocation_url", "issuer", "jwks_url",
+              "userinfo_url")  # fmt: skip
 #: Not used by app-only access.
 _FOR_SIGN_INS = ("authorize_url", "authorize_parameters", "refresh_url", "device_url", "issuer", "jwks_url",
                  "userinfo_url")  # fmt: skip
@@ -110,6 +112,11 @@ class TokenConfigForm(Form):
 
     #: The uploaded key, which can be read only once.
     _key_text: str | None = None
+
+    @property
+    def has_endpoint_errors(self) -> bool:
+        """Whether an endpoint was refused, so that the fields of the endpoints must be shown."""
+        return any(self[name].errors for name in _ENDPOINTS if name in self)
 
     def fit(self, template: Template, flow: Flow) -> None:
         """Remove the fields that the template and its flow do not use."""

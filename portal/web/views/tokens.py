@@ -144,7 +144,7 @@ def form_page(form: TokenConfigForm, template: Template, config: TokenConfig | N
         authorize_url=authorization_code.preview(config) if config and config.authorize_url else "",
         consent_url=admin_consent.url(config) if config else "",
         redirect_warnings=redirect_uri.warnings(request.host_url.rstrip("/")),
-        fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.errors,
+        fixed_endpoints=bool(template.token_url) and "endpoints" not in request.args and not form.has_endpoint_errors,
     )
 
 
