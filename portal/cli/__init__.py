@@ -15,6 +15,7 @@ _COMMANDS = {
     "export": "config_files.export_all",
     "encrypt-secret": "config_files.encrypt_secret",
     "restore": "backup.restore",
+    "completion": "completion.completion",
     "run": "operation.run",
     "web": "operation.web",
     "worker": "operation.worker",
@@ -70,4 +71,4 @@ def portal() -> None:
 def main() -> None:
     # Nothing that the portal writes is for other users of this host.
     os.umask(0o077)
-    portal(prog_name="python -m portal")
+    portal(prog_name="python -m portal", complete_var="_MAIL_TOKEN_PORTAL_COMPLETE")

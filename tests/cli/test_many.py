@@ -1,5 +1,8 @@
 """Commands on many rows, tables that fit, and confirmations."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -99,3 +102,17 @@ def test_version_and_unescaped_text(run: Run, db: None) -> None:
     assert run("--version").stdout == f"Mail Token Portal {__version__}\n"
     make_config("Größe")
     assert "Größe" in run("token", "list", "--json").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completes_commands(run: Run, shell: str) -> None:
+    assert "_MAIL_TOKEN_PORTAL_COMPLETE" in run("completion", shell).stdout
+    asked = {
+        "_MAIL_TOKEN_PORTAL_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "mail-token-portal mail-acc",
+        "COMP_CWORD": "mail-acc" if shell == "fish" else "1",
+    }
+    answer = subprocess.run(
+        [sys.executable, "-m", "portal"], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert "mail-account" in answer.stdout
