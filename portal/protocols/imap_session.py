@@ -215,7 +215,7 @@ def _sign_in(client: Client, at: Server, credential: Credential) -> None:
         if isinstance(error.__context__, IMAP4.abort):
             raise error.__context__ from None
         reason = next((reason for challenge in challenges[1:] if (reason := sasl.reason(challenge))), "")
-        answer = Answer(error=reason, description=str(error))
+        answer = Answer(error=reason, description=one_line(error))
         raise Refused(f"The mail server refused the sign-in of {credential.login}: {answer}", answer) from None
 
 
