@@ -162,7 +162,10 @@ def test_page_says_when_the_certificate_is_renewed(alice: PageClient) -> None:
 
 
 def discovered(alice: PageClient, issuer: str) -> Page:
-    return Page(alice.post("/tokens/discover?template=generic", {"issuer": issuer}, status=200).text)
+    entered = {"discover_issuer": issuer, "name": "Entered", "client_id": "client-77"}
+    page = Page(alice.post("/tokens/discover?template=generic", entered, status=200).text)
+    assert (page.field("name"), page.field("client_id")) == ("Entered", "client-77")
+    return page
 
 
 def test_endpoints_are_read_from_the_discovery_document(alice: PageClient, provider: FakeProvider) -> None:

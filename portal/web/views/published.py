@@ -17,12 +17,12 @@ bp = Blueprint("published", __name__, url_prefix="/tokens")
 @bp.post("/discover")
 @permissions.needs(Role.ADMIN)
 def discover() -> str:
-    """The form for a new configuration with the endpoints of an issuer."""
+    """The form for a new configuration with the endpoints of an issuer, and the other entries as they were."""
     template = providers.find(request.args.get("template", ""))
     form = form_of(template)
     form.offer(template)
     try:
-        form.fill(token_configs.discovered(request.form.get("issuer", "").strip()))
+        form.fill(token_configs.discovered(request.form.get("discover_issuer", "").strip()))
     except PortalError as error:
         flash(f"The endpoints were not found. {error}", "error")
     else:
