@@ -20,7 +20,7 @@ from portal.core.loopback import is_loopback
 from portal.core.resources import folder
 from portal.models import Role
 from portal.monitoring import notices
-from portal.monitoring.alert_groups import Alerts
+from portal.monitoring.banner import Banner
 from portal.runtime import startup
 from portal.system import settings
 from portal.web import filters, listeners, lists, permissions, views
@@ -139,9 +139,9 @@ def _connect(app: Flask) -> None:
 
 def _context(app: Flask) -> None:
     @app.template_global()
-    def alerts() -> Alerts:
+    def announced() -> Banner:
         """Called by the signed-in layout only: the page for internal errors must not query the database again."""
-        return Alerts(notices.banners(g.now) if current_user.may(Role.OPERATOR) else [])
+        return Banner(notices.banners(g.now) if current_user.may(Role.OPERATOR) else [])
 
     app.add_template_global(lists.changed_url, "changed_url")
     app.add_template_global(fix_links.fix_url, "fix_url")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import abort, g, render_template, request
+from flask import abort, g, render_template, request, url_for
 from flask_login import current_user
 
 from portal.access import operator_limits
@@ -36,10 +36,10 @@ def offered(actions: Mapping[str, Action]) -> list[tuple[str, str]]:
     return [(key, action.label) for key, action in actions.items() if current_user.may(action.role)]
 
 
-def answer(actions: Mapping[str, Action], listing: Listing, query: Any, back: str) -> str:
+def answer(actions: Mapping[str, Action], listing: Listing, query: Any, endpoint: str) -> str:
     """Do the submitted action and return the page with the outcome of each row, or with the question before it.
 
-    ``query`` selects all rows of the list; ``back`` is the URL of the list.
+    ``query`` selects all rows of the list, ``endpoint`` shows it.
     """
     action = actions.get(request.form.get("action", ""))
     if action is None:
@@ -48,6 +48,7 @@ def answer(actions: Mapping[str, Action], listing: Listing, query: Any, back: st
         abort(403)
     ids = _chosen(listing, query)
     rows: list[Row] = list(query.where(query.model.id.in_(ids)).order_by(query.model.id)) if ids else []
+    back = url_for(endpoint, q=request.form.get("q") or None, state=request.form.get("state") or None)
     if action.question and "confirmed" not in request.form:
         return render_template("many/question.html", action=action, rows=rows, back=back)
     return done(action, rows, back)

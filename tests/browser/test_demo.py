@@ -162,9 +162,9 @@ def test_refused_token_shows_a_banner_until_the_next_sign_in(demo: Portal, brows
     assert "One retry follows" in answer or "a refresh is running" in answer
     # Other tokens of the demo can be due for refresh while the provider refuses: each has its own banner.
     page.goto(demo.url)
-    alert = page.locator(".groups li").filter(has_text="Sandbox help desk")
-    wait_for(lambda: page.reload() and alert.count(), 90, demo.log, step=2)
-    assert "was refused" in alert.first.inner_text()
+    shown = page.locator(".groups li").filter(has_text="Sandbox help desk")
+    wait_for(lambda: page.reload() and shown.count(), 90, demo.log, step=2)
+    assert "was refused" in shown.first.inner_text()
     if shots := os.environ.get("PORTAL_SHOTS"):
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)
@@ -175,11 +175,11 @@ def test_refused_token_shows_a_banner_until_the_next_sign_in(demo: Portal, brows
         page.set_viewport_size({"width": 1280, "height": 900})
     _switch(browser, demo, "normal")
     page.goto(demo.url)
-    alert.get_by_role("link", name="Fix").click()
+    shown.get_by_role("link", name="Fix").click()
     page.get_by_role("button", name="Request new token").click()
     page.get_by_role("button", name="Allow").click()
     assert "Signed in as helpdesk@sandbox.test" in page.inner_text("main")
-    assert alert.all_inner_texts() == []
+    assert shown.all_inner_texts() == []
 
 
 def _switch(browser: Browser, demo: Portal, mode: str) -> None:

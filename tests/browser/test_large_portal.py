@@ -76,10 +76,10 @@ def test_pages_are_low_and_accessible(browser: Browser, portal: Portal, size: st
     assert {name: height for name, height in heights.items() if height > HIGHEST} == {}
 
 
-def test_heading_follows_a_low_alert_bar(browser: Browser, portal: Portal) -> None:
+def test_heading_follows_a_low_banner(browser: Browser, portal: Portal) -> None:
     page = signed_in(browser, portal, viewport={"width": 1280, "height": 900})
     page.goto(f"{portal.url}/mail-accounts")
-    assert page.locator(".alerts").bounding_box()["height"] <= 80  # type: ignore[index]
+    assert page.locator(".banner").bounding_box()["height"] <= 80  # type: ignore[index]
     assert page.locator("h1").bounding_box()["y"] <= 220  # type: ignore[index]
     rows = page.locator("tbody tr").evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
     assert max(rows) <= 44

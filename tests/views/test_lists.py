@@ -205,13 +205,14 @@ def test_all_accounts_that_the_filter_matches_are_fetched(bob: PageClient, accou
         "/mail-accounts/many", {"action": "fetch", "every": "1", "q": "box-1", "state": "not fetched yet"}
     )
     assert "Fetch now: 11 of 11 done" in page.text
+    assert "/mail-accounts?q=box-1&amp;state=not+fetched+yet" in page.html
     assert Event.select().where(Event.action == "mail-account:fetch-requested").count() == 11
 
 
 def test_deletion_of_many_asks_with_their_number_first(alice: PageClient, accounts: list[MailAccount]) -> None:
     chosen = {"action": "delete", "id": [str(row.id) for row in accounts[:14]]}
     page = alice.submit("/mail-accounts/many", chosen)
-    assert "Delete these 14 mail accounts" in page.text
+    assert "Delete the selected mail accounts (14)" in page.text
     assert MailAccount.select().count() == 30
     assert "14 of 14 done" in alice.submit("/mail-accounts/many", {**chosen, "confirmed": "1"}).text
     assert MailAccount.select().count() == 16

@@ -3,7 +3,7 @@
 from flask import Blueprint, g, render_template
 
 from portal.models import MailAccount, Role, TokenConfig
-from portal.monitoring import alert_groups, dashboard, first_steps, health, notices
+from portal.monitoring import banner, dashboard, first_steps, health, notices
 from portal.web import permissions
 
 bp = Blueprint("home", __name__)
@@ -16,7 +16,7 @@ def index() -> str:
     accounts, well = dashboard.mail_accounts()
     tokens = dashboard.tokens(g.now)
     problems = notices.open_problems(g.now)
-    groups = alert_groups.grouped([one for one in problems if not one.is_acknowledged(g.now)])
+    groups = banner.grouped([one for one in problems if not one.is_acknowledged(g.now)])
     return render_template(
         "home/index.html",
         first_steps=first_steps.first_steps() if permissions.me().may(Role.ADMIN) else [],

@@ -27,7 +27,7 @@ _MANY = {
         "Delete",
         mail_accounts.delete,
         Role.ADMIN,
-        "Delete these {} mail accounts with their logs? Delivered messages, and the mail on the servers, are kept.",
+        "Delete the selected mail accounts ({}) with their logs? Delivered messages and mail on the servers are kept.",
     ),
 }
 _PLOTTED = timedelta(days=1)
@@ -47,7 +47,7 @@ def index() -> str:
 @bp.post("/many")
 @permissions.needs(Role.OPERATOR)
 def act_on_many() -> str:
-    return many.answer(_MANY, overview.listing(g.now), overview.rows(), url_for("mail_accounts.index"))
+    return many.answer(_MANY, overview.listing(g.now), overview.rows(), "mail_accounts.index")
 
 
 @bp.route("/new", methods=["GET", "POST"])

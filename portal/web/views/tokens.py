@@ -34,7 +34,7 @@ _MANY = {
         "Delete",
         token_configs.delete_token,
         Role.ADMIN,
-        "Delete these {} tokens? The provider is not notified. Tokens that are in use are kept.",
+        "Delete the selected tokens ({})? The provider is not notified. Tokens that are in use are kept.",
     ),
 }
 
@@ -54,7 +54,7 @@ def index() -> str:
 @bp.post("/many")
 @permissions.needs(Role.OPERATOR)
 def act_on_many() -> str:
-    return many.answer(_MANY, overview.listing(g.now), overview.rows(), url_for("tokens.index"))
+    return many.answer(_MANY, overview.listing(g.now), overview.rows(), "tokens.index")
 
 
 @bp.route("/new", methods=["GET", "POST"])

@@ -12,7 +12,7 @@ _ANNOUNCED = (Severity.CRITICAL, Severity.WARNING)
 
 
 @dataclass(frozen=True)
-class AlertGroup:
+class CauseGroup:
     """Problems with one cause and one severity; at least one."""
 
     problems: tuple[Problem, ...]
@@ -50,25 +50,25 @@ class AlertGroup:
         return min((one.since for one in self.problems if one.since), default=None)
 
 
-def grouped(found: list[Problem]) -> list[AlertGroup]:
+def grouped(found: list[Problem]) -> list[CauseGroup]:
     """Group the problems: critical groups first, then the larger ones, else in the given order."""
     together: dict[tuple[str, Severity], list[Problem]] = {}
     for one in found:
         # Unknown causes have nothing in common.
         name = one.key if one.cause.name == causes.UNKNOWN else one.cause.name
         together.setdefault((name, one.severity), []).append(one)
-    groups = [AlertGroup(tuple(problems)) for problems in together.values()]
+    groups = [CauseGroup(tuple(problems)) for problems in together.values()]
     return sorted(groups, key=lambda group: (group.severity is not Severity.CRITICAL, -len(group.problems)))
 
 
 @dataclass(frozen=True)
-class Alerts:
+class Banner:
     """The problems announced on every page."""
 
     problems: list[Problem]
 
     @property
-    def groups(self) -> list[AlertGroup]:
+    def groups(self) -> list[CauseGroup]:
         return grouped(self.problems)
 
     @property
