@@ -22,6 +22,7 @@ class Courier:
 
     @classmethod
     def start(cls, certificates: Path) -> "Courier":
+        debian_root.end_all()
         made = cls(certificates / "ca.pem", {kind: free_port() for kind in _SERVERS})
         debian_root.empty_folder("/run/courier/authdaemon", "courier")
         debian_root.empty_folder("/srv/courier", "mail")

@@ -48,6 +48,7 @@ class Cyrus:
 
     @classmethod
     def start(cls, certificates: Path) -> "Cyrus":
+        debian_root.end_all()
         ports = {kind: free_port() for kind in _COMMANDS}
         debian_root.empty_folder("/srv/cyrus", "cyrus")
         debian_root.certificate(certificates, "/etc/cyrus.pem", "cyrus")

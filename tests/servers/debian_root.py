@@ -3,10 +3,13 @@
 ``tests/prepare`` makes it with ``debootstrap``. Needs root rights.
 """
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / ".venv" / "debian"
@@ -46,6 +49,14 @@ def certificate(certificates: Path, path: str, user: str) -> None:
     """Put the key and the certificate of the test's server into one file."""
     write(path, "".join((certificates / name).read_text() for name in ("server.key", "server.pem")), 0o600)
     run("chown", user, path)
+
+
+def end_all() -> None:
+    """End what a test run that was killed has left running in the folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "root").readlink() == ROOT.resolve():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def wait_for_port(port: int, seconds: float = 20) -> None:

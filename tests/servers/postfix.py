@@ -41,6 +41,7 @@ class Postfix:
 
     @classmethod
     def start(cls, certificates: Path) -> "Postfix":
+        debian_root.end_all()
         port = free_port()
         box = debian_root.empty_folder("/srv/postfix", "mail") / "box"
         debian_root.certificate(certificates, "/etc/postfix/server.pem", "root")
