@@ -1,6 +1,6 @@
 """Lists in pages: what a reader asks for, and the page that answers, with a constant number of queries."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from peewee import SQL, Case, fn
 
 Line = TypeVar("Line")
+Other = TypeVar("Other")
 
 SIZES = (25, 50, 100, 200)
 
@@ -47,13 +48,17 @@ class Page(Generic[Line]):
     def more(self) -> bool:
         return self.asked.number * self.asked.size < self.total
 
+    def of(self, make: "Callable[[Line], Other]") -> "Page[Other]":
+        """The same page with a line made from each of its lines."""
+        return Page(self.asked, [make(line) for line in self.lines], self.total, self.counts)
+
 
 @dataclass(frozen=True)
 class Listing:
     """How rows are searched, sorted and told apart; names are those of the URL.
 
-    ``states``: the conditions in order, of which the first that is true names the state of a row; the last is always
-    true. ``sorts``: the first is the default.
+    ``states``: the conditions in order, of which the first that is true names the state of a row; the last one
+    names all other rows. ``sorts``: the first is the default.
     """
 
     searched: tuple[Any, ...]

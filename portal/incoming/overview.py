@@ -18,9 +18,7 @@ class Line:
 
 
 def page(asked: Asked, now: datetime) -> Page[Line]:
-    found = listing(now).page(rows(), asked)
-    lines = [Line(account, mail_accounts.state(account, now)) for account in found.lines]
-    return Page(asked, lines, found.total, found.counts)
+    return listing(now).page(rows(), asked).of(lambda row: Line(row, mail_accounts.state(row, now)))
 
 
 def rows() -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.core.paging import Asked, Listing, Page
 from portal.core.token_state import State
-from portal.models import OutboundProfile, Token, TokenConfig, Validity
+from portal.models import OutboundProfile, Token, TokenConfig
 from portal.outgoing import outbound_profiles
 from portal.tokens import overview as token_overview
 
@@ -18,10 +18,10 @@ class Line:
 
 
 def page(asked: Asked, now: datetime) -> Page[Line]:
-    rows = OutboundProfile.select(OutboundProfile, Token, TokenConfig).left_outer_join(Token)
-    found = listing(now).page(rows.left_outer_join(TokenConfig), asked)
-    lines = [Line(row, outbound_profiles.state(row, now)) for row in found.lines]
-    return Page(asked, lines, found.total, found.counts)
+    rows = (
+        OutboundProfile.select(OutboundProfile, Token, TokenConfig).left_outer_join(Token).left_outer_join(TokenConfig)
+    )
+    return listing(now).page(rows, asked).of(lambda row: Line(row, outbound_profiles.state(row, now)))
 
 
 def listing(now: datetime) -> Listing:
@@ -34,12 +34,6 @@ def listing(now: datetime) -> Listing:
 
 
 def conditions(now: datetime) -> dict[str, Any]:
-    """The states of ``work_state.sender`` as conditions of a query, in the same order."""
-    return {
-        "paused": OutboundProfile.validity == Validity.INVALID_TEMPORARILY,
-        "invalid": OutboundProfile.validity != Validity.VALID,
-        "waiting": OutboundProfile.token.is_null(False) & token_overview.suspended(now),
-        "failing": OutboundProfile.failing_since.is_null(False),
-        "nothing sent yet": OutboundProfile.sent_at.is_null(),
-        "sent": True,
-    }
+    return token_overview.sender_conditions(
+        OutboundProfile, OutboundProfile.sent_at, now, unused="nothing sent yet", done="sent"
+    )

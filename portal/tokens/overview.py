@@ -26,12 +26,13 @@ class Line:
 def page(asked: Asked, now: datetime) -> Page[Line]:
     found = listing(now).page(rows(), asked)
     used, margin = _used_by([row.id for row in found.lines]), settings.refresh_margin()
-    lines = []
-    for row in found.lines:
+
+    def line(row: Token) -> Line:
         facts = token_facts.of(row, margin)
         states = token_state.access_token(facts, now), token_state.refresh_token(facts, now)
-        lines.append(Line(row, *states, used.get(row.id, 0)))
-    return Page(asked, lines, found.total, found.counts)
+        return Line(row, *states, used.get(row.id, 0))
+
+    return found.of(line)
 
 
 def rows() -> Any:
@@ -71,6 +72,23 @@ def suspended(now: datetime) -> Any:
     refused = TokenConfig.credentials_refused_at.is_null(False) | Token.refused_at.is_null(False)
     ended = Token.failing_since.is_null() & (Token.expires_at <= now) & (~renewable | Token.due_at.is_null())
     return states["invalid"] | refused | states["never requested"] | ended
+
+
+def sender_conditions(
+    model: type[OutboundProfile] | type[WebService], good_at: Any, now: datetime, *, unused: str, done: str
+) -> dict[str, Any]:
+    """The states of ``work_state.sender`` as conditions of a query, in the same order.
+
+    ``good_at``: column of the last success; ``unused`` and ``done`` name the states without and with one.
+    """
+    return {
+        "paused": model.validity == Validity.INVALID_TEMPORARILY,
+        "invalid": model.validity != Validity.VALID,
+        "waiting": model.token.is_null(False) & suspended(now),
+        "failing": model.failing_since.is_null(False),
+        unused: good_at.is_null(),
+        done: True,
+    }
 
 
 def _used_by(token_ids: list[int]) -> dict[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from portal.core.paging import Asked, Listing, Page
 from portal.core.token_state import State
-from portal.models import Token, TokenConfig, Validity, WebService
+from portal.models import Token, TokenConfig, WebService
 from portal.tokens import overview as token_overview
 from portal.web_services import web_services
 
@@ -18,10 +18,8 @@ class Line:
 
 
 def page(asked: Asked, now: datetime) -> Page[Line]:
-    rows = WebService.select(WebService, Token, TokenConfig).left_outer_join(Token)
-    found = listing(now).page(rows.left_outer_join(TokenConfig), asked)
-    lines = [Line(row, web_services.state(row, now)) for row in found.lines]
-    return Page(asked, lines, found.total, found.counts)
+    rows = WebService.select(WebService, Token, TokenConfig).left_outer_join(Token).left_outer_join(TokenConfig)
+    return listing(now).page(rows, asked).of(lambda row: Line(row, web_services.state(row, now)))
 
 
 def listing(now: datetime) -> Listing:
@@ -34,12 +32,6 @@ def listing(now: datetime) -> Listing:
 
 
 def conditions(now: datetime) -> dict[str, Any]:
-    """The states of ``work_state.sender`` as conditions of a query, in the same order."""
-    return {
-        "paused": WebService.validity == Validity.INVALID_TEMPORARILY,
-        "invalid": WebService.validity != Validity.VALID,
-        "waiting": WebService.token.is_null(False) & token_overview.suspended(now),
-        "failing": WebService.failing_since.is_null(False),
-        "not called yet": WebService.succeeded_at.is_null(),
-        "succeeded": True,
-    }
+    return token_overview.sender_conditions(
+        WebService, WebService.succeeded_at, now, unused="not called yet", done="succeeded"
+    )
