@@ -107,7 +107,8 @@ class BoundedAdapter(HTTPAdapter):
         return manager
 
     def _context(self) -> ssl.SSLContext:
-        return tls.client_context(self._ca, sockets=Secured)
+        """Its own, because urllib3 makes every context that it is given announce HTTP."""
+        return tls.client_context(self._ca, sockets=Secured, alpn="http/1.1")
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return a pool whose connections keep the total timeout, even if a server sends its headers slowly."""
