@@ -7,10 +7,10 @@ import click
 from portal.cli import diagnosing
 from portal.cli.common import actor, as_json, columns, deletes, now, secret_from_stdin, show, show_all, with_portal
 from portal.core.errors import NotFound, PortalError
+from portal.core.paging import Asked
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, OutboundType, Validity
-from portal.outgoing import mail_queue, test_message
+from portal.outgoing import mail_queue, message_list, test_message
 from portal.outgoing import outbound_profiles as profiles
-from portal.outgoing.mail_queue import Wanted
 from portal.tokens import token_configs
 
 _SHOWN = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "per_day",
@@ -29,7 +29,7 @@ def outbound() -> None:
 @with_portal
 def list_profiles(in_json: bool) -> None:
     """List the outbound profiles with their states and numbers of queued messages."""
-    counts = mail_queue.counts()
+    counts = message_list.counts()
     shown = []
     for row in OutboundProfile.select().order_by(OutboundProfile.name):
         state = profiles.state(row, now())
@@ -152,9 +152,9 @@ def test(name: str, to: str) -> None:
 @with_portal
 def messages(state: str | None, profile: str | None, limit: int, in_json: bool) -> None:
     """List outgoing messages, latest first."""
-    wanted = Wanted(state or "", OutboundProfile.named(profile).id if profile else None)
-    rows = mail_queue.found(wanted, 1, limit)[:limit]
-    to = mail_queue.recipients_of(rows)
+    asked = Asked(state=state or "", descending=True, size=limit)
+    rows = message_list.page(asked, OutboundProfile.named(profile).id if profile else None).lines
+    to = message_list.recipients_of(rows)
     show_all([_of_message(row, to.get(row.id, [])) for row in rows], in_json)
 
 

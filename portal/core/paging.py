@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import reduce
 from operator import or_
 from typing import Any, Generic, TypeVar
@@ -53,20 +54,30 @@ class Page(Generic[Line]):
         return Page(self.asked, [make(line) for line in self.lines], self.total, self.counts)
 
 
+def in_any(*columns: Any) -> Callable[[str], Any]:
+    """The condition that one of the columns contains a text, in any case."""
+    return lambda text: reduce(or_, (column.contains(text) for column in columns))
+
+
+def values_of(column: Any, values: type[StrEnum]) -> dict[str, Any]:
+    """The values of a column as the states of a list."""
+    return {value.value: column == value for value in values}
+
+
 @dataclass(frozen=True)
 class Listing:
     """How rows are searched, sorted and told apart; names are those of the URL.
 
     ``states``: the conditions in order, of which the first that is true names the state of a row; the last one
-    names all other rows. ``sorts``: the first is the default.
+    names all other rows. ``sorts``: the first is the default. ``finds``: the condition that a row contains a text.
     """
 
-    searched: tuple[Any, ...]
+    finds: Callable[[str], Any]
     sorts: Mapping[str, Any]
     states: Mapping[str, Any]
 
     def page(self, query: Any, asked: Asked) -> Page[Any]:
-        found = query.where(self._contains(asked.text)) if asked.text else query
+        found = query.where(self.finds(asked.text)) if asked.text else query
         counts = self._counts(found)
         if asked.state:
             found = found.where(self._state() == asked.state)
@@ -78,13 +89,10 @@ class Listing:
 
     def ids(self, query: Any, asked: Asked) -> list[int]:
         """The IDs of all rows that match the text and the state, on all pages."""
-        found = query.where(self._contains(asked.text)) if asked.text else query
+        found = query.where(self.finds(asked.text)) if asked.text else query
         if asked.state:
             found = found.where(self._state() == asked.state)
         return [row_id for (row_id,) in found.select(query.model.id).order_by(query.model.id).tuples()]
-
-    def _contains(self, text: str) -> Any:
-        return reduce(or_, (column.contains(text) for column in self.searched))
 
     def _state(self) -> Any:
         *others, (last, _) = self.states.items()

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from portal.core.clock import Clock
 from portal.core.errors import Invalid, Refused, Unavailable
-from portal.core.paging import Listing
+from portal.core.paging import Listing, in_any, values_of
 from portal.core.text import split_list
 from portal.incoming import forwarding
 from portal.models import (
@@ -47,11 +47,10 @@ class Fields:
 
 def listing() -> Listing:
     """The list of destinations; the type is the state of a row."""
-    kinds = {kind.value: Destination.type == kind for kind in DestinationType}
     return Listing(
-        searched=(Destination.name, Destination.path, Destination.host, Destination.recipient, Destination.comment),
+        finds=in_any(Destination.name, Destination.path, Destination.host, Destination.recipient, Destination.comment),
         sorts={"name": Destination.name, "type": Destination.type},
-        states=kinds,
+        states=values_of(Destination.type, DestinationType),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal.core.paging import Asked, Listing, Page
+from portal.core.paging import Asked, Listing, Page, in_any
 from portal.core.token_state import State
 from portal.incoming import mail_accounts
 from portal.models import Destination, MailAccount, Token, TokenConfig, Validity
@@ -28,7 +28,7 @@ def rows() -> Any:
 
 def listing(now: datetime) -> Listing:
     return Listing(
-        searched=(MailAccount.name, MailAccount.login, MailAccount.host, Destination.name),
+        finds=in_any(MailAccount.name, MailAccount.login, MailAccount.host, Destination.name),
         sorts={
             "name": MailAccount.name,
             "login": MailAccount.login,

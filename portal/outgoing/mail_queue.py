@@ -1,54 +1,11 @@
-"""Outgoing messages: search, retry and drop."""
+"""Outgoing messages: retry and drop."""
 
-from dataclasses import dataclass
 from datetime import datetime
-
-from peewee import SQL, fn
 
 from portal.core.db import transaction
 from portal.core.errors import PortalError
-from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState, tuples
+from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
 from portal.system import audit, job_queue
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The filter of a message search; None and empty values match all messages."""
-
-    state: str = ""
-    profile_id: int | None = None
-    search: str = ""
-
-
-def found(wanted: Wanted, page: int, size: int) -> list[OutboundMessage]:
-    """Return one page of messages, latest first, plus one message if another page follows."""
-    query = OutboundMessage.select(OutboundMessage, OutboundProfile).left_outer_join(OutboundProfile)
-    if wanted.state:
-        query = query.where(OutboundMessage.state == wanted.state)
-    if wanted.profile_id:
-        query = query.where(OutboundMessage.profile == wanted.profile_id)
-    for word in wanted.search.split():
-        to = OutboundRecipient.select(OutboundRecipient.message).where(OutboundRecipient.address.contains(word))
-        told = OutboundMessage.sender.contains(word) | OutboundMessage.subject.contains(word)
-        query = query.where(told | OutboundMessage.message_id.contains(word) | OutboundMessage.id.in_(to))
-    return list(query.order_by(OutboundMessage.id.desc()).offset((page - 1) * size).limit(size + 1))
-
-
-def recipients_of(messages: list[OutboundMessage]) -> dict[int, list[str]]:
-    """Return the recipient addresses of these messages by message id."""
-    ids = [message.id for message in messages]
-    query = OutboundRecipient.select(OutboundRecipient.message, OutboundRecipient.address)
-    addresses: dict[int, list[str]] = {}
-    for message_id, address in tuples(query.where(OutboundRecipient.message.in_(ids)).order_by(OutboundRecipient.id)):
-        addresses.setdefault(message_id, []).append(address)
-    return addresses
-
-
-def counts() -> dict[tuple[int | None, str], int]:
-    """Return the number of messages by profile id and state."""
-    query = OutboundMessage.select(OutboundMessage.profile, OutboundMessage.state, fn.COUNT(SQL("1")))
-    rows = tuples(query.group_by(OutboundMessage.profile, OutboundMessage.state))
-    return {(profile_id, OutboundState(state).value): count for profile_id, state, count in rows}
 
 
 def has_content(message: OutboundMessage) -> bool:

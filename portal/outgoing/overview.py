@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal.core.paging import Asked, Listing, Page
+from portal.core.paging import Asked, Listing, Page, in_any
 from portal.core.token_state import State
 from portal.models import OutboundProfile, Token, TokenConfig
 from portal.outgoing import outbound_profiles
@@ -27,7 +27,7 @@ def page(asked: Asked, now: datetime) -> Page[Line]:
 def listing(now: datetime) -> Listing:
     profile = OutboundProfile
     return Listing(
-        searched=(profile.name, profile.host, profile.login, profile.senders),
+        finds=in_any(profile.name, profile.host, profile.login, profile.senders),
         sorts={"name": profile.name, "host": profile.host, "sent": profile.sent_at},
         states=conditions(now),
     )

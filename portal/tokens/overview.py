@@ -7,7 +7,7 @@ from typing import Any
 from peewee import fn
 
 from portal.core import token_state
-from portal.core.paging import Asked, Listing, Page
+from portal.core.paging import Asked, Listing, Page, in_any
 from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
 from portal.system import settings
 from portal.tokens import token_facts
@@ -41,7 +41,7 @@ def rows() -> Any:
 
 def listing(now: datetime) -> Listing:
     return Listing(
-        searched=(TokenConfig.name, Token.owner, TokenConfig.client_id, TokenConfig.host),
+        finds=in_any(TokenConfig.name, Token.owner, TokenConfig.client_id, TokenConfig.host),
         sorts={
             "name": TokenConfig.name,
             "owner": Token.owner,

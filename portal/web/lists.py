@@ -8,18 +8,21 @@ from flask import request, url_for
 from portal.core.paging import SIZES, Asked
 
 _LONGEST = 200
-_KEPT = ("q", "state", "sort", "desc", "size", "cause")
+_KEPT = ("q", "state", "sort", "desc", "size", "cause", "profile")
 
 
-def asked(states: Collection[str]) -> Asked:
-    """Read the URL; a value that the list does not know counts as missing."""
+def asked(states: Collection[str], *, latest_first: bool = False) -> Asked:
+    """Read the URL; a value that the list does not know counts as missing.
+
+    ``latest_first``: the order of a log for a reader who has chosen none.
+    """
     given = request.args
     state, size = given.get("state", ""), given.get("size", SIZES[0], type=int)
     return Asked(
         text=given.get("q", "").strip()[:_LONGEST],
         state=state if state in states else "",
         sort=given.get("sort", ""),
-        descending="desc" in given,
+        descending="desc" in given or (latest_first and "sort" not in given),
         number=max(given.get("page", 1, type=int), 1),
         size=size if size in SIZES else SIZES[0],
     )

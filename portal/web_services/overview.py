@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal.core.paging import Asked, Listing, Page
+from portal.core.paging import Asked, Listing, Page, in_any, values_of
 from portal.core.token_state import State
-from portal.models import Token, TokenConfig, WebService
+from portal.models import CallState, Token, TokenConfig, WebService, WebServiceCall
 from portal.tokens import overview as token_overview
 from portal.web_services import web_services
 
@@ -25,10 +25,19 @@ def page(asked: Asked, now: datetime) -> Page[Line]:
 def listing(now: datetime) -> Listing:
     service = WebService
     return Listing(
-        searched=(service.name, service.url),
+        finds=in_any(service.name, service.url),
         sorts={"name": service.name, "url": service.url, "succeeded": service.succeeded_at},
         states=conditions(now),
     )
+
+
+CALL_STATES = values_of(WebServiceCall.state, CallState)
+
+
+def calls(service: WebService, asked: Asked) -> Page[WebServiceCall]:
+    call = WebServiceCall
+    sorts = {"created": call.id, "trigger": call.cause, "duration": call.seconds}
+    return Listing(in_any(call.cause), sorts, CALL_STATES).page(service.calls, asked)
 
 
 def conditions(now: datetime) -> dict[str, Any]:

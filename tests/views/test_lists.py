@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.access import api_keys
 from portal.core import token_state
 from portal.core.paging import Asked
 from portal.incoming import mail_accounts
@@ -32,6 +33,7 @@ from portal.web_services import web_services
 from tests.builders import (
     fresh,
     make_account,
+    make_call,
     make_config,
     make_destination,
     make_message,
@@ -175,6 +177,31 @@ def test_other_lists_are_searched_and_filtered(alice: PageClient, tmp_path: Path
         for query in (f"q={name.upper()}", f"state={state}", "sort=nonsense&page=1"):
             assert name in alice.get(f"{path}?{query}").text
         assert "Nothing matches" in alice.get(f"{path}?q=nowhere").text
+
+
+def test_lists_of_users_keys_messages_and_calls_are_searched_and_filtered(alice: PageClient) -> None:
+    for name in ("Ticket system", "Printer"):
+        api_keys.add(api_keys.Fields(name, may_send=True), actor="test", now=now())
+    profile, service = make_profile(), make_service()
+    make_message(profile, content=b"Subject: Apples\n\nx\n", at=now())
+    make_call(service)
+    assert "Printer" not in alice.get("/api-keys?q=ticket").text
+    assert "Nothing matches." in alice.get("/api-keys?state=expired").text
+    assert "bob" not in alice.get("/users?q=alice").text
+    assert "Nothing matches." in alice.get("/users?state=disabled").text
+    assert "Apples" in alice.get("/outbound/messages?state=queued&q=apples").text
+    assert "No messages to show" in alice.get("/outbound/messages?state=sent").text
+    assert "1–1 of 1 calls" in alice.get(f"/web-services/{service.id}?state=queued").text
+    assert "1–1 of 1 calls" not in alice.get(f"/web-services/{service.id}?state=done").text
+
+
+def test_logs_begin_with_the_latest_entry(charlie: PageClient) -> None:
+    profile = make_profile()
+    for subject in (b"First", b"Second"):
+        make_message(profile, content=b"Subject: " + subject + b"\n\nx\n", at=now())
+    latest, oldest = charlie.get("/outbound/messages").text, charlie.get("/outbound/messages?sort=accepted").text
+    assert latest.index("Second") < latest.index("First")
+    assert oldest.index("First") < oldest.index("Second")
 
 
 def test_list_of_accounts_needs_the_same_queries_for_many_rows(

@@ -96,8 +96,8 @@ def test_message_list_is_filtered_by_state_profile_and_text(charlie: PageClient)
     first, other = make_profile(name="First"), make_profile(name="Other", fallback=False)
     make_message(first, content=b"Subject: Apples\n\nx\n", recipients=("eve@x.test",))
     make_message(other, content=b"Subject: Pears\n\nx\n")
-    assert "Apples" in charlie.get("/outbound/messages?words=eve@x").text
-    assert "Pears" not in charlie.get("/outbound/messages?words=eve@x").text
+    assert "Apples" in charlie.get("/outbound/messages?q=eve@x").text
+    assert "Pears" not in charlie.get("/outbound/messages?q=eve@x").text
     assert "Apples" not in charlie.get(f"/outbound/messages?profile={other.id}").text
     assert "No messages to show" in charlie.get("/outbound/messages?state=sent&page=1").text
     assert "Apples" in charlie.get("/outbound/messages?state=nonsense").text

@@ -3,10 +3,10 @@
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal.access import api_keys
+from portal.access import api_keys, overview
 from portal.core.errors import Invalid, NotFound
 from portal.models import ApiKey, Role, TokenConfig
-from portal.web import permissions
+from portal.web import lists, permissions
 from portal.web.forms.api_keys import ApiKeyForm
 
 bp = Blueprint("api_keys", __name__, url_prefix="/api-keys")
@@ -15,8 +15,8 @@ bp = Blueprint("api_keys", __name__, url_prefix="/api-keys")
 @bp.get("")
 @permissions.needs(Role.AUDITOR)
 def index() -> str:
-    rows = [(row, api_keys.usage_total(row)) for row in ApiKey.select().order_by(ApiKey.name)]
-    return render_template("api_keys/index.html", rows=rows)
+    shown = overview.api_keys(lists.asked(overview.key_states(g.now)), g.now)
+    return render_template("api_keys/index.html", shown=shown)
 
 
 @bp.route("/new", methods=["GET", "POST"])

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from portal import providers
 from portal.core.errors import NotFound, PortalError
 from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
-from portal.outgoing import mail_queue, outbound_profiles, overview, test_message
+from portal.outgoing import message_list, outbound_profiles, overview, test_message
 from portal.outgoing.test_message import TestResult
 from portal.system import redirect_uri
 from portal.web import lists, permissions
@@ -21,7 +21,7 @@ _SHOWN = 20
 @bp.get("")
 def index() -> str:
     shown = overview.page(lists.asked(overview.conditions(g.now)), g.now)
-    return render_template("outbound/index.html", shown=shown, counts=mail_queue.counts())
+    return render_template("outbound/index.html", shown=shown, counts=message_list.counts())
 
 
 @bp.route("/new", methods=["GET", "POST"])
@@ -92,7 +92,7 @@ def _page(row: OutboundProfile, form: TestMessageForm, tried: TestResult | None)
         form=form,
         tried=tried,
         messages=listed,
-        to=mail_queue.recipients_of(listed),
+        to=message_list.recipients_of(listed),
         template=providers.of(row.token.token_config.template) if row.token else None,
         redirect_uri=redirect_uri.uri(),
         used_by=list(row.destinations),

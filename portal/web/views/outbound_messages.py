@@ -7,34 +7,22 @@ from werkzeug.wrappers import Response
 
 from portal import causes
 from portal.core.errors import NotFound, PortalError
-from portal.models import OutboundMessage, OutboundProfile, OutboundState, Role
-from portal.outgoing import mail_queue
-from portal.outgoing.mail_queue import Wanted
-from portal.web import permissions
+from portal.models import OutboundMessage, OutboundProfile, Role
+from portal.outgoing import mail_queue, message_list
+from portal.web import lists, permissions
 
 bp = Blueprint("outbound_messages", __name__, url_prefix="/outbound/messages")
-_PAGE = 50
 
 
 @bp.get("")
 def index() -> str:
-    page = max(request.args.get("page", 1, type=int), 1)
-    state = request.args.get("state", "")
-    wanted = Wanted(
-        state if state in set(OutboundState) else "",
-        request.args.get("profile", type=int),
-        request.args.get("words", "").strip()[:200],
-    )
-    rows = mail_queue.found(wanted, page, _PAGE)
+    chosen = request.args.get("profile", type=int)
+    shown = message_list.page(lists.asked(message_list.STATES, latest_first=True), chosen)
     return render_template(
         "outbound/messages.html",
-        rows=rows[:_PAGE],
-        to=mail_queue.recipients_of(rows[:_PAGE]),
-        wanted=wanted,
-        page=page,
-        more=len(rows) > _PAGE,
-        states=list(OutboundState),
-        profiles=list(OutboundProfile.select().order_by(OutboundProfile.name)),
+        shown=shown,
+        to=message_list.recipients_of(shown.lines),
+        profile=OutboundProfile.get_or_none(OutboundProfile.id == chosen) if chosen else None,
     )
 
 

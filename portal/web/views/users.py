@@ -3,11 +3,11 @@
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from portal.access import operator_limits, second_factors, users
+from portal.access import operator_limits, overview, second_factors, users
 from portal.core.encryption import Secret
 from portal.core.errors import NotFound, PortalError
 from portal.models import IdentityProvider, Role, TokenConfig, User
-from portal.web import permissions
+from portal.web import lists, permissions
 from portal.web.forms.users import OperatorForm, PasswordForm, UserForm
 
 bp = Blueprint("users", __name__, url_prefix="/users")
@@ -18,9 +18,7 @@ bp = Blueprint("users", __name__, url_prefix="/users")
 def index() -> str:
     return render_template(
         "users/index.html",
-        rows=list(User.select().order_by(User.name)),
-        limits=operator_limits.by_user(),
-        with_factor=second_factors.users_with_one(),
+        shown=overview.users(lists.asked(overview.user_states())),
         providers=list(IdentityProvider.select().order_by(IdentityProvider.name)),
     )
 

@@ -16,7 +16,6 @@ from portal.web.forms.web_services import CallForm, WebServiceForm
 from portal.web_services import overview, web_services
 
 bp = Blueprint("web_services", __name__, url_prefix="/web-services")
-_SHOWN = 50
 
 
 @bp.get("")
@@ -42,7 +41,7 @@ def new() -> str | Response:
 @bp.get("/<int:row_id>")
 def show(row_id: int) -> str:
     row = _row(row_id)
-    calls = row.calls.order_by(WebServiceCall.id.desc()).limit(_SHOWN)
+    calls = overview.calls(row, lists.asked(overview.CALL_STATES, latest_first=True))
     return render_template(
         "web_services/show.html", row=row, state_now=web_services.state(row, g.now), calls=calls, form=CallForm(),
         used_by=list(row.destinations),
