@@ -80,6 +80,21 @@ document.addEventListener("keydown", (event) => {
   field.focus();
 });
 
+// Escape, Cancel and a click elsewhere close a question; the focus goes back to its button.
+const close = (question) => {
+  question.open = false;
+  question.querySelector("summary").focus();
+};
+document.addEventListener("keydown", (event) => {
+  const question = event.key === "Escape" && document.querySelector("details.ask[open]");
+  if (question) close(question);
+});
+document.addEventListener("click", (event) => {
+  for (const question of document.querySelectorAll("details.ask[open]")) {
+    if (event.target.closest("[data-close]") || !question.contains(event.target)) close(question);
+  }
+});
+
 // The box in the heading of a list selects all rows of the page.
 document.documentElement.classList.add("js");
 document.addEventListener("change", (event) => {

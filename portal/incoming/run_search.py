@@ -106,22 +106,27 @@ def _activity(is_failing: bool, trouble: int) -> Activity:
 
 @dataclass(frozen=True)
 class Bar:
-    """One hour or day of the chart; ``seconds``: average duration of a run, None: no run ended."""
+    """One hour or day of the chart; ``delivered``, ``failed``: messages; ``seconds``: average duration of a run.
+
+    ``seconds`` None: no run ended.
+    """
 
     at: datetime
     delivered: int
+    failed: int
     seconds: float | None
 
 
 def bars(wanted: Wanted, now: datetime) -> Sequence[Bar]:
-    """Delivered messages and average run duration: per hour for up to two days, otherwise per day."""
+    """Delivered and failed messages and average run duration: per hour for up to two days, otherwise per day."""
     step, name = (timedelta(hours=1), "hour") if now - wanted.since <= timedelta(days=2) else (timedelta(days=1), "day")
     part = Run.started_at.truncate(name)  # type: ignore[no-untyped-call]
-    query = Run.select(part, fn.SUM(Run.delivered), fn.AVG(Run.seconds)).where(wanted.condition).group_by(SQL("1"))
-    found = {_moment(at): (int(delivered), seconds) for at, delivered, seconds in tuples(query)}
+    query = Run.select(part, fn.SUM(Run.delivered), fn.SUM(Run.failed), fn.AVG(Run.seconds))
+    rows = tuples(query.where(wanted.condition).group_by(SQL("1")))
+    found = {_moment(at): (int(delivered), int(failed), seconds) for at, delivered, failed, seconds in rows}
     first = _floor(wanted.since, step)
     moments = [first + step * number for number in range(int((now - first) / step) + 1)]
-    return [Bar(at, *found.get(at, (0, None))) for at in moments]
+    return [Bar(at, *found.get(at, (0, 0, None))) for at in moments]
 
 
 def _moment(value: Any) -> datetime:

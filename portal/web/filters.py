@@ -1,17 +1,18 @@
 """Template filters: format times, sizes, numbers and texts for display."""
 
-import math
 import re
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g, url_for
 from flask_login import current_user
 from markupsafe import Markup, escape
+from wtforms import Field
 
 from portal.system import settings
+from portal.web import plots
 
 _STEPS = [
     (timedelta(minutes=1), timedelta(seconds=1), "second"),
@@ -104,19 +105,9 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}"
 
 
-def round_up(value: float | None) -> float:
-    """The next round number from a value on, as the end of an axis: 1, 2, 4, 5 or 10 times a power of ten; 0: 1."""
-    if not value:
-        return 1
-    power = 10 ** math.floor(math.log10(value))
-    return next(float(step * power) for step in (1, 2, 4, 5, 10) if step * power >= value)
-
-
-def points(bars: Iterable[Any], attribute: str, hourly: bool) -> list[tuple[str, float | None]]:
-    """The pairs of label and value of a bar chart; ``bars`` have ``at`` and the named attribute."""
-    # A bar of a day is a day of UTC.
-    label = "%Y-%m-%d %H:%M %Z" if hourly else "%Y-%m-%d"
-    return [(f"{bar.at.astimezone(_zone() if hourly else UTC):{label}}", getattr(bar, attribute)) for bar in bars]
+def plot(rows: Iterable[Any], hourly: bool, kinds: Mapping[str, tuple[str, str]]) -> plots.Plot:
+    """The bar chart of these rows, by hours of the reader's zone or by days."""
+    return plots.plot(rows, _zone() if hourly else None, kinds)
 
 
 def with_code(text: str) -> Markup:
@@ -141,7 +132,13 @@ def duration(value: timedelta) -> str:
     return f"{count} {name}{'' if count == 1 else 's'}"
 
 
+def is_changed(field: Field) -> bool:
+    """Whether a form field has an error or a value other than its default."""
+    return bool(field.errors or (field.data and str(field.data) != str(field.default)))
+
+
 def init_app(app: Flask) -> None:
+    app.add_template_test(is_changed, "changed")
     app.add_template_filter(duration)
     app.add_template_filter(error_page)
     app.add_template_filter(with_code)
@@ -152,8 +149,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(browser)
     app.add_template_filter(kilobytes)
     app.add_template_filter(amount)
-    app.add_template_filter(points)
-    app.add_template_filter(round_up)
+    app.add_template_filter(plot)
 
     @app.template_global()
     def static(path: str) -> str:

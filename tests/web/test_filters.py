@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from portal.web.filters import kilobytes, relative, round_up
+from portal.web.filters import kilobytes, relative
 from tests.builders import NOW
 
 
@@ -36,10 +36,3 @@ def test_relative_time_is_rounded_down(distance: timedelta, words: str) -> None:
 )
 def test_size_is_shown_in_a_short_unit(size: int, words: str) -> None:
     assert kilobytes(size) == words
-
-
-@pytest.mark.parametrize(
-    ("value", "top"), [(0, 1), (1, 1), (3, 4), (7, 10), (11, 20), (400, 400), (401, 500), (0.3, 0.4), (9999, 10_000)]
-)
-def test_axis_ends_at_a_round_number(value: float, top: float) -> None:
-    assert round_up(value) == pytest.approx(top)

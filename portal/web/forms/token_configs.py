@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from flask_wtf.file import FileField
-from wtforms import BooleanField, DateField, PasswordField, SelectField, StringField
+from wtforms import BooleanField, DateField, Field, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.core.encryption import Secret
@@ -20,6 +20,7 @@ _TEXTS = ("name", "tenant", "client_id", "assertion_file", "app_object_id", "aut
           "jwks_url", "userinfo_url")  # fmt: skip
 _ENDPOINTS = ("authorize_url", "token_url", "refresh_url", "device_url", "revocation_url", "issuer", "jwks_url",
               "userinfo_url")  # fmt: skip
+_ADVANCED = ("authorize_parameters", "token_parameters", "assertion_file", "app_object_id")
 #: Not used by app-only access.
 _FOR_SIGN_INS = ("authorize_url", "authorize_parameters", "refresh_url", "device_url", "issuer", "jwks_url",
                  "userinfo_url")  # fmt: skip
@@ -116,7 +117,15 @@ class TokenConfigForm(Form):
     @property
     def has_endpoint_errors(self) -> bool:
         """Whether an endpoint was refused, so that the fields of the endpoints must be shown."""
-        return any(self[name].errors for name in _ENDPOINTS if name in self)
+        return any(field.errors for field in self.endpoints())
+
+    def endpoints(self) -> list[Field]:
+        """The fields of the endpoints that the template and its flow use."""
+        return [self[name] for name in _ENDPOINTS if name in self]
+
+    def advanced(self) -> list[Field]:
+        """The fields that most configurations leave empty."""
+        return [self[name] for name in _ADVANCED if name in self]
 
     def fit(self, template: Template, flow: Flow) -> None:
         """Remove the fields that the template and its flow do not use."""
