@@ -32,6 +32,8 @@ _COMMANDS = {
     "token-config": "token_configs.token_config",
     "token": "tokens.token",
     "mail-account": "mail_accounts.mail_account",
+    "quarantine": "quarantine.quarantine",
+    "communication-log": "communication_log.communication_log",
     "destination": "destinations.destination",
     "outbound": "outbound.outbound",
     "web-service": "web_services.web_service",

@@ -42,7 +42,7 @@ def list_keys(in_json: bool) -> None:
 @click.option("--may-manage", is_flag=True, help="The key may read and change the configuration (management API).")
 @click.option("--networks", default="", help="Networks that may use the key, such as 10.1.0.0/16. Default: any.")
 @click.option("--ends", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="Expires at (UTC). Default: never.")
-@click.option("--comment", default="")
+@click.option("--comment", default="", help="A note for people.")
 @with_portal
 def add(
     name: str,

@@ -28,7 +28,14 @@ def verify(head: str) -> None:
 
 
 @audit.command()
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="Format of the lines.",
+)
 @click.option("--actor", default="", help="Only events of this actor.")
 @click.option("--action", default="", help="Only this action, for example user:signed-in.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only events from this day (UTC).")

@@ -11,7 +11,7 @@ import yaml
 from portal.cli.common import actor, as_json, now, secret_from_stdin, show_all, with_portal
 from portal.config_files import apply as applying
 from portal.config_files import documents, export, json_schema, secret_references
-from portal.config_files.apply import Change, Step, Verdict
+from portal.config_files.apply import Step, Verdict
 from portal.config_files.kinds import Author
 from portal.core.errors import PortalError
 from portal.core.passphrase import Passphrase
@@ -62,21 +62,7 @@ def _show(steps: list[Step], in_json: bool) -> None:
 
 
 def _details(step: Step) -> str:
-    return step.why or "; ".join(_changed(change) for change in step.changes)
-
-
-def _changed(change: Change) -> str:
-    if (change.old, change.new) == ("", ""):
-        return f"{change.field} changed"
-    return f"{change.field}: {_shown(change.old)} → {_shown(change.new)}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None or value == "" else str(value).replace("\n", " ")[:60]
+    return step.why or "; ".join(map(str, step.changes))
 
 
 def _print_schema(context: click.Context, option: click.Parameter, is_wanted: bool) -> None:

@@ -41,14 +41,15 @@ def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--path", help="Folder of a Maildir, or Unix socket of an LMTP server."),
         click.option("--host", help="Host of an LMTP server (LMTP over TCP)."),
-        click.option("--port", type=click.IntRange(1, 65535)),
+        click.option("--port", type=click.IntRange(1, 65535),
+                     help="Port of the server. Default: the standard port of the type."),
         click.option("--recipient", help="Recipient at the LMTP server, or address that mail is forwarded to."),
         click.option("--outbound", metavar="NAME", help="Outbound profile that forwards the mail."),
         click.option("--web-service", metavar="NAME", help="Web service to call for each message."),
         click.option("--command", help="Program and arguments as one string. Requires PORTAL_ALLOW_COMMANDS=1."),
         click.option("--addresses",
                      help="Recipient addresses that select this destination when an account dispatches by address."),
-        click.option("--comment"),
+        click.option("--comment", help="A note for people."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -65,8 +66,14 @@ def _entered(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @destination.command()
-@click.option("--name", required=True)
-@click.option("--type", "kind", required=True, type=click.Choice([kind.value for kind in DestinationType]))
+@click.option("--name", required=True, help="Name in the portal.")
+@click.option(
+    "--type",
+    "kind",
+    required=True,
+    type=click.Choice([kind.value for kind in DestinationType]),
+    help="Type of the destination.",
+)
 @_options
 @with_portal
 def add(name: str, kind: str, **given: Any) -> None:

@@ -113,14 +113,15 @@ def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--host", help="Default: the provider's host."),
         click.option("--port", type=click.IntRange(0, 65535), help="Default, or 0: the standard port of the type."),
-        click.option("--login"),
-        click.option("--token", metavar="CONFIG[/OWNER]"),
+        click.option("--login", help="User name at the server."),
+        click.option("--token", metavar="CONFIG[/OWNER]", help="The token to sign in with."),
         click.option("--password-stdin", is_flag=True, help="Sign in with a password, read from standard input."),
         click.option("--folder", help="Default: INBOX."),
-        click.option("--destination", metavar="NAME"),
+        click.option("--destination", metavar="NAME", help="Where the mail goes. Needed unless only one exists."),
         click.option("--dispatch-by-address/--dispatch-to-destination", "by_address", default=None,
                      help="Choose the destination by recipient address; --destination is used when none matches."),
-        click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch),
+        click.option("--after-fetch", metavar="delete|keep|seen|move:FOLDER", callback=_after_fetch,
+                     help="What happens to a message on the server after delivery."),
         click.option("--large-messages", "large", metavar="keep|headers|move:FOLDER", callback=_large,
                      help="Action for messages larger than PostMasterMaxEmailSize."),
         click.option("--ca", type=click.File("rb"), help="PEM file of CA certificates to trust for this server."),
@@ -129,7 +130,7 @@ def _options(command: Any) -> Any:
         click.option("--push/--no-push", default=None, help="Receive new mail immediately (IMAP IDLE)."),
         click.option("--trusted/--untrusted", default=None, help="Keep X-OTRS-* and X-Znuny-* headers."),
         click.option("--fetch-interval", type=int, help="Seconds. 0: use the portal-wide setting."),
-        click.option("--comment"),
+        click.option("--comment", help="A note for people."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -148,8 +149,14 @@ def _destination(name: str | None, *, by_address: bool) -> Destination:
 
 
 @mail_account.command()
-@click.option("--name", required=True)
-@click.option("--type", "kind", required=True, type=click.Choice([kind.value for kind in AccountType]))
+@click.option("--name", required=True, help="Name in the portal.")
+@click.option(
+    "--type",
+    "kind",
+    required=True,
+    type=click.Choice([kind.value for kind in AccountType]),
+    help="Type of the mail account.",
+)
 @_options
 @with_portal
 def add(name: str, kind: str, token: str | None, password_stdin: bool, destination: str | None, **given: Any) -> None:
@@ -220,8 +227,10 @@ def import_accounts(
 @mail_account.command()
 @click.argument("account")
 @click.option("--name", help="New name.")
-@click.option("--type", type=click.Choice([kind.value for kind in AccountType]))
-@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@click.option("--type", type=click.Choice([kind.value for kind in AccountType]), help="Type of the mail account.")
+@click.option(
+    "--validity", type=click.Choice([validity.value for validity in Validity]), help="Whether the mail account is used."
+)
 @_options
 @with_portal
 def edit(account: str, token: str | None, password_stdin: bool, destination: str | None, **given: Any) -> None:

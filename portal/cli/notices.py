@@ -57,8 +57,14 @@ def _of_row(row: Notice) -> dict[str, Any]:
 
 @notice.command()
 @click.argument("notice_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
-@click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 2160))
-@click.option("--comment", default="")
+@click.option(
+    "--hours",
+    default=24,
+    show_default=True,
+    type=click.IntRange(1, 2160),
+    help="How long the notice stays acknowledged.",
+)
+@click.option("--comment", default="", help="A note for people.")
 @with_portal
 def acknowledge(notice_id: int, hours: int, comment: str) -> None:
     """Acknowledge a notice: no banner and no reminders for the given number of hours."""

@@ -56,7 +56,7 @@ def _options(command: Any) -> Any:
         click.option("--host", help="Default: the provider's host, type and limits."),
         click.option("--port", type=click.IntRange(0, 65535), help="Default, or 0: the standard port of the type."),
         click.option("--login", help="User name. Default: no sign-in."),
-        click.option("--token", metavar="CONFIG[/OWNER]"),
+        click.option("--token", metavar="CONFIG[/OWNER]", help="The token to sign in with."),
         click.option("--password-stdin", is_flag=True, help="Sign in with a password, read from standard input."),
         click.option("--senders", help="Sender addresses and domains (@example.com) that use this profile."),
         click.option("--fallback/--no-fallback", default=None, help="Send mail of senders that no profile serves."),
@@ -67,7 +67,7 @@ def _options(command: Any) -> Any:
         click.option("--timeout", type=int, help="Seconds to wait for a server response."),
         click.option("--ca", type=click.File("rb"), help="PEM file of CA certificates to trust for this server."),
         click.option("--fingerprint", help="SHA-256 of the only certificate accepted. Empty: normal verification."),
-        click.option("--comment"),
+        click.option("--comment", help="A note for people."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -86,8 +86,8 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @outbound.command()
-@click.option("--name", required=True)
-@click.option("--type", "kind", default="SMTPTLS", show_default=True, type=_TYPES)
+@click.option("--name", required=True, help="Name in the portal.")
+@click.option("--type", "kind", default="SMTPTLS", show_default=True, type=_TYPES, help="Type of the outbound profile.")
 @_options
 @with_portal
 def add(name: str, kind: str, token: str | None, password_stdin: bool, **given: Any) -> None:
@@ -105,8 +105,12 @@ def add(name: str, kind: str, token: str | None, password_stdin: bool, **given: 
 @outbound.command()
 @click.argument("profile", metavar="NAME")
 @click.option("--name", help="New name.")
-@click.option("--type", type=_TYPES)
-@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@click.option("--type", type=_TYPES, help="Type of the outbound profile.")
+@click.option(
+    "--validity",
+    type=click.Choice([validity.value for validity in Validity]),
+    help="Whether the outbound profile is used.",
+)
 @_options
 @with_portal
 def edit(profile: str, token: str | None, password_stdin: bool, **given: Any) -> None:
@@ -132,7 +136,7 @@ def delete(name: str) -> None:
 
 @outbound.command()
 @click.argument("name")
-@click.option("--to", required=True, metavar="ADDRESS")
+@click.option("--to", required=True, metavar="ADDRESS", help="Recipient of the test message.")
 @with_portal
 def test(name: str, to: str) -> None:
     """Send a test message now and show the SMTP dialogue with secrets masked."""
@@ -145,9 +149,11 @@ def test(name: str, to: str) -> None:
 
 
 @outbound.command()
-@click.option("--state", type=click.Choice([state.value for state in OutboundState]))
-@click.option("--profile", metavar="NAME")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10000))
+@click.option(
+    "--state", type=click.Choice([state.value for state in OutboundState]), help="Only messages in this state."
+)
+@click.option("--profile", metavar="NAME", help="Only messages of this outbound profile.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10000), help="At most this many.")
 @as_json
 @with_portal
 def messages(state: str | None, profile: str | None, limit: int, in_json: bool) -> None:

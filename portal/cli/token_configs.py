@@ -76,35 +76,38 @@ def show_config(name: str, in_json: bool) -> None:
 
 def _options(command: Any) -> Any:
     for option in reversed((
-        click.option("--client-id"),
+        click.option("--client-id", help="Client ID that the provider shows for the registered client."),
         click.option("--client-secret-stdin", is_flag=True, help="Read the client secret from standard input."),
         click.option("--service-account-key", "key_file", type=click.File("rb"), help="JSON key of a Google account."),
-        click.option("--scope"),
+        click.option("--scope", help="Scopes to request, separated by spaces. Default: those of the template."),
         click.option("--authorize-parameters", metavar="NAME=VALUE&…", help="Of the authorization request."),
         click.option("--token-parameters", metavar="NAME=VALUE&…", help="Of the token requests."),
         click.option("--tenant", help="Tenant ID or domain, if the template has a tenant."),
-        click.option("--authorize-url"),
-        click.option("--token-url"),
-        click.option("--refresh-url"),
-        click.option("--device-url"),
-        click.option("--revocation-url"),
-        click.option("--client-auth", type=click.Choice([auth.value for auth in ClientAuth])),
+        click.option("--authorize-url", help="URL for authorization code."),
+        click.option("--token-url", help="URL for token by authorization code."),
+        click.option("--refresh-url", help="URL for token by refresh token."),
+        click.option("--device-url", help="URL for device code."),
+        click.option("--revocation-url", help="URL for revocation."),
+        click.option("--client-auth", type=click.Choice([auth.value for auth in ClientAuth]),
+                     help="How the client authenticates at the provider."),
         click.option("--assertion-file", metavar="PATH", help="Client assertion that another program keeps fresh."),
         click.option("--app-object-id", help="Object ID of the app registration where the certificate is renewed."),
         click.option("--secret-ends-on", type=click.DateTime(["%Y-%m-%d"]), help="Expiry date of the client secret."),
         click.option("--in-testing/--in-production", default=None, help="State of Google's consent screen."),
-        click.option("--issuer"),
-        click.option("--jwks-url"),
-        click.option("--userinfo-url"),
-        click.option("--notify-expired-token/--no-notify-expired-token", default=None),
-        click.option("--notify-expired-refresh-token/--no-notify-expired-refresh-token", default=None),
+        click.option("--issuer", help="Issuer of the ID tokens."),
+        click.option("--jwks-url", help="URL for signing keys."),
+        click.option("--userinfo-url", help="URL for user information."),
+        click.option("--notify-expired-token/--no-notify-expired-token", default=None,
+                     help="Whether banners announce an expired token."),
+        click.option("--notify-expired-refresh-token/--no-notify-expired-refresh-token", default=None,
+                     help="Whether banners announce an expired refresh token."),
     )):  # fmt: skip
         command = option(command)
     return command
 
 
 @token_config.command()
-@click.option("--name", required=True)
+@click.option("--name", required=True, help="Name in the portal.")
 @click.option("--template", required=True, help="Template name; list them with: token-config templates.")
 @click.option("--discover", metavar="ISSUER", help="Read the endpoints from the OpenID Connect discovery document.")
 @_options
@@ -146,9 +149,9 @@ def find(address: str, in_json: bool) -> None:
 
 
 @token_config.command()
-@click.option("--name", required=True)
+@click.option("--name", required=True, help="Name in the portal.")
 @click.option("--issuer", required=True, help="A provider that registers clients itself (RFC 7591).")
-@click.option("--template", default="generic", show_default=True)
+@click.option("--template", default="generic", show_default=True, help="Template of the provider.")
 @click.option("--initial-token-stdin", is_flag=True, help="Read the initial access token from standard input.")
 @with_portal
 def register(name: str, issuer: str, template: str, initial_token_stdin: bool) -> None:
@@ -162,7 +165,11 @@ def register(name: str, issuer: str, template: str, initial_token_stdin: bool) -
 @token_config.command()
 @click.argument("config")
 @click.option("--name", help="New name.")
-@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@click.option(
+    "--validity",
+    type=click.Choice([validity.value for validity in Validity]),
+    help="Whether the token configuration is used.",
+)
 @_options
 @with_portal
 def edit(config: str, client_secret_stdin: bool, key_file: BinaryIO | None, **given: Any) -> None:
@@ -239,7 +246,13 @@ def import_configs(
     passphrase = secret_from_stdin("Passphrase") if passphrase_stdin else None
     steps = import_export.plan(file.read(), overwrite=overwrite, passphrase=passphrase)
     rows = [
-        {"name": step.name, "verdict": step.verdict, "fields": ", ".join(step.changes), "why": _why(step)}
+        {
+            "name": step.name,
+            "verdict": step.verdict,
+            "fields": ", ".join(change.field for change in step.changes),
+            "changes": "; ".join(map(str, step.changes)),
+            "why": _why(step),
+        }
         for step in steps
     ]
     show_all(rows, in_json)

@@ -14,7 +14,7 @@ def user() -> None:
 
 @user.command()
 @click.argument("name")
-@click.option("--role", required=True, type=click.Choice([role.value for role in Role]))
+@click.option("--role", required=True, type=click.Choice([role.value for role in Role]), help="Role of the user.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input (asked for otherwise).")
 @with_portal
 def add(name: str, role: str, password_stdin: bool) -> None:

@@ -50,20 +50,21 @@ def show_service(name: str, in_json: bool) -> None:
 
 def _options(command: Any) -> Any:
     for option in reversed((
-        click.option("--method", type=click.Choice(services.METHODS)),
+        click.option("--method", type=click.Choice(services.METHODS), help="HTTP method."),
         click.option("--header", "headers", multiple=True, metavar="NAME: VALUE",
                      help=f"May contain {services.TOKEN_PLACEHOLDER} or {services.SECRET_PLACEHOLDER}; repeatable."),
         click.option("--body", help="Jinja template; @FILE reads the template from a file."),
-        click.option("--authentication", type=click.Choice([one.value for one in ServiceAuth])),
+        click.option("--authentication", type=click.Choice([one.value for one in ServiceAuth]),
+                     help="How the call authenticates."),
         click.option("--login", help="User name for Basic authentication."),
         click.option("--secret-stdin", is_flag=True, help="Read the password or secret from standard input."),
-        click.option("--token", metavar="CONFIG[/OWNER]"),
+        click.option("--token", metavar="CONFIG[/OWNER]", help="The token to sign in with."),
         click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="PEM file of CAs to trust."),
-        click.option("--timeout", type=int),
+        click.option("--timeout", type=int, help="Seconds until a call counts as failed."),
         click.option("--success", help="HTTP status codes that mean success, such as 200-299,404."),
-        click.option("--tries", "max_attempts", type=int),
+        click.option("--tries", "max_attempts", type=int, help="Attempts until a call has failed."),
         click.option("--occasions", "triggers", help=f"Events that trigger a call: {', '.join(triggers.Trigger)}."),
-        click.option("--comment"),
+        click.option("--comment", help="A note for people."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -89,8 +90,8 @@ def _text(path: str) -> str:
 
 
 @web_service.command()
-@click.option("--name", required=True)
-@click.option("--url", required=True)
+@click.option("--name", required=True, help="Name in the portal.")
+@click.option("--url", required=True, help="URL that is called.")
 @_options
 @with_portal
 def add(name: str, url: str, token: str | None, secret_stdin: bool, authentication: str | None, **given: Any) -> None:
@@ -104,8 +105,10 @@ def add(name: str, url: str, token: str | None, secret_stdin: bool, authenticati
 @web_service.command()
 @click.argument("service", metavar="NAME")
 @click.option("--name", help="New name.")
-@click.option("--url")
-@click.option("--validity", type=click.Choice([validity.value for validity in Validity]))
+@click.option("--url", help="URL that is called.")
+@click.option(
+    "--validity", type=click.Choice([validity.value for validity in Validity]), help="Whether the web service is used."
+)
 @_options
 @with_portal
 def edit(service: str, token: str | None, secret_stdin: bool, **given: Any) -> None:
@@ -147,7 +150,7 @@ def call(name: str, pairs: tuple[str, ...], in_json: bool) -> None:
 
 @web_service.command()
 @click.argument("name")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10000))
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10000), help="At most this many.")
 @as_json
 @with_portal
 def calls(name: str, limit: int, in_json: bool) -> None:

@@ -9,6 +9,7 @@ from portal.config_files import values
 from portal.config_files.documents import KINDS, SETTINGS, Document, Record
 from portal.config_files.kinds import Author, Kind
 from portal.config_files.secret_references import Resolve
+from portal.core.change import Change
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, NotFound, PortalError
@@ -28,15 +29,6 @@ class Verdict(StrEnum):
     SAME = "same"
     DELETED = "deleted"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A field with its old and new value, as written in a file; those of secrets are empty."""
-
-    field: str
-    old: Any = ""
-    new: Any = ""
 
 
 @dataclass

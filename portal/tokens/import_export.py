@@ -10,6 +10,7 @@ import yaml
 
 from portal import providers
 from portal.core import strict_yaml
+from portal.core.change import Change
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
@@ -37,11 +38,11 @@ class Verdict(StrEnum):
 
 @dataclass
 class Step:
-    """The planned action for one record of an import. ``changes``: field names. ``notes``: what an admin must know."""
+    """The planned action for one record of an import. ``notes``: what an admin must know."""
 
     name: str
     verdict: Verdict
-    changes: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     why: str = ""
     notes: list[str] = field(default_factory=list)
     template: str = ""
@@ -148,13 +149,15 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
         raise Invalid({"template": f"The template cannot be changed; the existing one is {row.template}."})
     if hosts := secret_hosts.new_hosts(row, fields):
         step.notes.append(f"Another host, {', '.join(hosts)}: the sign-ins of this configuration are removed.")
-    step.changes = [name for name, value in asdict(fields).items() if getattr(row, name) != value]
+    step.changes = [
+        Change(name, getattr(row, name), value) for name, value in asdict(fields).items() if getattr(row, name) != value
+    ]
     used = row.client_secret
     if secret.value and (used is None or used.value != secret.value):
-        step.changes.append("client_secret")
+        step.changes.append(Change("client_secret"))
     if "client_secret_ends_on" in record and used and used.ends_at != secret.ends_at:
-        step.changes.append("client_secret_ends_on")
-    if "client_secret" not in step.changes:
+        step.changes.append(Change("client_secret_ends_on", _day(used.ends_at), _day(secret.ends_at)))
+    if Change("client_secret") not in step.changes:
         kept = used.ends_at if used and "client_secret_ends_on" not in record else secret.ends_at
         step.secret = NewSecret(None, kept)
     step.verdict = Verdict.SAME if not step.changes else Verdict.CHANGED if overwrite else Verdict.KEPT
@@ -180,6 +183,10 @@ def _fields(record: Mapping[str, Any], row: TokenConfig | None, template: provid
     if "client_auth" in record:
         given["client_auth"] = ClientAuth(record["client_auth"])
     return replace(base, **given)
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment else ""
 
 
 def _secret(record: Mapping[str, Any], sealing: Passphrase | None) -> NewSecret:

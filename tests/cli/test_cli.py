@@ -1,9 +1,12 @@
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import click
 import pytest
 
+from portal.cli import portal
 from portal.core.encryption import Secret
 from portal.models import AfterFetch, Destination, MailAccount, RunLine, RunOutcome, Token, TokenConfig, User
 from portal.models import Run as RunRow
@@ -234,3 +237,19 @@ def test_fetch_waits_for_the_run_of_a_worker(
 
     monkeypatch.setattr("portal.cli.mail_accounts.time.sleep", the_worker_ends)
     assert "Support: Finished. Delivered 2." in run("mail-account", "fetch", "Support").output
+
+
+def test_every_option_has_help() -> None:
+    assert list(_without_help(portal, "portal")) == []
+
+
+def _without_help(command: click.Command, path: str) -> Iterator[str]:
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.help:
+            yield f"{path} {option.opts[0]}"
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner
+            yield from _without_help(inner, f"{path} {name}")

@@ -7,9 +7,10 @@ import pytest
 
 from portal.access import users
 from portal.config_files import apply, documents, export, json_schema, secret_references
-from portal.config_files.apply import Change, Step, Verdict
+from portal.config_files.apply import Step, Verdict
 from portal.config_files.documents import InvalidFile
 from portal.config_files.kinds import Author
+from portal.core.change import Change
 from portal.core.encryption import Secret
 from portal.core.passphrase import Passphrase
 from portal.models import (

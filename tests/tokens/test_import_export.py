@@ -72,7 +72,7 @@ def test_import_plan_classifies_each_record() -> None:
     ]  # fmt: skip
     steps = plan(items, overwrite=True)
     assert steps[1].verdict is Verdict.CHANGED
-    assert sorted(steps[1].changes) == ["notify_expired_token", "scope"]
+    assert sorted(change.field for change in steps[1].changes) == ["notify_expired_token", "scope"]
     assert "Use https" in steps[3].why
     with pytest.raises(Invalid, match=r"Nothing was imported\. .* Bad, record 5, record 6"):
         import_export.apply(steps, actor="Alice", now=NOW)
