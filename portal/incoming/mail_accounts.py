@@ -12,7 +12,7 @@ from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused
 from portal.core.loopback import is_loopback
-from portal.incoming import mailbox_connection
+from portal.incoming import destinations, mailbox_connection
 from portal.models import (
     HOST,
     AccountType,
@@ -95,16 +95,28 @@ def _host_of_provider(kind: AccountType, template: Template) -> str:
 
 
 def add(entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> MailAccount:
-    """Create an account; its first fetch is due at once. Invalid names each bad field."""
+    """Create an account, and its destination if that is not stored yet; its first fetch is due at once.
+
+    Invalid names each bad field.
+    """
     complete(entered)
     check(entered, has_password=bool(password))
     _check_password(password)
     with named_rows.saving(MailAccount):
+        if entered.destination.id is None:
+            entered.destination = _add_maildir(entered.destination, actor=actor, now=now)
         account = MailAccount.create(created_at=now, changed_at=now, due_at=now, **named_rows.columns(entered))
         account.password = password
         account.save()
         audit.about(account, actor, "added", f"{entered.type.value} {entered.login} at {entered.host}", now)
     return account
+
+
+def _add_maildir(wanted: Destination, *, actor: str, now: datetime) -> Destination:
+    try:
+        return destinations.add(destinations.Fields(wanted.name, wanted.type, wanted.path), actor=actor, now=now)
+    except Invalid as error:
+        raise Invalid({"new_maildir": " ".join(error.fields.values())}) from error
 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:

@@ -29,13 +29,14 @@ _ANY_PROVIDER = "generic"
 class Found:
     """The template to use. ``endpoints``: field values for it; empty: those of the template are right.
 
-    ``how``: one sentence for each observation.
+    ``imap``: the IMAP server that the domain publishes. ``how``: one sentence for each observation.
     """
 
     template: Template
     issuer: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
     how: tuple[str, ...] = ()
+    imap: Server | None = None
 
 
 def by_address(address: str) -> Found:
@@ -51,16 +52,23 @@ def by_address(address: str) -> Found:
     imap = (published.imap if published else None) or mail_autoconfig.imap_server(domain)
     how = (f"The IMAP server of {domain} is {imap.host}, port {imap.port}.",) if imap else ()
     if imap and (template := _with_imap_host(imap.host)):
-        return Found(template, how=how)
+        return Found(template, how=how, imap=imap)
     issuers = [published.issuer if published else "", _named_by(imap), f"https://{domain}"]
     for issuer in issuers:
         if endpoints := _endpoints(issuer, imap):
-            return Found(providers.find(_ANY_PROVIDER), issuer, endpoints, (*how, f"The issuer is {issuer}."))
+            return Found(providers.find(_ANY_PROVIDER), issuer, endpoints, (*how, f"The issuer is {issuer}."), imap)
     raise NotFound(
         f"The provider of {domain} was not found: its MX records ({', '.join(exchangers[:3]) or 'none'}) belong to no"
         f" template, and {'neither autoconfig nor SRV records name' if not imap else f'{imap.host} names'} an"
         " authorization server. Choose a template."
     )
+
+
+def imap_server(address: str) -> Server | None:
+    """The IMAP server that the domain of an address publishes by autoconfig or SRV records (RFC 6186)."""
+    domain = address.rpartition("@")[2].lower()
+    published = mail_autoconfig.published(domain, address)
+    return (published.imap if published else None) or mail_autoconfig.imap_server(domain)
 
 
 def _hosted_by(exchanger: str) -> Template | None:

@@ -9,10 +9,15 @@ import dns.message
 import dns.rcode
 import dns.resolver
 import dns.rrset
+import pytest
+
+from portal.protocols import mail_autoconfig
+
+Records = dict[tuple[str, str], list[str]]
 
 
 @contextmanager
-def serving(records: dict[tuple[str, str], list[str]]) -> Iterator[dns.resolver.Resolver]:
+def serving(records: Records) -> Iterator[dns.resolver.Resolver]:
     """Answer queries from ``records`` (by name and type), others with NXDOMAIN; yields a resolver that asks here."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.bind(("127.0.0.1", 0))
@@ -25,7 +30,7 @@ def serving(records: dict[tuple[str, str], list[str]]) -> Iterator[dns.resolver.
         thread.join()
 
 
-def _serve(opened: socket.socket, records: dict[tuple[str, str], list[str]]) -> None:
+def _serve(opened: socket.socket, records: Records) -> None:
     while True:
         raw, client = opened.recvfrom(4096)
         if not raw:
@@ -38,3 +43,13 @@ def _serve(opened: socket.socket, records: dict[tuple[str, str], list[str]]) -> 
         else:
             response.set_rcode(dns.rcode.NXDOMAIN)
         opened.sendto(response.to_wire(), client)
+
+
+@contextmanager
+def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
+    """The DNS records that the portal sees; no domain publishes an autoconfig document."""
+    found: Records = {}
+    monkeypatch.setattr(mail_autoconfig, "autoconfig_urls", lambda domain, address: [])
+    with serving(found) as resolver:
+        monkeypatch.setattr(mail_autoconfig, "resolver", lambda: resolver)
+        yield found

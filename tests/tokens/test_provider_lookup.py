@@ -12,6 +12,7 @@ from portal.protocols import mail_autoconfig, tls
 from portal.protocols.server import Security, Server
 from portal.tokens import provider_lookup
 from tests.fakes import dns_server, mail_server
+from tests.fakes.dns_server import Records
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
 from tests.support.commands import Run
@@ -23,16 +24,11 @@ AUTOCONFIG = b"""<?xml version="1.0"?><!-- of example.org -->
 <incomingServer type="imap"><hostname>IMAP.example.org</hostname><port>993</port><socketType>SSL</socketType>
 <username>%EMAILADDRESS%</username><authentication>OAuth2</authentication></incomingServer></emailProvider>
 <oAuth2><issuer>id.example.org</issuer><scope>mail</scope></oAuth2></clientConfig>"""
-Records = dict[tuple[str, str], list[str]]
 
 
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
-    """The DNS records that the portal sees; no domain publishes an autoconfig document."""
-    found: Records = {}
-    monkeypatch.setattr(mail_autoconfig, "autoconfig_urls", lambda domain, address: [])
-    with dns_server.serving(found) as resolver:
-        monkeypatch.setattr(mail_autoconfig, "resolver", lambda: resolver)
+    with dns_server.published(monkeypatch) as found:
         yield found
 
 

@@ -8,6 +8,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from portal.core.encryption import Secret
 from portal.incoming import destinations
 from portal.incoming.mail_accounts import Fields
+from portal.incoming.proposals import Proposal
 from portal.models import (
     AccountType,
     AfterFetch,
@@ -63,7 +64,13 @@ class MailAccountForm(Form):
             [("", "to the selected destination"), ("address", "by address, else to the selected destination")]
         ),
     )
-    destination = SelectField("Destination", [_REQUIRED])
+    destination = SelectField("Destination")
+    new_maildir = StringField(
+        "or a new Maildir folder",
+        [Length(max=500)],
+        description="Full path. Creates a destination with the name of the mail account.",
+        render_kw=_OFF,
+    )
     after_fetch = SelectField(
         "After the fetch",
         choices=choices(
@@ -125,7 +132,15 @@ class MailAccountForm(Form):
 
     def offer(self, tokens: list[Token], destinations: list[Destination]) -> None:
         self.token.choices = choices([("", "–"), *((str(token.id), token.name) for token in tokens)])
-        self.destination.choices = choices((str(row.id), row.name) for row in destinations)
+        rows = [(str(row.id), row.name) for row in destinations]
+        self.destination.choices = choices(rows or [("", "–")])
+
+    def propose(self, found: Proposal) -> None:
+        """Fill the form with what was found for an address."""
+        self.name.data = self.login.data = found.address
+        self.type.data, self.host.data, self.port.data = found.type.value, found.host, found.port or None
+        self.authentication.data = "oauth2_token" if found.template else _PASSWORD
+        self.token.data = str(found.token.id) if found.token else ""
 
     def show(self, account: MailAccount) -> None:
         """Fill the form from the row, except the password."""
@@ -172,7 +187,7 @@ class MailAccountForm(Form):
             port=self.port.data or 0,
             login=text(self.login.data),
             token=chosen(Token, "token", self.token.data) if by_token else None,
-            destination=chosen(Destination, "destination", self.destination.data),
+            destination=self._destination(),
             folder=text(self.folder.data) or "INBOX",
             dispatch_by_address=self.dispatching.data == "address",
             after_fetch=AfterFetch(self.after_fetch.data),
@@ -188,6 +203,12 @@ class MailAccountForm(Form):
             validity=Validity(self.validity.data),
             comment=text(self.comment.data),
         )
+
+    def _destination(self) -> Destination:
+        """The chosen destination, or one that does not exist yet."""
+        if folder := text(self.new_maildir.data) if "new_maildir" in self else "":
+            return Destination(name=text(self.name.data), type=DestinationType.MAILDIR, path=folder)
+        return chosen(Destination, "destination", self.destination.data)
 
     def typed_password(self) -> Secret | None:
         """The entered password; None if the field is empty or the account signs in by token."""

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal.core.errors import ExternalError, Invalid, NotFound, Refused
-from portal.incoming import connection_test, mail_accounts, overview, progress, quarantine, run_search
+from portal.core.errors import ExternalError, Invalid, NotFound, PortalError, Refused
+from portal.incoming import connection_test, mail_accounts, overview, progress, proposals, quarantine, run_search
+from portal.incoming.proposals import Proposal
 from portal.incoming.run_search import Wanted
 from portal.models import Destination, MailAccount, Message, Role, Run, Token, TokenConfig, Validity
 from portal.web import lists, many, permissions
@@ -56,12 +57,26 @@ def new() -> str | Response:
     form = _form()
     if form.validate_on_submit():
         if _tries_out(form, None):
-            return render_template("mail_accounts/form.html", form=form, account=None)
+            return _form_page(form, None)
         with form.refusing():
             account = mail_accounts.add(_entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
             flash(f"{account.name} was added and is being fetched.", "success")
             return redirect(url_for("mail_accounts.index"), 303)
-    return render_template("mail_accounts/form.html", form=form, account=None)
+    return _form_page(form, None)
+
+
+@bp.post("/propose")
+@permissions.needs(Role.ADMIN)
+def propose() -> str | Response:
+    """The form for a new account, filled in from the address of the mailbox."""
+    try:
+        proposal = proposals.of(request.form.get("address", "").strip())
+    except PortalError as error:
+        flash(str(error), "error")
+        return redirect(url_for("mail_accounts.new"), 303)
+    form = _form()
+    form.propose(proposal)
+    return _form_page(form, None, proposal)
 
 
 @bp.get("/<int:account_id>")
@@ -88,16 +103,17 @@ def show(account_id: int) -> str:
 def edit(account_id: int) -> str | Response:
     account = _account(account_id)
     form = _form()
+    del form.new_maildir
     if form.validate_on_submit():
         if _tries_out(form, account):
-            return render_template("mail_accounts/form.html", form=form, account=account)
+            return _form_page(form, account)
         with form.refusing():
             mail_accounts.edit(account, _entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
             flash(f"{account.name} was saved.", "success")
             return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
     elif not form.is_submitted():
         form.show(account)
-    return render_template("mail_accounts/form.html", form=form, account=account)
+    return _form_page(form, account)
 
 
 @bp.post("/<int:account_id>/fetch")
@@ -143,6 +159,10 @@ def delete(account_id: int) -> Response:
     mail_accounts.delete(account, actor=permissions.actor(), now=g.now)
     flash(f"{account.name} was deleted. Delivered messages are kept.", "success")
     return redirect(url_for("mail_accounts.index"), 303)
+
+
+def _form_page(form: MailAccountForm, account: MailAccount | None, proposal: Proposal | None = None) -> str:
+    return render_template("mail_accounts/form.html", form=form, account=account, proposal=proposal)
 
 
 def _tries_out(form: MailAccountForm, account: MailAccount | None) -> bool:
