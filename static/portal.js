@@ -17,13 +17,11 @@ for (const select of document.querySelectorAll("select[data-go]")) {
   select.addEventListener("change", () => { if (select.value) select.form.requestSubmit(); });
 }
 
-// Shows only the fields of the selected type.
-for (const choice of document.querySelectorAll("[data-shows]")) {
-  const show = () => {
-    for (const field of document.querySelectorAll("[data-shown-for]")) {
-      field.hidden = !field.dataset.shownFor.split(" ").includes(choice.value);
-    }
-  };
+// Shows a field only while another one has one of the values: data-shown-for="authentication=password".
+for (const field of document.querySelectorAll("[data-shown-for]")) {
+  const [name, values] = field.dataset.shownFor.split("=");
+  const choice = document.getElementById(name);
+  const show = () => { field.hidden = !values.split(" ").includes(choice.value); };
   choice.addEventListener("change", show);
   show();
 }

@@ -78,7 +78,7 @@ class Listing:
 
     def page(self, query: Any, asked: Asked) -> Page[Any]:
         found = query.where(self.finds(asked.text)) if asked.text else query
-        counts = self._counts(found)
+        counts = self.counts(found)
         if asked.state:
             found = found.where(self._state() == asked.state)
         sort = self.sorts.get(asked.sort, next(iter(self.sorts.values())))
@@ -98,7 +98,8 @@ class Listing:
         *others, (last, _) = self.states.items()
         return Case(None, [(condition, name) for name, condition in others], last)
 
-    def _counts(self, found: Any) -> dict[str, int]:
+    def counts(self, found: Any) -> dict[str, int]:
+        """The number of rows in each state that occurs."""
         rows = found.select(self._state().alias("state"), fn.COUNT(found.model.id)).group_by(SQL("state")).tuples()
         known = {str(name): int(count) for name, count in rows}
         return {name: known[name] for name in self.states if name in known}

@@ -14,6 +14,8 @@ from portal.protocols.sasl import Credential
 from portal.system import named_rows
 from portal.tokens import access_tokens
 
+#: Seconds without data, for a user who waits: a server of another type may wait for the portal to speak first.
+_PATIENCE = 15.0
 #: Causes of a fault in another field than that of the host or of the sign-in.
 _FIELDS = {
     "folder-missing": "folder", "starttls-wanted": "type", "tls-from-first-byte": "type", "no-starttls": "type",
@@ -46,14 +48,15 @@ def _open(account: MailAccount, password: Secret | None, actor: str, clock: Cloc
     )
     credential = Credential(account.login, token=token.access_token if token else None, password=password)
     with ExitStack() as stack:
-        stack.enter_context(mailbox_connection.opened_with(account, credential))
+        stack.enter_context(mailbox_connection.opened_with(account, credential, silence=_PATIENCE))
 
 
 def _field(cause: Cause, account: MailAccount, error: ExternalError) -> str:
     if found := _FIELDS.get(cause.name):
         return found
     if (cause.fault is Fault.NETWORK and error.side is not Side.PROVIDER) or cause.name.startswith("certificate-"):
-        return "host"
+        has_own_port = account.port != mailbox_connection.DEFAULT_PORTS[account.type]
+        return "port" if has_own_port and cause.fault is Fault.NETWORK else "host"
     return "token" if account.token else "password"
 
 

@@ -124,16 +124,19 @@ def opened(account: MailAccount, token: Token | None) -> AbstractContextManager[
     return opened_with(account, credential(account, token))
 
 
-def opened_with(account: MailAccount, used: Credential) -> AbstractContextManager[Mailbox]:
-    """The same with a credential that need not be stored."""
+def opened_with(
+    account: MailAccount, used: Credential, *, silence: float | None = None
+) -> AbstractContextManager[Mailbox]:
+    """The same with a credential that need not be stored. ``silence``: maximum seconds without data; None: usual."""
+    at = server(account, silence)
     if account.type.is_graph:
-        return graph_mailbox.mailbox(server(account), used, account.folder, account.delta_link)
+        return graph_mailbox.mailbox(at, used, account.folder, account.delta_link)
     if account.type.is_pop3:
-        return pop3.mailbox(server(account), used)
-    return imap.mailbox(server(account), used, account.folder)
+        return pop3.mailbox(at, used)
+    return imap.mailbox(at, used, account.folder)
 
 
-def server(account: MailAccount) -> Server:
+def server(account: MailAccount, silence: float | None = None) -> Server:
     splits = account.type.is_pop3 and account.host.lower() in settings.pop3_split_hosts()
     return Server(
         account.host,
@@ -142,6 +145,7 @@ def server(account: MailAccount) -> Server:
         splits_token=splits,
         ca=account.ca,
         fingerprint=account.fingerprint,
+        silence=silence,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import Case, fn
 
-from portal.incoming import run_search
+from portal.incoming import overview, run_search
 from portal.incoming.run_search import Bar, Wanted
 from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, tuples
 from portal.monitoring import health
@@ -69,6 +69,12 @@ def mail_accounts() -> tuple[int, int]:
     """Return the number of valid mail accounts, and how many of these do not fail."""
     valid = MailAccount.select().where(MailAccount.validity == Validity.VALID)
     return valid.count(), valid.where(MailAccount.failing_since.is_null()).count()
+
+
+def working_accounts(now: datetime) -> int:
+    """The number of mail accounts whose latest fetch succeeded and whose token works."""
+    counts = overview.listing(now).counts(overview.rows())
+    return counts.get("fetched", 0) + counts.get("running", 0)
 
 
 def retrying(of_tokens: Tokens) -> list[str]:

@@ -147,6 +147,7 @@ def _context(app: Flask) -> None:
     app.add_template_global(fix_links.fix_url, "fix_url")
     app.add_template_global(fix_links.row_url, "row_url")
     app.add_template_global(fix_links.row_page, "row_page")
+    app.add_template_global(permissions.awaits_confirmation, "awaits_confirmation")
     app.add_template_global(lambda: g.now, "now")
 
 

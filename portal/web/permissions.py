@@ -79,7 +79,14 @@ def confirmed(view: View) -> View:
 def confirmed_for_changes(view: View) -> View:
     """Mark a page whose form, but not whose display, needs the confirmation."""
     view.needs_confirmation = lambda: request.method == "POST"  # type: ignore[attr-defined]
+    view.confirms_changes = True  # type: ignore[attr-defined]
     return view
+
+
+def awaits_confirmation() -> bool:
+    """Whether a change on the shown page needs the confirmation first, which would lose what was entered."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    return getattr(view, "confirms_changes", False) and not sessions.is_confirmed(me().session, g.now)
 
 
 def confirmed_for_commands(view: View) -> View:

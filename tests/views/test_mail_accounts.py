@@ -232,7 +232,7 @@ def test_connection_is_tried_before_saving_and_the_fault_named_at_its_field(
     entered = form(token=token.id, destination=inbox.id, test="Test connection", **where)
     assert "The connection works" in alice.post("/mail-accounts/new", entered, status=200).text
     for changed, field, words in (
-        ({"port": "1"}, "host", "Check Host and Port"),
+        ({"port": "1"}, "port", "Check Host and Port"),
         ({"folder": "Missing"}, "folder", "No such folder"),
     ):
         page = alice.post("/mail-accounts/new", {**entered, **changed}, status=200).text
@@ -247,7 +247,7 @@ def test_connection_is_tried_before_saving_and_the_fault_named_at_its_field(
 
 @contextmanager
 def opened_mailbox(
-    account: MailAccount, used: Credential, seen: list[tuple[MailAccount, Credential]]
+    account: MailAccount, used: Credential, seen: list[tuple[MailAccount, Credential]], silence: float
 ) -> Iterator[None]:
     seen.append((account, used))
     yield

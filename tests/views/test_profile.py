@@ -206,3 +206,10 @@ def test_unknown_time_zone_is_refused(alice: PageClient) -> None:
         "Choose a time zone from the list" in alice.submit("/profile/time-zone", {"time_zone": "Europe/Atlantis"}).text
     )
     assert user().time_zone == ""
+
+
+def test_page_says_before_entries_are_lost_that_changes_need_the_password(alice: PageClient) -> None:
+    assert "need your password again" not in alice.get("/settings").text
+    LoginSession.update(confirmed_at=None).execute()
+    assert "need your password again" in alice.get("/settings").text
+    assert "need your password again" not in alice.get("/mail-accounts").text

@@ -13,7 +13,7 @@ _SHOWN = 8
 
 @bp.get("/")
 def index() -> str:
-    accounts, well = dashboard.mail_accounts()
+    accounts, _ = dashboard.mail_accounts()
     tokens = dashboard.tokens(g.now)
     problems = notices.open_problems(g.now)
     groups = banner.grouped([one for one in problems if not one.is_acknowledged(g.now)])
@@ -26,7 +26,7 @@ def index() -> str:
         configs=TokenConfig.select().count(),
         has_accounts=MailAccount.select().exists(),
         accounts=accounts,
-        well=well,
+        working_accounts=dashboard.working_accounts(g.now),
         tokens=tokens,
         retrying=dashboard.retrying(tokens),
         bars=dashboard.mail_per_hour(g.now),
