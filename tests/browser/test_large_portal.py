@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,75 @@ def test_list_is_worked_by_keyboard_alone(browser: Browser, portal: Portal) -> N
     page.keyboard.press("Enter")
     page.wait_for_url("**/search?q=team-007")
     assert "Team 007" in page.inner_text("main")
+
+
+def test_admin_signs_in_fetches_and_acknowledges_by_keyboard_alone(browser: Browser, portal: Portal) -> None:
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(f"{portal.url}/login")
+    for label, typed in (("Name", ADMIN), ("Password", PASSWORD)):
+        tab_to(page, label)
+        page.keyboard.type(typed)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{portal.url}/")
+    tab_to(page, "Mail accounts")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/mail-accounts")
+    tab_to(page, page.locator("tbody tr", has_text="fetched").first.get_by_role("link").first.inner_text())
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/mail-accounts/*")
+    tab_to(page, "Fetch now")
+    page.keyboard.press("Enter")
+    page.locator("main", has_text="is being fetched").wait_for()
+    tab_to(page, "Notices")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/notices")
+    notice = page.locator("tbody tr").first.get_by_role("link").first.inner_text()
+    tab_to(page, "Comment")
+    page.keyboard.type("on it")
+    tab_to(page, f"Select {notice}")
+    page.keyboard.press("Space")
+    tab_to(page, "Acknowledge", backwards=True)
+    page.keyboard.press("Enter")
+    page.locator("main", has_text="Acknowledge: 1 of 1 done").wait_for()
+
+
+FOCUSED = """() => {
+  const one = document.activeElement;
+  if (one === document.body) return ["(body)", true];
+  const name = one.getAttribute("aria-label") || one.labels?.[0]?.innerText || one.innerText || one.placeholder || "";
+  const style = getComputedStyle(one);
+  return [name.replace(/\\s+/g, " ").replace(" *", "").trim(), style.outlineStyle !== "none" || style.boxShadow !== "none"];
+}"""
+
+
+def tab_to(page: Page, name: str, *, backwards: bool = False) -> None:
+    """Press Tab until the focus is on the element of this name; each element on the way must show its focus."""
+    seen = []
+    for _ in range(200):
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+        found, is_visible = page.evaluate(FOCUSED)
+        seen.append(found)
+        assert is_visible, f"the focus on {found!r} cannot be seen"
+        if found == name:
+            return
+    raise AssertionError(f"the keyboard does not reach {name!r}: {seen}")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_screen_reader_reads_each_page_in_order(browser: Browser, portal: Portal, name: str) -> None:
+    page = signed_in(browser, portal, viewport={"width": 1280, "height": 900})
+    page.goto(portal.url + PAGES[name])
+    lines = [line.strip().replace("- '", "- ") for line in page.locator("body").aria_snapshot().splitlines()]
+    banner = [] if name in ("home", "notices") else ['- complementary "Banner"']
+    order = ['- link "Skip to content"', "- banner:", '- searchbox "Search in the portal"', '- navigation "Main"',
+             *banner, "- main:", '- heading "']  # fmt: skip
+    places = [next((number for number, line in enumerate(lines) if line.startswith(begin)), -1) for begin in order]
+    assert -1 not in places, (order[places.index(-1)], lines[:60])
+    assert places == sorted(places)
+    levels = [int(line.rpartition("[level=")[2][0]) for line in lines if line.startswith('- heading "')]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels)), levels
 
 
 def test_list_renews_its_states_without_a_reload(browser: Browser, portal: Portal) -> None:
