@@ -7,11 +7,12 @@ PYTEST := $(BIN)/python -m pytest
 IN_MEMORY := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
 #: Tests on real servers run in groups, each in order (tests/support/scheduling.py); all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
+CATALOGS := portal/translations
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
 REAL := -p no:randomly -rs -n 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast check bench lock sbom audit clean
+.PHONY: help demo run test test-fast check bench lock translations sbom audit clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -47,6 +48,12 @@ lock: $(VENV)/tested ## Compile requirements.in and tests/requirements.in to pin
 	$(BIN)/uv pip compile $(LOCK) tests/servers/canaille/requirements.in -o tests/servers/canaille/requirements.txt
 	$(BIN)/uv pip compile $(LOCK) tests/servers/django_oauth_toolkit/requirements.in -o tests/servers/django_oauth_toolkit/requirements.txt
 
+translations: $(VENV)/tested ## Update the catalogs of all languages with the messages of the code
+	$(BIN)/pybabel --quiet extract --mapping portal/translations/babel.cfg --keywords "_n:1,2" --no-location --sort-output \
+		--project mail-token-portal --output $(CATALOGS)/messages.pot .
+	$(BIN)/pybabel --quiet update --no-fuzzy-matching --ignore-obsolete --input-file $(CATALOGS)/messages.pot --output-dir $(CATALOGS)
+	rm $(CATALOGS)/messages.pot
+
 sbom: $(VENV)/tested ## Write the software bill of materials to sbom.json (CycloneDX)
 	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-file sbom.json
 
@@ -56,10 +63,11 @@ audit: $(VENV)/tested ## Look for known vulnerabilities of the pinned packages (
 clean: ## Remove installed packages and caches; keep the data
 	rm -rf $(VENV) tests/servers/provider/node_modules .pytest_cache .mypy_cache .ruff_cache
 
-$(VENV)/installed: requirements.txt
+$(VENV)/installed: requirements.txt $(wildcard $(CATALOGS)/*/LC_MESSAGES/*.po)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=/path/to/python")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	$(BIN)/pybabel --quiet compile --directory $(CATALOGS)
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed tests/requirements.txt

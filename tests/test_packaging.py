@@ -47,6 +47,10 @@ def test_the_wheel_holds_pages_styles_and_workers_and_its_command_starts(tmp_pat
     for folder in ("templates", "static"):
         expected = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()}
         assert {path for path in expected if not (installed / "portal" / path).is_file()} == set()
+    for language in ("de", "fr"):
+        assert (
+            installed / "portal" / "translations" / language / "LC_MESSAGES" / "messages.mo"
+        ).stat().st_size > 100_000
     shown = subprocess.run(
         [sys.executable, "-c", "import sys; from portal.cli import main; sys.argv = ['p', '--help']; main()"],
         cwd=installed, check=True, capture_output=True, text=True,
