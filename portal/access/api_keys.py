@@ -12,6 +12,7 @@ from portal.access import rate_limit
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
+from portal.core.language import _
 from portal.core.text import split_list
 from portal.models import ApiKey, ApiKeyConfig, TokenConfig, text_problems
 from portal.system import audit, named_rows
@@ -102,14 +103,14 @@ def _identity(key: Secret) -> dict[str, str]:
     """What is stored of a key: its hash, and its first characters. Raise Invalid for a short one."""
     text = key.reveal()
     if not re.fullmatch(r"[\x21-\x7e]{40,200}", text):
-        raise Invalid({"key": "A key has 40 to 200 characters without spaces, such as: openssl rand -hex 32."})
+        raise Invalid({"key": _("A key has 40 to 200 characters without spaces, such as: openssl rand -hex 32.")})
     return {"key_hash": hashed(text), "hint": text[:_HINT]}
 
 
 def replace(row: ApiKey, overlap_hours: int, *, actor: str, now: datetime) -> Secret:
     """Return a new key with the same permissions. The present one works for ``overlap_hours`` more."""
     if not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
-        raise Invalid({"overlap": f"Enter hours from 0 to {MAX_OVERLAP_HOURS}."})
+        raise Invalid({"overlap": _("Enter hours from 0 to {max_overlap_hours}.", max_overlap_hours=MAX_OVERLAP_HOURS)})
     key = _new_key()
     with transaction():
         row.previous_hash, row.previous_ends_at, row.previous_used_at = (
@@ -148,25 +149,27 @@ def check(entered: Fields, now: datetime, row: ApiKey | None = None) -> None:
     """Raise Invalid for bad values. ``row``: the key that is changed, whose end may have passed."""
     problems = text_problems(ApiKey, {"name": entered.name, "networks": entered.networks, "comment": entered.comment})
     if not entered.name:
-        problems["name"] = "This field is required."
+        problems["name"] = _("This field is required.")
     if not (entered.configs or entered.may_send or entered.may_read_health or entered.may_manage):
-        problems["configs"] = "Choose a token configuration, or allow the key to send mail or read health status."
+        problems["configs"] = _("Choose a token configuration, or allow the key to send mail or read health status.")
     if entered.may_manage and not entered.networks:
-        problems["networks"] = "A key that may manage the portal needs the networks from which it is used."
+        problems["networks"] = _("A key that may manage the portal needs the networks from which it is used.")
     is_over = entered.ends_at is not None and entered.ends_at <= now
     if is_over and not (row and row.ends_at == entered.ends_at):
-        problems["ends_at"] = "Enter a time in the future."
+        problems["ends_at"] = _("Enter a time in the future.")
     if strange := [one for one in split_list(entered.senders) if not re.fullmatch(r"[^@\s<>]*@[^@\s<>]+", one)]:
-        problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."
+        problems["senders"] = _("{entry} is neither an address nor a domain such as @example.com.", entry=strange[0])
     if entered.per_hour is not None and not 0 < entered.per_hour <= 1_000_000:
-        problems["per_hour"] = "Enter a number from 1 to 1,000,000, or leave the field empty."
+        problems["per_hour"] = _("Enter a number from 1 to 1,000,000, or leave the field empty.")
     if entered.for_relay and not (entered.may_send and entered.senders and entered.networks):
-        problems["for_relay"] = "A key for the relay needs May send mail, senders and networks: nothing else limits it."
+        problems["for_relay"] = _(
+            "A key for the relay needs May send mail, senders and networks: nothing else limits it."
+        )
     for one in split_list(entered.networks):
         try:
             ipaddress.ip_network(one)
         except ValueError:
-            problems["networks"] = f"{one} is not an IP address or a network such as 10.1.0.0/16."
+            problems["networks"] = _("{one} is not an IP address or a network such as 10.1.0.0/16.", one=one)
     if problems:
         raise Invalid(problems)
 
@@ -199,7 +202,7 @@ def check_again(row_id: int, address: str, *, now: datetime) -> ApiKey:
     """The row of a key that was authenticated before. Raise InvalidKey if it was deleted, has expired or was moved."""
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
     if row is None or (reason := _reason_against(row, address, now)):
-        raise InvalidKey(reason if row else "This API key was deleted.")
+        raise InvalidKey(reason if row else _("This API key was deleted."))
     require_sending(row, address, now=now)
     return row
 
@@ -215,10 +218,10 @@ def _note_refusal(row: ApiKey | None, address: str, reason: str, now: datetime) 
 
 def _reason_against(row: ApiKey | None, address: str, now: datetime) -> str:
     if row is None:
-        return "The API key is missing or invalid."
+        return _("The API key is missing or invalid.")
     if row.ends_at and row.ends_at <= now:
-        return "This API key has expired."
-    return "" if is_within(address, row.networks) else "This API key may not be used from this address."
+        return _("This API key has expired.")
+    return "" if is_within(address, row.networks) else _("This API key may not be used from this address.")
 
 
 def is_within(address: str, networks: str) -> bool:
@@ -239,7 +242,7 @@ def require_config(row: ApiKey, config: TokenConfig | None, address: str, *, now
     allowed = ApiKeyConfig.api_key == row.id
     if config is not None and ApiKeyConfig.select().where(allowed, ApiKeyConfig.token_config == config.id).exists():
         return
-    reason = "The token does not exist, or this API key does not allow access to it."
+    reason = _("The token does not exist, or this API key does not allow access to it.")
     _note_refusal(row, address, reason, now)
     raise NotAllowed(reason)
 
@@ -251,17 +254,17 @@ def usage_total(row: ApiKey) -> int:
 
 def require_sending(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_send:
-        _refuse(row, address, "This API key may not send mail.", now)
+        _refuse(row, address, _("This API key may not send mail."), now)
 
 
 def require_watching(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_read_health:
-        _refuse(row, address, "This API key may not read health status.", now)
+        _refuse(row, address, _("This API key may not read health status."), now)
 
 
 def require_managing(row: ApiKey, address: str, *, now: datetime) -> None:
     if not row.may_manage:
-        _refuse(row, address, "This API key may not manage the portal.", now)
+        _refuse(row, address, _("This API key may not manage the portal."), now)
 
 
 def _refuse(row: ApiKey, address: str, reason: str, now: datetime) -> None:

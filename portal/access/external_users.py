@@ -6,6 +6,7 @@ from datetime import datetime
 
 from portal.core.db import transaction
 from portal.core.errors import Refused
+from portal.core.language import _
 from portal.models import Role, User
 from portal.system import audit
 
@@ -40,7 +41,7 @@ def signed_in(issuer: str, subject: str, source: str, label: str, role: Role, *,
             user.role = role
             user.save()
     if user.disabled_at:
-        raise Refused("Your user is disabled in the portal. Ask a portal administrator.")
+        raise Refused(_("Your user is disabled in the portal. Ask a portal administrator."))
     return user
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from portal.access import external_users
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Invalid
+from portal.core.language import _
 from portal.core.urls import url_problem
 from portal.models import IdentityProvider, User, text_problems
 from portal.protocols import oidc
@@ -53,7 +54,7 @@ def edit(row: IdentityProvider, entered: Fields, secret: Secret | None, *, actor
     _check(entered)
     endpoints = _endpoints(entered.issuer)
     if endpoints["issuer"] != row.issuer and row.has_secret and not secret:
-        raise Invalid({"client_secret": "The issuer changed: enter the client secret that belongs to it."})
+        raise Invalid({"client_secret": _("The issuer changed: enter the client secret that belongs to it.")})
     _check_unique(endpoints["issuer"], row)
     before = row.issuer
     changed = named_rows.assign(row, entered)
@@ -79,7 +80,7 @@ def _check_unique(issuer: str, row: IdentityProvider | None) -> None:
     """Raise Invalid if another provider has the issuer: its users would be the same ones (RFC 9207 section 4)."""
     other = IdentityProvider.get_or_none(IdentityProvider.issuer == issuer)
     if other is not None and (row is None or other.id != row.id):
-        raise Invalid({"issuer": f"{other.name} has this issuer already."})
+        raise Invalid({"issuer": _("{name} has this issuer already.", name=other.name)})
 
 
 def _groups(row: IdentityProvider) -> str:
@@ -93,12 +94,12 @@ def _check(entered: Fields) -> None:
         setattr(entered, name, ", ".join(external_users.group_names(getattr(entered, name))))
     problems = text_problems(IdentityProvider, named_rows.columns(entered))
     problems |= {
-        name: "This field is required." for name in ("name", "issuer", "client_id") if not getattr(entered, name)
+        name: _("This field is required.") for name in ("name", "issuer", "client_id") if not getattr(entered, name)
     }
     if "openid" not in entered.scope.split():
-        problems["scope"] = "The scope must contain openid."
+        problems["scope"] = _("The scope must contain openid.")
     if not any(getattr(entered, name) for name in _GROUPS):
-        problems["viewer_groups"] = "Enter at least one group; users without a group cannot sign in."
+        problems["viewer_groups"] = _("Enter at least one group; users without a group cannot sign in.")
     if entered.issuer and (problem := url_problem(entered.issuer)):
         problems["issuer"] = problem
     if problems:
@@ -112,11 +113,19 @@ def _endpoints(issuer: str) -> dict[str, Any]:
     except ExternalError as error:
         raise Invalid({"issuer": str(error)}) from error
     if missing := [name for name in ("authorize_url", "token_url", "jwks_url") if not found.get(name)]:
-        raise Invalid({"issuer": f"The provider publishes no {missing[0].removesuffix('_url')} endpoint."})
+        raise Invalid({"issuer": _("The provider publishes no {name} endpoint.", name=missing[0].removesuffix("_url"))})
     if "{tid}" in found["issuer"]:
         # A token of any tenant would fit it, and its administrator decides about groups and roles.
-        raise Invalid({"issuer": "This issuer is shared by all tenants. Enter the issuer of your tenant."})
+        raise Invalid({"issuer": _("This issuer is shared by all tenants. Enter the issuer of your tenant.")})
     if wrong := [url for name, url in found.items() if name.endswith("_url") and url_problem(url)]:
-        raise Invalid({"issuer": f"The provider publishes {wrong[0][:200]}. {url_problem(wrong[0])}"})
+        raise Invalid(
+            {
+                "issuer": _(
+                    "The provider publishes {url}. {problem}",
+                    url=wrong[0][:200],
+                    problem=url_problem(wrong[0]),
+                )
+            }
+        )
     names = ("issuer", "authorize_url", "token_url", "jwks_url", "userinfo_url", "end_session_url")
     return {name: found.get(name, "") for name in names} | {"sends_issuer": "sends_issuer" in found}

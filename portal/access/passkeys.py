@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from portal.access import second_factors
 from portal.core.db import transaction
 from portal.core.errors import Invalid, Refused
+from portal.core.language import _
 from portal.core.loopback import is_address
 from portal.models import Passkey, User
 from portal.system import audit, settings
@@ -63,8 +64,8 @@ def add(user: User, name: str, response: str, challenge: str, *, now: datetime) 
             expected_origin=settings.portal_url().rstrip("/"), require_user_verification=False,
         )  # fmt: skip
     except (WebAuthnException, ValueError) as error:
-        raise Invalid({"response": f"The passkey was not accepted: {error}"}) from None
-    shown = "".join(filter(str.isprintable, name)).strip()[:100] or "Passkey"
+        raise Invalid({"response": _("The passkey was not accepted: {error}", error=error)}) from None
+    shown = "".join(filter(str.isprintable, name)).strip()[:100] or _("Passkey")
     with transaction():
         row = Passkey.create(
             user=user, name=shown, credential_id=bytes_to_base64url(found.credential_id),
@@ -96,7 +97,7 @@ def check(user: User, response: str, challenge: str, *, now: datetime) -> None:
         credential = parse_authentication_credential_json(response)
         row: Passkey | None = Passkey.get_or_none(Passkey.user == user, Passkey.credential_id == credential.id)
         if row is None:
-            raise Refused("This passkey does not belong to the user.")
+            raise Refused(_("This passkey does not belong to the user."))
         found = webauthn.verify_authentication_response(
             credential=credential, expected_challenge=base64url_to_bytes(challenge), expected_rp_id=settings.host(),
             expected_origin=settings.portal_url().rstrip("/"), require_user_verification=False,
@@ -104,13 +105,13 @@ def check(user: User, response: str, challenge: str, *, now: datetime) -> None:
         )  # fmt: skip
     except (WebAuthnException, ValueError) as error:
         audit.about(user, user.name, "sign-in-failed", "wrong passkey", now)
-        raise Refused(f"The passkey was not accepted: {error}") from None
+        raise Refused(_("The passkey was not accepted: {error}", error=error)) from None
     issued_at = _issued_at(challenge)
     # In one statement, and with the time of the challenge: the browser's session, which holds it, could be a copy.
     unused = Passkey.challenge_at.is_null() | (Passkey.challenge_at < issued_at)
     used = Passkey.update(sign_count=found.new_sign_count, challenge_at=issued_at, used_at=now)
     if now > issued_at + _CHALLENGE_LIFE or not used.where(Passkey.id == row.id, unused).execute():
-        raise Refused("This request to the passkey is too old or was used before. Try again.")
+        raise Refused(_("This request to the passkey is too old or was used before. Try again."))
 
 
 def _issued_at(challenge: str) -> datetime:

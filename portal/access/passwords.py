@@ -7,6 +7,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.language import _
 
 MIN_LENGTH = 10
 #: The estimate reads no more.
@@ -39,8 +40,8 @@ def check_new(password: Secret, name: str) -> None:
 
     text = password.reveal()
     if len(text) < MIN_LENGTH:
-        raise Invalid({"password": f"Use at least {MIN_LENGTH} characters."})
+        raise Invalid({"password": _("Use at least {min_length} characters.", min_length=MIN_LENGTH)})
     found = zxcvbn(text[:_ESTIMATED_LENGTH], user_inputs=[name, "mail", "token", "portal", "mailtokenportal"])
     if found["score"] <= _GUESSABLE:
-        reason = found["feedback"]["warning"].rstrip(".") or "It is easy to guess"
-        raise Invalid({"password": f"Choose another password. {reason}."})
+        reason = found["feedback"]["warning"].rstrip(".") or _("It is easy to guess")
+        raise Invalid({"password": _("Choose another password. {reason}.", reason=reason)})

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from portal.core.db import transaction
 from portal.core.errors import PortalError
+from portal.core.language import _
 from portal.models import LoginFailures
 
 _WINDOW = timedelta(minutes=15)
@@ -16,7 +17,9 @@ class RateLimited(PortalError):
     """The rate limit is exceeded. ``seconds``: time until the next attempt is allowed."""
 
     def __init__(self, what: str, seconds: int) -> None:
-        super().__init__(f"Too many wrong {what}. Try again in {seconds // 60 + 1} minutes.")
+        super().__init__(
+            _("Too many wrong {what}. Try again in {minutes} minutes.", what=what, minutes=seconds // 60 + 1)
+        )
         self.seconds = seconds
 
 

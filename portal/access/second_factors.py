@@ -11,6 +11,7 @@ from portal.access import rate_limit
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.models import LoginSession, Passkey, RecoveryCode, User
 from portal.system import audit, settings
 
@@ -55,7 +56,7 @@ def app_address(user: User) -> str:
 def confirm_app(user: User, code: str, *, now: datetime) -> None:
     """Begin to ask for codes of the app. Raise Invalid for a wrong code."""
     if user.totp_secret is None or not _accept_code(user, code, now):
-        raise Invalid({"code": "The code does not match. Check the clock of the device, and enter the newest code."})
+        raise Invalid({"code": _("The code does not match. Check the clock of the device, and enter the newest code.")})
     with transaction():
         user.totp_confirmed_at = now
         user.save()
@@ -103,7 +104,7 @@ def check_code(user: User, code: str, *, now: datetime) -> None:
     if not by_app and not _use_recovery_code(user, entered, now):
         rate_limit.record_failure([subject], now=now)
         audit.about(user, user.name, "sign-in-failed", "wrong second factor", now)
-        raise Invalid({"code": "The code does not match or was used before."})
+        raise Invalid({"code": _("The code does not match or was used before.")})
     rate_limit.reset(subject)
 
 

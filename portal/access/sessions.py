@@ -10,6 +10,7 @@ from portal.access import passwords, rate_limit
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.models import LoginSession, User
 from portal.system import audit, settings
 
@@ -18,7 +19,7 @@ CONFIRMATION_LIFE = timedelta(minutes=10)
 #: Limits of wrong passwords within 15 minutes.
 _MOST_BY_NAME_HERE, _MOST_BY_ADDRESS, _MOST_BY_NAME = 10, 50, 100
 _SEEN_STEP = timedelta(minutes=1)
-_WRONG = "Name and password do not match a user who may sign in."
+_WRONG = _("Name and password do not match a user who may sign in.")
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,11 @@ def is_confirmed(session: LoginSession, now: datetime) -> bool:
 def check_present_password(user: User, password: Secret, *, address: str, now: datetime) -> None:
     """Raise Invalid if the password is not the user's, RateLimited after too many wrong ones."""
     if not password.reveal():
-        raise Invalid({"present": "Enter your present password."})
+        raise Invalid({"present": _("Enter your present password.")})
     try:
         check_password(user.name, password, address=address, is_known=True, now=now)
     except Invalid:
-        raise Invalid({"present": "This is not your present password."}) from None
+        raise Invalid({"present": _("This is not your present password.")}) from None
 
 
 def confirm(session: LoginSession, *, now: datetime) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from portal.access import external_users, identity_providers
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Refused
+from portal.core.language import _
 from portal.models import IdentityProvider, LoginSession, Role, User
 from portal.protocols import oauth2, oidc
 from portal.protocols.oauth2 import Client
@@ -74,16 +75,19 @@ def _complete(pending: Pending, parameters: Mapping[str, str], now: datetime) ->
     claims = _claims(provider, pending, parameters, now)
     if pending.again and not _is_fresh(claims.get("auth_time"), pending):
         raise Refused(
-            "The provider did not ask for the sign-in again (auth_time). Sign out of the portal and in again."
+            _("The provider did not ask for the sign-in again (auth_time). Sign out of the portal and in again.")
         )
     subject = one_line(claims.get("sub"))
     if not subject or len(subject) > 255:
-        raise Refused("The provider sent no usable subject (sub).")
+        raise Refused(_("The provider sent no usable subject (sub)."))
     role = role_of(provider, claims)
     if role is None:
-        text = f"None of the groups in the claim {provider.groups_claim} has a role in the portal."
+        text = _(
+            "None of the groups in the claim {groups_claim} has a role in the portal.",
+            groups_claim=provider.groups_claim,
+        )
         audit.about(provider, _label(claims), "sign-in-refused", text, now)
-        raise Refused(f"{text} Ask a portal administrator.")
+        raise Refused(_("{text} Ask a portal administrator.", text=text))
     return external_users.signed_in(provider.issuer, subject, provider.name, _label(claims), role, now=now)
 
 
@@ -95,18 +99,20 @@ def _is_fresh(signed_in_at: Any, pending: Pending) -> bool:
 
 def _provider(pending: Pending, parameters: Mapping[str, str], now: datetime) -> IdentityProvider:
     if not secrets.compare_digest(parameters.get("state", "").encode(), pending.state.encode()):
-        raise Refused("The answer does not belong to a sign-in of this browser. Sign in again.")
+        raise Refused(_("The answer does not belong to a sign-in of this browser. Sign in again."))
     if now > datetime.fromisoformat(pending.began_at) + _LIFE:
-        raise Refused("The sign-in took longer than 15 minutes. Sign in again.")
+        raise Refused(_("The sign-in took longer than 15 minutes. Sign in again."))
     provider: IdentityProvider | None = IdentityProvider.get_or_none(IdentityProvider.id == pending.provider_id)
     if provider is None:
-        raise Refused("The identity provider was deleted.")
+        raise Refused(_("The identity provider was deleted."))
     # RFC 9207 section 2.4: another provider may have sent the browser here.
     issuer = parameters.get("iss")
     if issuer is None and provider.sends_issuer:
-        raise Refused(f"The answer does not name its issuer, as {provider.issuer} does.")
+        raise Refused(_("The answer does not name its issuer, as {issuer} does.", issuer=provider.issuer))
     if issuer is not None and issuer != provider.issuer:
-        raise Refused(f"The answer came from {one_line(issuer)[:200]}, not from {provider.issuer}.")
+        raise Refused(
+            _("The answer came from {other}, not from {issuer}.", other=one_line(issuer)[:200], issuer=provider.issuer)
+        )
     return provider
 
 
@@ -116,9 +122,9 @@ def _claims(
     """Exchange the code and return the claims of the verified ID token."""
     if error := parameters.get("error"):
         words = f"{one_line(error)[:200]} {one_line(parameters.get('error_description'))[:300]}"
-        raise Refused(f"{provider.name} answered: {words.strip()}.")
+        raise Refused(_("{name} answered: {answer}.", name=provider.name, answer=words.strip()))
     if not parameters.get("code"):
-        raise Refused(f"{provider.name} sent neither an authorization code nor an error.")
+        raise Refused(_("{name} sent neither an authorization code nor an error.", name=provider.name))
     auth = "client_secret_basic" if provider.has_secret else "none"
     client = Client(provider.client_id, provider.client_secret, auth)
     answer = oauth2.exchange_code(
@@ -126,7 +132,7 @@ def _claims(
         redirect_uri=identity_providers.redirect_uri(), scope=None, now=now,
     )  # fmt: skip
     if answer.id_token is None:
-        raise Refused(f"{provider.name} sent no ID token. The scope must contain openid.")
+        raise Refused(_("{name} sent no ID token. The scope must contain openid.", name=provider.name))
     identity = oidc.Identity(provider.issuer, provider.jwks_url, "")
     claims = oidc.verified_claims(answer.id_token, identity, client, nonce=pending.nonce)
     # OpenID Connect Core section 5.4: a provider may return the claims of scopes at the UserInfo endpoint only.

@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.models import MailAccount, OutboundProfile, Token, WebService
 
 
@@ -13,7 +14,7 @@ def require_confirmation(token: Token | None, host: str, field: str, *, is_confi
     """
     if token is None or is_confirmed or host.lower() in _known(token):
         return
-    text = "The token has not been sent to this host before. Open /confirm in another tab, confirm, and save again."
+    text = _("The token has not been sent to this host before. Open /confirm in another tab, confirm, and save again.")
     raise Invalid({field: text})
 
 

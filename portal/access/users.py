@@ -9,6 +9,7 @@ from portal.access import passwords, sessions
 from portal.core.db import locked, transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
+from portal.core.language import _, languages
 from portal.models import ApiKey, LoginSession, OwnerLink, Role, SetupLink, User
 from portal.system import audit, named_rows
 
@@ -19,7 +20,7 @@ def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -
     """Create a user. Raise Invalid for a name that exists or a password that is too short."""
     name = name.strip()
     if not name or len(name) > 100 or not name.isprintable():
-        raise Invalid({"name": "Enter a name of 1 to 100 characters."})
+        raise Invalid({"name": _("Enter a name of 1 to 100 characters.")})
     passwords.check_new(password, name)
     with named_rows.saving(User):
         user = User.create(name=name, role=role, password_hash=passwords.hashed(password), created_at=now)
@@ -31,7 +32,9 @@ def add(name: str, role: Role, password: Secret, *, actor: str, now: datetime) -
 def set_password(user: User, password: Secret, *, actor: str, now: datetime) -> None:
     """Change the password and end all sessions of the user. PortalError if the user has none."""
     if not user.is_local:
-        raise PortalError(f"{user.name} signs in at {user.issuer} and has no password in the portal.")
+        raise PortalError(
+            _("{name} signs in at {issuer} and has no password in the portal.", name=user.name, issuer=user.issuer)
+        )
     passwords.check_new(password, user.name)
     with transaction():
         User.update(password_hash=passwords.hashed(password)).where(User.id == user.id).execute()
@@ -59,13 +62,16 @@ def set_role(user: User, role: Role, *, actor: str, now: datetime) -> None:
         audit.about(user, actor, "role-changed", f"role {role.value}; all sessions ended", now)
 
 
-def set_time_zone(user: User, name: str, *, now: datetime) -> None:
-    """Set the zone in which the user reads times; empty: that of the portal. Invalid for an unknown zone."""
-    if name and name not in available_timezones():
-        raise Invalid({"time_zone": "Choose a time zone from the list."})
+def set_display(user: User, language: str, time_zone: str, *, now: datetime) -> None:
+    """Set the language of the pages (empty: the browser's) and the zone of their times (empty: the portal's)."""
+    if language and language not in languages():
+        raise Invalid({"language": _("Choose a language from the list.")})
+    if time_zone and time_zone not in available_timezones():
+        raise Invalid({"time_zone": _("Choose a time zone from the list.")})
     with transaction():
-        User.update(time_zone=name).where(User.id == user.id).execute()
-        audit.about(user, user.name, "edited", "time_zone", now)
+        user.language, user.time_zone = language, time_zone
+        user.save(only=[User.language, User.time_zone])
+        audit.about(user, user.name, "edited", "language, time_zone", now)
 
 
 def enable(user: User, *, actor: str, now: datetime) -> None:
@@ -78,7 +84,9 @@ def enable(user: User, *, actor: str, now: datetime) -> None:
 def _require_other_admin(user: User) -> None:
     admins = User.select().where(User.role == Role.ADMIN, User.disabled_at.is_null(), User.issuer == "")
     if [admin.id for admin in locked(admins)] == [user.id]:
-        raise PortalError(f"{user.name} is the last admin with a password, who is needed to manage the portal.")
+        raise PortalError(
+            _("{name} is the last admin with a password, who is needed to manage the portal.", name=user.name)
+        )
 
 
 def disable(user: User, *, actor: str, now: datetime) -> None:
@@ -127,7 +135,7 @@ def use_setup_link(key: str, name: str, password: Secret, *, now: datetime) -> U
             and SetupLink.delete().where(SetupLink.key_hash == _hash(key)).execute() == 1
         ):
             return add(name, Role.ADMIN, password, actor="setup link", now=now)
-    raise PortalError("This setup link has been used or has expired. Restart the portal to get a new link.")
+    raise PortalError(_("This setup link has been used or has expired. Restart the portal to get a new link."))
 
 
 def _hash(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from portal.core.errors import ExternalError, Side
+from portal.core.language import Text, _, local
 from portal.core.severity import Severity
 
 _FOLDER = Path(__file__).parent
@@ -108,33 +109,44 @@ class Cause:
 
     def steps(self, facts: Mapping[str, str]) -> list[str]:
         """The remedy with its placeholders filled in."""
-        return [_filled(step, facts) for step in self.remedy]
+        return [Explanation(step, **facts) for step in self.remedy]
 
     def meaning(self, facts: Mapping[str, str]) -> str:
-        return _filled(self.means, facts)
+        return Explanation(self.means, **facts)
 
 
 _PLACES = {
-    "mailbox": "the mailbox",
-    "owner": "the token’s owner",
-    "host": "the server",
-    "client_id": "of the configuration",
-    "redirect_uri": "the redirect URI",
-    "sender": "the sender",
-    "path": "the folder",
-    "user": "the portal’s user",
+    "mailbox": _("the mailbox"),
+    "owner": _("the token’s owner"),
+    "host": _("the server"),
+    "client_id": _("of the configuration"),
+    "redirect_uri": _("the redirect URI"),
+    "sender": _("the sender"),
+    "path": _("the folder"),
+    "user": _("the portal’s user"),
 }
 
 
-def _filled(text: str, facts: Mapping[str, str]) -> str:
-    """Fill in the placeholders: an unknown one is described in text, within a command it becomes ``<mailbox>``."""
+class Explanation(Text):
+    """A sentence of the catalog: a placeholder without a fact is described, in a command it becomes ``<mailbox>``."""
 
+    __slots__ = ()
+
+    @classmethod
+    def filled(cls, template: str, values: Mapping[str, Any]) -> str:
+        return _filled(template, values, _PLACES)
+
+    def translated(self) -> str:
+        return _filled(self.translated_template(), self.values, {name: local(text) for name, text in _PLACES.items()})
+
+
+def _filled(text: str, facts: Mapping[str, str], described: Mapping[str, str]) -> str:
     def fill(part: str, unknown: Mapping[str, str]) -> str:
         return re.sub(r"\{(\w+)\}", lambda found: facts.get(found[1]) or unknown[found[1]], part)
 
-    inside = {name: f"<{name}>" for name in _PLACES}
+    inside = {name: f"<{name}>" for name in described}
     parts = text.split("`")
-    return "`".join(fill(part, inside if number % 2 else _PLACES) for number, part in enumerate(parts))
+    return "`".join(fill(part, inside if number % 2 else described) for number, part in enumerate(parts))
 
 
 def recognize(response: str, where: Where, *, by_password: bool = False) -> Cause:
@@ -204,6 +216,8 @@ def _cause(name: str, entry: dict[str, Any]) -> Cause:
         severity=Severity(entry.pop("severity", Severity.WARNING if temporary else Severity.CRITICAL)),
         temporary=temporary,
         about_tokens=entry.pop("about_tokens", False),
+        title=Text(entry.pop("title")),
+        who=Text(entry.pop("who")),
         remedy=tuple(entry.pop("remedy")),
         signs=tuple(_sign(sign) for sign in entry.pop("signs")),
         **entry,

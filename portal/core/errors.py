@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+from portal.core.language import _, joined
+
 logger = logging.getLogger(__name__)
 #: What a user reads when a bug stopped the work; the log has the traceback.
-INTERNAL_ERROR = "Internal error in the portal. The portal's log has the details."
+INTERNAL_ERROR = _("Internal error in the portal. The portal's log has the details.")
 
 
 class PortalError(Exception):
@@ -40,7 +42,7 @@ class Invalid(PortalError):
     """Invalid input: ``fields`` maps the name of each invalid field to its error message."""
 
     def __init__(self, fields: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {problem}" for name, problem in fields.items()))
+        super().__init__(joined([joined([name, problem], ": ") for name, problem in fields.items()], "; "))
         self.fields = fields
 
 
@@ -78,7 +80,8 @@ class ExternalError(PortalError):
 
     def __init__(self, text: str, answer: Answer | None = None) -> None:
         # The text is stored, and PostgreSQL cannot store a NUL.
-        text = text.replace("\0", "")
+        if "\0" in text:
+            text = text.replace("\0", "")
         super().__init__(text)
         self.answer = answer or Answer(description=text)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from portal.core.errors import Invalid, PortalError
+from portal.core.language import joined
 
 RowType = TypeVar("RowType")
 
@@ -26,7 +27,7 @@ def _outcome(row: RowType, act: Callable[[RowType], object]) -> Outcome[RowType]
     try:
         act(row)
     except Invalid as error:
-        return Outcome(row, " ".join(error.fields.values()))
+        return Outcome(row, joined(list(error.fields.values())))
     except PortalError as error:
         return Outcome(row, str(error))
     return Outcome(row)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from portal.core.encryption import Secret
 from portal.core.errors import PortalError
+from portal.core.language import _
 
 PREFIX = "encrypted:"
 #: Of files from before version 1.0.
@@ -40,7 +41,7 @@ class Passphrase:
         try:
             return self._decrypted(base64.b64decode(text.partition(":")[2], validate=True))
         except (InvalidTag, binascii.Error, ValueError) as error:
-            raise WrongPassphrase("The passphrase does not decrypt the secret.") from error
+            raise WrongPassphrase(_("The passphrase does not decrypt the secret.")) from error
 
     def _decrypted(self, box: bytes) -> Secret:
         salt, nonce, sealed = box[:16], box[16:28], box[28:]

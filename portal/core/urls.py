@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from portal.core.language import _
 from portal.core.loopback import is_loopback
 
 
@@ -11,13 +12,13 @@ def url_problem(url: str) -> str | None:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
-        return "This is not a URL."
+        return _("This is not a URL.")
     if "@" in parts.netloc:
-        return "Leave out the user name: it would be sent with each request."
+        return _("Leave out the user name: it would be sent with each request.")
     if parts.scheme not in ("https", "http") or not host or " " in url:
-        return "Enter a URL that begins with https://."
+        return _("Enter a URL that begins with https://.")
     if parts.scheme == "http" and not is_loopback(host):
-        return "Use https: requests to this URL carry the client secret. http is accepted for localhost only."
+        return _("Use https: requests to this URL carry the client secret. http is accepted for localhost only.")
     if "{" in url:
-        return "Enter a tenant, or replace the part in braces."
+        return _("Enter a tenant, or replace the part in braces.")
     return None

@@ -7,6 +7,7 @@ from pathlib import Path
 from portal.causes import Where
 from portal.core.clock import Clock
 from portal.core.errors import Refused
+from portal.core.language import _
 from portal.diagnosis import network, tokens
 from portal.diagnosis.checks import Checks
 from portal.incoming import destinations
@@ -18,7 +19,7 @@ from portal.web_services import calls, web_services
 def takes_mail(ladder: Checks, row: Destination, actor: str, clock: Clock) -> None:
     """Check that the destination would accept a message."""
     ladder.facts |= {"path": row.path, "user": getpass.getuser()}
-    with ladder.step("Destination accepts mail", Where.DESTINATION) as step:
+    with ladder.step(_("Destination accepts mail"), Where.DESTINATION) as step:
         step.found = f"{row.name}: {row.goes_to}"
         if row.type is DestinationType.MAILDIR:
             maildir.try_writing(Path(row.path))
@@ -31,7 +32,7 @@ def takes_mail(ladder: Checks, row: Destination, actor: str, clock: Clock) -> No
             assert through is not None
             # A suspended outbound profile queues messages; a suspended web service accepts none.
             if through.validity is Validity.INVALID or not (row.outbound_profile or through.is_valid):
-                raise Refused(f"The {through.kind} {through.name!r} is set to invalid.")
+                raise Refused(_("The {kind} {name!r} is set to invalid.", kind=through.kind, name=through.name))
 
 
 def of_service(ladder: Checks, service: WebService, actor: str, clock: Clock) -> None:
@@ -41,13 +42,13 @@ def of_service(ladder: Checks, service: WebService, actor: str, clock: Clock) ->
     token = None
     if service.token:
         token = tokens.fresh(ladder, service.token, min_life=calls.TOKEN_MIN_LIFE, actor=actor, clock=clock)
-    with ladder.step("Response to OPTIONS request", Where.HTTP) as step:
+    with ladder.step(_("Response to OPTIONS request"), Where.HTTP) as step:
         wanted = calls.probe_request(service, token.access_token if token else None)
         answer = probe.web_answer(wanted, ca=service.ca)
         # Many servers do not support OPTIONS, so any status shows that the server responds.
         step.found = f"HTTP {answer.status}"
         if answer.status in (407, 429):
-            raise Refused(f"{service.name} answered {answer.status}.")
+            raise Refused(_("{name} answered {status}.", name=service.name, status=answer.status))
     if service.failing_since:
-        with ladder.step("Latest call", Where.HTTP):
+        with ladder.step(_("Latest call"), Where.HTTP):
             raise Refused(service.failure or "")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from portal.causes import Where
 from portal.core.clock import Clock
 from portal.core.errors import Refused, Unavailable
+from portal.core.language import _, _n
 from portal.core.text import split_list
 from portal.diagnosis import network, tokens
 from portal.diagnosis.checks import Checks
@@ -36,38 +37,38 @@ def of_account(ladder: Checks, account: MailAccount, actor: str, clock: Clock) -
 
 
 def _climb_imap(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
-    with ladder.step("IMAP protocol", Where.IMAP) as step:
+    with ladder.step(_("IMAP protocol"), Where.IMAP) as step:
         client = opened.enter_context(imap_session.opened(at, ladder.dialogue))
         offered = imap_session.mechanisms(client)
         _tell_starttls(ladder, at, client.connection)
-        step.found = f"offers {', '.join(offered) or 'no SASL'}"
+        step.found = _("offers {names}", names=", ".join(offered) or "-")
     credential = _credential(ladder, account, offered, Where.IMAP, actor, clock)
-    with ladder.step("Sign-in", Where.IMAP) as step:
+    with ladder.step(_("Sign-in"), Where.IMAP) as step:
         imap_session.sign_in(client, at, credential)
-        step.found = f"as {credential.login}"
-    with ladder.step("Command after sign-in", Where.IMAP) as step:
+        step.found = _("as {login}", login=credential.login)
+    with ladder.step(_("Command after sign-in"), Where.IMAP) as step:
         client.allow()
         with imap_session.translated_errors(at.host):
             client.folder_exists(account.folder)
         step.found = "LIST"
-    with ladder.step("IMAP folder", Where.IMAP) as step:
+    with ladder.step(_("IMAP folder"), Where.IMAP) as step:
         with imap_session.translated_errors(at.host):
             there = len(imap.ImapMailbox(client, account.folder).uids())
-        step.found = f"{account.folder}, {there:,} message{'' if there == 1 else 's'}"
+        step.found = _n("{folder}, {count:,} message", "{folder}, {count:,} messages", there, folder=account.folder)
 
 
 def _climb_pop3(ladder: Checks, account: MailAccount, at: Server, opened: ExitStack, actor: str, clock: Clock) -> None:
-    with ladder.step("POP3 protocol", Where.POP3) as step:
+    with ladder.step(_("POP3 protocol"), Where.POP3) as step:
         connection = opened.enter_context(pop3_session.opened(at, ladder.dialogue))
         with imap_session.translated_errors(at.host):
             offered = connection.capabilities().get("SASL", [])
         _tell_starttls(ladder, at, connection.socket)
-        step.found = f"offers {', '.join(offered) or 'no SASL'}"
+        step.found = _("offers {names}", names=", ".join(offered) or "-")
     credential = _credential(ladder, account, offered, Where.POP3, actor, clock)
-    with ladder.step("Sign-in", Where.POP3) as step:
+    with ladder.step(_("Sign-in"), Where.POP3) as step:
         pop3_session.sign_in(connection, at, credential)
-        step.found = f"as {credential.login}"
-    with ladder.step("Command after sign-in", Where.POP3) as step, imap_session.translated_errors(at.host):
+        step.found = _("as {login}", login=credential.login)
+    with ladder.step(_("Command after sign-in"), Where.POP3) as step, imap_session.translated_errors(at.host):
         step.found = f"STAT {connection.command('STAT').decode('ascii', 'replace').removeprefix('+OK').strip()}"
 
 
@@ -75,11 +76,14 @@ def _climb_graph(ladder: Checks, account: MailAccount, at: Server, opened: ExitS
     assert account.token is not None
     credential = _usable(ladder, account, account.token, Where.GRAPH, actor, clock)
     requests = opened.enter_context(graph.opened(at, credential))
-    with ladder.step("Mailbox", Where.GRAPH) as step:
-        step.found = f"{credential.login}, {graph_folders.count(requests, 'inbox'):,} in its inbox"
-    with ladder.step("Folder", Where.GRAPH) as step:
-        step.found = f"{account.folder}, {graph_folders.count(requests, account.folder):,} messages"
-    with ladder.step("List of new messages", Where.GRAPH) as step:
+    with ladder.step(_("Mailbox"), Where.GRAPH) as step:
+        step.found = _(
+            "{login}, {count:,} in its inbox", login=credential.login, count=graph_folders.count(requests, "inbox")
+        )
+    with ladder.step(_("Folder"), Where.GRAPH) as step:
+        there = graph_folders.count(requests, account.folder)
+        step.found = _n("{folder}, {count:,} message", "{folder}, {count:,} messages", there, folder=account.folder)
+    with ladder.step(_("List of new messages"), Where.GRAPH) as step:
         GraphMailbox(requests, account.folder, account.delta_link)
         step.found = "delta"
 
@@ -91,12 +95,12 @@ def _credential(
     token: Token | None = account.token
     if token is None:
         return Credential(account.login, password=account.password)
-    with ladder.step("OAuth 2.0 support", where) as step:
+    with ladder.step(_("OAuth 2.0 support"), where) as step:
         known = [name for name in ("XOAUTH2", "OAUTHBEARER") if name in offered]
         step.found = ", ".join(known)
         if not known and offered:
-            raise Unavailable(f"advertises no OAuth 2.0, only {', '.join(offered)}")
-        step.found = step.found or "not advertised by the server; trying anyway"
+            raise Unavailable(_("advertises no OAuth 2.0, only {names}", names=", ".join(offered)))
+        step.found = step.found or _("not advertised by the server; trying anyway")
     return _usable(ladder, account, token, where, actor, clock)
 
 
@@ -135,21 +139,21 @@ def of_profile(ladder: Checks, profile: OutboundProfile, actor: str, clock: Cloc
         return
     network.to_mail_server(ladder, at, Where.SMTP)
     with ExitStack() as opened:
-        with ladder.step("SMTP protocol", Where.SMTP) as step:
+        with ladder.step(_("SMTP protocol"), Where.SMTP) as step:
             client = opened.enter_context(smtp_session.opened(at, ladder.dialogue.lines.append))
             _tell_starttls(ladder, at, client.connection)
             offered = smtp_session.mechanisms(client)
             step.found = f"offers {', '.join(offered) or 'no sign-in'}"
         if profile.token or profile.login:
             credential = _credential(ladder, profile, offered, Where.SMTP, actor, clock)
-            with ladder.step("Sign-in", Where.SMTP) as step:
+            with ladder.step(_("Sign-in"), Where.SMTP) as step:
                 smtp_session.sign_in(client, at, credential)
-                step.found = f"as {credential.login}"
-        with ladder.step("Sender address", Where.SMTP) as step:
+                step.found = _("as {login}", login=credential.login)
+        with ladder.step(_("Sender address"), Where.SMTP) as step:
             reply = smtp_session.try_sender(client, sender)
             step.found = f"MAIL FROM:<{sender}>"
             if not reply.is_good:
-                raise Refused(f"{profile.host} answered: {reply}")
+                raise Refused(_("{host} answered: {reply}", host=profile.host, reply=reply))
 
 
 def _climb_graph_sending(
@@ -158,6 +162,6 @@ def _climb_graph_sending(
     assert profile.token is not None
     network.to_web_server(ladder, f"https://{at.host}:{at.port}/", Where.GRAPH_SEND, at.ca)
     credential = _usable(ladder, profile, profile.token, Where.GRAPH_SEND, actor, clock)
-    with ladder.step("Permission to send", Where.GRAPH_SEND) as step, graph.opened(at, credential) as requests:
+    with ladder.step(_("Permission to send"), Where.GRAPH_SEND) as step, graph.opened(at, credential) as requests:
         graph_sending.check_permission(requests, sender)
-        step.found = f"as {credential.login}"
+        step.found = _("as {login}", login=credential.login)

@@ -6,6 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from portal.core.language import _
 from portal.models import (
     Destination,
     MailAccount,
@@ -42,25 +43,30 @@ class Hit:
     details: str
 
 
+def _login_at_host(row: Any) -> str:
+    return _("{login} at {host}", login=row.login, host=row.host)
+
+
 def _kinds() -> list[Kind]:
     return [
-        Kind("Token configuration", TokenConfig.select(), (TokenConfig.name, TokenConfig.client_id, TokenConfig.host),
+        Kind(_("Token configuration"), TokenConfig.select(),
+             (TokenConfig.name, TokenConfig.client_id, TokenConfig.host),
              lambda row: row.name, lambda row: row.host),
-        Kind("Token", Token.select(Token, TokenConfig).join(TokenConfig), (Token.owner,),
+        Kind(_("Token"), Token.select(Token, TokenConfig).join(TokenConfig), (Token.owner,),
              lambda row: row.name, lambda row: row.owner or ""),
-        Kind("Mail account", MailAccount.select(), (MailAccount.name, MailAccount.login, MailAccount.host),
-             lambda row: row.name, lambda row: f"{row.login} at {row.host}"),
-        Kind("Destination", Destination.select(), (Destination.name, Destination.path, Destination.host),
+        Kind(_("Mail account"), MailAccount.select(), (MailAccount.name, MailAccount.login, MailAccount.host),
+             lambda row: row.name, _login_at_host),
+        Kind(_("Destination"), Destination.select(), (Destination.name, Destination.path, Destination.host),
              lambda row: row.name, lambda row: row.type.value),
-        Kind("Outbound profile", OutboundProfile.select(),
+        Kind(_("Outbound profile"), OutboundProfile.select(),
              (OutboundProfile.name, OutboundProfile.login, OutboundProfile.host, OutboundProfile.senders),
-             lambda row: row.name, lambda row: f"{row.login} at {row.host}"),
-        Kind("Web service", WebService.select(), (WebService.name, WebService.url),
+             lambda row: row.name, _login_at_host),
+        Kind(_("Web service"), WebService.select(), (WebService.name, WebService.url),
              lambda row: row.name, lambda row: row.url),
-        Kind("Fetched message", _messages(), (Message.message_id,),
+        Kind(_("Fetched message"), _messages(), (Message.message_id,),
              lambda row: row.subject or row.message_id,
-             lambda row: f"{row.message_id} in {row.mail_account.name}, {row.state.value}"),
-        Kind("Sent message", OutboundMessage.select(), (OutboundMessage.message_id,),
+             lambda row: f"{row.message_id}: {row.mail_account.name}"),
+        Kind(_("Sent message"), OutboundMessage.select(), (OutboundMessage.message_id,),
              lambda row: row.subject or row.message_id, lambda row: row.message_id),
     ]  # fmt: skip
 

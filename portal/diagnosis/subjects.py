@@ -7,6 +7,7 @@ from typing import Any
 from portal.causes import Where
 from portal.core.clock import Clock
 from portal.core.errors import Refused
+from portal.core.language import Text, _
 from portal.diagnosis import destinations, mail, tokens
 from portal.diagnosis.checks import CheckFailed, Checks, Diagnosis
 from portal.models import (
@@ -50,8 +51,15 @@ def _stop_if_switched_off(ladder: Checks, row: Row) -> None:
     about = row.token_config if isinstance(row, Token) else row
     validity = getattr(about, "validity", Validity.VALID)
     if validity is not Validity.VALID:
-        with ladder.step("Validity", Where.PORTAL):
-            raise Refused(f"The {about.kind} {about.name!r} is set to {validity.value}.")  # type: ignore[attr-defined]
+        with ladder.step(_("Validity"), Where.PORTAL):
+            raise Refused(
+                _(
+                    "The {kind} “{name}” is set to {validity}.",
+                    kind=Text(about.kind),
+                    name=about.named,
+                    validity=Text(validity.value),
+                )
+            )
 
 
 def _of_account(ladder: Checks, row: MailAccount, actor: str, clock: Clock) -> None:

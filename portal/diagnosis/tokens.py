@@ -7,6 +7,7 @@ from portal.causes import Where, inferred
 from portal.core import token_state
 from portal.core.clock import Clock
 from portal.core.errors import Refused, Unavailable
+from portal.core.language import _
 from portal.diagnosis import network
 from portal.diagnosis.checks import Checks, Step
 from portal.models import Token, TokenConfig
@@ -18,7 +19,7 @@ from portal.tokens import access_tokens, refresh, token_claims, token_configs
 def fresh(ladder: Checks, token: Token, *, min_life: timedelta, actor: str, clock: Clock) -> Token:
     """Check for a valid access token, refreshed if necessary, and return the token."""
     ladder.facts |= {name: value for name, value in facts_of(token).items() if name not in ("host", "mailbox")}
-    with ladder.step("Access token", Where.PROVIDER, _known_fault(token)) as step:
+    with ladder.step(_("Access token"), Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
             step.cause = inferred.infer(causes.recognize(token.failure or "", Where.PROVIDER), token)
         usable = access_tokens.usable_access_token(token.id, min_life=min_life, actor=actor, clock=clock)
@@ -37,16 +38,27 @@ def _known_fault(token: Token) -> str | None:
 
 
 def _life(token: Token) -> str:
-    end = f"valid until {token.expires_at:%H:%M:%S} UTC" if token.expires_at else "expiry unknown"
-    return f"{token.name}, {end}, issued {token.obtained_at:%Y-%m-%d %H:%M:%S} UTC"
+    end = (
+        _("valid until {expires_at:%H:%M:%S} UTC", expires_at=token.expires_at)
+        if token.expires_at
+        else _("expiry unknown")
+    )
+    return _(
+        "{name}, {end}, issued {obtained_at:%Y-%m-%d %H:%M:%S} UTC",
+        name=token.name,
+        end=end,
+        obtained_at=token.obtained_at,
+    )
 
 
 def fits(ladder: Checks, token: Token, where: Where) -> None:
     """Check audience, scopes, user and tenant of the access token, if it is readable."""
     assert token.access_token is not None
     claims = token_claims.read(token.access_token)
-    with ladder.step("Token audience and scope", Where.PORTAL) as step:
-        step.found = str(claims) if claims else f"opaque token; granted scope: {token.granted_scope or ''}"
+    with ladder.step(_("Token audience and scope"), Where.PORTAL) as step:
+        step.found = (
+            str(claims) if claims else _("opaque token; granted scope: {scope}", scope=token.granted_scope or "")
+        )
         if objection := token_claims.objection(token, where):
             raise Refused(objection)
 
@@ -65,7 +77,7 @@ def of_config(ladder: Checks, config: TokenConfig, actor: str, clock: Clock) -> 
     ladder.hints += redirect_uri.warnings(None) if config.authorize_url else []
     _to_provider(ladder, config)
     if config.credentials_refused_at:
-        with ladder.step("Client authentication", Where.PROVIDER):
+        with ladder.step(_("Client authentication"), Where.PROVIDER):
             raise Refused(config.credentials_answer or "")
     # Choose the token most likely to work: a failed token proves nothing about the client.
     troubles = (
@@ -78,7 +90,7 @@ def of_config(ladder: Checks, config: TokenConfig, actor: str, clock: Clock) -> 
     unused = (one for one in token_configs.tokens_of(config) if one.needs_no_sign_in)
     token = token or next(unused, None)
     if token is None:
-        ladder.hints.append("The client credentials can be checked only after the first sign-in.")
+        ladder.hints.append(_("The client credentials can be checked only after the first sign-in."))
     else:
         ladder.facts |= facts_of(token)
         _renews(ladder, token, actor, clock)
@@ -91,20 +103,20 @@ def _to_provider(ladder: Checks, config: TokenConfig) -> None:
 
 def _renews(ladder: Checks, token: Token, actor: str, clock: Clock) -> None:
     """Refresh the token at the provider, unless a new sign-in is required."""
-    with ladder.step("Token refresh", Where.PROVIDER, _known_fault(token)) as step:
+    with ladder.step(_("Token refresh"), Where.PROVIDER, _known_fault(token)) as step:
         if token.refused_at and token.token_config.is_valid:
             step.cause = inferred.infer(causes.recognize(token.failure or "", Where.PROVIDER), token)
         access_tokens.raise_if_action_required(token)
         if not (token.has_refresh_token or token.needs_no_sign_in):
             step.cause = causes.named("refresh-token-missing")
-            raise Refused("no refresh token")
+            raise Refused(_("no refresh token"))
         renewed = _refreshed(step, token, actor, clock())
         step.cause = None
         if renewed is None:
-            raise Unavailable("another worker is refreshing it, or the provider host is at its request limit")
+            raise Unavailable(_("another worker is refreshing it, or the provider host is at its request limit"))
         step.found = _life(renewed)
     if missing := token_state.missing_scopes(token.token_config.scope, renewed.granted_scope):
-        ladder.hints.append(f"Not granted: {', '.join(missing)}.")
+        ladder.hints.append(_("Not granted: {names}.", names=", ".join(missing)))
 
 
 def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | None:
@@ -119,6 +131,6 @@ def _refreshed(step: Step, token: Token, actor: str, now: datetime) -> Token | N
 
 def _tell_end(ladder: Checks, token: Token, now: datetime) -> None:
     if token.token_config.in_testing:
-        ladder.hints.append("The Google app is in Testing: its refresh tokens expire seven days after the sign-in.")
+        ladder.hints.append(_("The Google app is in Testing: its refresh tokens expire seven days after the sign-in."))
     if not token.has_refresh_token and not token.needs_no_sign_in:
-        ladder.hints.append("There is no refresh token: access ends when the access token expires.")
+        ladder.hints.append(_("There is no refresh token: access ends when the access token expires."))

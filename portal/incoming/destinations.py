@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from portal.core.clock import Clock
 from portal.core.errors import Invalid, Refused, Unavailable
+from portal.core.language import _
 from portal.core.paging import Listing, in_any, values_of
 from portal.core.text import split_list
 from portal.incoming import forwarding
@@ -89,16 +90,16 @@ def edit_unchecked(row: Destination, entered: Fields, *, actor: str, now: dateti
 def delete(row: Destination, *, actor: str, now: datetime) -> None:
     """Delete the destination; delivered mail is kept. InUse names the mail accounts that deliver to it."""
     names = ", ".join(account.name for account in row.mail_accounts)
-    users = f"Mail accounts that deliver to it: {names}." if names else ""
-    named_rows.delete(row, f"mail in {row.goes_to} is kept", users=users, actor=actor, now=now)
+    users = _("Mail accounts that deliver to it: {names}.", names=names) if names else ""
+    named_rows.delete(row, _("mail in {goes_to} is kept", goes_to=row.goes_to), users=users, actor=actor, now=now)
 
 
 def check(entered: Fields) -> None:
     problems = text_problems(Destination, {**named_rows.columns(entered), "addresses": ""})
     if not entered.name:
-        problems["name"] = "This field is required."
+        problems["name"] = _("This field is required.")
     if strange := [address for address in split_list(entered.addresses) if "@" not in address]:
-        problems["addresses"] = f"{strange[0]} is not an email address."
+        problems["addresses"] = _("{entry} is not an email address.", entry=strange[0])
     problems |= _type_problems(entered)
     if problems:
         raise Invalid(problems)
@@ -107,7 +108,9 @@ def check(entered: Fields) -> None:
 def _type_problems(entered: Fields) -> dict[str, str]:
     """Errors in the fields of the destination type."""
     if entered.type is DestinationType.MAILDIR:
-        return {} if Path(entered.path).is_absolute() else {"path": "Enter a full folder path, beginning with a slash."}
+        return (
+            {} if Path(entered.path).is_absolute() else {"path": _("Enter a full folder path, beginning with a slash.")}
+        )
     if entered.type is DestinationType.COMMAND:
         return _command_problems(entered.command)
     if entered.type is DestinationType.WEB_SERVICE:
@@ -116,34 +119,36 @@ def _type_problems(entered: Fields) -> dict[str, str]:
         return _forward_problems(entered)
     problems = {}
     if not (entered.recipient.isascii() and re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", entered.recipient)):
-        problems["recipient"] = "Enter the address of the mailbox in the mail store, in ASCII."
+        problems["recipient"] = _("Enter the address of the mailbox in the mail store, in ASCII.")
     if bool(entered.path) == bool(entered.host):
-        problems["path"] = "Enter either the path of a Unix socket, or host and port."
+        problems["path"] = _("Enter either the path of a Unix socket, or host and port.")
     elif entered.path:
         entered.port = None
-        problems |= {} if Path(entered.path).is_absolute() else {"path": "Enter the full path, beginning with a slash."}
+        problems |= (
+            {} if Path(entered.path).is_absolute() else {"path": _("Enter the full path, beginning with a slash.")}
+        )
     elif not re.fullmatch(HOST, entered.host):
-        problems["host"] = "Enter only a host name."
+        problems["host"] = _("Enter only a host name.")
     elif not 0 < (entered.port or 0) < 65536:
-        problems["port"] = "Enter a port from 1 to 65535."
+        problems["port"] = _("Enter a port from 1 to 65535.")
     return problems
 
 
 def _service_problems(service: WebService | None) -> dict[str, str]:
     if service is None:
-        return {"web_service": "Choose a web service."}
+        return {"web_service": _("Choose a web service.")}
     example = triggers.variables("destination", triggers.EXAMPLES["destination"], datetime(2026, 1, 1, tzinfo=UTC))
     try:
         body_templates.render(service.body, example)
     except Refused as error:
-        return {"web_service": f"{service.name} cannot be used for messages. {error}"}
+        return {"web_service": _("{name} cannot be used for messages. {error}", name=service.name, error=error)}
     return {}
 
 
 def _forward_problems(entered: Fields) -> dict[str, str]:
-    problems = {} if entered.outbound_profile else {"outbound_profile": "Choose an outbound profile."}
+    problems = {} if entered.outbound_profile else {"outbound_profile": _("Choose an outbound profile.")}
     if not re.fullmatch(outbound_profiles.ADDRESS, entered.recipient):
-        problems["recipient"] = "Enter the address to forward mail to."
+        problems["recipient"] = _("Enter the address to forward mail to.")
     return problems
 
 
@@ -151,9 +156,9 @@ def _command_problems(command: str) -> dict[str, str]:
     try:
         arguments = shlex.split(command)
     except ValueError:
-        return {"command": "A quotation mark is not closed."}
+        return {"command": _("A quotation mark is not closed.")}
     if not arguments or not Path(arguments[0]).is_absolute():
-        return {"command": "Enter the full path of a program, beginning with a slash, and its arguments."}
+        return {"command": _("Enter the full path of a program, beginning with a slash, and its arguments.")}
     return {}
 
 
@@ -191,7 +196,7 @@ def _require_valid(through: OutboundProfile | WebService | None) -> None:
     """Unavailable if the profile or web service is set to invalid; a suspended profile still queues messages."""
     assert through is not None
     if through.validity is Validity.INVALID:
-        raise Unavailable(f"The {through.kind} {through.name!r} is set to invalid.")
+        raise Unavailable(_("The {kind} {name!r} is set to invalid.", kind=through.kind, name=through.name))
 
 
 #: A message and its content, positioned at the start.

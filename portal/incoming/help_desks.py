@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from portal.core.language import _
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -22,11 +24,12 @@ OF_DESTINATIONS = (
         {
             "name": "Request Tracker",
             "type": "command",
-            "command": "/usr/bin/rt-mailgate --queue General --action correspond --timeout 100 "
-            "--url https://rt.example.org/",
+            "command": "/usr/bin/rt-mailgate --queue General --action correspond --timeout 100 --url https://rt.example.org/",
         },
-        "Replace the host and the queue. In RT, grant Everyone CreateTicket and ReplyToTicket for the queue. "
-        "Without them RT refuses a message, but reports to the portal that it has taken it.",
+        _(
+            "Replace the host and the queue. In RT, grant Everyone CreateTicket and ReplyToTicket for the queue. "
+            "Without them RT refuses a message, but reports to the portal that it has taken it."
+        ),
     ),
 )
 #: Presets of the form of web services, which a destination of type web service then uses.
@@ -38,12 +41,15 @@ OF_WEB_SERVICES = (
             "name": "Redmine",
             "url": "https://redmine.example.org/mail_handler?key=<PORTAL_SECRET>&issue%5Bproject%5D=helpdesk"
             "&unknown_user=accept&no_permission_check=1",
-            "headers": "Content-Type: application/x-www-form-urlencoded",
+            "headers": _("Content-Type: application/x-www-form-urlencoded"),
             "body": "email={{ content|percent_encoded }}",
             "success": "201",
         },
-        "Replace the host and the project, and enter Redmine's key for incoming emails as secret. When the web service "
-        "is saved, add a destination of type web service that uses it.",
+        _(
+            "Replace the host and the project, and enter Redmine's key for incoming emails as "
+            "secret. When the web service "
+            "is saved, add a destination of type web service that uses it."
+        ),
     ),
 )
 

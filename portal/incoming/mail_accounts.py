@@ -11,6 +11,7 @@ from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused
+from portal.core.language import _
 from portal.core.loopback import is_loopback
 from portal.incoming import destinations, mailbox_connection
 from portal.models import (
@@ -137,7 +138,7 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
 
 def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Delete the account with its ledger and log. Its token, mail on the server and delivered mail are kept."""
-    named_rows.delete(account, f"{account.login} at {account.host}", actor=actor, now=now)
+    named_rows.delete(account, _("{login} at {host}", login=account.login, host=account.host), actor=actor, now=now)
 
 
 def request_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
@@ -153,7 +154,9 @@ def fetch_now(account: MailAccount, *, actor: str, now: datetime) -> None:
     before = state(account, now)
     request_fetch(account, actor=actor, now=now)
     if before.remedy:
-        raise Refused(f"{account.name} cannot be fetched: {before.word}. {before.remedy}")
+        raise Refused(
+            _("{name} cannot be fetched: {word}. {remedy}", name=account.name, word=before.word, remedy=before.remedy)
+        )
 
 
 def pause(account: MailAccount, *, actor: str, now: datetime) -> None:
@@ -172,7 +175,16 @@ def _set_validity(
 ) -> None:
     """Change the validity. Invalid: the current validity is not ``before``, e.g. set to invalid."""
     if account.validity is not before:
-        raise Invalid({"validity": f"{account.name} is {account.validity.value}; it cannot be {act}."})
+        raise Invalid(
+            {
+                "validity": _(
+                    "{name} is {validity}; it cannot be {act}.",
+                    name=account.name,
+                    validity=account.validity.value,
+                    act=act,
+                )
+            }
+        )
     with transaction():
         account.validity, account.due_at, account.tries = validity, now, 0
         account.overwrite()
@@ -210,7 +222,7 @@ def folders(entered: Fields, password: Secret | None, *, actor: str, clock: Cloc
     complete(entered)
     check(entered, has_password=bool(password))
     if entered.type.is_pop3:
-        raise Invalid({"folder": "POP3 has no folders."})
+        raise Invalid({"folder": _("POP3 has no folders.")})
     account = MailAccount(**named_rows.columns(entered))
     at = mailbox_connection.server(account)
     if entered.token is None:
@@ -234,20 +246,20 @@ def stored_password(account: MailAccount, entered: Fields) -> Secret | None:
 
 def _check_password(password: Secret | None) -> None:
     if password and not password.reveal().isprintable():
-        raise Invalid({"password": "The password contains a line break or a control character."})
+        raise Invalid({"password": _("The password contains a line break or a control character.")})
 
 
 def check(entered: Fields, *, has_password: bool) -> None:
-    problems = {name: "This field is required." for name in ("name", "host", "login") if not getattr(entered, name)}
+    problems = {name: _("This field is required.") for name in ("name", "host", "login") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
-        problems["host"] = "Enter only a host name, for example outlook.office365.com."
+        problems["host"] = _("Enter only a host name, for example outlook.office365.com.")
     problems |= text_problems(MailAccount, {**named_rows.columns(entered), "ca": ""})
     if not 0 < entered.port < 65536:
-        problems["port"] = "Enter a port from 1 to 65535."
+        problems["port"] = _("Enter a port from 1 to 65535.")
     if entered.type.is_graph and entered.token is None:
-        problems["token"] = "Microsoft Graph has no passwords; choose a token."
+        problems["token"] = _("Microsoft Graph has no passwords; choose a token.")
     elif entered.token is None and not has_password:
-        problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
+        problems["password"] = _("Enter a password or choose a token. If the server changed, enter the password again.")
     elif entered.token and (problem := _token_problem(entered.type, entered.token.token_config)):
         problems["token"] = problem
     problems |= (
@@ -269,22 +281,25 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
     """Errors for options that the account type does not support or that are not secure."""
     problems = {}
     if entered.type.is_without_tls and not is_loopback(entered.host):
-        problems["type"] = (
-            f"{entered.type.value} sends {'the token' if entered.token else 'the password'} without TLS; "
-            f"choose {entered.type.value}S or {entered.type.value}TLS. (Without TLS, only this host is allowed.)"
+        problems["type"] = _(
+            "{type} sends token or password without TLS; choose {type}S or {type}TLS. "
+            "(Without TLS, only this host is allowed.)",
+            type=entered.type.value,
         )
     if entered.type.is_pop3 and entered.after_fetch in (AfterFetch.SEEN, AfterFetch.MOVE):
-        problems["after_fetch"] = "POP3 has neither read marks nor folders; choose keep or delete."
+        problems["after_fetch"] = _("POP3 has neither read marks nor folders; choose keep or delete.")
     if entered.after_fetch is AfterFetch.MOVE and entered.move_to.casefold() in ("", entered.folder.casefold()):
-        problems["move_to"] = "Enter a folder other than the fetched folder."
+        problems["move_to"] = _("Enter a folder other than the fetched folder.")
     if entered.type.is_pop3 and entered.large_messages is LargeMessages.MOVE:
-        problems["large_messages"] = "POP3 has no folders; leave large messages on the server or deliver their headers."
+        problems["large_messages"] = _(
+            "POP3 has no folders; leave large messages on the server or deliver their headers."
+        )
     moves_large = entered.large_messages is LargeMessages.MOVE
     if moves_large and entered.move_large_to.casefold() in ("", entered.folder.casefold()):
-        problems["move_large_to"] = "Enter a folder other than the fetched folder."
+        problems["move_large_to"] = _("Enter a folder other than the fetched folder.")
     if entered.push and not entered.type.is_imap:
-        problems["push"] = (
-            f"{entered.type.value} does not report new mail; choose an IMAP type or turn off this option."
+        problems["push"] = _(
+            "{type} does not report new mail; choose an IMAP type or turn off this option.", type=entered.type.value
         )
     return problems
 
@@ -292,12 +307,12 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
 def _time_problems(entered: Fields) -> dict[str, str]:
     problems = {}
     if entered.fetch_interval is not None and not 5 <= entered.fetch_interval <= 86400:
-        problems["fetch_interval"] = "Enter 5 to 86400 seconds (1 day), or leave empty to use the setting."
+        problems["fetch_interval"] = _("Enter 5 to 86400 seconds (1 day), or leave empty to use the setting.")
     try:
         if entered.fetch_times and not due_times.times_text(entered.fetch_times):
             raise ValueError
     except ValueError:
-        problems["fetch_times"] = "Enter times of day separated by commas, such as 06:00, 18:30."
+        problems["fetch_times"] = _("Enter times of day separated by commas, such as 06:00, 18:30.")
     return problems
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from portal.core.language import _
 from portal.models import Run
 
 
@@ -18,10 +19,15 @@ class Progress:
     def __str__(self) -> str:
         if self.of is None:
             return "connecting"
-        text = f"{self.done:,} of {self.of:,}"
+        text = _("{done:,} of {of:,}", done=self.done, of=self.of)
         if self.left is None:
             return text
-        return f"{text}, {self.rate:,.0f}/s, {max(round(self.left.total_seconds()), 1):,} s left"
+        return _(
+            "{text}, {rate:,.0f}/s, {max:,} s left",
+            text=text,
+            rate=self.rate,
+            max=max(round(self.left.total_seconds()), 1),
+        )
 
 
 def of(run: Run, now: datetime) -> Progress:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from portal import providers
 from portal.core.errors import NotFound
+from portal.core.language import _
 from portal.models import AccountType, MailAccount, Token, TokenConfig
 from portal.protocols.server import Security, Server
 from portal.providers import Template
@@ -35,14 +36,14 @@ def of(address: str) -> Proposal:
     rows = Token.select(Token, TokenConfig).join(TokenConfig).order_by(Token.obtained_at.is_null(), Token.id)
     tokens = list(rows)
     if own := next((token for token in tokens if (token.owner or "").lower() == address.lower()), None):
-        return _with_token(address, own, None, (f"The token {own.name} belongs to this mailbox.",))
+        return _with_token(address, own, None, (_("The token {name} belongs to this mailbox.", name=own.name),))
     try:
         found = provider_lookup.by_address(address)
     except NotFound:
         return _with_password(address, provider_lookup.imap_server(address))
     fitting = [token for token in tokens if _is_of(token.token_config, found)]
     if not fitting:
-        how = f"The provider is {found.template.name}. No mailbox has signed in there yet."
+        how = _("The provider is {name}. No mailbox has signed in there yet.", name=found.template.name)
         kind, host, port = _place(found.template, found.imap)
         return Proposal(address, kind, host, port, found.template, None, (*found.how, how))
     token = next((token for token in fitting if not token.token_config.flow.has_sign_in), fitting[0])
@@ -51,10 +52,11 @@ def of(address: str) -> Proposal:
 
 def _use_of(token: Token) -> str:
     if not token.token_config.flow.has_sign_in:
-        return f"The token {token.name} opens each mailbox that its app may access."
-    return (
-        f"As a shared mailbox, it is opened with the token {token.name}, whose account needs full access to it."
-        " For its own sign-in, add another mailbox to the token configuration."
+        return _("The token {name} opens each mailbox that its app may access.", name=token.name)
+    return _(
+        "As a shared mailbox, it is opened with the token {name}, whose account needs full access to "
+        "it. For its own sign-in, add another mailbox to the token configuration.",
+        name=token.name,
     )
 
 
@@ -86,6 +88,11 @@ def _place(template: Template, imap: Server | None) -> tuple[AccountType, str, i
 def _with_password(address: str, imap: Server | None) -> Proposal:
     if imap is None:
         domain = address.rpartition("@")[2]
-        raise NotFound(f"{domain} publishes neither its provider nor its IMAP server. Fill in the form.")
-    how = f"The IMAP server is {imap.host}. It names no provider of OAuth 2.0: the mailbox signs in with a password."
+        raise NotFound(
+            _("{domain} publishes neither its provider nor its IMAP server. Fill in the form.", domain=domain)
+        )
+    how = _(
+        "The IMAP server is {host}. It names no provider of OAuth 2.0: the mailbox signs in with a password.",
+        host=imap.host,
+    )
     return Proposal(address, _TYPES[imap.security], imap.host, imap.port, None, None, (how,))

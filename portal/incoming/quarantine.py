@@ -6,6 +6,7 @@ from peewee import Expression
 
 from portal.core.db import transaction
 from portal.core.errors import NotFound
+from portal.core.language import _
 from portal.models import MailAccount, Message, MessageState
 from portal.system import audit
 
@@ -28,7 +29,7 @@ def count() -> int:
 def find(message_id: int) -> Message:
     row = Message.get_or_none(Message.id == message_id, _waits())
     if row is None:
-        raise NotFound("This message is not in quarantine. It may have been delivered or skipped in the meantime.")
+        raise NotFound(_("This message is not in quarantine. It may have been delivered or skipped in the meantime."))
     return row
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
+from portal.core.language import _
 from portal.incoming import mail_accounts
 from portal.incoming.mail_accounts import Fields
 from portal.models import AccountType, AfterFetch, Destination, MailAccount, Token, Validity
@@ -52,14 +53,16 @@ def plan(raw: bytes, *, by_queue: Mapping[str, str], otherwise: Destination | No
     steps = [_step(name, row, by_queue, otherwise) for name, row in zip(_names(rows), rows, strict=True)]
     left_out = sorted({name for row in rows for name, value in row.items() if name not in _KNOWN and value})
     for step in steps:
-        step.notes += [f"not imported: {', '.join(left_out)}"] if left_out else []
+        step.notes += [_("not imported: {names}", names=", ".join(left_out))] if left_out else []
     return steps
 
 
 def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
     """Add the planned accounts in one transaction and return their number. Invalid: a row was refused."""
     if refused := [step.name for step in steps if step.is_refused]:
-        raise Invalid({"file": f"Nothing was imported. Correct or remove in the file: {', '.join(refused)}."})
+        raise Invalid(
+            {"file": _("Nothing was imported. Correct or remove in the file: {names}.", names=", ".join(refused))}
+        )
     wanted = [step for step in steps if step.fields]
     with transaction():
         for step in wanted:
@@ -70,17 +73,17 @@ def apply(steps: list[Step], *, actor: str, now: datetime) -> int:
 
 def _rows(raw: bytes) -> list[dict[str, str]]:
     if len(raw) > MAX_BYTES:
-        raise Invalid({"file": f"The file is larger than {MAX_BYTES // 1_000_000} MB."})
+        raise Invalid({"file": _("The file is larger than {megabytes} MB.", megabytes=MAX_BYTES // 1_000_000)})
     text = raw.decode("utf-8-sig", "replace").replace("\0", "")
     first = text.partition("\n")[0]
     try:
         rows = list(csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in first else ","))
     except csv.Error as error:
-        raise Invalid({"file": f"The file is not a table: {error}."}) from error
+        raise Invalid({"file": _("The file is not a table: {error}.", error=error)}) from error
     found = [{(name or "").lower(): _value(value) for name, value in row.items()} for row in rows]
     if not found or (missing := _REQUIRED - found[0].keys()):
         names = ", ".join(sorted(_REQUIRED if not found else missing))
-        raise Invalid({"file": f"The first line must name the columns; missing: {names}."})
+        raise Invalid({"file": _("The first line must name the columns; missing: {names}.", names=names)})
     return found
 
 
@@ -102,7 +105,7 @@ def _names(rows: list[dict[str, str]]) -> list[str]:
 def _step(name: str, row: Mapping[str, str], by_queue: Mapping[str, str], otherwise: Destination | None) -> Step:
     step = Step(name)
     if MailAccount.select().where(MailAccount.name == step.name).exists():
-        step.why = "skipped: a mail account with this name exists"
+        step.why = _("skipped: a mail account with this name exists")
         return step
     try:
         step.fields = _fields(row, step, by_queue, otherwise)
@@ -117,7 +120,7 @@ def _step(name: str, row: Mapping[str, str], by_queue: Mapping[str, str], otherw
 def _fields(row: Mapping[str, str], step: Step, by_queue: Mapping[str, str], otherwise: Destination | None) -> Fields:
     kind = row["account_type"] or "POP3"
     if kind not in set(AccountType):
-        raise Invalid({"account_type": f"{kind} is not a type of the portal."})
+        raise Invalid({"account_type": _("{kind} is not a type of the portal.", kind=kind)})
     # Znuny deletes a message after it was fetched.
     return Fields(
         name=step.name,
@@ -142,12 +145,16 @@ def _token(row: Mapping[str, str], step: Step) -> Token | None:
     name = row.get("token_config", "")
     config = token_configs.config_of(name) if name else None
     if config is None:
-        raise Invalid({"token_config": f"There is no token configuration {name!r}. Import the configurations first."})
+        raise Invalid(
+            {"token_config": _("There is no token configuration {name!r}. Import the configurations first.", name=name)}
+        )
     tokens = token_configs.tokens_of(config)
     fitting = [token for token in tokens if (token.owner or "").lower() == row["login"].lower()]
     chosen = (fitting or tokens)[0]
     if not fitting:
-        step.notes.append(f"uses the token {chosen.name}; check that it may open {row['login']}")
+        step.notes.append(
+            _("uses the token {name}; check that it may open {mailbox}", name=chosen.name, mailbox=row["login"])
+        )
     return chosen
 
 
@@ -158,10 +165,10 @@ def _destination(
     name = by_queue.get(queue, queue)
     found: Destination | None = Destination.get_or_none(Destination.name == name) if name else None
     if queue in by_queue and found is None:
-        raise Invalid({"queue": f"There is no destination {name!r}."})
+        raise Invalid({"queue": _("There is no destination {name!r}.", name=name)})
     chosen = found or otherwise
     if chosen is None:
-        raise Invalid({"queue": f"There is no destination for the queue {queue or row['queue_id']!r}."})
-    source = "by address, else" if row["queue_id"] == "0" else f"queue {queue or row['queue_id']}"
+        raise Invalid({"queue": _("There is no destination for the queue {name!r}.", name=queue or row["queue_id"])})
+    source = _("by address, else") if row["queue_id"] == "0" else f"queue {queue or row['queue_id']}"
     step.notes.append(f"{source} → {chosen.name}")
     return chosen

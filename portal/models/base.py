@@ -9,6 +9,7 @@ from peewee import AutoField, IntegerField, Model
 from portal.core.db import database
 from portal.core.errors import NotFound
 from portal.core.fields import UtcField
+from portal.core.language import Text, _
 
 
 def tuples(query: Any) -> list[tuple[Any, ...]]:
@@ -29,9 +30,9 @@ def text_problems(model: type[Model], values: Mapping[str, object]) -> dict[str,
         if not isinstance(value, str):
             continue
         if not value.isprintable():
-            problems[name] = "The text contains a line break or a control character."
+            problems[name] = _("The text contains a line break or a control character.")
         elif longest and len(value) > longest:
-            problems[name] = f"Enter at most {longest} characters."
+            problems[name] = _("Enter at most {longest} characters.", longest=longest)
     return problems
 
 
@@ -54,7 +55,7 @@ class Row(Model):
         """Return the row with this name; raises NotFound."""
         row: Self | None = cls.get_or_none(cls.name == name)  # type: ignore[attr-defined]
         if row is None:
-            raise NotFound(f"There is no {cls.kind} named {name!r}.")
+            raise NotFound(_("There is no {kind} named {name!r}.", kind=Text(cls.kind), name=name))
         return row
 
     def __repr__(self) -> str:

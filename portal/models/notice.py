@@ -1,11 +1,14 @@
 """Notices: outages and warnings, from detection to resolution."""
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from peewee import BooleanField, CharField, IntegerField, TextField
 from playhouse.fields import EnumField
 
 from portal.core.fields import UtcField
+from portal.core.language import packed, unpacked
 from portal.core.severity import Severity
 from portal.models.base import Row
 
@@ -22,6 +25,9 @@ class Notice(Row):
     severity = EnumField(Severity, default=Severity.CRITICAL)
     #: The problem, in one sentence.
     text = TextField()
+    #: JSON of the message of ``text`` and of the facts of the remedy, for their translation. NULL: stored by an older
+    #: version, shown in English.
+    message = TextField(null=True)
     #: The server's response; empty: none.
     response = TextField(default="")
     #: The affected mail accounts and other rows, one per line.
@@ -50,6 +56,21 @@ class Notice(Row):
     acknowledged_until = UtcField(null=True)
     acknowledged_by = CharField(max_length=100, default="")
     acknowledged_comment = CharField(max_length=250, default="")
+
+    def describe(self, text: str, facts: Mapping[str, str]) -> None:
+        """Set the text, and what is needed to translate it. ``facts`` fill the placeholders of the remedy."""
+        self.text, self.message = text, json.dumps({"text": packed(text), "facts": facts})
+
+    @property
+    def sentence(self) -> str:
+        """``text``, which pages and mails translate."""
+        sentence: str = unpacked(json.loads(self.message)["text"]) if self.message else self.text
+        return sentence
+
+    @property
+    def facts(self) -> dict[str, str] | None:
+        """The facts of the remedy; None: stored by an older version."""
+        return json.loads(self.message)["facts"] if self.message else None
 
     def is_acknowledged(self, now: datetime) -> bool:
         """Whether the notice is acknowledged at this time."""

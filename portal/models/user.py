@@ -34,6 +34,8 @@ class User(Row):
     disabled_at = UtcField(null=True)
     #: Time zone in which the user reads times, such as Europe/Berlin; empty: the setting TimeZone.
     time_zone = CharField(max_length=50, default="")
+    #: Code of the language of the pages, such as de; empty: that of the browser.
+    language = CharField(max_length=20, default="")
     #: Issuer of the identity provider; empty: a local user.
     issuer = TextField(default="")
     #: The user's ``sub`` at the issuer (OpenID Connect Core section 2). NULL: a local user.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal import causes
+from portal.core.language import _
 from portal.core.severity import Severity
 from portal.monitoring.problems import Problem
 
@@ -34,7 +35,7 @@ class CauseGroup:
         """The problem in one sentence; of several problems, their cause and number."""
         if len(self.problems) == 1:
             return self.first.text
-        return f"{self.first.cause.title} ({len(self.problems)} notices)"
+        return _("{title} ({count} notices)", title=self.first.cause.title, count=len(self.problems))
 
     @property
     def next_step(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from peewee import Case, fn
 
+from portal.core.language import _n
 from portal.incoming import overview, run_search
 from portal.incoming.run_search import Bar, Wanted
 from portal.models import Flow, MailAccount, OutboundProfile, Token, TokenConfig, Validity, tuples
@@ -82,8 +83,12 @@ def retrying(of_tokens: Tokens) -> list[str]:
     fetched, well = mail_accounts()
     valid = OutboundProfile.select().where(OutboundProfile.validity == Validity.VALID)
     profiles = valid.where(OutboundProfile.failing_since.is_null(False)).count()
-    counts = {"token": of_tokens.troubled, "mail account": fetched - well, "outbound profile": profiles}
-    return [f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
+    counts = {
+        _n("{count:,} token", "{count:,} tokens", of_tokens.troubled): of_tokens.troubled,
+        _n("{count:,} mail account", "{count:,} mail accounts", fetched - well): fetched - well,
+        _n("{count:,} outbound profile", "{count:,} outbound profiles", profiles): profiles,
+    }
+    return [text for text, count in counts.items() if count]
 
 
 def parts(now: datetime) -> list[health.Part]:

@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 from portal.core.db import database, transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError, Unavailable
+from portal.core.language import _, joined, local, spoken
 from portal.core.severity import Severity
 from portal.models import Notice, NoticeChannel, NoticeDelivery, text_problems
+from portal.monitoring.notice_email import Kind, headline
+from portal.monitoring.problems.problem import remedy_of
 from portal.protocols import apprise_service
 from portal.system import audit, leader_election, named_rows, settings
 
@@ -63,7 +66,9 @@ def send_test(row: NoticeChannel, *, now: datetime) -> None:
     assert row.url
     try:
         _out_of_the_database(
-            row.url, "Mail Token Portal: test notice", f"Notices of {settings.portal_url()} reach you."
+            row.url,
+            _("Mail Token Portal: test notice"),
+            _("Notices of {url} reach you.", url=settings.portal_url()),
         )
     except Unavailable as error:
         _note_failure(row, str(error), now)
@@ -152,6 +157,8 @@ def _note_failure(row: NoticeChannel, failure: str, now: datetime) -> None:
 
 def _out_of_the_database(url: Secret, title: str, body: str) -> None:
     """Send without holding the connection to the database."""
+    with spoken(settings.default_language()):
+        title, body = local(title), local(body)
     database.close()
     try:
         apprise_service.send(url, title, body)
@@ -161,33 +168,34 @@ def _out_of_the_database(url: Secret, title: str, body: str) -> None:
 
 def _title(opened: list[Notice], closed: list[Notice]) -> str:
     if len(opened) == 1 and not closed:
-        return f"{opened[0].severity.value.capitalize()}: {opened[0].text}"
+        return headline(opened[0], Kind.OPENED)
     if not opened and not closed:
-        return "Mail Token Portal: this channel works again"
-    parts = [f"{len(opened)} new" if opened else "", f"{len(closed)} resolved" if closed else ""]
-    return f"Mail Token Portal: notices {', '.join(part for part in parts if part)}"
+        return _("Mail Token Portal: this channel works again")
+    parts = [_("{count} new", count=len(opened))] if opened else []
+    parts += [_("{count} resolved", count=len(closed))] if closed else []
+    return _("Mail Token Portal: notices {counts}", counts=joined(parts, ", "))
 
 
 def _body(opened: list[Notice], closed: list[Notice]) -> str:
-    lines = [f"{row.severity.value.capitalize()}: {row.text} {row.remedy.partition(chr(10))[0]}" for row in opened]
-    lines += [f"Resolved: {row.text}" for row in closed]
-    more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
-    return "\n".join([*lines[:_MOST], *more, f"{settings.portal_url()}notices"])
+    lines = [joined([headline(row, Kind.OPENED), *remedy_of(row)[:1]]) for row in opened]
+    lines += [headline(row, Kind.CLOSED) for row in closed]
+    more = [_("and {count} more", count=len(lines) - _MOST)] if len(lines) > _MOST else []
+    return joined([*lines[:_MOST], *more, f"{settings.portal_url()}notices"], "\n")
 
 
 def _check(entered: Fields, url: Secret | None, *, is_new: bool) -> None:
     problems = text_problems(NoticeChannel, named_rows.columns(entered))
     if not entered.name:
-        problems["name"] = "This field is required."
+        problems["name"] = _("This field is required.")
     if is_new and not url:
-        problems["url"] = "Enter the URL of the service."
+        problems["url"] = _("Enter the URL of the service.")
     if url and (problem := apprise_service.url_problem(url, settings.unencrypted_hosts())):
         problems["url"] = problem
     for name in ("quiet_from", "quiet_until"):
         if (value := getattr(entered, name)) and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
-            problems[name] = "Enter a time of day such as 22:00."
+            problems[name] = _("Enter a time of day such as 22:00.")
     if bool(entered.quiet_from) != bool(entered.quiet_until):
-        problems.setdefault("quiet_until", "Enter both times, or neither.")
+        problems.setdefault("quiet_until", _("Enter both times, or neither."))
     if problems:
         raise Invalid(problems)
 
@@ -201,4 +209,4 @@ def masked_url(row: NoticeChannel) -> str:
     try:
         return apprise_service.masked(row.url) if row.url else ""
     except PortalError:
-        return "unknown service"
+        return _("unknown service")

@@ -9,9 +9,11 @@ from enum import StrEnum
 import jinja2
 
 from portal import causes
+from portal.core.language import ENGLISH, _, _n, install, joined, local, spoken
 from portal.core.resources import folder
 from portal.core.severity import Severity
 from portal.models import Notice
+from portal.monitoring.problems.problem import remedy_of
 
 _FOLDER = folder("templates") / "mail"
 _PRODUCT = "Mail Token Portal"
@@ -33,30 +35,35 @@ class Frame:
     recipients: list[str]
     portal_url: str
     message_id: str
+    #: Code of the language of the notification.
+    language: str = ENGLISH
 
 
 def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> EmailMessage:
     """Return one message about all notices: the first, most urgent ones in full, the rest as a number."""
     shown = rows[:_MOST]
-    given = {
-        "kind": kind.value,
-        "rows": shown,
-        "more": len(rows) - len(shown),
-        "title": _subject(kind, rows),
-        "url": frame.portal_url,
-        "now": now,
-        "means": {row.id: causes.named(row.cause).meaning({}) for row in shown},
-        "who": {row.id: causes.named(row.cause).who for row in shown},
-    }
-    message = _headed(str(given["title"]), frame, now)
-    message.set_content(_environment.get_template("notice.txt").render(given))
-    message.add_alternative(_environment.get_template("notice.html").render(given), subtype="html")
+    with spoken(frame.language):
+        title = local(_subject(kind, rows))
+        given = {
+            "kind": kind.value,
+            "rows": [(row, causes.named(row.cause), remedy_of(row)) for row in shown],
+            "more": len(rows) - len(shown),
+            "title": title,
+            "url": frame.portal_url,
+            "now": now,
+            "language": frame.language,
+        }
+        message = _headed(title, frame, now)
+        message.set_content(_environment.get_template("notice.txt").render(given))
+        message.add_alternative(_environment.get_template("notice.html").render(given), subtype="html")
     return message
 
 
 def compose_test(frame: Frame, now: datetime) -> EmailMessage:
-    message = _headed("Test notice", frame, now)
-    message.set_content(f"This is a test. Notices of {frame.portal_url} reach you.\n")
+    with spoken(frame.language):
+        message = _headed(local(_("Test notice")), frame, now)
+        text = local(_("This is a test. Notices of {url} reach you.", url=frame.portal_url))
+    message.set_content(f"{text}\n")
     return message
 
 
@@ -72,19 +79,27 @@ def _headed(title: str, frame: Frame, now: datetime) -> EmailMessage:
 
 def _subject(kind: Kind, rows: list[Notice]) -> str:
     if len(rows) == 1:
-        word = {
-            Kind.OPENED: rows[0].severity.value.capitalize(),
-            Kind.REMINDER: "Reminder",
-            Kind.CLOSED: "Resolved",
-        }[kind]
-        return f"{word}: {rows[0].text}"
+        return headline(rows[0], kind)
     if kind is Kind.CLOSED:
-        return f"{len(rows)} notices resolved"
+        return _("{count} notices resolved", count=len(rows))
     critical = sum(row.severity is Severity.CRITICAL for row in rows)
     warnings = len(rows) - critical
-    counts = (critical, "critical"), (warnings, "warning" if warnings == 1 else "warnings")
-    levels = ", ".join(f"{count} {word}" for count, word in counts if count)
-    return f"{'Reminder about ' if kind is Kind.REMINDER else ''}{len(rows)} notices: {levels}"
+    levels = [_("{count} critical", count=critical)] if critical else []
+    levels += [_n("{count} warning", "{count} warnings", warnings)] if warnings else []
+    if kind is Kind.REMINDER:
+        return _("Reminder about {count} notices: {levels}", count=len(rows), levels=joined(levels, ", "))
+    return _("{count} notices: {levels}", count=len(rows), levels=joined(levels, ", "))
+
+
+def headline(row: Notice, kind: Kind) -> str:
+    """Return the text of a notice after its severity, or after the word for a reminder or a resolution."""
+    if kind is Kind.CLOSED:
+        return _("Resolved: {text}", text=row.sentence)
+    if kind is Kind.REMINDER:
+        return _("Reminder: {text}", text=row.sentence)
+    if row.severity is Severity.CRITICAL:
+        return _("Critical: {text}", text=row.sentence)
+    return _("Warning: {text}", text=row.sentence)
 
 
 def _moment(value: datetime) -> str:
@@ -94,7 +109,8 @@ def _moment(value: datetime) -> str:
 def _shortened(names: str) -> str:
     """Return the first 20 names and the number of the others."""
     listed = names.splitlines()
-    return ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
+    first = ", ".join(listed[:20])
+    return str(local(_("{names} and {count} more", names=first, count=len(listed) - 20))) if len(listed) > 20 else first
 
 
 _environment = jinja2.Environment(
@@ -104,4 +120,5 @@ _environment = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters |= {"moment": _moment, "shortened": _shortened}
+_environment.filters |= {"moment": _moment, "shortened": _shortened, "local": local}
+install(_environment)

@@ -13,6 +13,7 @@ from portal import causes
 from portal.causes import unmatched
 from portal.core.db import transaction
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.core.severity import Severity
 from portal.models import MetricCounter, Notice, NoticeDelivery
 from portal.monitoring import problems
@@ -126,12 +127,8 @@ def _new(problem: Problem, now: datetime) -> Notice:
 
 
 def _write(row: Notice, problem: Problem) -> None:
-    row.cause, row.severity, row.text, row.response = (
-        problem.cause.name,
-        problem.severity,
-        problem.text,
-        problem.response,
-    )
+    row.cause, row.severity, row.response = problem.cause.name, problem.severity, problem.response
+    row.describe(problem.text, problem.facts)
     row.affected, row.since = "\n".join(problem.affected), problem.since
     row.remedy = "\n".join(problem.remedy)
     row.about_kind, row.about_id = problem.about_kind, problem.about_id
@@ -188,9 +185,9 @@ def _facts(row: Notice) -> dict[str, object]:
 def acknowledge(row: Notice, until: datetime, comment: str, *, actor: str, now: datetime) -> None:
     """Acknowledge a notice: no banner and no reminders before ``until``. Its resolution is still notified."""
     if row.closed_at:
-        raise Invalid({"until": "This notice is already resolved."})
+        raise Invalid({"until": _("This notice is already resolved.")})
     if not now < until <= now + _LONGEST_KNOWN:
-        raise Invalid({"until": "Enter a time within the next 90 days."})
+        raise Invalid({"until": _("Enter a time within the next 90 days.")})
     with transaction():
         row.acknowledged_until, row.acknowledged_by, row.acknowledged_comment = until, actor[:100], comment[:250]
         row.save()

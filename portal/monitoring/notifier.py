@@ -9,6 +9,7 @@ from typing import Any
 
 from portal.core.db import database
 from portal.core.errors import INTERNAL_ERROR, PortalError, Refused, Unavailable
+from portal.core.language import _
 from portal.models import Notice
 from portal.monitoring import notice_email
 from portal.monitoring.notice_email import Frame, Kind
@@ -90,7 +91,7 @@ def send_test(*, now: datetime) -> list[str]:
     """Send a test notice and return its recipients. PortalError if there are none, or the server does not accept it."""
     recipients = settings.notice_recipients()
     if not recipients:
-        raise Refused("NoticeRecipients is empty. Enter an address, save, and try again.")
+        raise Refused(_("NoticeRecipients is empty. Enter an address, save, and try again."))
     _submit(notice_email.compose_test(_frame(recipients), now), recipients, now)
     return recipients
 
@@ -102,7 +103,7 @@ def _hand_over(kind: Kind, rows: list[Notice], recipients: list[str], now: datet
 def _frame(recipients: list[str]) -> Frame:
     sender = settings.notice_sender()
     message_id = f"<{secrets.token_hex(12)}@{sender.rpartition('@')[2]}>"
-    return Frame(sender, recipients, settings.portal_url(), message_id)
+    return Frame(sender, recipients, settings.portal_url(), message_id, settings.default_language())
 
 
 def _submit(message: EmailMessage, recipients: list[str], now: datetime) -> None:

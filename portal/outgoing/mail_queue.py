@@ -4,6 +4,7 @@ from datetime import datetime
 
 from portal.core.db import transaction
 from portal.core.errors import PortalError
+from portal.core.language import Text, _
 from portal.models import OutboundMessage, OutboundPart, OutboundProfile, OutboundRecipient, OutboundState
 from portal.system import audit, job_queue
 
@@ -18,13 +19,13 @@ def try_again(message: OutboundMessage, *, actor: str, now: datetime) -> None:
     Raises PortalError if its content or profile was deleted, or if the message is being sent.
     """
     if not has_content(message) or message.profile is None:
-        raise PortalError("The message cannot be sent again: its content or its outbound profile was deleted.")
+        raise PortalError(_("The message cannot be sent again: its content or its outbound profile was deleted."))
     again = (OutboundState.FAILED, OutboundState.DROPPED)
     with transaction():
         anew = {"state": OutboundState.QUEUED, "try_at": now, "settled_at": None, "tries": 0, "accepted_at": now}
         at_rest = (OutboundMessage.id == message.id) & (OutboundMessage.state != OutboundState.SENDING)
         if not OutboundMessage.update(anew).where(at_rest).execute():
-            raise PortalError("The message is being sent. Try again later.")
+            raise PortalError(_("The message is being sent. Try again later."))
         to = (OutboundRecipient.message == message.id) & OutboundRecipient.state.in_(again)
         OutboundRecipient.update(state=OutboundState.QUEUED, settled_at=None).where(to).execute()
         # A user asked for the retry, so the pause after an earlier server failure ends.
@@ -40,7 +41,10 @@ def drop(message: OutboundMessage, *, actor: str, now: datetime) -> None:
         dropped = {"state": OutboundState.DROPPED, "try_at": None, "settled_at": now}
         if not OutboundMessage.update(dropped).where(waiting).execute():
             raise PortalError(
-                f"The message cannot be dropped: it is {OutboundMessage.get_by_id(message.id).state.value}."
+                _(
+                    "The message cannot be dropped: it is {state}.",
+                    state=Text(OutboundMessage.get_by_id(message.id).state.value),
+                )
             )
         to = (OutboundRecipient.message == message.id) & (OutboundRecipient.state == OutboundState.QUEUED)
         OutboundRecipient.update(state=OutboundState.DROPPED, settled_at=now).where(to).execute()

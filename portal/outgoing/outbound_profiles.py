@@ -9,6 +9,7 @@ from portal.core import token_state, work_state
 from portal.core.db import locked, transaction
 from portal.core.encryption import Secret
 from portal.core.errors import InUse, Invalid, Refused
+from portal.core.language import _, joined
 from portal.core.loopback import is_loopback
 from portal.core.text import split_list
 from portal.models import HOST, OutboundProfile, OutboundState, OutboundType, Token, Validity, text_problems
@@ -116,8 +117,14 @@ def delete(row: OutboundProfile, *, actor: str, now: datetime) -> None:
         names = ", ".join(destination.name for destination in row.destinations)
         waiting = sum(1 for message in row.messages if message.state in unsettled)
         if waiting and not names:
-            raise InUse(f"Queued messages for {row.name!r}: {waiting}. Drop them, or wait until they are sent.")
-        users = f"Destinations that send through it: {names}." if names else ""
+            raise InUse(
+                _(
+                    "Queued messages for {name!r}: {waiting}. Drop them, or wait until they are sent.",
+                    name=row.name,
+                    waiting=waiting,
+                )
+            )
+        users = _("Destinations that send through it: {names}.", names=names) if names else ""
         named_rows.delete(row, "", users=users, actor=actor, now=now)
 
 
@@ -130,9 +137,9 @@ def stored_password(row: OutboundProfile, entered: Fields) -> Secret | None:
 
 def check(entered: Fields, row: OutboundProfile | None, *, has_password: bool) -> None:
     """Raise Invalid unless the values are valid. ``row`` is the profile to change; None: a new profile."""
-    problems = {name: "This field is required." for name in ("name", "host") if not getattr(entered, name)}
+    problems = {name: _("This field is required.") for name in ("name", "host") if not getattr(entered, name)}
     if entered.host and not re.fullmatch(HOST, entered.host):
-        problems["host"] = "Enter only a host name, for example smtp.office365.com."
+        problems["host"] = _("Enter only a host name, for example smtp.office365.com.")
     problems |= text_problems(OutboundProfile, {**named_rows.columns(entered), "ca": ""})
     problems |= _number_problems(entered) | _sign_in_problems(entered, has_password=has_password)
     problems |= tls_options.problems(entered.ca, entered.fingerprint) | _sender_problems(entered, row)
@@ -150,7 +157,7 @@ def _number_problems(entered: Fields) -> dict[str, str]:
     }
     values = {name: getattr(entered, name) for name in ranges}
     return {
-        name: f"Enter a number from {low} to {high:,}."
+        name: _("Enter a number from {low} to {high:,}.", low=low, high=high)
         for name, (low, high) in ranges.items()
         if values[name] is not None and not low <= values[name] <= high
     }
@@ -159,18 +166,17 @@ def _number_problems(entered: Fields) -> dict[str, str]:
 def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
     problems = {}
     if entered.type.is_graph and not entered.token:
-        problems["token"] = "Microsoft Graph has no passwords; choose a token."
+        problems["token"] = _("Microsoft Graph has no passwords; choose a token.")
     if entered.token and microsoft_rules.is_microsoft(entered.token.token_config.token_url):
         protocol = "Graph" if entered.type.is_graph else "SMTP"
         if problem := microsoft_rules.access_problem(entered.token.token_config.scope, protocol):
             problems["token"] = problem
     if entered.token and not entered.login:
-        problems["login"] = "Enter the user name, usually the mailbox address."
+        problems["login"] = _("Enter the user name, usually the mailbox address.")
     if entered.login and not entered.token and not has_password:
-        problems["password"] = "Enter a password or choose a token. If the server changed, enter the password again."
+        problems["password"] = _("Enter a password or choose a token. If the server changed, enter the password again.")
     if entered.login and entered.type is OutboundType.SMTP and not is_loopback(entered.host):
-        what = "the token" if entered.token else "the password"
-        problems["type"] = f"SMTP sends {what} without TLS. Choose SMTPS or SMTPTLS."
+        problems["type"] = _("SMTP sends token or password without TLS. Choose SMTPS or SMTPTLS.")
     elif entered.type is OutboundType.SMTP and (objection := unencrypted.problem(entered.host, "mail")):
         problems["type"] = objection
     return problems
@@ -179,15 +185,17 @@ def _sign_in_problems(entered: Fields, *, has_password: bool) -> dict[str, str]:
 def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, str]:
     problems = {}
     if strange := [one for one in split_list(entered.senders) if not re.fullmatch(rf"{ADDRESS}|@[^\s@<>]+", one)]:
-        problems["senders"] = f"{strange[0]} is neither an address nor a domain such as @example.com."
+        problems["senders"] = _("{entry} is neither an address nor a domain such as @example.com.", entry=strange[0])
     if entered.sends_as and not (entered.sends_as.isascii() and re.fullmatch(ADDRESS, entered.sends_as)):
-        problems["sends_as"] = "Enter an ASCII email address."
+        problems["sends_as"] = _("Enter an ASCII email address.")
     others = [other for other in OutboundProfile.select() if row is None or other.id != row.id]
     for other in others:
         if both := set(split_list(entered.senders)) & set(split_list(other.senders)):
-            problems["senders"] = f"{other.name} already serves {min(both)}."
+            problems["senders"] = _("{name} already serves {both}.", name=other.name, both=min(both))
         if entered.fallback and other.fallback:
-            problems["fallback"] = f"{other.name} is already the fallback. Only one profile can be the fallback."
+            problems["fallback"] = _(
+                "{name} is already the fallback. Only one profile can be the fallback.", name=other.name
+            )
     return problems
 
 
@@ -203,7 +211,12 @@ def select_profile(addresses: list[str]) -> OutboundProfile:
                 return found
     if fallback := next((row for row in rows if row.fallback), None):
         return fallback
-    raise NotServed(f"No outbound profile serves {' or '.join(addresses) or 'this sender'}, and there is no fallback.")
+    raise NotServed(
+        _(
+            "No outbound profile serves {senders}, and there is no fallback.",
+            senders=joined(addresses, ", ") if addresses else _("this sender"),
+        )
+    )
 
 
 def serves(row: OutboundProfile, address: str) -> bool:
@@ -239,4 +252,4 @@ def state(row: OutboundProfile, now: datetime) -> token_state.State:
         failure=row.failure,
         next_try=row.due_at,
     )
-    return work_state.sender(facts, done="sent", unused="nothing sent yet")
+    return work_state.sender(facts, done="sent", unused=_("nothing sent yet"))

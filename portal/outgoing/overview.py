@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from portal.core.language import _
 from portal.core.paging import Asked, Listing, Page, in_any
 from portal.core.token_state import State
 from portal.models import OutboundProfile, Token, TokenConfig
@@ -35,5 +36,5 @@ def listing(now: datetime) -> Listing:
 
 def conditions(now: datetime) -> dict[str, Any]:
     return token_overview.sender_conditions(
-        OutboundProfile, OutboundProfile.sent_at, now, unused="nothing sent yet", done="sent"
+        OutboundProfile, OutboundProfile.sent_at, now, unused=_("nothing sent yet"), done="sent"
     )

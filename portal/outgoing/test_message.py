@@ -8,6 +8,7 @@ from email.utils import format_datetime, make_msgid
 
 from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Invalid
+from portal.core.language import _
 from portal.models import OutboundProfile, Token
 from portal.outgoing import outbound_profiles, profile_connection
 from portal.protocols.smtp import Envelope
@@ -28,7 +29,7 @@ class TestResult:
 def send_test_message(row: OutboundProfile, to: str, *, actor: str, clock: Clock) -> TestResult:
     """Send a test message now, ahead of the queue. Raises Invalid if ``to`` is not an address."""
     if not re.fullmatch(outbound_profiles.ADDRESS, to):
-        raise Invalid({"to": "Enter an address, for example you@example.com."})
+        raise Invalid({"to": _("Enter an address, for example you@example.com.")})
     dialogue: list[str] = []
     audit.about(row, actor, "tested", f"a message to {to}", clock())
     try:
@@ -36,8 +37,12 @@ def send_test_message(row: OutboundProfile, to: str, *, actor: str, clock: Clock
     except ExternalError as error:
         return TestResult(False, str(error), dialogue)
     if reply.is_good:
-        return TestResult(True, f"{row.host} accepted the message for {to}: {reply}", dialogue)
-    return TestResult(False, f"{row.host} rejected the message for {to}: {reply}", dialogue)
+        return TestResult(
+            True, _("{host} accepted the message for {to}: {reply}", host=row.host, to=to, reply=reply), dialogue
+        )
+    return TestResult(
+        False, _("{host} rejected the message for {to}: {reply}", host=row.host, to=to, reply=reply), dialogue
+    )
 
 
 def _send_test(row: OutboundProfile, to: str, dialogue: list[str], clock: Clock) -> Reply:
@@ -61,6 +66,12 @@ def _test_message(row: OutboundProfile, sender: str, to: str, now: datetime) -> 
     message["From"], message["To"], message["Subject"] = sender, to, "Test message from the Mail Token Portal"
     message["Date"], message["Message-ID"] = format_datetime(now), make_msgid(domain=sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(f"This test message was sent with the outbound profile “{row.name}” through {row.host}.\n")
+    message.set_content(
+        _(
+            "This test message was sent with the outbound profile “{name}” through {host}.\n",
+            name=row.name,
+            host=row.host,
+        )
+    )
     message.policy = message.policy.clone(linesep="\r\n")
     return message

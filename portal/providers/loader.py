@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from portal.core.errors import NotFound, PortalError
+from portal.core.language import Text, _
 
 _FOLDER = Path(__file__).parent
 
@@ -111,13 +112,19 @@ def find(key: str) -> Template:
     """The template with this key. Raise NotFound, which lists the available keys."""
     found = _all()[0].get(key)
     if found is None:
-        raise NotFound(f"There is no template {key!r}. Available templates: {', '.join(t.key for t in offered())}.")
+        raise NotFound(
+            _(
+                "There is no template {key!r}. Available templates: {names}.",
+                key=key,
+                names=", ".join(t.key for t in offered()),
+            )
+        )
     return found
 
 
 def of(key: str) -> Template:
     """The template of an existing configuration; an empty one if its file is missing or invalid."""
-    return _all()[0].get(key) or Template(key=key, name=f"{key} (template missing)", order=0, scope="")
+    return _all()[0].get(key) or Template(key=key, name=_("{key} (template missing)", key=key), order=0, scope="")
 
 
 @cache
@@ -143,19 +150,22 @@ def load(path: Path) -> Template:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise TemplateError(f"Template {path.name}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise TemplateError(f"Template {path.name}: the file is not a map of field names to values")
+        raise TemplateError(_("Template {name}: the file is not a map of field names to values", name=path.name))
     _check(path.name, content)
-    return Template(key=path.stem, **content)
+    texts = {"name": Text(content["name"]), "guide": [Text(str(step)) for step in content.get("guide", [])]}
+    return Template(key=path.stem, **(content | texts))
 
 
 def _check(file: str, content: dict[str, Any]) -> None:
     if missing := _REQUIRED.keys() - content.keys():
-        raise TemplateError(f"Template {file}: {', '.join(sorted(missing))} is missing")
+        raise TemplateError(_("Template {file}: {names} is missing", file=file, names=", ".join(sorted(missing))))
     kinds = _REQUIRED | _OPTIONAL
     for name, value in content.items():
         if name not in kinds:
-            raise TemplateError(f"Template {file}: {name!r} is not a field of a template")
+            raise TemplateError(_("Template {file}: {name!r} is not a field of a template", file=file, name=name))
         if not isinstance(value, kinds[name]):
-            raise TemplateError(f"Template {file}: {name} must be a {kinds[name].__name__}")
+            raise TemplateError(
+                _("Template {file}: {name} must be a {name2}", file=file, name=name, name2=kinds[name].__name__)
+            )
     if content.get("flow", "authorization_code") not in _FLOWS:
-        raise TemplateError(f"Template {file}: flow must be {' or '.join(_FLOWS)}")
+        raise TemplateError(_("Template {file}: flow must be {names}", file=file, names=" or ".join(_FLOWS)))

@@ -10,6 +10,7 @@ from peewee import IntegrityError
 
 from portal.core.db import transaction
 from portal.core.errors import InUse, Invalid
+from portal.core.language import Text, _
 from portal.models import Row
 from portal.system import audit
 
@@ -24,8 +25,7 @@ def saving(model: type[Row]) -> Iterator[None]:
         with transaction():
             yield
     except IntegrityError as error:
-        article = "An" if model.kind[0] in "aeoAEO" else "A"
-        raise Invalid({"name": f"{article} {model.kind} with this name already exists."}) from error
+        raise Invalid({"name": _("Another {kind} with this name exists.", kind=Text(model.kind))}) from error
 
 
 def columns(entered: "DataclassInstance") -> dict[str, Any]:
@@ -45,6 +45,6 @@ def delete(row: Row, details: str, *, users: str = "", actor: str, now: datetime
     """Delete a row. ``users``: a sentence that names what still uses it; then InUse is raised and the row is kept."""
     with transaction():
         if users:
-            raise InUse(f"{row.name!r} is in use and cannot be deleted. {users}")  # type: ignore[attr-defined]
+            raise InUse(_("{name!r} is in use and cannot be deleted. {users}", name=row.name, users=users))  # type: ignore[attr-defined]
         audit.about(row, actor, "deleted", details, now)
         row.delete_instance()

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from portal.core.language import _
 from portal.core.loopback import is_loopback
 from portal.system import settings
 
@@ -17,10 +18,15 @@ def warnings(browser_origin: str | None) -> list[str]:
     parts = urlsplit(uri())
     found = []
     if parts.scheme != "https" and not is_loopback(parts.hostname):
-        found.append("The redirect URI is not https: Microsoft and Google will reject it. Set HttpType to https.")
+        found.append(_("The redirect URI is not https: Microsoft and Google will reject it. Set HttpType to https."))
     if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
         found.append(
-            f"Your browser is at {browser_origin}, not at the redirect URI: a sign-in started here will fail. "
-            f"Correct FQDN and HttpType, or open the portal at {parts.scheme}://{parts.netloc}."
+            _(
+                "Your browser is at {browser_origin}, not at the redirect URI: a sign-in started "
+                "here will fail. Correct FQDN and HttpType, or open the portal at {scheme}://{netloc}.",
+                browser_origin=browser_origin,
+                scheme=parts.scheme,
+                netloc=parts.netloc,
+            )
         )
     return found

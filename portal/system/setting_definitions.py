@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
+from portal.core.language import ENGLISH, _, languages
 from portal.core.text import split_list
 from portal.models import Role
 
@@ -31,7 +32,7 @@ class Known:
 
 def _http_type(text: str) -> str:
     if text not in ("http", "https"):
-        raise ValueError("Enter http or https.")
+        raise ValueError(_("Enter http or https."))
     return text
 
 
@@ -41,29 +42,34 @@ def _fqdn(text: str) -> str:
     if not re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) or (
         colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536)
     ):
-        raise ValueError("Enter a host name, and the port if it is not the default: mail.example.com:8443.")
+        raise ValueError(_("Enter a host name, and the port if it is not the default: mail.example.com:8443."))
     return text
 
 
 def _script_alias(text: str) -> str:
     segments = text.strip("/").split("/") if text.strip("/") else []
     if not all(re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", segment) for segment in segments):
-        raise ValueError("Enter a path such as znuny/, or leave empty.")
+        raise ValueError(_("Enter a path such as znuny/, or leave empty."))
     if segments and segments[0] in _TAKEN:
-        raise ValueError(f"The path /{segments[0]} is reserved for the portal's own pages.")
+        raise ValueError(_("The path /{segment} is reserved for the portal's own pages.", segment=segments[0]))
     return "".join(f"{segment}/" for segment in segments)
 
 
 def _script(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._~-]{7,}", text) or text in _TAKEN:
-        raise ValueError(f"Enter one path segment of at least eight characters, such as {REDIRECT_SCRIPT}.pl.")
+        raise ValueError(
+            _(
+                "Enter one path segment of at least eight characters, such as {redirect_script}.pl.",
+                redirect_script=REDIRECT_SCRIPT,
+            )
+        )
     return text
 
 
 def _between(low: int, high: int) -> Callable[[str], str]:
     def check(text: str) -> str:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise ValueError(f"Enter a whole number from {low} to {high}.")
+            raise ValueError(_("Enter a whole number from {low} to {high}.", low=low, high=high))
         return str(int(text))
 
     return check
@@ -72,26 +78,32 @@ def _between(low: int, high: int) -> Callable[[str], str]:
 def _hosts(text: str) -> str:
     hosts = [host.strip().lower() for host in text.split(",") if host.strip()]
     if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
-        raise ValueError("Enter host names, separated by commas.")
+        raise ValueError(_("Enter host names, separated by commas."))
     return ", ".join(hosts)
 
 
 def _headers(text: str) -> str:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not all(re.fullmatch(r"[A-Za-z0-9-]+\*?", name) for name in names):
-        raise ValueError("Enter header field names, separated by commas, for example X-OTRS-*.")
+        raise ValueError(_("Enter header field names, separated by commas, for example X-OTRS-*."))
     return ", ".join(names)
+
+
+def _language(text: str) -> str:
+    if text not in languages():
+        raise ValueError(_("Enter one of these languages: {names}.", names=", ".join(languages())))
+    return text
 
 
 def _time_zone(text: str) -> str:
     if text not in available_timezones():
-        raise ValueError("Enter a name from the tz database, such as Europe/Berlin or UTC.")
+        raise ValueError(_("Enter a name from the tz database, such as Europe/Berlin or UTC."))
     return text
 
 
 def _address(text: str) -> str:
     if text and not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", text):
-        raise ValueError("Enter valid addresses, or leave empty.")
+        raise ValueError(_("Enter valid addresses, or leave empty."))
     return text
 
 
@@ -105,7 +117,7 @@ def _addresses(text: str) -> str:
 def _server(text: str) -> str:
     host_and_port = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:([0-9]{1,5})", text)
     if text and not (host_and_port and 0 < int(host_and_port[2]) < 65536):
-        raise ValueError("Enter host and port, such as mail.example.com:25, or leave empty.")
+        raise ValueError(_("Enter host and port, such as mail.example.com:25, or leave empty."))
     return text
 
 
@@ -115,14 +127,14 @@ POP3_SPLIT_HOSTS = "MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts"
 
 def _contact(text: str) -> str:
     if text and not re.fullmatch(r"https://\S+|tel:\S+|[^@\s<>:]+@[^@\s<>:]+", text):
-        raise ValueError("enter an email address, or a URL that begins with https://")
+        raise ValueError(_("enter an email address, or a URL that begins with https://"))
     return text
 
 
 def _roles(text: str) -> str:
     names = split_list(text)
     if wrong := sorted(set(names) - set(Role)):
-        raise ValueError(f"{wrong[0]} is no role; enter {', '.join(Role)}")
+        raise ValueError(_("{name} is no role; enter {names}", name=wrong[0], names=", ".join(Role)))
     return ", ".join(names)
 
 
@@ -132,154 +144,179 @@ KNOWN = {
         Known(
             "HttpType",
             "http",
-            "Scheme of the portal's address: http or https. Microsoft and Google require https.",
+            _("Scheme of the portal's address: http or https. Microsoft and Google require https."),
             _http_type,
         ),
-        Known("FQDN", "127.0.0.1:8000", "Host name (and port) at which browsers reach the portal.", _fqdn),
+        Known("FQDN", "127.0.0.1:8000", _("Host name (and port) at which browsers reach the portal."), _fqdn),
         Known(
             "ScriptAlias",
             "",
-            "Path before the redirect script, ending in a slash; may be empty.",
+            _("Path before the redirect script, ending in a slash; may be empty."),
             _script_alias,
         ),
-        Known("RedirectScript", REDIRECT_SCRIPT, "Last path segment of the redirect URI.", _script),
+        Known("RedirectScript", REDIRECT_SCRIPT, _("Last path segment of the redirect URI."), _script),
         Known(
             "HostAliases",
             "",
-            "Further host names at which the portal may be opened; separate them with commas.",
+            _("Further host names at which the portal may be opened; separate them with commas."),
             _hosts,
             decides_access=True,
         ),
-        Known("FetchInterval", "300", "Seconds between two fetches of a mail account.", _between(5, 86400)),
-        Known("RefreshMargin", "900", "Seconds before expiry at which a token is refreshed.", _between(5, 43200)),
+        Known("FetchInterval", "300", _("Seconds between two fetches of a mail account."), _between(5, 86400)),
+        Known("RefreshMargin", "900", _("Seconds before expiry at which a token is refreshed."), _between(5, 43200)),
         Known(
             POP3_SPLIT_HOSTS,
             "outlook.office365.com, pop-mail.outlook.com",
-            "POP3 servers that require OAuth2 method and token on two lines; separate them with commas.",
+            _("POP3 servers that require OAuth2 method and token on two lines; separate them with commas."),
             _hosts,
         ),
         Known(
             "PostMasterMaxEmailSize",
             "16384",
-            "Kilobytes. Larger messages stay on the server and are reported once. 0: no limit.",
+            _("Kilobytes. Larger messages stay on the server and are reported once. 0: no limit."),
             _between(0, 1_000_000),
         ),
         Known(
             "UntrustedHeaders",
             "X-OTRS-*, X-Znuny-*",
-            "Header fields removed from mail of accounts that are not trusted; * matches any characters.",
+            _("Header fields removed from mail of accounts that are not trusted; * matches any characters."),
             _headers,
         ),
         Known(
             "TimeZone",
             "UTC",
-            "Time zone of the pages and of times of day in forms, for example Europe/Berlin. Users can choose another "
-            "one for the pages in their profile.",
+            _(
+                "Time zone of the pages and of times of day in forms, for example Europe/Berlin. "
+                "Users can choose another "
+                "one for the pages in their profile."
+            ),
             _time_zone,
+        ),
+        Known(
+            "DefaultLanguage",
+            ENGLISH,
+            _(
+                "Language of notices by email and of pages for browsers that ask for no language the portal has. "
+                "Users can choose another one for the pages in their profile."
+            ),
+            _language,
         ),
         Known(
             "LocalMailAddress",
             "",
-            "Address that receives mail for local users, such as root. Empty: root@ followed by the portal's FQDN.",
+            _("Address that receives mail for local users, such as root. Empty: root@ followed by the portal's FQDN."),
             _address,
         ),
         Known(
             "NoticeRecipients",
             "",
-            "Addresses that receive notices by email, separated by commas. Empty: no email is sent.",
+            _("Addresses that receive notices by email, separated by commas. Empty: no email is sent."),
             _addresses,
         ),
-        Known("NoticeSender", "", "Sender of notices. Empty: portal@ followed by the FQDN.", _address),
+        Known("NoticeSender", "", _("Sender of notices. Empty: portal@ followed by the FQDN."), _address),
         Known(
             "NoticeServer",
             "",
-            "Mail server, host:port, that accepts notices without authentication, on this host or on a trusted "
-            "network. Empty: notices are sent through the outbound profile that serves their sender.",
+            _(
+                "Mail server, host:port, that accepts notices without authentication, on this host or on a trusted "
+                "network. Empty: notices are sent through the outbound profile that serves their sender."
+            ),
             _server,
         ),
         Known(
             "UnencryptedHosts",
             "",
-            "Hosts of a trusted network, separated by commas, that mail, notices and web service calls may be sent to "
-            "without TLS. Everyone on the way can read them. Passwords and tokens are never sent without TLS.",
+            _(
+                "Hosts of a trusted network, separated by commas, that mail, notices and web service "
+                "calls may be sent to "
+                "without TLS. Everyone on the way can read them. Passwords and tokens are never sent without TLS."
+            ),
             _hosts,
         ),
         Known(
             "NoticeAfter",
             "10",
-            "Minutes before a temporary problem is reported.",
+            _("Minutes before a temporary problem is reported."),
             _between(1, 1440),
         ),
-        Known("NoticeReminder", "24", "Hours between reminders of an open notice.", _between(1, 720)),
+        Known("NoticeReminder", "24", _("Hours between reminders of an open notice."), _between(1, 720)),
         Known(
             "SecretWarning",
             "30",
-            "Days before expiry at which a client secret or certificate is reported.",
+            _("Days before expiry at which a client secret or certificate is reported."),
             _between(1, 365),
         ),
         Known(
-            "TokenWarning", "7", "Days before the likely expiry at which a refresh token is reported.", _between(1, 80)
+            "TokenWarning",
+            "7",
+            _("Days before the likely expiry at which a refresh token is reported."),
+            _between(1, 80),
         ),
         Known(
             "NotFetchedTimes",
             "5",
-            "Number of fetch intervals without a fetch after which a mailbox is reported.",
+            _("Number of fetch intervals without a fetch after which a mailbox is reported."),
             _between(2, 1000),
         ),
-        Known("DiskWarning", "10", "Percent of free space below which a disk is reported.", _between(1, 50)),
+        Known("DiskWarning", "10", _("Percent of free space below which a disk is reported."), _between(1, 50)),
         Known(
             "Retention",
             "90",
-            "Days that runs, messages removed from their server, sent messages, calls and resolved notices are kept.",
+            _(
+                "Days that runs, messages removed from their server, sent messages, calls and "
+                "resolved notices are kept."
+            ),
             _between(1, 3650),
         ),
         *(
             Known(
                 f"Proxy{role.value.title()}Groups",
                 "",
-                f"Groups of {role.value}s that the reverse proxy names, separated by commas.",
+                _("Groups of {role}s that the reverse proxy names, separated by commas.", role=role.value),
                 str,
                 decides_access=True,
             )
             for role in Role
         ),
-        Known("SecurityContact", "", "Address or URL at which vulnerabilities are reported (security.txt).", _contact),
+        Known(
+            "SecurityContact", "", _("Address or URL at which vulnerabilities are reported (security.txt)."), _contact
+        ),
         Known(
             "FourEyes",
             "0",
-            "1: an export with secrets needs the approval of another admin.",
+            _("1: an export with secrets needs the approval of another admin."),
             _between(0, 1),
             decides_access=True,
         ),
         Known(
             "AuditRetention",
             "0",
-            "Days that events of the audit trail are kept. 0: for ever.",
+            _("Days that events of the audit trail are kept. 0: for ever."),
             _between(0, 36500),
             decides_access=True,
         ),
         Known(
             "SecondFactorRoles",
             "",
-            "Roles whose users with a password need a second factor, such as admin.",
+            _("Roles whose users with a password need a second factor, such as admin."),
             _roles,
             decides_access=True,
         ),
         Known(
             "SessionIdle",
             "8",
-            "Hours without a request after which a user is signed out.",
+            _("Hours without a request after which a user is signed out."),
             _between(1, 168),
             decides_access=True,
         ),
         Known(
             "SessionLife",
             "168",
-            "Hours after its sign-in at which a session ends.",
+            _("Hours after its sign-in at which a session ends."),
             _between(1, 8760),
             decides_access=True,
         ),
-        Known("ProviderRequests", "4", "Maximum concurrent token requests to one provider host.", _between(1, 100)),
-        Known("MailConnections", "32", "Maximum concurrent fetches from one mail server.", _between(1, 1000)),
+        Known("ProviderRequests", "4", _("Maximum concurrent token requests to one provider host."), _between(1, 100)),
+        Known("MailConnections", "32", _("Maximum concurrent fetches from one mail server."), _between(1, 1000)),
     )
 }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
+from portal.core.language import _, languages
 from portal.system.setting_definitions import KNOWN, Known
 
 
@@ -23,51 +24,54 @@ class Shown:
 _ZONES = tuple((name, name) for name in sorted(available_timezones()))
 
 GROUPS: dict[str, tuple[Shown, ...]] = {
-    "Address of the portal": (
-        Shown("HttpType", "Scheme", choices=(("http", "http"), ("https", "https"))),
-        Shown("FQDN", "Host name and port"),
-        Shown("ScriptAlias", "Path before the redirect script"),
-        Shown("RedirectScript", "Redirect script"),
-        Shown("HostAliases", "Further host names"),
-        Shown("TimeZone", "Time zone", choices=_ZONES),
+    _("Address of the portal"): (
+        Shown("HttpType", _("Scheme"), choices=(("http", "http"), ("https", "https"))),
+        Shown("FQDN", _("Host name and port")),
+        Shown("ScriptAlias", _("Path before the redirect script")),
+        Shown("RedirectScript", _("Redirect script")),
+        Shown("HostAliases", _("Further host names")),
+        Shown("TimeZone", _("Time zone"), choices=_ZONES),
+        Shown("DefaultLanguage", _("Language"), choices=tuple(languages().items())),
     ),
-    "Tokens": (
-        Shown("RefreshMargin", "Refresh before expiry", "seconds"),
-        Shown("ProviderRequests", "Requests to a provider at once", "requests"),
+    _("Tokens"): (
+        Shown("RefreshMargin", _("Refresh before expiry"), _("seconds")),
+        Shown("ProviderRequests", _("Requests to a provider at once"), _("requests")),
     ),
-    "Fetching mail": (
-        Shown("FetchInterval", "Time between two fetches", "seconds"),
-        Shown("MailConnections", "Fetches from a mail server at once", "connections"),
-        Shown("PostMasterMaxEmailSize", "Largest message", "kilobytes"),
-        Shown("UntrustedHeaders", "Header fields that are removed"),
-        Shown("MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts", "POP3 servers with the token on a line"),
-        Shown("UnencryptedHosts", "Hosts without TLS"),
-        Shown("LocalMailAddress", "Recipient of mail for local users"),
+    _("Fetching mail"): (
+        Shown("FetchInterval", _("Time between two fetches"), _("seconds")),
+        Shown("MailConnections", _("Fetches from a mail server at once"), _("connections")),
+        Shown("PostMasterMaxEmailSize", _("Largest message"), _("kilobytes")),
+        Shown("UntrustedHeaders", _("Header fields that are removed")),
+        Shown("MailAccount::POP3::Auth::SplitOAuth2MethodAndToken::Hosts", _("POP3 servers with the token on a line")),
+        Shown("UnencryptedHosts", _("Hosts without TLS")),
+        Shown("LocalMailAddress", _("Recipient of mail for local users")),
     ),
-    "Notices": (
-        Shown("NoticeRecipients", "Recipients"),
-        Shown("NoticeSender", "Sender"),
-        Shown("NoticeServer", "Mail server"),
-        Shown("NoticeAfter", "Patience with temporary problems", "minutes"),
-        Shown("NoticeReminder", "Time between reminders", "hours"),
-        Shown("SecretWarning", "Warn before a client secret expires", "days"),
-        Shown("TokenWarning", "Warn before a refresh token expires", "days"),
-        Shown("NotFetchedTimes", "Missed fetches until a warning", "fetches"),
-        Shown("DiskWarning", "Warn below free disk space", "percent"),
+    _("Notices"): (
+        Shown("NoticeRecipients", _("Recipients")),
+        Shown("NoticeSender", _("Sender")),
+        Shown("NoticeServer", _("Mail server")),
+        Shown("NoticeAfter", _("Patience with temporary problems"), _("minutes")),
+        Shown("NoticeReminder", _("Time between reminders"), _("hours")),
+        Shown("SecretWarning", _("Warn before a client secret expires"), _("days")),
+        Shown("TokenWarning", _("Warn before a refresh token expires"), _("days")),
+        Shown("NotFetchedTimes", _("Missed fetches until a warning"), _("fetches")),
+        Shown("DiskWarning", _("Warn below free disk space"), _("percent")),
     ),
-    "Storage": (
-        Shown("Retention", "Keep runs, messages and notices", "days"),
-        Shown("AuditRetention", "Keep the audit trail", "days"),
+    _("Storage"): (
+        Shown("Retention", _("Keep runs, messages and notices"), _("days")),
+        Shown("AuditRetention", _("Keep the audit trail"), _("days")),
     ),
-    "Sign-in and security": (
-        Shown("SessionIdle", "Sign out after no request", "hours"),
-        Shown("SessionLife", "Longest session", "hours"),
-        Shown("SecondFactorRoles", "Roles that need a second factor"),
-        Shown("FourEyes", "Second admin for exports with secrets", choices=(("0", "not needed"), ("1", "needed"))),
-        Shown("ProxyAdminGroups", "Reverse proxy: groups of admins"),
-        Shown("ProxyOperatorGroups", "Reverse proxy: groups of operators"),
-        Shown("ProxyAuditorGroups", "Reverse proxy: groups of auditors"),
-        Shown("ProxyViewerGroups", "Reverse proxy: groups of viewers"),
-        Shown("SecurityContact", "Contact for vulnerabilities"),
+    _("Sign-in and security"): (
+        Shown("SessionIdle", _("Sign out after no request"), _("hours")),
+        Shown("SessionLife", _("Longest session"), _("hours")),
+        Shown("SecondFactorRoles", _("Roles that need a second factor")),
+        Shown(
+            "FourEyes", _("Second admin for exports with secrets"), choices=(("0", _("not needed")), ("1", _("needed")))
+        ),
+        Shown("ProxyAdminGroups", _("Reverse proxy: groups of admins")),
+        Shown("ProxyOperatorGroups", _("Reverse proxy: groups of operators")),
+        Shown("ProxyAuditorGroups", _("Reverse proxy: groups of auditors")),
+        Shown("ProxyViewerGroups", _("Reverse proxy: groups of viewers")),
+        Shown("SecurityContact", _("Contact for vulnerabilities")),
     ),
 }

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from portal.core.db import transaction
 from portal.core.errors import Invalid, NotFound
+from portal.core.language import _
 from portal.core.loopback import is_address, is_loopback
 from portal.models import Setting
 from portal.system import audit
@@ -46,7 +47,9 @@ def _clear_text_problems(checked: dict[str, str]) -> dict[str, str]:
     allowed = checked.get("UnencryptedHosts", get("UnencryptedHosts")).split(", ")
     if not host or is_loopback(host) or host.lower() in allowed:
         return {}
-    return {"NoticeServer": f"{host} would receive notices without TLS. Enter it in UnencryptedHosts as well."}
+    return {
+        "NoticeServer": _("{host} would receive notices without TLS. Enter it in UnencryptedHosts as well.", host=host)
+    }
 
 
 def remember_address(address: str, *, now: datetime) -> None:
@@ -151,6 +154,11 @@ def disk_warning() -> int:
     return int(get("DiskWarning"))
 
 
+def default_language() -> str:
+    """The code of a language that has a catalog."""
+    return get("DefaultLanguage")
+
+
 def time_zone() -> ZoneInfo:
     return ZoneInfo(get("TimeZone"))
 
@@ -190,7 +198,7 @@ def mail_connections() -> int:
 
 def _known(name: str) -> Known:
     if name not in KNOWN:
-        raise NotFound(f"Unknown setting {name!r}. Known settings: {', '.join(KNOWN)}.")
+        raise NotFound(_("Unknown setting {name!r}. Known settings: {names}.", name=name, names=", ".join(KNOWN)))
     return KNOWN[name]
 
 

@@ -1,5 +1,6 @@
 """Connections without TLS: only to this host, and to the hosts of the setting ``UnencryptedHosts``."""
 
+from portal.core.language import Text, _
 from portal.core.loopback import is_loopback
 from portal.system import settings
 
@@ -13,4 +14,8 @@ def problem(host: str | None, what: str) -> str | None:
     """Return why ``what`` may not be sent to the host without TLS; None if it may."""
     if is_allowed(host):
         return None
-    return f"{host} would receive {what} without TLS. Use TLS, or enter the host in the setting UnencryptedHosts."
+    return _(
+        "{host} would receive {what} without TLS. Use TLS, or enter the host in the setting UnencryptedHosts.",
+        host=host,
+        what=Text(what),
+    )

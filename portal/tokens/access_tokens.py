@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.core.clock import Clock
 from portal.core.errors import NotFound, Refused, Unavailable
+from portal.core.language import _
 from portal.models import Token, TokenConfig
 from portal.tokens import refresh, refresh_results
 
@@ -59,7 +60,9 @@ def _get(token_id: int, *, enough: Condition, in_need: Condition, actor: str, cl
             if refreshed := _refreshed(token, actor, now):
                 return refreshed
             if now > deadline:
-                raise Unavailable(f"The refresh of {token.name!r} by another worker takes too long. Try again later.")
+                raise Unavailable(
+                    _("The refresh of {name!r} by another worker takes too long. Try again later.", name=token.name)
+                )
         except Unavailable:
             if in_need(token, now):
                 return token
@@ -76,7 +79,7 @@ def _refreshed(token: Token, actor: str, now: datetime) -> Token | None:
 def _find(token_id: int) -> Token:
     row: Token | None = Token.select(Token, TokenConfig).join(TokenConfig).where(Token.id == token_id).first()
     if row is None:
-        raise NotFound("The token no longer exists.")
+        raise NotFound(_("The token no longer exists."))
     return row
 
 
@@ -86,27 +89,47 @@ def _raise_if_paused(token: Token, now: datetime) -> None:
     if token.failing_since and failed_before and token.due_at and token.due_at > now:
         seconds = int((token.due_at - now).total_seconds()) + 1
         why = (token.failure or "").rstrip(".")
-        raise Unavailable(f"{why}. Next attempt at {token.due_at:%H:%M:%S} UTC.", retry_after=seconds)
+        raise Unavailable(
+            _("{why}. Next attempt at {due_at:%H:%M:%S} UTC.", why=why, due_at=token.due_at), retry_after=seconds
+        )
 
 
 def _unexpired_or_refused(token: Token, now: datetime) -> Token:
     """Return a token that cannot be refreshed, until it expires; then raise Refused."""
     if _lives(token, now):
         return token
-    raise Refused(f"{token.name!r} has expired and has no refresh token; sign it in again.")
+    raise Refused(_("{name!r} has expired and has no refresh token; sign it in again.", name=token.name))
 
 
 def raise_if_action_required(token: Token) -> None:
     """Raise Refused with the reason when the token does not work until a user acts."""
     config = token.token_config
     if not config.is_valid:
-        raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
+        raise Refused(
+            _(
+                "The token configuration {name!r} is set to {validity}.",
+                name=config.name,
+                validity=config.validity.value,
+            )
+        )
     if config.credentials_refused_at:
-        raise Refused(f"The provider rejects {config.name!r}: {config.credentials_answer}")
+        raise Refused(
+            _(
+                "The provider rejects {name!r}: {credentials_answer}",
+                name=config.name,
+                credentials_answer=config.credentials_answer,
+            )
+        )
     if token.refused_at:
-        raise Refused(f"The provider refuses to renew {token.name!r}; sign it in again: {token.failure}")
+        raise Refused(
+            _(
+                "The provider refuses to renew {name!r}; sign it in again: {failure}",
+                name=token.name,
+                failure=token.failure,
+            )
+        )
     if token.obtained_at is None and not token.needs_no_sign_in:
-        raise Refused(f"{token.name!r} is not signed in yet; request a new token.")
+        raise Refused(_("{name!r} is not signed in yet; request a new token.", name=token.name))
 
 
 def _lives(token: Token, moment: datetime) -> bool:

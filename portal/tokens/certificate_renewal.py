@@ -15,6 +15,7 @@ from portal.core import errors, retry_pauses
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Refused
+from portal.core.language import _
 from portal.models import CertificateRenewal, TokenConfig
 from portal.protocols import app_registration, oauth2, token_responses
 from portal.protocols.app_registration import AppRegistration
@@ -47,12 +48,12 @@ def described(config: TokenConfig) -> str:
     if row is None:
         return ""
     if row.failure:
-        return f"The renewal at Microsoft failed: {causes.explained(row.failure, Where.PROVIDER, {})}"
+        return _("The renewal at Microsoft failed: {reason}", reason=causes.explained(row.failure, Where.PROVIDER, {}))
     if row.next_added_at:
-        return "A new certificate was added at Microsoft. The portal uses it once Microsoft accepts it."
+        return _("A new certificate was added at Microsoft. The portal uses it once Microsoft accepts it.")
     if row.replaced_key_id:
-        return "The certificate was renewed. The portal removes the old one at Microsoft after a day."
-    return f"The portal renews it at Microsoft from {begins_at(config):%Y-%m-%d}."
+        return _("The certificate was renewed. The portal removes the old one at Microsoft after a day.")
+    return _("The portal renews it at Microsoft from {at:%Y-%m-%d}.", at=begins_at(config))
 
 
 def renew_if_due(renewal_id: int, *, now: datetime) -> None:
@@ -104,7 +105,7 @@ def _introduce(row: CertificateRenewal, now: datetime) -> datetime:
         row.next_added_at = now
         audit.about(config, audit.WORKER, "certificate-added", "at Microsoft; used once it works", now)
     elif now - row.next_added_at > _LONGEST_PROPAGATION:
-        raise Refused("The new certificate was added at Microsoft a day ago, and is still not accepted.")
+        raise Refused(_("The new certificate was added at Microsoft a day ago, and is still not accepted."))
     return now + max(_PROPAGATION, (now - row.next_added_at) / 2)
 
 

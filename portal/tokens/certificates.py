@@ -10,6 +10,7 @@ from cryptography.x509.oid import NameOID
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.models import CertificateRenewal, ClientAuth, TokenConfig
 from portal.system import audit
 from portal.tokens import refresh_results
@@ -37,9 +38,9 @@ def upload(config: TokenConfig, pem: bytes, *, actor: str, now: datetime) -> Non
         certificate = x509.load_pem_x509_certificate(pem)
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
-        raise Invalid({"pem": "Upload a PEM file with a certificate and an unencrypted private key."}) from error
+        raise Invalid({"pem": _("Upload a PEM file with a certificate and an unencrypted private key.")}) from error
     if not isinstance(key, rsa.RSAPrivateKey) or key.public_key() != certificate.public_key():
-        raise Invalid({"pem": "The private key is not the RSA key of the certificate."})
+        raise Invalid({"pem": _("The private key is not the RSA key of the certificate.")})
     _keep(config, *_pem(certificate, key), "certificate-uploaded", actor, now)
 
 

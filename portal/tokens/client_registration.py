@@ -4,6 +4,7 @@ from datetime import datetime
 
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused
+from portal.core.language import _
 from portal.core.urls import url_problem
 from portal.models import ClientAuth, TokenConfig
 from portal.protocols import dynamic_registration
@@ -22,11 +23,16 @@ def register(
     """
     name = name.strip()
     if not name or TokenConfig.select().where(TokenConfig.name == name).exists():
-        raise Invalid({"name": "Enter a name that no other token configuration has."})
+        raise Invalid({"name": _("Enter a name that no other token configuration has.")})
     found = token_configs.discovered(issuer)
     url = found.get("registration_url", "")
     if not url or url_problem(url):
-        raise Refused(f"{issuer} does not register clients itself: its discovery document names no endpoint for it.")
+        raise Refused(
+            _(
+                "{issuer} does not register clients itself: its discovery document names no endpoint for it.",
+                issuer=issuer,
+            )
+        )
     client = dynamic_registration.register(
         url, redirect_uri=redirect_uri.uri(), scope=template.scope, initial_token=initial_token
     )

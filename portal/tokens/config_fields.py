@@ -7,6 +7,7 @@ from typing import Any
 
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.core.urls import url_problem
 from portal.models import ClientAuth, Flow, TokenConfig, Validity, text_problems
 from portal.providers import Template
@@ -82,7 +83,7 @@ def from_template(template: Template, *, name: str, client_id: str, tenant: str 
 def insert_tenant(template: Template, entered: Fields) -> None:
     """Insert the tenant into the entered URLs. Raises Invalid if it is missing, or is no tenant."""
     if template.tenant is not None and not entered.tenant:
-        raise Invalid({"tenant": "Enter a tenant ID or domain."})
+        raise Invalid({"tenant": _("Enter a tenant ID or domain.")})
     if not entered.tenant:
         return
     app_only = template.flow == Flow.CLIENT_CREDENTIALS and entered.validity is Validity.VALID
@@ -97,10 +98,10 @@ def check(
 ) -> None:
     """Validate the entered values; raises Invalid with a message per wrong field."""
     if entered.client_auth is ClientAuth.PRIVATE_KEY_JWT and not has_key:
-        raise Invalid({"client_auth": "This client has no certificate. Save, then create or upload one."})
-    problems = {name: "This field is required." for name in _REQUIRED[flow] if not getattr(entered, name)}
+        raise Invalid({"client_auth": _("This client has no certificate. Save, then create or upload one.")})
+    problems = {name: _("This field is required.") for name in _REQUIRED[flow] if not getattr(entered, name)}
     if entered.client_auth is ClientAuth.ASSERTION_FILE and not entered.assertion_file.startswith("/"):
-        problems["assertion_file"] = "Enter the path of the file, which begins with /."
+        problems["assertion_file"] = _("Enter the path of the file, which begins with /.")
     if entered.app_object_id and (renewal_problem := _renewal_problem(entered)):
         problems["app_object_id"] = renewal_problem
     problems |= text_problems(TokenConfig, asdict(entered))
@@ -111,7 +112,7 @@ def check(
         if problem := constant_parameters.problem(getattr(entered, name)):
             problems[name] = problem
     if secret and flow is not Flow.JWT_BEARER and re.search(r"[\x00-\x20\x7f]", secret.reveal()):
-        problems["client_secret"] = "The secret contains a space or a line break. Copy the Value again."
+        problems["client_secret"] = _("The secret contains a space or a line break. Copy the Value again.")
     if (
         entered.validity is Validity.VALID
         and "token_url" not in problems
@@ -135,7 +136,7 @@ def _microsoft_problems(entered: Fields, secret: Secret | None, flow: Flow) -> d
 def _renewal_problem(entered: Fields) -> str:
     """Why the certificate cannot be renewed; empty: no problem."""
     if entered.client_auth is not ClientAuth.PRIVATE_KEY_JWT:
-        return "Only a certificate is renewed. Choose it as the client authentication, or leave this field empty."
+        return _("Only a certificate is renewed. Choose it as the client authentication, or leave this field empty.")
     if not microsoft_rules.is_object_id(entered.app_object_id):
-        return "Enter the Object ID of the app registration, 32 digits and letters with hyphens."
+        return _("Enter the Object ID of the app registration, 32 digits and letters with hyphens.")
     return microsoft_rules.shared_endpoint_problem(entered.token_url)

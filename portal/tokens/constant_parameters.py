@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
+from portal.core.language import _
+
 #: Parameters that the portal sets itself (RFC 6749, 7636, 7523, OpenID Connect Core).
 _OWN = {
     "client_id", "client_secret", "redirect_uri", "response_type", "scope", "state", "nonce", "code", "code_verifier",
@@ -29,7 +31,7 @@ def problem(text: str) -> str:
         return ""
     found = parsed(text)
     if not found:
-        return "Enter name=value, several joined by &, for example prompt=consent&hd=example.com."
+        return _("Enter name=value, several joined by &, for example prompt=consent&hd=example.com.")
     if own := sorted(_OWN & found.keys()):
-        return f"The portal sets {own[0]} itself."
+        return _("The portal sets {name} itself.", name=own[0])
     return ""

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from portal.core.db import transaction
 from portal.core.errors import Refused
+from portal.core.language import _
 from portal.models import ExportRequest, User
 from portal.system import audit, settings
 
@@ -32,9 +33,9 @@ def pending(now: datetime) -> list[ExportRequest]:
 def approve(row: ExportRequest, user: User, *, now: datetime) -> None:
     """Approve a request of another admin. Raise Refused for an own request or one that is too old."""
     if row.requested_by == user:
-        raise Refused("Another admin must approve your request.")
+        raise Refused(_("Another admin must approve your request."))
     if now > row.requested_at + LIFE:
-        raise Refused("The request is older than an hour. Ask the admin to request the export again.")
+        raise Refused(_("The request is older than an hour. Ask the admin to request the export again."))
     with transaction():
         row.approved_by, row.approved_at = user, now
         row.save()
@@ -45,4 +46,4 @@ def use(user: User, *, now: datetime) -> None:
     """Use up the user's approval. Raise Refused if there is none, or an older one than an hour."""
     approved = ExportRequest.approved_at > now - LIFE
     if not ExportRequest.delete().where(ExportRequest.requested_by == user, approved).execute():
-        raise Refused("An export with secrets needs the approval of another admin. Request the export first.")
+        raise Refused(_("An export with secrets needs the approval of another admin. Request the export first."))

@@ -14,6 +14,7 @@ from portal.core.change import Change
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, PortalError
+from portal.core.language import _
 from portal.core.passphrase import PREFIXES, Passphrase, WrongPassphrase
 from portal.models import ClientAuth, Flow, ImportDraft, LoginSession, TokenConfig, Validity
 from portal.system import audit
@@ -98,14 +99,14 @@ def plan(raw: bytes, *, overwrite: bool, passphrase: Secret | None = None) -> li
     content = strict_yaml.load(raw)
     items = [content] if isinstance(content, dict) else content
     if not isinstance(items, list) or not items:
-        raise strict_yaml.InvalidYaml("The file contains no token configuration.")
+        raise strict_yaml.InvalidYaml(_("The file contains no token configuration."))
     sealing = Passphrase(passphrase) if passphrase else None
     existing = {row.name: row for row in TokenConfig.select()}
     steps, seen = [], set()
     for number, item in enumerate(items, 1):
         step = _step(item, number, existing, overwrite, sealing)
         if step.name in seen and step.verdict is not Verdict.REFUSED:
-            step = Step(step.name, Verdict.REFUSED, why="The file contains this name twice.")
+            step = Step(step.name, Verdict.REFUSED, why=_("The file contains this name twice."))
         seen.add(step.name)
         steps.append(step)
     return steps
@@ -115,12 +116,12 @@ def _step(
     item: Any, number: int, existing: Mapping[str, TokenConfig], overwrite: bool, sealing: Passphrase | None
 ) -> Step:
     if not isinstance(item, dict):
-        return Step(f"record {number}", Verdict.REFUSED, why="The record is not a mapping of names to values.")
+        return Step(f"record {number}", Verdict.REFUSED, why=_("The record is not a mapping of names to values."))
     is_of_znuny = znuny_import.is_record(item)
     record = znuny_import.record(item) if is_of_znuny else item
     name = record.get("name")
     if not isinstance(name, str):
-        return Step(f"record {number}", Verdict.REFUSED, why="The record has no name.")
+        return Step(f"record {number}", Verdict.REFUSED, why=_("The record has no name."))
     try:
         step = _judged(record, existing.get(name), overwrite, sealing)
     except (PortalError, ValueError) as error:
@@ -128,7 +129,7 @@ def _step(
             return Step(name, Verdict.REFUSED, why=str(error))
         # Znuny's own template for app-only access cannot work before its tenant is entered.
         step = _step({**record, "validity": _UNUSABLE}, number, existing, overwrite, sealing)
-        step.notes.append(f"Imported as {_UNUSABLE}, because it cannot work: {error}")
+        step.notes.append(_("Imported as {unusable}, because it cannot work: {error}", unusable=_UNUSABLE, error=error))
     step.notes += znuny_import.not_imported(item) if is_of_znuny else []
     return step
 
@@ -146,9 +147,13 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
     if row is None:
         return step
     if row.template != template.key:
-        raise Invalid({"template": f"The template cannot be changed; the existing one is {row.template}."})
+        raise Invalid(
+            {"template": _("The template cannot be changed; the existing one is {template}.", template=row.template)}
+        )
     if hosts := secret_hosts.new_hosts(row, fields):
-        step.notes.append(f"Another host, {', '.join(hosts)}: the sign-ins of this configuration are removed.")
+        step.notes.append(
+            _("Another host, {names}: the sign-ins of this configuration are removed.", names=", ".join(hosts))
+        )
     step.changes = [
         Change(name, getattr(row, name), value) for name, value in asdict(fields).items() if getattr(row, name) != value
     ]
@@ -167,10 +172,10 @@ def _judged(record: Mapping[str, Any], row: TokenConfig | None, overwrite: bool,
 def _fields(record: Mapping[str, Any], row: TokenConfig | None, template: providers.Template) -> Fields:
     unknown = record.keys() - {*_TEXTS, *_SWITCHES, *_OTHER}
     if unknown:
-        raise Invalid({str(name)[:60]: "Unknown field." for name in unknown})
+        raise Invalid({str(name)[:60]: _("Unknown field.") for name in unknown})
     for name, value in record.items():
         if not isinstance(value, str) and not (name in _SWITCHES and isinstance(value, bool)):
-            raise Invalid({name: "The value must be text."})
+            raise Invalid({name: _("The value must be text.")})
     if row:
         base = Fields(**{name: getattr(row, name) for name in Fields.__dataclass_fields__})
     else:
@@ -194,7 +199,7 @@ def _secret(record: Mapping[str, Any], sealing: Passphrase | None) -> NewSecret:
     ends_at = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) if day else None
     if text and text.startswith(PREFIXES):
         if sealing is None:
-            raise Invalid({"client_secret": "The secret is encrypted. Enter the passphrase."})
+            raise Invalid({"client_secret": _("The secret is encrypted. Enter the passphrase.")})
         return NewSecret(_opened(text, sealing), ends_at)
     return NewSecret(Secret(text) if text else None, ends_at)
 
@@ -213,7 +218,9 @@ def apply(steps: list[Step], *, owners: Mapping[str, str] | None = None, actor: 
     Raises Invalid, with nothing imported, if a record was refused.
     """
     if refused := [step.name for step in steps if step.verdict is Verdict.REFUSED]:
-        raise Invalid({"file": f"Nothing was imported. Correct or remove in the file: {', '.join(refused)}."})
+        raise Invalid(
+            {"file": _("Nothing was imported. Correct or remove in the file: {names}.", names=", ".join(refused))}
+        )
     done = 0
     with transaction():
         for step in steps:

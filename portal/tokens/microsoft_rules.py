@@ -6,6 +6,8 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow, â€
 import re
 from urllib.parse import urlsplit
 
+from portal.core.language import _
+
 _LOGIN_HOSTS = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn",
                 "login.windows.net", "login.chinacloudapi.cn")  # fmt: skip
 _SHARED_TENANTS = ("common", "organizations", "consumers")
@@ -36,11 +38,15 @@ def access_problem(scope: str, protocol: str) -> str:
     services = resources(scope)
     is_for_graph = any(host in GRAPH_HOSTS for host in services)
     if protocol == "Graph" and services and not is_for_graph:
-        return f"The tokens of this configuration are for {services[0]}. Choose one of a Microsoft Graph template."
+        return _(
+            "The tokens of this configuration are for {audience}. Choose one of a Microsoft Graph template.",
+            audience=services[0],
+        )
     if protocol != "Graph" and is_for_graph and f"/{protocol}." not in scope:
-        return (
-            f"The tokens of this configuration are for Microsoft Graph, which does not speak {protocol}. Choose the"
-            " type MSGraph, or a configuration with a scope of https://outlook.office.com/."
+        return _(
+            "The tokens of this configuration are for Microsoft Graph, which does not speak "
+            "{protocol}. Choose the type MSGraph, or a configuration with a scope of https://outlook.office.com/.",
+            protocol=protocol,
         )
     return ""
 
@@ -49,20 +55,20 @@ def scope_problem(scope: str, *, app_only: bool) -> str:
     """Why no usable token can be requested with this scope; empty: no problem."""
     services = resources(scope)
     if len(services) > 1:
-        return f"One token is for one service. The scope mixes {' and '.join(services)} (AADSTS28000)."
+        return _("One token is for one service. The scope mixes {names} (AADSTS28000).", names=" and ".join(services))
     if app_only:
         if scope and not all(one.endswith("/.default") for one in scope.split()):
-            return "App-only access needs one scope that ends in /.default (AADSTS1002012)."
+            return _("App-only access needs one scope that ends in /.default (AADSTS1002012).")
         return ""
     if scope and "offline_access" not in scope.split():
-        return "Add offline_access. Without it there is no refresh token, and access ends after about an hour."
+        return _("Add offline_access. Without it there is no refresh token, and access ends after about an hour.")
     return ""
 
 
 def secret_problem(secret: str) -> str:
     """Why Microsoft would refuse the client secret; empty: no problem."""
     if re.fullmatch(_GUID, secret):
-        return "This is the Secret ID. Copy the Value; if it is no longer shown, create a new client secret."
+        return _("This is the Secret ID. Copy the Value; if it is no longer shown, create a new client secret.")
     return ""
 
 
@@ -73,14 +79,14 @@ def is_object_id(text: str) -> bool:
 def tenant_problem(tenant: str, *, app_only: bool) -> str:
     """Why the tenant cannot be used; empty: no problem."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", tenant):
-        return "Enter only the tenant ID or a domain, for example contoso.onmicrosoft.com."
+        return _("Enter only the tenant ID or a domain, for example contoso.onmicrosoft.com.")
     if app_only and tenant.lower() in _SHARED_TENANTS:
-        return "App-only access needs the ID or a domain of one tenant (AADSTS9001023)."
+        return _("App-only access needs the ID or a domain of one tenant (AADSTS9001023).")
     return ""
 
 
 def shared_endpoint_problem(token_url: str) -> str:
     """Why a token URL cannot be used for app-only access; empty: no problem."""
     if urlsplit(token_url).path.strip("/").partition("/")[0].lower() in _SHARED_TENANTS:
-        return "App-only access needs the ID or a domain of one tenant in the URL (AADSTS9001023)."
+        return _("App-only access needs the ID or a domain of one tenant in the URL (AADSTS9001023).")
     return ""

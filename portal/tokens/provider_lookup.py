@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from portal import providers
 from portal.core.errors import Invalid, NotFound, PortalError
+from portal.core.language import _
 from portal.core.loopback import is_loopback
 from portal.protocols import imap_session, mail_autoconfig
 from portal.protocols.server import Server
@@ -42,25 +43,41 @@ class Found:
 def by_address(address: str) -> Found:
     """Find the provider of an address. Invalid: it is no address; NotFound says where nothing was found."""
     if not re.fullmatch(r"[^\s@]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+", address):
-        raise Invalid({"address": "Enter an email address."})
+        raise Invalid({"address": _("Enter an email address.")})
     domain = address.rpartition("@")[2].lower()
     exchangers = mail_autoconfig.mail_exchangers(domain)
     for exchanger in exchangers:
         if template := _hosted_by(exchanger):
-            return Found(template, how=(f"{domain} receives its mail at {exchanger} (MX record).",))
+            return Found(
+                template,
+                how=(_("{domain} receives its mail at {exchanger} (MX record).", domain=domain, exchanger=exchanger),),
+            )
     published = mail_autoconfig.published(domain, address)
     imap = (published.imap if published else None) or mail_autoconfig.imap_server(domain)
-    how = (f"The IMAP server of {domain} is {imap.host}, port {imap.port}.",) if imap else ()
+    how = (
+        (_("The IMAP server of {domain} is {host}, port {port}.", domain=domain, host=imap.host, port=imap.port),)
+        if imap
+        else ()
+    )
     if imap and (template := _with_imap_host(imap.host)):
         return Found(template, how=how, imap=imap)
     issuers = [published.issuer if published else "", _named_by(imap), f"https://{domain}"]
     for issuer in issuers:
         if endpoints := _endpoints(issuer, imap):
-            return Found(providers.find(_ANY_PROVIDER), issuer, endpoints, (*how, f"The issuer is {issuer}."), imap)
+            return Found(
+                providers.find(_ANY_PROVIDER),
+                issuer,
+                endpoints,
+                (*how, _("The issuer is {issuer}.", issuer=issuer)),
+                imap,
+            )
     raise NotFound(
-        f"The provider of {domain} was not found: its MX records ({', '.join(exchangers[:3]) or 'none'}) belong to no"
-        f" template, and {'neither autoconfig nor SRV records name' if not imap else f'{imap.host} names'} an"
-        " authorization server. Choose a template."
+        _(
+            "The provider of {domain} was not found: its MX records ({servers}) belong to no template, and neither "
+            "autoconfig, SRV records nor the IMAP server name an authorization server. Choose a template.",
+            domain=domain,
+            servers=", ".join(exchangers[:3]) or "-",
+        )
     )
 
 

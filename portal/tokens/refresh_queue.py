@@ -10,6 +10,7 @@ from peewee import fn
 from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.errors import Refused
+from portal.core.language import _
 from portal.models import Backlog, Token, TokenConfig, tuples
 from portal.system import audit, settings
 
@@ -40,9 +41,9 @@ class Share:
 def request(token: Token, *, actor: str, now: datetime) -> None:
     """Make the token due now. Raise Refused if the portal cannot refresh it without a sign-in."""
     if not token.token_config.is_valid:
-        raise Refused("The configuration is set to invalid; set its Validity to valid.")
+        raise Refused(_("The configuration is set to invalid; set its Validity to valid."))
     if token.refused_at or not (token.has_refresh_token or token.needs_no_sign_in):
-        raise Refused("The token cannot be refreshed without a sign-in; press Request new token.")
+        raise Refused(_("The token cannot be refreshed without a sign-in; press Request new token."))
     with transaction():
         Token.update(due_at=now, tries=0).where(Token.id == token.id).execute()
         audit.about(token, actor, "refresh-requested", "", now)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from portal.core import errors
 from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Refused, Side, Unavailable
+from portal.core.language import _
 from portal.models import Token
 from portal.system import audit
 from portal.tokens import access_tokens, refresh_results
@@ -39,7 +40,7 @@ def with_retry(
     except Refused as error:
         if not _may_ask_for_another(usable, failing_since, clock()):
             raise
-        note(f"{error} Trying again with a new token.")
+        note(_("{error} Trying again with a new token.", error=error))
         usable = _another(usable, error, clock)
     return act(usable)
 
@@ -66,4 +67,4 @@ def _another(token: Token, refusal: Refused, clock: Clock) -> Token:
     try:
         return access_tokens.newer_access_token(token, actor=audit.WORKER, clock=clock)
     except ExternalError as error:
-        raise Unavailable(f"{refusal} No new token is available: {error}") from error
+        raise Unavailable(_("{refusal} No new token is available: {error}", refusal=refusal, error=error)) from error

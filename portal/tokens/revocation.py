@@ -4,6 +4,7 @@ from datetime import datetime
 
 from portal.core.db import transaction
 from portal.core.errors import PortalError
+from portal.core.language import _
 from portal.models import Token
 from portal.protocols import oauth2
 from portal.protocols.oauth2 import Client
@@ -18,7 +19,10 @@ def revoke(token: Token, *, actor: str, now: datetime) -> None:
         held, hint = token.access_token, "access_token"
     if held is None or not config.revocation_url:
         raise PortalError(
-            f"{token.name!r} cannot be revoked: it has no token, or the provider does not support revocation."
+            _(
+                "{name!r} cannot be revoked: it has no token, or the provider does not support revocation.",
+                name=token.name,
+            )
         )
 
     def request(client: Client) -> None:
@@ -57,7 +61,7 @@ _GIVEN = (
 def forget(token: Token, *, actor: str, now: datetime) -> None:
     """Remove the tokens and the sign-in from the portal; the provider is not notified."""
     if token.signed_in_at is None:
-        raise PortalError(f"{token.name!r} has no sign-in to forget.")
+        raise PortalError(_("{name!r} has no sign-in to forget.", name=token.name))
     name = token.name
     clear(token)
     with transaction():

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
+from portal.core.language import _
 from portal.models import ClientSecret, Flow, Token, TokenConfig
 from portal.tokens import revocation
 from portal.tokens.config_fields import Fields
@@ -26,8 +27,12 @@ def require_secret(config: TokenConfig, entered: Fields, secret: Secret | None) 
     if not (found := new_hosts(config, entered)) or secret:
         return
     if config.client_auth.has_secrets and config.flow is not Flow.JWT_BEARER and config.client_secret:
-        text = f"{found[0]} is another host. Enter the client secret again; the sign-ins are removed, because they"
-        raise Invalid({"client_secret": f"{text} must not be sent there."})
+        text = _(
+            "{host} is another host. Enter the client secret again; the sign-ins are removed, because they must not "
+            "be sent there.",
+            host=found[0],
+        )
+        raise Invalid({"client_secret": text})
 
 
 def remove_stored(config: TokenConfig) -> None:

@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused
+from portal.core.language import _
 
 #: Google accepts at most one hour.
 _LIFE = timedelta(hours=1)
@@ -25,7 +26,7 @@ def read_key(text: str) -> tuple[str, Secret]:
         kept = {name: found[name] for name in _KEPT}
         RSAKey.import_key(kept["private_key"])
     except (ValueError, KeyError, TypeError, RecursionError, JoseError) as error:
-        raise Invalid({"service_account_key": "This is no JSON key of a Google service account."}) from error
+        raise Invalid({"service_account_key": _("This is no JSON key of a Google service account.")}) from error
     return str(kept["client_email"]), Secret(json.dumps(kept))
 
 
@@ -44,4 +45,4 @@ def assertion(stored: Secret, *, mailbox: str, scope: str, audience: str, now: d
         header = {"alg": "RS256", "typ": "JWT", "kid": key["private_key_id"]}
         return Secret(jwt.encode(header, claims, RSAKey.import_key(key["private_key"])))
     except (ValueError, KeyError, TypeError, JoseError) as error:
-        raise Refused("The stored key is no JSON key of a Google service account; upload it again.") from error
+        raise Refused(_("The stored key is no JSON key of a Google service account; upload it again.")) from error

@@ -12,6 +12,7 @@ from portal import causes
 from portal.causes import Where
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Refused, Side
+from portal.core.language import _
 from portal.models import Token
 from portal.tokens import microsoft_rules
 
@@ -79,7 +80,7 @@ def objection(token: Token, where: Where) -> str:
     if claims and template.startswith("microsoft") and where in _NEEDED:
         return _microsoft_objection(claims, where)
     if not claims and template == "google" and where in (Where.IMAP, Where.POP3, Where.SMTP) and _GMAIL not in granted:
-        return f"token lacks {_GMAIL}; it has {granted}"
+        return _("token lacks {gmail}; it has {granted}", gmail=_GMAIL, granted=granted)
     return ""
 
 
@@ -101,7 +102,11 @@ def _microsoft_objection(claims: Claims, where: Where) -> str:
         # RBAC for Applications grants permissions that the token does not contain.
         return ""
     if claims.is_app_only and _NEEDED[where][1] not in claims.scopes:
-        return f"token has no role {_NEEDED[where][1]}; it has {', '.join(claims.scopes) or 'none'}"
+        return _(
+            "token has no role {role}; it has {names}",
+            role=_NEEDED[where][1],
+            names=", ".join(claims.scopes) or "none",
+        )
     if claims.scopes and not set(_NEEDED[where]) & set(claims.scopes):
-        return f"token lacks {_NEEDED[where][0]}; it has {', '.join(claims.scopes)}"
+        return _("token lacks {scope}; it has {names}", scope=_NEEDED[where][0], names=", ".join(claims.scopes))
     return ""

@@ -6,6 +6,7 @@ from datetime import datetime
 from portal import providers
 from portal.core.db import transaction
 from portal.core.errors import InUse, Invalid, NotFound, PortalError
+from portal.core.language import _
 from portal.core.urls import url_problem
 from portal.models import (
     CertificateRenewal,
@@ -110,7 +111,7 @@ def forget_secret(config: TokenConfig, secret_id: int, *, actor: str, now: datet
     with transaction():
         row = ClientSecret.get_or_none(ClientSecret.id == secret_id, ClientSecret.token_config == config.id)
         if row is None:
-            raise NotFound("There is no such client secret.")
+            raise NotFound(_("There is no such client secret."))
         row.delete_instance()
         audit.about(config, actor, "client-secret-removed", f"set on {row.set_at:%Y-%m-%d}", now)
 
@@ -123,7 +124,10 @@ def add_token(config: TokenConfig, *, mailbox: str = "", actor: str, now: dateti
     mailbox = mailbox.strip()
     if config.flow is Flow.CLIENT_CREDENTIALS:
         raise PortalError(
-            "An app-only configuration has one token, which gives access to every mailbox that the application may use."
+            _(
+                "An app-only configuration has one token, which gives access to every mailbox that "
+                "the application may use."
+            )
         )
     if mailbox or config.flow is Flow.JWT_BEARER:
         return _add_mailbox(config, mailbox, actor, now)
@@ -152,7 +156,7 @@ def _add_mailbox(config: TokenConfig, mailbox: str, actor: str, now: datetime) -
 def name_owner(token: Token, mailbox: str, *, actor: str, now: datetime) -> Token:
     """Set the only account whose sign-in is accepted for a token that has none yet."""
     if token.owner:
-        raise PortalError(f"This token belongs to {token.owner}.")
+        raise PortalError(_("This token belongs to {owner}.", owner=token.owner))
     _require_address(token.token_config, mailbox)
     with transaction():
         audit.about(token, actor, "owner-named", mailbox, now)
@@ -163,18 +167,18 @@ def name_owner(token: Token, mailbox: str, *, actor: str, now: datetime) -> Toke
 
 def _require_address(config: TokenConfig, mailbox: str) -> None:
     if not re.fullmatch(r"[^\s@]+@[^\s@]+", mailbox):
-        raise Invalid({"mailbox": "Enter the address of the mailbox."})
+        raise Invalid({"mailbox": _("Enter the address of the mailbox.")})
     if Token.select().where(Token.token_config == config.id, Token.owner == mailbox).exists():
-        raise Invalid({"mailbox": f"{config.name!r} has a token for {mailbox} already."})
+        raise Invalid({"mailbox": _("{name!r} has a token for {mailbox} already.", name=config.name, mailbox=mailbox)})
 
 
 def delete_token(token: Token, *, actor: str, now: datetime) -> None:
     """Delete a token. InUse lists the rows that depend on it, or is raised for the configuration's last token."""
     with transaction():
         if users := _users_of([token.id]):
-            raise InUse(f"{token.name!r} is in use and cannot be deleted. {_named(users)}")
+            raise InUse(_("{name!r} is in use and cannot be deleted. {users}", name=token.name, users=_named(users)))
         if len(tokens_of(token.token_config)) == 1:
-            raise InUse("The last token of a configuration cannot be deleted. Forget it instead.")
+            raise InUse(_("The last token of a configuration cannot be deleted. Forget it instead."))
         audit.about(token, actor, "deleted", "the provider is not notified", now)
         token.delete_instance()
 
@@ -210,7 +214,7 @@ def _users_of(token_ids: list[int]) -> list[Dependant]:
 
 def _named(users: list[Dependant]) -> str:
     """``Used by mail account Help desk, outbound profile Office.``"""
-    return f"Used by {', '.join(f'{row.kind} {row.name}' for row in users)}."
+    return _("Used by {names}.", names=", ".join(f"{row.kind} {row.name}" for row in users))
 
 
 def tokens_of(config: TokenConfig) -> list[Token]:
@@ -238,4 +242,13 @@ def find(reference: str) -> Token:
     usable = [token.name for token in tokens_of(config) if token.obtained_at and not token.refused_at]
     others = [token.name for token in tokens_of(config) if token.name not in usable]
     known = [f"{words}: {', '.join(names)}." for words, names in (("Valid", usable), ("Not valid", others)) if names]
-    raise Invalid({"token": f"{reference!r} matches {query.count()} tokens. {' '.join(known)}"})
+    raise Invalid(
+        {
+            "token": _(
+                "{reference!r} matches {count} tokens. {names}",
+                reference=reference,
+                count=query.count(),
+                names=" ".join(known),
+            )
+        }
+    )

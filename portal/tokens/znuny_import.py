@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from portal.core.language import _
 from portal.tokens import microsoft_rules
 
 _VALIDITY = {"1": "valid", "2": "invalid", "3": "invalid-temporarily"}
@@ -93,10 +94,12 @@ def not_imported(item: Mapping[str, Any]) -> list[str]:
     left = sorted(config.keys() - _KNOWN) + sorted(requests.keys() - _REQUESTS)
     for name in requests:
         fields = _part(requests, name, "Response", "ParametersMapping").keys() - _RESPONSES
-        left += [f"the response field {field} of {name}" for field in sorted(fields)]
-    found = [f"Not imported: {', '.join(left)}."] if left else []
+        left += [_("the response field {field} of {name}", field=field, name=name) for field in sorted(fields)]
+    found = [_("Not imported: {names}.", names=", ".join(left))] if left else []
     if "openid" not in _text(config, "Scope").split():
-        found.append("The scope does not reveal which account signs in. Add openid email to it to have that checked.")
+        found.append(
+            _("The scope does not reveal which account signs in. Add openid email to it to have that checked.")
+        )
     return found
 
 

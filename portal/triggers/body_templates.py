@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from portal.core.errors import Refused
+from portal.core.language import _
 
 #: Longer than any useful template needs, also with the largest message.
 SECONDS = 10.0
@@ -86,5 +87,5 @@ def _ask(template: str, variables: dict[str, Any] | None) -> str:
     answer = _renderer.ask(template, variables)
     if "text" in answer:
         return answer["text"]
-    reason = answer.get("fault") or f"it takes longer than {SECONDS:.0f} seconds, or too much memory"
-    raise Refused(f"The body template cannot be rendered: {reason}")
+    reason = answer.get("fault") or _("it takes longer than {seconds:.0f} seconds, or too much memory", seconds=SECONDS)
+    raise Refused(_("The body template cannot be rendered: {reason}", reason=reason))

@@ -16,6 +16,7 @@ from portal.core import keys, tracing
 from portal.core.config import Config, from_environment
 from portal.core.db import database
 from portal.core.errors import NotFound
+from portal.core.language import _
 from portal.core.loopback import is_loopback
 from portal.core.resources import folder
 from portal.models import Role
@@ -23,7 +24,7 @@ from portal.monitoring import notices
 from portal.monitoring.banner import Banner
 from portal.runtime import startup
 from portal.system import settings
-from portal.web import filters, listeners, lists, permissions, views
+from portal.web import filters, languages, listeners, lists, permissions, views
 from portal.web.views import fix_links
 
 _CSP = (
@@ -45,6 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
     _expect_host(app)
     permissions.init_app(app)
     csrf.init_app(app)
+    languages.init_app(app)
     filters.init_app(app)
     views.init_app(app)
     # API requests do not authenticate by cookie, so cross-site request forgery does not apply.
@@ -121,7 +123,13 @@ def _expect_host(app: Flask) -> None:
         if local or request.blueprint in ("health", "api") or settings.serves(urlsplit(request.host_url).hostname):
             return
         logger.warning("A request for the host %s was refused, from %s", request.host[:200], request.remote_addr)
-        abort(421, f"This portal is at {settings.portal_url()}. Other names are entered in the setting HostAliases.")
+        abort(
+            421,
+            _(
+                "This portal is at {portal_url}. Other names are entered in the setting HostAliases.",
+                portal_url=settings.portal_url(),
+            ),
+        )
 
 
 def _connect(app: Flask) -> None:
@@ -154,19 +162,19 @@ def _context(app: Flask) -> None:
 def _errors(app: Flask) -> None:
     @app.errorhandler(NotFound)
     def not_found(error: NotFound) -> tuple[str, int]:
-        return render_template("error.html", title="Not found", text=str(error)), 404
+        return render_template("error.html", title=_("Not found"), text=str(error)), 404
 
     @app.errorhandler(OverflowError)
     @app.errorhandler(DataError)
     def number_too_large(error: Exception) -> tuple[str, int]:
         """An id or page number in the URL that exceeds the database's integer range."""
-        return render_template("error.html", title="Not found", text="The page was not found."), 404
+        return render_template("error.html", title=_("Not found"), text="The page was not found."), 404
 
     @app.errorhandler(CSRFError)
     def stale_form(error: CSRFError) -> tuple[str, int]:
         logger.warning("%s from %s: %s", request.path, request.remote_addr, error.description)
-        text = "This form was opened in another session. Go back, reload the page and send it again."
-        return render_template("error.html", title="The form is out of date", text=text), 400
+        text = _("This form was opened in another session. Go back, reload the page and send it again.")
+        return render_template("error.html", title=_("The form is out of date"), text=text), 400
 
     @app.errorhandler(500)
     def bug(error: HTTPException) -> tuple[str, int]:
@@ -177,14 +185,15 @@ def _errors(app: Flask) -> None:
         if request.path.startswith(f"{views.api.bp.url_prefix}/"):
             return views.api.http_problem(error)
         texts = {
-            403: "Your role does not allow this. Ask an admin of the portal.",
-            404: "Page not found. Check the address, or use the menu above.",
-            405: "This address does not support this request. Use the buttons on the page.",
-            413: "The request is too large.",
+            403: _("Your role does not allow this. Ask an admin of the portal."),
+            404: _("Page not found. Check the address, or use the menu above."),
+            405: _("This address does not support this request. Use the buttons on the page."),
+            413: _("The request is too large."),
         }
+        titles = {403: _("Not allowed"), 404: _("Not found"), 405: _("Not supported"), 413: _("Too large")}
         code = error.code or 500
-        text = texts.get(code, error.description or "")
-        return render_template("error.html", title=error.name.capitalize(), text=text), code
+        title, text = titles.get(code, _("Not possible")), texts.get(code, error.description or "")
+        return render_template("error.html", title=title, text=text), code
 
 
 def _headers(response: Response) -> Response:

@@ -3,18 +3,22 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from babel.dates import format_timedelta
 from flask import Flask, g, url_for
+from flask_babel import get_locale
 from flask_login import current_user
 from markupsafe import Markup, escape
 from wtforms import Field
 
+from portal.core.language import ENGLISH, _, local
 from portal.system import settings
 from portal.web import plots
 
-_STEPS = [
+#: The unit of a duration below this length.
+_UNITS: list[tuple[timedelta, timedelta, Literal["second", "minute", "hour", "day", "month", "year"]]] = [
     (timedelta(minutes=1), timedelta(seconds=1), "second"),
     (timedelta(hours=1), timedelta(minutes=1), "minute"),
     (timedelta(days=1), timedelta(hours=1), "hour"),
@@ -22,6 +26,8 @@ _STEPS = [
     (timedelta(days=700), timedelta(days=30), "month"),
     (timedelta.max, timedelta(days=365), "year"),
 ]
+#: With a threshold that no value reaches, Babel uses the unit that it is told.
+_NEVER = 1e12
 
 #: The first that occurs counts: each browser also names the ones that it is compatible with.
 _BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
@@ -33,11 +39,8 @@ def relative(moment: datetime, now: datetime) -> str:
     """Format a time relative to ``now``, rounded down: ``in 5 minutes``, ``3 days ago``."""
     distance = abs(moment - now)
     if distance < timedelta(seconds=2):
-        return "just now"
-    unit, name = next((unit, name) for below, unit, name in _STEPS if distance < below)
-    count = distance // unit
-    words = f"{count} {name}{'' if count == 1 else 's'}"
-    return f"in {words}" if moment > now else f"{words} ago"
+        return _("just now")
+    return _in_one_unit(distance if moment > now else -distance, add_direction=True)
 
 
 def moment(value: datetime | None) -> str:
@@ -47,7 +50,7 @@ def moment(value: datetime | None) -> str:
 
 def point(value: datetime | None) -> str:
     """Format a time for use after "until" or "since": ``14:05 CET (in 5 minutes)``."""
-    return _time(value, f"{_clock(value)} ({relative(value, g.now)})") if value else ""
+    return _time(value, _("{time} ({relative})", time=_clock(value), relative=relative(value, g.now))) if value else ""
 
 
 def clock(value: datetime | None) -> str:
@@ -81,15 +84,15 @@ def _time(value: datetime, text: str) -> str:
 
 def browser(user_agent: str) -> str:
     """Return browser and system of a User-Agent, such as Firefox on Linux."""
-    name = next((name for token, name in _BROWSERS if token in user_agent), "unknown browser")
-    system = next((f" on {system}" for token, system in _SYSTEMS if token in user_agent), "")
-    return f"{name}{system}"
+    name = next((name for token, name in _BROWSERS if token in user_agent), _("unknown browser"))
+    system = next((system for token, system in _SYSTEMS if token in user_agent), "")
+    return _("{browser} on {system}", browser=name, system=system) if system else name
 
 
 def kilobytes(size: int) -> str:
     """Format a size in bytes as bytes, kB, MB, GB or TB, with a non-breaking space before the unit."""
     if size < 1000:
-        return f"{size}\N{NO-BREAK SPACE}bytes"
+        return _("{size}\N{NO-BREAK SPACE}bytes", size=size)
     value, unit = size / 1000, "kB"
     for larger in ("MB", "GB", "TB"):
         if round(value, 1) < 1000:
@@ -112,7 +115,7 @@ def plot(rows: Iterable[Any], hourly: bool, kinds: Mapping[str, tuple[str, str]]
 
 def with_code(text: str) -> Markup:
     """Convert a text to HTML, with the parts in backticks as ``<code>`` elements."""
-    parts = text.split("`")
+    parts = str(local(text)).split("`")
     shown = [
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
     ]
@@ -127,9 +130,15 @@ def error_page(text: str) -> str | None:
 
 def duration(value: timedelta) -> str:
     """Format a duration in its largest unit, rounded down: ``12 minutes``."""
-    unit, name = next((unit, name) for below, unit, name in _STEPS if value < below)
-    count = value // unit
-    return f"{count} {name}{'' if count == 1 else 's'}"
+    return _in_one_unit(value, add_direction=False)
+
+
+def _in_one_unit(value: timedelta, *, add_direction: bool) -> str:
+    unit, name = next((unit, name) for below, unit, name in _UNITS if abs(value) < below)
+    whole = (abs(value) // unit) * unit
+    return format_timedelta(
+        whole if value > timedelta() else -whole, name, _NEVER, add_direction, locale=get_locale() or ENGLISH
+    )
 
 
 def is_changed(field: Field) -> bool:

@@ -9,6 +9,7 @@ from flask_login import current_user
 
 from portal.access import operator_limits
 from portal.core import many
+from portal.core.language import Text, _
 from portal.core.paging import Asked, Listing
 from portal.models import Role, Row
 from portal.web import permissions
@@ -16,7 +17,7 @@ from portal.web import permissions
 
 @dataclass(frozen=True)
 class Action:
-    """``act`` is called with row, actor and time. ``question``: asked before, with the number of rows; empty: none."""
+    """``act`` is called with row, actor and time. ``question``: asked before, with ``{count}``; empty: none."""
 
     label: str
     act: Callable[..., object]
@@ -43,14 +44,16 @@ def answer(actions: Mapping[str, Action], listing: Listing, query: Any, endpoint
     """
     action = actions.get(request.form.get("action", ""))
     if action is None:
-        abort(400, "Choose an action, then press Apply.")
+        abort(400, _("Choose an action, then press Apply."))
     if not current_user.may(action.role):
         abort(403)
     ids = _chosen(listing, query)
     rows: list[Row] = list(query.where(query.model.id.in_(ids)).order_by(query.model.id)) if ids else []
     back = url_for(endpoint, q=request.form.get("q") or None, state=request.form.get("state") or None)
     if action.question and "confirmed" not in request.form:
-        return render_template("many/question.html", action=action, rows=rows, back=back)
+        return render_template(
+            "many/question.html", action=action, question=Text(action.question, count=len(rows)), rows=rows, back=back
+        )
     return done(action, rows, back)
 
 
@@ -65,6 +68,6 @@ def _chosen(listing: Listing, query: Any) -> list[int]:
     if "every" in request.form:
         state = request.form.get("state", "")
         if state and state not in listing.states:
-            abort(400, "The list has no such state. Go back to the list and choose again.")
+            abort(400, _("The list has no such state. Go back to the list and choose again."))
         return listing.ids(query, Asked(text=request.form.get("q", ""), state=state))
     return request.form.getlist("id", type=int)

@@ -17,6 +17,7 @@ from portal.access.sessions import Browser
 from portal.core import keys
 from portal.core.config import Config
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.models import LoginSession, Role, Token, User
 from portal.system import audit
 from portal.web import requested_rows
@@ -241,7 +242,7 @@ def _refused(role: Role) -> Response | None:
     """The response to a user who may not see the page; None: the user may."""
     if not current_user.is_authenticated:
         if request.path != "/":
-            flash("Please sign in first.", "info")
+            flash(_("Please sign in first."), "info")
         # A POST is not repeated after the sign-in, and an OAuth response is bound to the previous session.
         after = request.full_path.rstrip("?") if request.method == "GET" and not request.args.get("state") else None
         return redirect(url_for("sessions.login", next=after), 303)
@@ -260,7 +261,7 @@ def _is_beyond_limits() -> bool:
 def _sent_elsewhere(view: Any) -> Response | None:
     """The redirect of a user who must first add a second factor, or prove to be present; None: the user need not."""
     if request.blueprint not in _WITHOUT_FACTOR and second_factors.must_add_one(me().user):
-        flash("Your role requires a second factor. Add an authenticator app or a passkey to continue.", "info")
+        flash(_("Your role requires a second factor. Add an authenticator app or a passkey to continue."), "info")
         return redirect(url_for("profile.index"), 303)
     if getattr(view, "needs_confirmation", bool)() and not sessions.is_confirmed(me().session, g.now):
         return redirect(url_for("second_factor.confirm", next=_page_to_repeat()), 303)
@@ -271,14 +272,14 @@ def _page_to_repeat() -> str:
     """The page of the request, or the page with the form, whose entries are then made again."""
     if request.method == "GET":
         return request.full_path.rstrip("?")
-    flash("Nothing was changed. After the confirmation, enter it again.", "info")
+    flash(_("Nothing was changed. After the confirmation, enter it again."), "info")
     back = urlsplit(request.referrer or "")
     return back.path if back.netloc == request.host else url_for("home.index")
 
 
 def _refuse_nul() -> None:
     logger.warning("%s from %s: refused, because it contains a NUL character", request.path, request.remote_addr)
-    abort(400, "The request contains a NUL character, which the portal does not accept.")
+    abort(400, _("The request contains a NUL character, which the portal does not accept."))
 
 
 def _form_has_nul() -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from portal.core.language import _
 from portal.core.paging import Asked, Listing, Page, in_any, values_of
 from portal.core.token_state import State
 from portal.models import CallState, Token, TokenConfig, WebService, WebServiceCall
@@ -42,5 +43,5 @@ def calls(service: WebService, asked: Asked) -> Page[WebServiceCall]:
 
 def conditions(now: datetime) -> dict[str, Any]:
     return token_overview.sender_conditions(
-        WebService, WebService.succeeded_at, now, unused="not called yet", done="succeeded"
+        WebService, WebService.succeeded_at, now, unused=_("not called yet"), done="succeeded"
     )

@@ -11,6 +11,7 @@ from portal.core import token_state, work_state
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused
+from portal.core.language import Text, _
 from portal.core.loopback import is_loopback
 from portal.models import CallState, ServiceAuth, Token, Validity, WebService, WebServiceCall, text_problems
 from portal.protocols import tls_options
@@ -79,13 +80,13 @@ def edit(row: WebService, entered: Fields, secret: Secret | None, *, actor: str,
 
 def _check_secret(secret: Secret | None) -> None:
     if secret and not (secret.reveal().isascii() and secret.reveal().isprintable()):
-        raise Invalid({"secret": "The secret contains characters that are not allowed in an HTTP header."})
+        raise Invalid({"secret": _("The secret contains characters that are not allowed in an HTTP header.")})
 
 
 def delete(row: WebService, *, actor: str, now: datetime) -> None:
     """Delete a web service and its calls. Raises InUse with the names of the destinations that call it."""
     names = ", ".join(destination.name for destination in row.destinations)
-    users = f"Destinations that call it: {names}." if names else ""
+    users = _("Destinations that call it: {names}.", names=names) if names else ""
     named_rows.delete(row, f"{row.method} {row.url}", users=users, actor=actor, now=now)
 
 
@@ -117,12 +118,12 @@ def _has_placeholder(entered: Fields) -> bool:
 
 
 def check(entered: Fields, *, has_secret: bool) -> None:
-    problems = {name: "This field is required." for name in ("name", "url") if not getattr(entered, name)}
+    problems = {name: _("This field is required.") for name in ("name", "url") if not getattr(entered, name)}
     problems |= text_problems(WebService, {**named_rows.columns(entered), "headers": "", "body": "", "ca": ""})
     if entered.url and (problem := _url_problem(entered)):
         problems["url"] = problem
     if entered.method not in METHODS:
-        problems["method"] = f"One of {', '.join(METHODS)}."
+        problems["method"] = _("One of {names}.", names=", ".join(METHODS))
     problems |= _header_problems(entered) | _authentication_problems(entered, has_secret=has_secret)
     problems |= _number_problems(entered) | tls_options.problems(entered.ca) | _body_problems(entered)
     if problems:
@@ -132,16 +133,16 @@ def check(entered: Fields, *, has_secret: bool) -> None:
 def _url_problem(entered: Fields) -> str | None:
     try:
         parts = urlsplit(entered.url)
-        host, _ = parts.hostname, parts.port
+        host, _port = parts.hostname, parts.port
     except ValueError:
-        return "This is not a URL."
+        return _("This is not a URL.")
     if parts.scheme not in ("https", "http") or not host or " " in entered.url:
-        return "Enter a URL that begins with https://."
+        return _("Enter a URL that begins with https://.")
     if parts.username or parts.password:
-        return "Remove user name and password from the URL and choose the authentication type Basic."
+        return _("Remove user name and password from the URL and choose the authentication type Basic.")
     carries = entered.authentication is not ServiceAuth.NONE or _has_placeholder(entered)
     if parts.scheme == "http" and carries and not is_loopback(host):
-        return "Use https: the request contains a secret. http is only allowed for this host."
+        return _("Use https: the request contains a secret. http is only allowed for this host.")
     if parts.scheme == "http":
         return unencrypted.problem(host, "calls")
     return None
@@ -156,41 +157,53 @@ def _header_problems(entered: Fields) -> dict[str, str]:
     for line in entered.headers.splitlines():
         name, colon, value = line.partition(":")
         if not colon or not re.fullmatch(_HEADER, name.strip()):
-            return {"headers": f"“{line[:40]}” is not a header. Enter one header per line, as Name: value."}
+            return {
+                "headers": _("“{line}” is not a header. Enter one header per line, as Name: value.", line=line[:40])
+            }
         if name.strip().lower() in _OWN_HEADERS:
-            return {"headers": f"Remove {name.strip()}: the portal sets this header."}
+            return {"headers": _("Remove {strip}: the portal sets this header.", strip=name.strip())}
         if not value.strip().isprintable() or not value.isascii():
-            return {"headers": f"{name.strip()} contains characters that are not allowed in an HTTP header."}
+            return {
+                "headers": _("{strip} contains characters that are not allowed in an HTTP header.", strip=name.strip())
+            }
     if entered.authentication is ServiceAuth.PLACEHOLDER and TOKEN_PLACEHOLDER not in entered.headers:
-        return {"headers": f"Enter {TOKEN_PLACEHOLDER} in the header that is to carry the token."}
+        return {
+            "headers": _(
+                "Enter {token_placeholder} in the header that is to carry the token.",
+                token_placeholder=TOKEN_PLACEHOLDER,
+            )
+        }
     return {}
 
 
 def _authentication_problems(entered: Fields, *, has_secret: bool) -> dict[str, str]:
     problems = {}
     if entered.authentication in (ServiceAuth.TOKEN, ServiceAuth.PLACEHOLDER) and entered.token is None:
-        problems["token"] = "Choose a token."
+        problems["token"] = _("Choose a token.")
     if TOKEN_PLACEHOLDER in entered.headers and entered.token is None:
-        problems["token"] = f"Choose a token for {TOKEN_PLACEHOLDER}, and an authentication type that uses it."
+        problems["token"] = _(
+            "Choose a token for {token_placeholder}, and an authentication type that uses it.",
+            token_placeholder=TOKEN_PLACEHOLDER,
+        )
     if entered.authentication is ServiceAuth.BASIC and not entered.login:
-        problems["login"] = "Enter the user name."
+        problems["login"] = _("Enter the user name.")
     wants = entered.authentication is ServiceAuth.BASIC or _has_placeholder(entered)
     if wants and not has_secret:
-        problems["secret"] = "Enter the password or secret. If the host changed, enter it again."
+        problems["secret"] = _("Enter the password or secret. If the host changed, enter it again.")
     return problems
 
 
 def _number_problems(entered: Fields) -> dict[str, str]:
     problems = {}
     if not 1 <= entered.timeout <= 600:
-        problems["timeout"] = "Enter a number of seconds from 1 to 600."
+        problems["timeout"] = _("Enter a number of seconds from 1 to 600.")
     if not 1 <= entered.max_attempts <= 30:
-        problems["max_attempts"] = "Enter a number from 1 to 30."
+        problems["max_attempts"] = _("Enter a number from 1 to 30.")
     try:
         if not statuses(entered.success):
             raise ValueError
     except ValueError:
-        problems["success"] = "Enter HTTP status codes, for example 200-299, 404."
+        problems["success"] = _("Enter HTTP status codes, for example 200-299, 404.")
     return problems
 
 
@@ -214,13 +227,15 @@ def _body_problems(entered: Fields) -> dict[str, str]:
     wanted = occasions_of(entered.triggers)
     unknown = [one for one in wanted if one not in set(Trigger)]
     if unknown:
-        return {"triggers": f"{unknown[0]!r} is not a trigger. Available: {', '.join(Trigger)}."}
+        return {
+            "triggers": _("{name!r} is not a trigger. Available: {names}.", name=unknown[0], names=", ".join(Trigger))
+        }
     for occasion in wanted:
         example = triggers.variables(occasion, triggers.EXAMPLES[occasion], _EXAMPLE_AT)
         try:
             body_templates.render(entered.body, example)
         except Refused as error:
-            return {"body": f"Trigger “{occasion}”: {error}"}
+            return {"body": _("Trigger “{trigger}”: {error}", trigger=Text(occasion), error=error)}
     return {}
 
 
@@ -242,12 +257,12 @@ def state(row: WebService, now: datetime) -> token_state.State:
         failure=row.failure,
         next_try=None,
     )
-    return work_state.sender(facts, done="succeeded", unused="not called yet")
+    return work_state.sender(facts, done="succeeded", unused=_("not called yet"))
 
 
 def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now: datetime) -> WebServiceCall:
     """Queue a call with values entered by a user, ``values.NAME`` in the body. Raises Refused if rendering fails."""
-    given = triggers.variables("by hand", {"values": dict(values)}, now)
+    given = triggers.variables(_("by hand"), {"values": dict(values)}, now)
     with transaction():
         call = triggers.queue_call(row, f"by hand: {actor}", given, now=now)
         audit.about(row, actor, "called", f"call {call.id}", now)
@@ -257,13 +272,13 @@ def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now:
 def call_again(call: WebServiceCall, *, actor: str, now: datetime) -> None:
     """Queue a finished call again with the same idempotency key. Raises Refused if its body is not stored."""
     if call.body is None:
-        raise Refused("The call cannot be repeated: its body is not stored.")
+        raise Refused(_("The call cannot be repeated: its body is not stored."))
     with transaction():
         settled = (WebServiceCall.id == call.id) & (WebServiceCall.state != CallState.QUEUED)
         idle = settled & (WebServiceCall.leased_until.is_null() | ~WebServiceCall.is_held(now))
         anew = {"state": CallState.QUEUED, "tries": 0, "due_at": now, "ended_at": None}
         if not WebServiceCall.update({**anew, "version": WebServiceCall.version + 1}).where(idle).execute():
-            raise Refused("The call is in progress. Try again later.")
+            raise Refused(_("The call is in progress. Try again later."))
         audit.about(call.web_service, actor, "called-again", f"call {call.id}", now)
     job_queue.call(call.id)
 

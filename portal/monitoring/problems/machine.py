@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from portal import causes
+from portal.core.language import _, joined
 from portal.core.severity import Severity
 from portal.models import (
     Destination,
@@ -38,7 +39,7 @@ def record_heartbeats(now: datetime) -> None:
     if last is None or now - last > _GAP:
         Heartbeat.beat(_WATCHING_SINCE, now)
     Heartbeat.beat(_WATCHED, now)
-    for key in _ALIVE.keys() - {key for key, _, _ in _silent(now)}:
+    for key in _ALIVE.keys() - {key for key, *_rest in _silent(now)}:
         Heartbeat.beat(_ALIVE[key], now)
 
 
@@ -53,7 +54,7 @@ def silent_clock(now: datetime) -> list[Problem]:
     last = Heartbeat.last(health.CLOCK)
     if last is None or now - last < settings.notice_after() or not _is_missed(last, now):
         return []
-    return [_problem("clock", "clock-silent", "The clock is not running.", last)]
+    return [_problem("clock", "clock-silent", _("The clock is not running."), last)]
 
 
 def silent_parts(now: datetime) -> list[Problem]:
@@ -66,11 +67,15 @@ def _silent(now: datetime) -> list[tuple[str, str, str]]:
     """Return key, cause and text of each part that is down; without Redis the state of the workers is unknown."""
     parts = {part.name for part in health.parts(now) if part.state.severity is Severity.CRITICAL}
     if "Redis" in parts:
-        return [("redis", "redis-silent", "Redis does not answer.")]
+        return [("redis", "redis-silent", _("Redis does not answer."))]
     workers = [name for name in sorted(parts) if name in health.WORKERS.values()]
-    found = [("workers", "workers-silent", f"Workers are not running: {', '.join(workers)}.")] if workers else []
+    found = (
+        [("workers", "workers-silent", _("Workers are not running: {names}.", names=", ".join(workers)))]
+        if workers
+        else []
+    )
     if health.LISTENER in parts:
-        found.append(("listener", "listener-silent", "The push listener is not running."))
+        found.append(("listener", "listener-silent", _("The push listener is not running.")))
     return found
 
 
@@ -78,7 +83,7 @@ def gone_machines(now: datetime) -> list[Problem]:
     """Return a problem for each other machine that reported and has stopped without a word."""
     since = {name: last for name, last in machines.others(now).items() if now - last >= settings.notice_after()}
     return [
-        _problem(f"machine {name}", "machine-gone", f"The machine {name} no longer reports.", last)
+        _problem(f"machine {name}", "machine-gone", _("The machine {name} no longer reports.", name=name), last)
         for name, last in since.items()
         if _is_missed(last, now)
     ]
@@ -92,8 +97,17 @@ def wrong_clock() -> list[Problem]:
     if host is None:
         return []
     seconds = host.clock_differs
-    how = f"{abs(seconds)} seconds {'behind' if seconds > 0 else 'ahead of'}"
-    return [_problem("time", "clock-wrong", f"The system clock of the portal’s host is {how} {host.name}.", None)]
+    if seconds > 0:
+        text = _(
+            "The system clock of the portal’s host is {seconds} seconds behind {name}.", seconds=seconds, name=host.name
+        )
+    else:
+        text = _(
+            "The system clock of the portal’s host is {seconds} seconds ahead of {name}.",
+            seconds=-seconds,
+            name=host.name,
+        )
+    return [_problem("time", "clock-wrong", text, None)]
 
 
 def full_disks() -> list[Problem]:
@@ -112,7 +126,7 @@ def full_disks() -> list[Problem]:
 def old_backup(now: datetime) -> list[Problem]:
     """Return the problem of scheduled backups that have not been made for two intervals."""
     since = backup_schedule.overdue_since(now)
-    text = "No scheduled backup has been made for a long time."
+    text = _("No scheduled backup has been made for a long time.")
     return [_problem("backup", "backup-too-old", text, since)] if since else []
 
 
@@ -127,21 +141,25 @@ def maildirs() -> list[Path]:
 
 
 def _disk_text(disk: Disk) -> str:
-    return f"The disk that holds {disk.path} has {disk.free // 1024**2:,} MB of {disk.total // 1024**2:,} MB free."
+    return _(
+        "The disk that holds {path} has {free:,} MB of {total:,} MB free.",
+        path=disk.path,
+        free=disk.free // 1024**2,
+        total=disk.total // 1024**2,
+    )
 
 
 def backlog(now: datetime) -> list[Problem]:
     """Return the problem of overdue token refreshes and messages; overdue mailboxes are a problem of their own."""
     before = now - 2 * settings.notice_after()
-    waiting: dict[str, Any] = {
-        "token refreshes": Token.select().where(Token.is_due(before)),
-        "outgoing messages": _unsent(before, now),
-    }
-    counts = {what: count for what, query in waiting.items() if (count := query.count())}
+    tokens = Token.select().where(Token.is_due(before)).count()
+    messages = _unsent(before, now).count()
+    counts = [_("{count:,} token refreshes", count=tokens)] if tokens else []
+    counts += [_("{count:,} outgoing messages", count=messages)] if messages else []
     if not counts:
         return []
-    what = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return [_problem("backlog", "backlog-grows", f"Work is overdue: {what}.", None)]
+    text = _("Work is overdue: {work}.", work=joined(counts, ", "))
+    return [_problem("backlog", "backlog-grows", text, None)]
 
 
 def _unsent(before: datetime, now: datetime) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from portal import causes
 from portal.causes import Cause, Where
+from portal.core.language import Text
 from portal.core.severity import Severity
 from portal.models import Notice, Row
 
@@ -30,6 +31,8 @@ class Problem:
     explanation: str
     #: The steps, the next one first.
     remedy: tuple[str, ...]
+    #: What fills the placeholders of the explanation and the remedy.
+    facts: Mapping[str, str]
     response: str = ""
     about_kind: str | None = None
     about_id: int | None = None
@@ -77,18 +80,26 @@ def problem(
     steps = tuple(cause.steps(known))
     explanation = cause.meaning(known)
     return Problem(
-        key, text, cause, cause.severity, since, explanation, steps, about_kind=kind, about_id=row_id, **more
+        key, text, cause, cause.severity, since, explanation, steps, known, about_kind=kind, about_id=row_id, **more
     )
 
 
 def of_notice(row: Notice) -> Problem:
     """The problem that a notice stores, for those that a page request does not detect again."""
-    cause = causes.named(row.cause)
+    cause, facts = causes.named(row.cause), row.facts or {}
     return Problem(
-        row.key, row.text, cause, row.severity, row.since, cause.meaning({}), tuple(row.remedy.splitlines()),
-        row.response, row.about_kind, row.about_id, tuple(row.affected.splitlines()), of_machine=row.of_machine,
+        row.key, row.sentence, cause, row.severity, row.since, cause.meaning(facts), remedy_of(row), facts,
+        row.response,
+        row.about_kind, row.about_id, tuple(row.affected.splitlines()), of_machine=row.of_machine,
         notice=row,
     )  # fmt: skip
+
+
+def remedy_of(row: Notice) -> tuple[str, ...]:
+    """The latest remedy of a notice, step by step."""
+    if row.facts is None:
+        return tuple(row.remedy.splitlines())
+    return tuple(causes.named(row.cause).steps(row.facts))
 
 
 def grouped(found: list[Problem]) -> list[Problem]:
@@ -99,6 +110,17 @@ def grouped(found: list[Problem]) -> list[Problem]:
     return list(by_key.values())
 
 
+class Within(Text):
+    """The title of a cause after a colon: in English, its leading article is in lower case."""
+
+    __slots__ = ()
+
+    @classmethod
+    def filled(cls, template: str, values: Mapping[str, Any]) -> str:
+        title = super().filled(template, values)
+        return f"{title[0].lower()}{title[1:]}" if title.split(maxsplit=1)[0] in _ARTICLES else title
+
+
 def within(title: str) -> str:
-    """Return a cause title for use after a colon: its leading article in lower case."""
-    return f"{title[0].lower()}{title[1:]}" if title.split(maxsplit=1)[0] in _ARTICLES else title
+    """Return a cause title for use after a colon."""
+    return Within(title)

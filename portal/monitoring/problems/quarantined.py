@@ -6,6 +6,7 @@ from peewee import fn
 
 from portal import causes
 from portal.causes import Where
+from portal.core.language import _, _n
 from portal.models import MailAccount, Message, MessageState, Notice, NoticeChannel, Validity, tuples
 from portal.monitoring.problems.problem import Problem, problem
 from portal.system import settings
@@ -24,8 +25,14 @@ def in_quarantine(now: datetime) -> list[Problem]:
 
 def _problem(account: MailAccount, count: int, since: datetime, response: str | None, name: str | None) -> Problem:
     known = causes.stored(name, response or "", Where.DESTINATION)
-    why = "" if known.name == "unknown" else f" {known.title}."
-    text = f"{count} message{'' if count == 1 else 's'} of “{account.name}” could not be delivered.{why}"
+    text = _n(
+        "{count} message of “{name}” could not be delivered.",
+        "{count} messages of “{name}” could not be delivered.",
+        count,
+        name=account.name,
+    )
+    if known.name != causes.UNKNOWN:
+        text = _("{text} {reason}.", text=text, reason=known.title)
     cause = causes.named("messages-in-quarantine")
     facts = {"mailbox": account.login}
     return problem(f"quarantine {account.id}", text, cause, since, response=response or "", about=account, facts=facts)
@@ -36,7 +43,7 @@ def failed_notifications() -> list[Problem]:
     row = Notice.select().where(Notice.closed_at.is_null(), Notice.notification_failure.is_null(False)).first()
     if row is None:
         return []
-    text, cause = "Notifications cannot be sent by email.", causes.named("notices-untold")
+    text, cause = _("Notifications cannot be sent by email."), causes.named("notices-untold")
     return [problem("untold", text, cause, None, response=row.notification_failure or "", announced=False)]
 
 
@@ -45,7 +52,7 @@ def failed_channels() -> list[Problem]:
     cause = causes.named("notice-channel-failed")
     rows = NoticeChannel.select().where(NoticeChannel.failing_since.is_null(False))
     return [
-        problem(f"notice channel {row.id}", f"The notice channel “{row.name}” does not work.", cause, row.failing_since,
-                response=row.failure or "", about=row)
+        problem(f"notice channel {row.id}", _("The notice channel “{name}” does not work.", name=row.name), cause,
+                row.failing_since, response=row.failure or "", about=row)
         for row in rows
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from peewee import fn
 
 from portal import causes
 from portal.causes import Where
+from portal.core.language import _
 from portal.models import OutboundMessage, OutboundProfile, OutboundState, Validity, tuples
 from portal.monitoring.problems.problem import Problem, problem, within
 
@@ -30,9 +31,13 @@ def of_profiles(now: datetime) -> list[Problem]:
 
 def _problem(row: OutboundProfile, since: datetime, response: str | None, name: str | None) -> Problem:
     cause = causes.stored(name, response or "", Where.SMTP, by_password=row.token is None)
-    text = f"The server rejects every message of outbound profile “{row.name}”: {within(cause.title)}."
+    text = _(
+        "The server rejects every message of outbound profile “{name}”: {reason}.",
+        name=row.name,
+        reason=within(cause.title),
+    )
     facts = {"mailbox": row.login, "host": row.host}
     return problem(
         f"refusals of {row.id}", text, cause, since, response=response or "", about=row,
-        affected=(f"outbound profile {row.name}",), facts=facts, where=Where.SMTP,
+        affected=(_("outbound profile {name}", name=row.name),), facts=facts, where=Where.SMTP,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from peewee import fn
 from portal import causes
 from portal.causes import Cause, Fault, Where
 from portal.core.errors import Side
+from portal.core.language import _, _n
 from portal.incoming import mailbox_connection
 from portal.models import (
     CallState,
@@ -108,12 +109,15 @@ def _problem(one: _Failing, cause: Cause) -> Problem:
     facts = {"mailbox": one.login, "host": one.host}
     if _fails_at_its_destination(one) and one.destination is not None:
         row, where = one.destination, Where.DESTINATION
-        key, text = f"destination {row.id}", f"Destination “{one.destination.name}” does not accept mail: {title}."
+        key, text = (
+            f"destination {row.id}",
+            _("Destination “{name}” does not accept mail: {reason}.", name=one.destination.name, reason=title),
+        )
         facts["path"] = one.destination.path
     elif cause.fault in (Fault.NETWORK, Fault.PROVIDER) and cause.name != causes.UNKNOWN:
-        key, text = f"server {one.host}", f"{one.host}: {title}."
+        key, text = f"server {one.host}", _("{name}: {reason}.", name=one.host, reason=title)
     else:
-        key, text = f"{row.kind} {row.id}", f"{one.name}: {title}."
+        key, text = f"{row.kind} {row.id}", _("{name}: {reason}.", name=one.name, reason=title)
     return problem(
         key, text, cause, one.since, response=one.response, about=row, affected=(one.what,), facts=facts,
         next_try=one.next_try, where=where,
@@ -125,7 +129,7 @@ def _accounts() -> list[_Failing]:
     failing = rows.where(MailAccount.validity == Validity.VALID, MailAccount.failing_since.is_null(False))
     return [
         _Failing(
-            row, f"Mail account “{row.name}” cannot be fetched", row.name, row.host,
+            row, _("Mail account “{name}” cannot be fetched", name=row.name), row.name, row.host,
             mailbox_connection.where(row),
             _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, row.due_at,
             _token_id(row), row.login, row.destination, row.dispatch_by_address,
@@ -140,8 +144,8 @@ def _profiles() -> list[_Failing]:
     )
     return [
         _Failing(
-            row, f"Outbound profile “{row.name}” cannot send", f"outbound profile {row.name}", row.host,
-            profile_connection.where(row), _since(row), row.failed_at, row.failure or "",
+            row, _("Outbound profile “{name}” cannot send", name=row.name), _("outbound profile {name}", name=row.name),
+            row.host, profile_connection.where(row), _since(row), row.failed_at, row.failure or "",
             row.failing_side or Side.SERVER, row.due_at, _token_id(row), row.login,
         )
         for row in failing.order_by(OutboundProfile.name)
@@ -154,7 +158,7 @@ def _services() -> list[_Failing]:
     tries = _failed_tries()
     return [
         _Failing(
-            row, f"Calls to web service “{row.name}” fail", f"web service {row.name}",
+            row, _("Calls to web service “{name}” fail", name=row.name), _("web service {name}", name=row.name),
             urlsplit(row.url).hostname or row.url,
             Where.HTTP, _since(row), row.failed_at, row.failure or "", row.failing_side or Side.SERVER, None,
             _token_id(row), row.login,
@@ -190,11 +194,17 @@ def not_fetched(unusable: set[int], covered: set[str], now: datetime) -> list[Pr
     late = [row for row in late if _is_late(row, usual, times, now)]
     if not late:
         return []
-    text = f"Mail account “{late[0].name}” has" if len(late) == 1 else f"{len(late)} mail accounts have"
+    text = _n(
+        "Mail account “{name}” has not been fetched for {times} fetch intervals.",
+        "{count} mail accounts have not been fetched for {times} fetch intervals.",
+        len(late),
+        name=late[0].name,
+        times=times,
+    )
     return [
         problem(
             "not fetched",
-            f"{text} not been fetched for {times} fetch intervals.",
+            text,
             causes.named("not-fetched"),
             min(row.fetched_at or row.created_at for row in late),
             about=late[0] if len(late) == 1 else None,

@@ -7,6 +7,7 @@ from typing import Any
 from portal import causes
 from portal.causes import Cause, Fault, Where, inferred
 from portal.core import token_state
+from portal.core.language import Text, _, _n
 from portal.models import MailAccount, OutboundProfile, Token, TokenConfig, Validity, WebService, tuples
 from portal.monitoring.problems import failed_tokens
 from portal.monitoring.problems.failed_tokens import FailedToken, Group
@@ -80,24 +81,30 @@ def _problem(token: Token, now: datetime) -> Problem | None:
         return _of_config(config, is_announced)
     if token.refused_at:
         cause = inferred.infer(_cause(token), token)
-        return _of_token(token, f"The refresh token for “{name}” was refused.", cause, token.refused_at, is_announced)
+        return _of_token(
+            token, _("The refresh token for “{name}” was refused.", name=name), cause, token.refused_at, is_announced
+        )
     if token.failing_since:
         return _of_trouble(token)
     if refresh.name == "expired":
         cause, since = causes.named("refresh-token-expired"), token.refresh_token_expires_at
-        return _of_token(token, f"The refresh token for “{name}” has expired.", cause, since, is_announced)
+        return _of_token(token, _("The refresh token for “{name}” has expired.", name=name), cause, since, is_announced)
     if refresh.name == "none given" and has_ended:
-        text = f"The token for “{name}” has expired and there is no refresh token."
+        text = _("The token for “{name}” has expired and there is no refresh token.", name=name)
         return _of_token(token, text, causes.named("refresh-token-missing"), token.expires_at, is_announced)
     return None
 
 
 def _of_config(config: TokenConfig, is_announced: bool) -> Problem:
     answer = config.credentials_answer or ""
-    what = "requests" if token_state.is_about_the_request(answer) else "client ID or secret"
+    text = (
+        _("The provider rejects the requests of “{name}”.", name=config.name)
+        if token_state.is_about_the_request(answer)
+        else _("The provider rejects the client ID or secret of “{name}”.", name=config.name)
+    )
     return problem(
         f"configuration {config.id}",
-        f"The provider rejects the {what} of “{config.name}”.",
+        text,
         causes.stored(config.credentials_cause, answer, Where.PROVIDER),
         config.credentials_refused_at,
         response=answer,
@@ -119,13 +126,13 @@ def _of_token(token: Token, text: str, cause: Cause, since: datetime | None, is_
 def _of_trouble(token: Token) -> Problem:
     """Return a temporary problem: the provider host fails, an unknown response, or an unconfirmed rejection."""
     config, cause = token.token_config, _cause(token)
-    key, text, about = f"host {config.host}", f"{config.host} does not answer.", None
+    key, text, about = f"host {config.host}", _("{host} does not answer.", host=config.host), None
     if token.first_refused_at:
         cause = causes.named("refusal-unconfirmed")
-        text = f"A token refresh for “{token.name}” was rejected once; the portal retries."
+        text = _("A token refresh for “{name}” was rejected once; the portal retries.", name=token.name)
         key, about = f"token {token.id} doubted", config
     elif cause.fault not in (Fault.NETWORK, Fault.PROVIDER) or cause.name == causes.UNKNOWN:
-        text = f"Tokens of “{config.name}” cannot be refreshed: {within(cause.title)}."
+        text = _("Tokens of “{name}” cannot be refreshed: {reason}.", name=config.name, reason=within(cause.title))
         key, about = f"renewals of {config.id}", config
     return problem(
         key, text, cause, token.failing_since, response=token.failure or "", about=about, facts=facts_of(token),
@@ -141,7 +148,7 @@ def facts_of(token: Token) -> dict[str, str]:
     """Return the values for the placeholders of a remedy."""
     config = token.token_config
     return {
-        "mailbox": token.owner or "the mailbox",
+        "mailbox": token.owner or _("the mailbox"),
         "owner": token.owner or "",
         "client_id": config.client_id,
         "host": config.host,
@@ -150,7 +157,11 @@ def facts_of(token: Token) -> dict[str, str]:
 
 def not_examined(more: int) -> list[Problem]:
     """Return the problem that stands for ``more`` tokens that have failed or expired."""
-    text = f"{more:,} more tokens have failed or expired." if more > 1 else "One more token has failed or expired."
+    text = (
+        _("{more:,} more tokens have failed or expired.", more=more)
+        if more > 1
+        else _("One more token has failed or expired.")
+    )
     return [problem("more tokens", text, causes.named("many-tokens-failed"), None)] if more else []
 
 
@@ -164,7 +175,8 @@ def never_requested() -> list[Problem]:
     dependents, cause = _dependents() if waiting else {}, causes.named("token-never-requested")
     return [
         problem(
-            f"token {token.id} never requested", f"No token has been requested for “{token.name}” yet.", cause, None,
+            f"token {token.id} never requested",
+            _("No token has been requested for “{name}” yet.", name=token.name), cause, None,
             about=token.token_config, affected=tuple(dependents[token.id]), facts=facts_of(token), announced=False,
         )
         for token in waiting
@@ -180,11 +192,11 @@ def not_renewed(unexplained: list[Token], now: datetime) -> list[Problem]:
     if not overdue:
         return []
     dependents = _dependents()
-    names = f"The token for “{overdue[0].name}” has" if len(overdue) == 1 else f"{len(overdue)} tokens have"
+    text = _n("The token for “{name}” has expired.", "{count} tokens have expired.", len(overdue), name=overdue[0].name)
     return [
         problem(
             "not renewed",
-            f"{names} expired.",
+            text,
             causes.named("token-not-renewed"),
             min(token.expires_at or now for token in overdue),
             about=overdue[0].token_config if len(overdue) == 1 else None,
@@ -199,8 +211,8 @@ def _is_needed() -> Any:
     return Token.id.in_(needed[0]) | Token.id.in_(needed[1]) | Token.id.in_(needed[2])
 
 
-_KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, ""), (OutboundProfile, "outbound profile "),
-                                       (WebService, "web service "))  # fmt: skip
+_KINDS: tuple[tuple[Any, str], ...] = ((MailAccount, "{name}"), (OutboundProfile, _("outbound profile {name}")),
+                                       (WebService, _("web service {name}")))  # fmt: skip
 
 
 def _dependents() -> dict[int, list[str]]:
@@ -211,5 +223,5 @@ def _dependents() -> dict[int, list[str]]:
             model.validity == Validity.VALID, model.token.is_null(False)
         )
         for name, token_id in tuples(valid.order_by(model.name)):
-            names.setdefault(token_id, []).append(f"{kind}{name}")
+            names.setdefault(token_id, []).append(Text(kind, name=name))
     return names

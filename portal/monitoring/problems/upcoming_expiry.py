@@ -7,6 +7,7 @@ from cryptography import x509
 from portal import causes, providers
 from portal.causes import Where
 from portal.core import token_state
+from portal.core.language import Text, _
 from portal.models import (
     CertificateRenewal,
     ClientAuth,
@@ -61,7 +62,7 @@ def _secrets(limit: datetime, now: datetime) -> list[Problem]:
     for row in of_these:
         by_config.setdefault(row.token_config.id, []).append(row)
     ends = [(some[0].token_config, _last_secret_end(some, limit)) for some in by_config.values()]
-    return [_of_config("client-secret", "client secret", config, at, now) for config, at in ends if at]
+    return [_of_config("client-secret", config, at, now) for config, at in ends if at]
 
 
 def _last_secret_end(secrets: list[ClientSecret], limit: datetime) -> datetime | None:
@@ -87,7 +88,7 @@ def _certificates(limit: datetime, now: datetime) -> list[Problem]:
         TokenConfig.validity == Validity.VALID,
     )
     ends = [(config, certificates.ends_at(config)) for config in proving.order_by(TokenConfig.name)]
-    return [_of_config("client-certificate", "certificate", config, at, now) for config, at in ends if at <= limit]
+    return [_of_config("client-certificate", config, at, now) for config, at in ends if at <= limit]
 
 
 def _failed_renewals() -> list[Problem]:
@@ -96,8 +97,11 @@ def _failed_renewals() -> list[Problem]:
     return [
         problem(
             f"certificate renewal of {row.token_config.id}",
-            f"The certificate of “{row.token_config.name}” could not be renewed. It expires on"
-            f" {certificates.ends_at(row.token_config):%Y-%m-%d}.",
+            _(
+                "The certificate of “{name}” could not be renewed. It expires on {at:%Y-%m-%d}.",
+                name=row.token_config.name,
+                at=certificates.ends_at(row.token_config),
+            ),
             causes.named(row.failure_cause or causes.UNKNOWN),
             row.failing_since,
             about=row.token_config,
@@ -110,16 +114,32 @@ def _failed_renewals() -> list[Problem]:
     ]
 
 
-def _of_config(cause: str, what: str, config: TokenConfig, at: datetime, now: datetime) -> Problem:
+def _of_config(cause: str, config: TokenConfig, at: datetime, now: datetime) -> Problem:
     ended = at <= now
+    what, expired, expires = _ENDS[cause]
     return problem(
         f"{what} of {config.id}",
-        f"The {what} of “{config.name}” {'expired' if ended else 'expires'} on {at:%Y-%m-%d}.",
+        Text(expired if ended else expires, name=config.name, at=at),
         causes.named(f"{cause}-{'ended' if ended else 'ends-soon'}"),
         at,
         about=config,
         facts={"client_id": config.client_id},
     )
+
+
+#: The key of the problem, and its texts after and before the end.
+_ENDS = {
+    "client-secret": (
+        "client secret",
+        _("The client secret of “{name}” expired on {at:%Y-%m-%d}."),
+        _("The client secret of “{name}” expires on {at:%Y-%m-%d}."),
+    ),
+    "client-certificate": (
+        "certificate",
+        _("The certificate of “{name}” expired on {at:%Y-%m-%d}."),
+        _("The certificate of “{name}” expires on {at:%Y-%m-%d}."),
+    ),
+}
 
 
 def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> list[Problem]:
@@ -134,15 +154,20 @@ def _refresh_tokens(limit: datetime, idle_limit: datetime, now: datetime) -> lis
     return [
         problem(
             f"end of token {token.id}",
-            f"The refresh token for “{token.name}” {word} on {at:%Y-%m-%d}.",
+            Text(text, name=token.name, at=at),
             causes.named(cause),
             at,
             about=token.token_config,
             facts=facts_of(token),
             announced=token.token_config.notify_expired_refresh_token,
         )
-        for token, cause, word, at in endings
+        for token, cause, text, at in endings
     ]
+
+
+_EXPIRES = _("The refresh token for “{name}” expires on {at:%Y-%m-%d}.")
+_PROBABLY_EXPIRES = _("The refresh token for “{name}” probably expires on {at:%Y-%m-%d}.")
+_PROBABLY_EXPIRED = _("The refresh token for “{name}” probably expired on {at:%Y-%m-%d}.")
 
 
 def _shortest_idle_life() -> timedelta:
@@ -157,16 +182,16 @@ def _ending(token: Token, limit: datetime, idle_limit: datetime, now: datetime) 
     # A provider that rotates refresh tokens extends the expiry with each refresh.
     # Before the first refresh it is unknown whether the provider rotates.
     if named and now < named <= limit and not token.rotates and token.obtained_at != token.signed_in_at:
-        return "refresh-token-ends-soon", "expires", named
+        return "refresh-token-ends-soon", _EXPIRES, named
     if token.token_config.in_testing and token.signed_in_at:
         at = token.signed_in_at + token_state.TESTING_LIFE
-        return ("google-testing", "probably expires", at) if at <= _testing_limit(limit, now) else None
+        return ("google-testing", _PROBABLY_EXPIRES, at) if at <= _testing_limit(limit, now) else None
     idle, used = providers.of(token.token_config.template).refresh_token_idle_life, token.refresh_token_used_at
     if named or not (idle and used) or used + idle > idle_limit:
         return None
     if used + idle <= now:
-        return "refresh-token-likely-dead", "probably expired", used + idle
-    return "refresh-token-ends-soon", "probably expires", used + idle
+        return "refresh-token-likely-dead", _PROBABLY_EXPIRED, used + idle
+    return "refresh-token-ends-soon", _PROBABLY_EXPIRES, used + idle
 
 
 def _testing_limit(limit: datetime, now: datetime) -> datetime:
@@ -182,8 +207,13 @@ def _passwords_at_microsoft() -> list[Problem]:
     return [
         problem(
             f"password of outbound profile {row.id}",
-            f"Outbound profile “{row.name}” signs in at {row.host} with a password, which Microsoft switches off at the"
-            f" end of {_PASSWORDS_END:%B %Y}.",
+            _(
+                "Outbound profile “{name}” signs in at {host} with a password, which Microsoft "
+                "switches off at the end of {at:%Y-%m}.",
+                name=row.name,
+                host=row.host,
+                at=_PASSWORDS_END,
+            ),
             causes.named("basic-auth-ends-soon"),
             _PASSWORDS_END,
             about=row,
@@ -216,5 +246,5 @@ def _last_end(pem: str) -> datetime | None:
 
 def _of_ca(row: Row, at: datetime) -> Problem:
     name = getattr(row, "name", "")
-    text = f"The CA certificate configured for “{name}” expires on {at:%Y-%m-%d}."
+    text = _("The CA certificate configured for “{name}” expires on {at:%Y-%m-%d}.", name=name, at=at)
     return problem(f"CA of {row.kind} {row.id}", text, causes.named("private-ca-ends-soon"), at, about=row)

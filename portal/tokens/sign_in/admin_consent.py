@@ -15,6 +15,7 @@ from portal import causes
 from portal.causes import Where
 from portal.core import keys
 from portal.core.errors import Answer, Refused
+from portal.core.language import _
 from portal.models import Event, Flow, TokenConfig
 from portal.system import audit, redirect_uri
 from portal.tokens import microsoft_rules, refresh_results
@@ -75,7 +76,9 @@ def complete(config: TokenConfig, parameters: Mapping[str, str], *, by: str, now
     Refused states why the consent was not granted.
     """
     if parameters.get("error") or parameters.get("admin_consent", "").lower() != "true":
-        answer = authorization_code.error_of(parameters) or Answer(description="Microsoft did not confirm the consent.")
+        answer = authorization_code.error_of(parameters) or Answer(
+            description=_("Microsoft did not confirm the consent.")
+        )
         _record(config, by, "admin-consent-refused", str(answer), now)
         facts = {"client_id": config.client_id, "redirect_uri": redirect_uri.uri()}
         raise Refused(causes.explained(str(answer), Where.SIGN_IN, facts), answer)

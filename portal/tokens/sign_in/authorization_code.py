@@ -11,6 +11,7 @@ from portal.causes import Where
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Answer, ExternalError, Refused
+from portal.core.language import _
 from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
 from portal.protocols import oauth2, oidc
 from portal.protocols.oauth2 import Client
@@ -20,7 +21,7 @@ from portal.tokens import client_auth, constant_parameters, refresh_results
 from portal.tokens.sign_in import owner_links
 
 LIFE = timedelta(minutes=10)
-INVALID_STATE = (
+INVALID_STATE = _(
     "This response belongs to no sign-in in progress: it has already been used, is older than ten minutes, or was "
     "started in another browser. Nothing was changed. Request a new token to start again."
 )
@@ -35,7 +36,13 @@ def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_own
     """Start a sign-in; return the provider's URL for it. ``replace_owner``: another account may take over the token."""
     config = token.token_config
     if not config.is_valid:
-        raise Refused(f"The token configuration {config.name!r} is set to {config.validity.value}.")
+        raise Refused(
+            _(
+                "The token configuration {name!r} is set to {validity}.",
+                name=config.name,
+                validity=config.validity.value,
+            )
+        )
     state, verifier, nonce = (secrets.token_urlsafe(32) for _ in range(3))
     with transaction():
         SignIn.delete().where(SignIn.started_at < now - 6 * LIFE, SignIn.failure.is_null()).execute()
@@ -85,9 +92,9 @@ def answer_parameters(address: str) -> dict[str, str]:
     try:
         parameters = dict(parse_qsl(urlsplit(address.strip()).query))
     except ValueError as error:
-        raise Refused("This is not a URL. Copy the complete address from the browser.") from error
+        raise Refused(_("This is not a URL. Copy the complete address from the browser.")) from error
     if any("\0" in value for value in parameters.values()):
-        raise Refused("This is not a redirect from a provider. Copy the complete address from the browser.")
+        raise Refused(_("This is not a redirect from a provider. Copy the complete address from the browser."))
     return parameters
 
 
@@ -117,7 +124,7 @@ def complete(parameters: Mapping[str, str], *, by: str, user: User | None, brows
         }
         raise type(error)(causes.explained(str(error), Where.SIGN_IN, facts), error.answer) from error
     if row.owner_link and not owner_links.use(row.owner_link, now=now):
-        raise Refused("This link has already been used. Ask for a new one.")
+        raise Refused(_("This link has already been used. Ask for a new one."))
     store(token, answer, owner, by=by, user=user, now=now)
     return token
 
@@ -161,11 +168,13 @@ def _code(parameters: Mapping[str, str], config: TokenConfig) -> Secret:
     # First: an error of another server is not this provider's (RFC 9207 section 2.4).
     if (issuer := parameters.get("iss")) and not _is_from(issuer, config):
         expected = config.issuer or urlsplit(config.authorize_url).hostname
-        raise Refused(f"The response came from {issuer[:200]}, not from {expected}.")
+        raise Refused(
+            _("The response came from {issuer}, not from {expected}.", issuer=issuer[:200], expected=expected)
+        )
     if answer := error_of(parameters):
         raise Refused(str(answer), answer)
     if not parameters.get("code"):
-        raise Refused("The provider sent neither an authorization code nor an error.")
+        raise Refused(_("The provider sent neither an authorization code nor an error."))
     return Secret(parameters["code"])
 
 
@@ -209,14 +218,21 @@ def same_owner(token: Token, owner: str | None) -> str | None:
     before = token.owner
     if before and owner and before.casefold() != owner.casefold():
         raise Refused(
-            f"{owner} signed in, but this token belongs to {before}. "
-            f"Sign in as {before}, or allow another account to take over the token."
+            _(
+                "{owner} signed in, but this token belongs to {before}. Sign in as {before}, or "
+                "allow another account to take over the token.",
+                owner=owner,
+                before=before,
+            )
         )
     if before and owner is None and _identifies_accounts(token.token_config):
         # The person who signs in can remove openid from the address of the provider's page.
         raise Refused(
-            f"The provider did not say who signed in, so the portal cannot tell whether it was {before}. Start the"
-            " sign-in again, and do not change the address of the provider's page."
+            _(
+                "The provider did not say who signed in, so the portal cannot tell whether it was "
+                "{before}. Start the sign-in again, and do not change the address of the provider's page.",
+                before=before,
+            )
         )
     return owner or before
 

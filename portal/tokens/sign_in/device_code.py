@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from portal import providers
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, PortalError, Refused, Unavailable
+from portal.core.language import _
 from portal.models import DeviceSignIn, Token, User
 from portal.protocols import device, oidc
 from portal.protocols.device import DeviceAnswer, StillPending
@@ -23,9 +24,15 @@ def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
     """Request a device code from the provider; a worker then polls for the tokens."""
     config = token.token_config
     if not config.is_valid:
-        raise PortalError(f"The token configuration {config.name!r} is set to {config.validity.value}.")
+        raise PortalError(
+            _(
+                "The token configuration {name!r} is set to {validity}.",
+                name=config.name,
+                validity=config.validity.value,
+            )
+        )
     if not config.device_url:
-        raise PortalError(f"{config.name!r} has no URL for device codes.")
+        raise PortalError(_("{name!r} has no URL for device codes.", name=config.name))
 
     def request(client: Client) -> DeviceAnswer:
         return device.begin(client, config.device_url, scope=config.scope, now=now)
@@ -66,7 +73,7 @@ def poll(row_id: int, *, now: datetime) -> None:
     except (Refused, ExternalError) as error:
         _end(row, str(error), now)
     if row.ended_at is None and now >= row.expires_at:
-        _end(row, "The code expired before the sign-in was completed. Start again.", now)
+        _end(row, _("The code expired before the sign-in was completed. Start again."), now)
     row.release()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from flask_wtf import FlaskForm
@@ -9,6 +10,7 @@ from wtforms import Field
 from wtforms.fields.choices import SelectChoice
 
 from portal.core.errors import Invalid
+from portal.core.language import Text, _
 from portal.models import Row
 
 RowType = TypeVar("RowType", bound=Row)
@@ -40,13 +42,18 @@ def choices(pairs: Iterable[tuple[str, str]]) -> list[SelectChoice]:
     return [SelectChoice(value, label) for value, label in pairs]
 
 
+def words(values: Iterable[StrEnum]) -> list[SelectChoice]:
+    """The options of a drop-down, from values that are words of the language."""
+    return choices((one.value, Text(one.value)) for one in values)
+
+
 def chosen(model: type[RowType], field: str, row_id: str) -> RowType:
     """The row with the chosen id; raises Invalid if no row was chosen or the row has been deleted."""
     if not row_id:
-        raise Invalid({field: "Choose an option."})
+        raise Invalid({field: _("Choose an option.")})
     row: RowType | None = model.get_or_none(model.id == row_id)
     if row is None:
-        raise Invalid({field: "The chosen entry has been deleted. Choose another."})
+        raise Invalid({field: _("The chosen entry has been deleted. Choose another.")})
     return row
 
 

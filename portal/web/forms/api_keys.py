@@ -7,6 +7,7 @@ from wtforms.validators import InputRequired, Length, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.access.api_keys import Fields
+from portal.core.language import _
 from portal.models import TokenConfig
 from portal.web.forms import Form, choices, text
 
@@ -15,33 +16,37 @@ _OFF = {"autocomplete": "off", "spellcheck": "false"}
 
 class ApiKeyForm(Form):
     name = StringField(
-        "Name",
-        [InputRequired("This field is required."), Length(max=100)],
-        description="Program that uses this key.",
+        _("Name"),
+        [InputRequired(_("This field is required.")), Length(max=100)],
+        description=_("Program that uses this key."),
         render_kw={"autocomplete": "off"},
     )
-    configs = SelectMultipleField("Tokens of", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
-    may_send = BooleanField("May send mail", description="Through the SMTP listener and POST /api/v1/messages.")
+    configs = SelectMultipleField(_("Tokens of"), option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False))
+    may_send = BooleanField(_("May send mail"), description=_("Through the SMTP listener and POST /api/v1/messages."))
     senders = StringField(
-        "Sends from",
-        description="Sender addresses and domains of its mail, such as printer@example.com, @example.com. Empty: any.",
+        _("Sends from"),
+        description=_(
+            "Sender addresses and domains of its mail, such as printer@example.com, @example.com. Empty: any."
+        ),
         render_kw=_OFF,
     )
-    per_hour = IntegerField("Messages per hour", [Optional()], description="Empty: no limit.")
-    for_relay = BooleanField("Without authentication on the relay listener")
-    may_read_health = BooleanField("May read health status", description="GET /api/v1/health, for monitoring.")
+    per_hour = IntegerField(_("Messages per hour"), [Optional()], description=_("Empty: no limit."))
+    for_relay = BooleanField(_("Without authentication on the relay listener"))
+    may_read_health = BooleanField(_("May read health status"), description=_("GET /api/v1/health, for monitoring."))
     may_manage = BooleanField(
-        "May manage the portal", description="GET and POST /api/v1/configuration, without users and API keys."
+        _("May manage the portal"), description=_("GET and POST /api/v1/configuration, without users and API keys.")
     )
     networks = StringField(
-        "Networks",
-        description="Networks and addresses that may use the key, such as 10.1.0.0/16, 127.0.0.1. Empty: any address.",
+        _("Networks"),
+        description=_(
+            "Networks and addresses that may use the key, such as 10.1.0.0/16, 127.0.0.1. Empty: any address."
+        ),
         render_kw=_OFF,
     )
     ends_at = DateField(
-        "Expires on", [Optional()], description="The key expires at the start of this day (UTC). Empty: never."
+        _("Expires on"), [Optional()], description=_("The key expires at the start of this day (UTC). Empty: never.")
     )
-    comment = StringField("Comment", [Length(max=250)])
+    comment = StringField(_("Comment"), [Length(max=250)])
 
     def offer(self, configs: list[TokenConfig]) -> None:
         self.configs.choices = choices((str(config.id), config.name) for config in configs)

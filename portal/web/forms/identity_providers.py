@@ -5,32 +5,35 @@ from wtforms.validators import InputRequired, Length
 
 from portal.access.identity_providers import Fields
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.models import IdentityProvider
 from portal.web.forms import Form, text
 
-_REQUIRED = InputRequired("This field is required.")
+_REQUIRED = InputRequired(_("This field is required."))
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _NAMES = ("name", "issuer", "client_id", "scope", "groups_claim", "admin_groups", "operator_groups", "auditor_groups",
           "viewer_groups")  # fmt: skip
 
 
 class IdentityProviderForm(Form):
-    name = StringField("Name", [_REQUIRED, Length(max=100)], description="Shown on the sign-in page.", render_kw=_OFF)
+    name = StringField(
+        _("Name"), [_REQUIRED, Length(max=100)], description=_("Shown on the sign-in page."), render_kw=_OFF
+    )
     issuer = StringField(
-        "Issuer", [_REQUIRED], description="Its discovery document names the endpoints.",
+        _("Issuer"), [_REQUIRED], description=_("Its discovery document names the endpoints."),
         render_kw={**_OFF, "placeholder": "https://"},
     )  # fmt: skip
-    client_id = StringField("Client ID", [_REQUIRED], render_kw=_OFF)
-    client_secret = PasswordField("Client secret", render_kw={"autocomplete": "new-password"})
-    scope = StringField("Scope", default="openid profile email", render_kw=_OFF)
+    client_id = StringField(_("Client ID"), [_REQUIRED], render_kw=_OFF)
+    client_secret = PasswordField(_("Client secret"), render_kw={"autocomplete": "new-password"})
+    scope = StringField(_("Scope"), default="openid profile email", render_kw=_OFF)
     groups_claim = StringField(
-        "Claim with the groups", default="groups", render_kw=_OFF,
-        description="In the ID token, such as groups, roles or realm_access.roles.",
+        _("Claim with the groups"), default="groups", render_kw=_OFF,
+        description=_("In the ID token, such as groups, roles or realm_access.roles."),
     )  # fmt: skip
-    admin_groups = StringField("Groups of admins", description="Separated by commas.", render_kw=_OFF)
-    operator_groups = StringField("Groups of operators", render_kw=_OFF)
-    auditor_groups = StringField("Groups of auditors", render_kw=_OFF)
-    viewer_groups = StringField("Groups of viewers", render_kw=_OFF)
+    admin_groups = StringField(_("Groups of admins"), description=_("Separated by commas."), render_kw=_OFF)
+    operator_groups = StringField(_("Groups of operators"), render_kw=_OFF)
+    auditor_groups = StringField(_("Groups of auditors"), render_kw=_OFF)
+    viewer_groups = StringField(_("Groups of viewers"), render_kw=_OFF)
 
     def show(self, row: IdentityProvider) -> None:
         for name in _NAMES:

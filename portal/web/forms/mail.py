@@ -6,6 +6,7 @@ from wtforms import BooleanField, IntegerField, PasswordField, SelectField, Stri
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.incoming import destinations
 from portal.incoming.mail_accounts import Fields
 from portal.incoming.proposals import Proposal
@@ -21,111 +22,115 @@ from portal.models import (
     Validity,
     WebService,
 )
-from portal.web.forms import Form, choices, chosen, row_id, text
+from portal.web.forms import Form, choices, chosen, row_id, text, words
 
-_REQUIRED = InputRequired("This field is required.")
+_REQUIRED = InputRequired(_("This field is required."))
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _PASSWORD = "password"
 
 
 class MailAccountForm(Form):
-    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
-    type = SelectField("Type", choices=choices((kind.value, kind.value) for kind in AccountType))
+    name = StringField(_("Name"), [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    type = SelectField(_("Type"), choices=choices((kind.value, kind.value) for kind in AccountType))
     host = StringField(
-        "Host",
-        description="Default: the provider's host, for example outlook.office365.com or imap.gmail.com.",
+        _("Host"),
+        description=_("Default: the provider's host, for example outlook.office365.com or imap.gmail.com."),
         render_kw=_OFF,
     )
     port = IntegerField(
-        "Port",
-        [Optional(), NumberRange(1, 65535, "Enter a port from 1 to 65535.")],
-        description="Default: the standard port of the type.",
+        _("Port"),
+        [Optional(), NumberRange(1, 65535, _("Enter a port from 1 to 65535."))],
+        description=_("Default: the standard port of the type."),
     )
     login = StringField(
-        "Username", [_REQUIRED], description="The mailbox to open, usually its address.", render_kw=_OFF
+        _("Username"), [_REQUIRED], description=_("The mailbox to open, usually its address."), render_kw=_OFF
     )
     authentication = SelectField(
-        "Authentication type", choices=choices([("oauth2_token", "OAuth2 token"), (_PASSWORD, "Password")])
+        _("Authentication type"), choices=choices([("oauth2_token", _("OAuth2 token")), (_PASSWORD, _("Password"))])
     )
-    token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
-    password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
+    token = SelectField(_("OAuth2 token configuration"), description=_("For the authentication type OAuth2 token."))
+    password = PasswordField(_("Password"), render_kw={"autocomplete": "new-password"})
     folder = StringField(
-        "IMAP folder",
+        _("IMAP folder"),
         default="INBOX",
-        description="Not used with POP3. Microsoft Graph: Inbox/Support is a folder in a folder.",
+        description=_("Not used with POP3. Microsoft Graph: Inbox/Support is a folder in a folder."),
         render_kw={**_OFF, "list": "folders"},
     )
-    list_folders = SubmitField("List folders", render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
-    test = SubmitField("Test connection", render_kw={"class": "btn btn-quiet", "formnovalidate": True})
+    list_folders = SubmitField(_("List folders"), render_kw={"class": "btn btn-quiet btn-sm", "formnovalidate": True})
+    test = SubmitField(_("Test connection"), render_kw={"class": "btn btn-quiet", "formnovalidate": True})
     dispatching = SelectField(
-        "Dispatching",
+        _("Dispatching"),
         default="",
         choices=choices(
-            [("", "to the selected destination"), ("address", "by address, else to the selected destination")]
+            [("", _("to the selected destination")), ("address", _("by address, else to the selected destination"))]
         ),
     )
-    destination = SelectField("Destination")
+    destination = SelectField(_("Destination"))
     new_maildir = StringField(
-        "or a new Maildir folder",
+        _("or a new Maildir folder"),
         [Length(max=500)],
-        description="Full path. Creates a destination with the name of the mail account.",
+        description=_("Full path. Creates a destination with the name of the mail account."),
         render_kw=_OFF,
     )
     after_fetch = SelectField(
-        "After the fetch",
+        _("After the fetch"),
         choices=choices(
             [
-                (AfterFetch.KEEP.value, "keep the message on the server"),
-                (AfterFetch.SEEN.value, "keep it and mark it as read"),
-                (AfterFetch.MOVE.value, "move it to a folder"),
-                (AfterFetch.DELETE.value, "delete it from the server"),
+                (AfterFetch.KEEP.value, _("keep the message on the server")),
+                (AfterFetch.SEEN.value, _("keep it and mark it as read")),
+                (AfterFetch.MOVE.value, _("move it to a folder")),
+                (AfterFetch.DELETE.value, _("delete it from the server")),
             ]
         ),
     )
-    move_to = StringField("Folder to move to", [Length(max=500)], description="Created if missing.", render_kw=_OFF)
+    move_to = StringField(
+        _("Folder to move to"), [Length(max=500)], description=_("Created if missing."), render_kw=_OFF
+    )
     large_messages = SelectField(
-        "Messages larger than PostMasterMaxEmailSize",
+        _("Messages larger than PostMasterMaxEmailSize"),
         default=LargeMessages.KEEP.value,
         choices=choices(
             [
-                (LargeMessages.KEEP.value, "leave them on the server"),
-                (LargeMessages.MOVE.value, "move them to a folder on the server"),
-                (LargeMessages.HEADERS.value, "leave them on the server and deliver their headers with a note"),
+                (LargeMessages.KEEP.value, _("leave them on the server")),
+                (LargeMessages.MOVE.value, _("move them to a folder on the server")),
+                (LargeMessages.HEADERS.value, _("leave them on the server and deliver their headers with a note")),
             ]
         ),
     )
     move_large_to = StringField(
-        "Folder for large messages", [Length(max=500)], description="Created if missing.", render_kw=_OFF
+        _("Folder for large messages"), [Length(max=500)], description=_("Created if missing."), render_kw=_OFF
     )
     fetch_interval = IntegerField(
-        "Seconds between two fetches", [Optional()], description="Default: the setting FetchInterval."
+        _("Seconds between two fetches"), [Optional()], description=_("Default: the setting FetchInterval.")
     )
     fetch_times = StringField(
-        "Times of day",
+        _("Times of day"),
         [Length(max=200)],
-        description="Fetches at these times instead of the interval, for example 06:00, 18:30 (setting TimeZone).",
+        description=_("Fetches at these times instead of the interval, for example 06:00, 18:30 (setting TimeZone)."),
         render_kw=_OFF,
     )
     push = BooleanField(
-        "Push",
-        description="Receive immediately (IMAP IDLE), beside the scheduled fetches.",
+        _("Push"),
+        description=_("Receive immediately (IMAP IDLE), beside the scheduled fetches."),
     )
     ca = TextAreaField(
-        "Private CA",
-        description="CA certificates in PEM format, trusted for this server in addition to the standard CAs.",
+        _("Private CA"),
+        description=_("CA certificates in PEM format, trusted for this server in addition to the standard CAs."),
         render_kw={**_OFF, "rows": 3},
     )
     fingerprint = StringField(
-        "Pinned certificate",
-        description="SHA-256 fingerprint. Only this certificate is accepted. Empty: normal verification.",
+        _("Pinned certificate"),
+        description=_("SHA-256 fingerprint. Only this certificate is accepted. Empty: normal verification."),
         render_kw=_OFF,
     )
     trusted = BooleanField(
-        "Trusted",
-        description="Keep X-OTRS-* and X-Znuny-* headers, which control a ticket system. Otherwise they are removed.",
+        _("Trusted"),
+        description=_(
+            "Keep X-OTRS-* and X-Znuny-* headers, which control a ticket system. Otherwise they are removed."
+        ),
     )
-    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
-    comment = StringField("Comment", [Length(max=250)])
+    validity = SelectField(_("Validity"), choices=words(Validity))
+    comment = StringField(_("Comment"), [Length(max=250)])
 
     #: Folders on the server; empty until they have been listed.
     folders: tuple[str, ...] = ()
@@ -174,7 +179,7 @@ class MailAccountForm(Form):
         """Require a token for the authentication type OAuth2 token, even if a password is stored."""
         good = bool(super().validate(*args, **kwargs))
         if self.authentication.data != _PASSWORD and not self.token.data:
-            self.token.errors = [*self.token.errors, "Choose a token."]
+            self.token.errors = [*self.token.errors, _("Choose a token.")]
             return False
         return good
 
@@ -217,44 +222,46 @@ class MailAccountForm(Form):
 
 
 class DestinationForm(Form):
-    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    name = StringField(_("Name"), [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     type = SelectField(
-        "Type",
+        _("Type"),
         choices=choices(
             [
-                ("maildir", "Maildir"),
-                ("lmtp", "LMTP (mail store)"),
-                ("smtp", "SMTP (forward to an address)"),
-                ("web-service", "Web service"),
-                ("command", "Command"),
+                ("maildir", _("Maildir")),
+                ("lmtp", _("LMTP (mail store)")),
+                ("smtp", _("SMTP (forward to an address)")),
+                ("web-service", _("Web service")),
+                ("command", _("Command")),
             ]
         ),
     )
     path = StringField(
-        "Path", description="Absolute path of the Maildir, or of the mail store's unix socket.", render_kw=_OFF
+        _("Path"), description=_("Absolute path of the Maildir, or of the mail store's unix socket."), render_kw=_OFF
     )
-    host = StringField("Host", description="Only for a mail store reached over TCP.", render_kw=_OFF)
-    port = IntegerField("Port", [Optional()])
+    host = StringField(_("Host"), description=_("Only for a mail store reached over TCP."), render_kw=_OFF)
+    port = IntegerField(_("Port"), [Optional()])
     recipient = StringField(
-        "Recipient", description="Recipient in the mail store, or address to forward mail to.", render_kw=_OFF
+        _("Recipient"), description=_("Recipient in the mail store, or address to forward mail to."), render_kw=_OFF
     )
     outbound_profile = SelectField(
-        "Outbound profile", description="Profile that forwards the mail.", coerce=row_id, validate_choice=False
+        _("Outbound profile"), description=_("Profile that forwards the mail."), coerce=row_id, validate_choice=False
     )
     web_service = SelectField(
-        "Web service", description="Called with each message.", coerce=row_id, validate_choice=False
+        _("Web service"), description=_("Called with each message."), coerce=row_id, validate_choice=False
     )
     command = StringField(
-        "Command",
-        description="Program and arguments; reads the message from standard input. Requires PORTAL_ALLOW_COMMANDS=1.",
+        _("Command"),
+        description=_(
+            "Program and arguments; reads the message from standard input. Requires PORTAL_ALLOW_COMMANDS=1."
+        ),
         render_kw=_OFF,
     )
     addresses = TextAreaField(
-        "Addresses",
-        description="Mail to these addresses is delivered here if the account dispatches by address.",
+        _("Addresses"),
+        description=_("Mail to these addresses is delivered here if the account dispatches by address."),
         render_kw=_OFF,
     )
-    comment = StringField("Comment", [Length(max=250)])
+    comment = StringField(_("Comment"), [Length(max=250)])
 
     def offer(self, profiles: list[OutboundProfile], services: list[WebService]) -> None:
         self.outbound_profile.choices = choices([("", "–"), *((str(row.id), row.name) for row in profiles)])

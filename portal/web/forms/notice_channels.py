@@ -4,6 +4,7 @@ from wtforms import PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.core.severity import Severity
 from portal.models import NoticeChannel
 from portal.monitoring.notice_channels import Fields
@@ -14,17 +15,17 @@ _CLOCK = {**_OFF, "type": "time"}
 
 
 class NoticeChannelForm(Form):
-    name = StringField("Name", [InputRequired("This field is required."), Length(max=100)], render_kw=_OFF)
-    url = PasswordField("URL of the service (Apprise)", render_kw={"autocomplete": "new-password"})
+    name = StringField(_("Name"), [InputRequired(_("This field is required.")), Length(max=100)], render_kw=_OFF)
+    url = PasswordField(_("URL of the service (Apprise)"), render_kw={"autocomplete": "new-password"})
     severity = SelectField(
-        "Notices",
+        _("Notices"),
         choices=choices(
-            [(Severity.WARNING.value, "critical and warnings"), (Severity.CRITICAL.value, "critical only")]
+            [(Severity.WARNING.value, _("critical and warnings")), (Severity.CRITICAL.value, _("critical only"))]
         ),
     )
-    quiet_from = StringField("Quiet from", description="Nothing is sent between these times.", render_kw=_CLOCK)
+    quiet_from = StringField(_("Quiet from"), description=_("Nothing is sent between these times."), render_kw=_CLOCK)
     quiet_until = StringField(
-        "Quiet until", description="Times of day in the zone of the setting TimeZone.", render_kw=_CLOCK
+        _("Quiet until"), description=_("Times of day in the zone of the setting TimeZone."), render_kw=_CLOCK
     )
 
     def show(self, row: NoticeChannel) -> None:

@@ -2,13 +2,16 @@
 
 from wtforms import SelectField, StringField
 
+from portal.core.language import _
 from portal.web.forms import Form, choices, text
 
 #: Hours and their labels.
-_LONG = [("1", "1 hour"), ("4", "4 hours"), ("24", "1 day"), ("72", "3 days"), ("168", "1 week"),
-         ("720", "30 days")]  # fmt: skip
+_LONG = [("1", _("1 hour")), ("4", _("4 hours")), ("24", _("1 day")), ("72", _("3 days")), ("168", _("1 week")),
+         ("720", _("30 days"))]  # fmt: skip
 
 
 class AcknowledgeForm(Form):
-    hours = SelectField("Acknowledge for", choices=choices(_LONG), default="24")
-    comment = StringField("Comment", filters=[text], description="For example who works on it. At most 250 characters.")
+    hours = SelectField(_("Acknowledge for"), choices=choices(_LONG), default="24")
+    comment = StringField(
+        _("Comment"), filters=[text], description=_("For example who works on it. At most 250 characters.")
+    )

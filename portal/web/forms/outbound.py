@@ -4,11 +4,12 @@ from wtforms import BooleanField, IntegerField, PasswordField, SelectField, Stri
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.models import OutboundProfile, OutboundType, Token, Validity
 from portal.outgoing.outbound_profiles import Fields
-from portal.web.forms import Form, choices, chosen, text
+from portal.web.forms import Form, choices, chosen, text, words
 
-_REQUIRED = InputRequired("This field is required.")
+_REQUIRED = InputRequired(_("This field is required."))
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _TOKEN, _PASSWORD, _NONE = "oauth2_token", "password", "none"
 _SAME = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_as", "per_minute", "per_day",
@@ -16,59 +17,65 @@ _SAME = ("name", "type", "host", "port", "login", "senders", "fallback", "sends_
 
 
 class OutboundProfileForm(Form):
-    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    name = StringField(_("Name"), [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
     authentication = SelectField(
-        "Authentication type",
-        choices=choices([(_TOKEN, "OAuth2 token"), (_PASSWORD, "Password"), (_NONE, "none (internal relay)")]),
+        _("Authentication type"),
+        choices=choices([(_TOKEN, _("OAuth2 token")), (_PASSWORD, _("Password")), (_NONE, _("none (internal relay)"))]),
     )
-    token = SelectField("OAuth2 token configuration", description="For the authentication type OAuth2 token.")
-    login = StringField("Username", description="Account that signs in. Default: the token's owner.", render_kw=_OFF)
-    password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
+    token = SelectField(_("OAuth2 token configuration"), description=_("For the authentication type OAuth2 token."))
+    login = StringField(
+        _("Username"), description=_("Account that signs in. Default: the token's owner."), render_kw=_OFF
+    )
+    password = PasswordField(_("Password"), render_kw={"autocomplete": "new-password"})
     host = StringField(
-        "Host",
-        description="Default: the provider's host, with its type, port and limits.",
+        _("Host"),
+        description=_("Default: the provider's host, with its type, port and limits."),
         render_kw=_OFF,
     )
     type = SelectField(
-        "Type",
+        _("Type"),
         default=OutboundType.SMTPTLS.value,
         choices=choices(
             [
-                (OutboundType.SMTPTLS.value, "SMTPTLS (STARTTLS, port 587)"),
-                (OutboundType.SMTPS.value, "SMTPS (implicit TLS, port 465)"),
-                (OutboundType.SMTP.value, "SMTP (without TLS, port 25)"),
-                (OutboundType.MSGRAPH.value, "MSGraph (Microsoft Graph, port 443)"),
+                (OutboundType.SMTPTLS.value, _("SMTPTLS (STARTTLS, port 587)")),
+                (OutboundType.SMTPS.value, _("SMTPS (implicit TLS, port 465)")),
+                (OutboundType.SMTP.value, _("SMTP (without TLS, port 25)")),
+                (OutboundType.MSGRAPH.value, _("MSGraph (Microsoft Graph, port 443)")),
             ]
         ),
     )
-    port = IntegerField("Port", [Optional()], description="Default: the standard port of the type.")
+    port = IntegerField(_("Port"), [Optional()], description=_("Default: the standard port of the type."))
     senders = TextAreaField(
-        "Senders",
-        description="Sender addresses, and domains such as @example.com, whose mail is sent through this profile.",
+        _("Senders"),
+        description=_("Sender addresses, and domains such as @example.com, whose mail is sent through this profile."),
         render_kw={**_OFF, "rows": 2},
     )
-    fallback = BooleanField("Fallback", description="Sends the mail of senders that no other profile serves.")
+    fallback = BooleanField(_("Fallback"), description=_("Sends the mail of senders that no other profile serves."))
     sends_as = StringField(
-        "Sends as",
-        description="Sender address for mail of other senders; replies go to the original sender. Empty: unchanged.",
+        _("Sends as"),
+        description=_("Sender address for mail of other senders; replies go to the original sender. Empty: unchanged."),
         render_kw=_OFF,
     )
-    per_minute = IntegerField("Messages per minute", [Optional()], description="Empty: no limit. Microsoft allows 30.")
-    per_day = IntegerField("Recipients per day", [Optional()], description="Empty: no limit. Microsoft allows 10,000.")
-    connections = IntegerField("Concurrent connections", default=1, description="Microsoft allows 3.")
-    timeout = IntegerField("Timeout", default=60, description="Seconds to wait for a response from the server.")
+    per_minute = IntegerField(
+        _("Messages per minute"), [Optional()], description=_("Empty: no limit. Microsoft allows 30.")
+    )
+    per_day = IntegerField(
+        _("Recipients per day"), [Optional()], description=_("Empty: no limit. Microsoft allows 10,000.")
+    )
+    connections = IntegerField(_("Concurrent connections"), default=1, description=_("Microsoft allows 3."))
+    timeout = IntegerField(_("Timeout"), default=60, description=_("Seconds to wait for a response from the server."))
     ca = TextAreaField(
-        "Private CA",
-        description="CA certificates in PEM format, trusted for this server in addition to the standard CAs.",
+        _("Private CA"),
+        description=_("CA certificates in PEM format, trusted for this server in addition to the standard CAs."),
         render_kw={**_OFF, "rows": 3},
     )
     fingerprint = StringField(
-        "Pinned certificate",
-        description="SHA-256 fingerprint. Only this certificate is accepted. Empty: normal verification.",
+        _("Pinned certificate"),
+        description=_("SHA-256 fingerprint. Only this certificate is accepted. Empty: normal verification."),
         render_kw=_OFF,
     )
-    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
-    comment = StringField("Comment", [Length(max=250)])
+    validity = SelectField(_("Validity"), choices=words(Validity))
+    comment = StringField(_("Comment"), [Length(max=250)])
 
     def offer(self, tokens: list[Token]) -> None:
         self.token.choices = choices([("", "–"), *((str(token.id), token.name) for token in tokens)])
@@ -111,4 +118,4 @@ class OutboundProfileForm(Form):
 
 
 class TestMessageForm(Form):
-    to = StringField("Recipient", [_REQUIRED], render_kw={"autocomplete": "email"})
+    to = StringField(_("Recipient"), [_REQUIRED], render_kw={"autocomplete": "email"})

@@ -7,13 +7,14 @@ from wtforms import BooleanField, DateField, Field, PasswordField, SelectField, 
 from wtforms.validators import InputRequired, Length, Optional
 
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.models import ClientAuth, ClientSecret, Flow, TokenConfig, Validity
 from portal.providers import Template
 from portal.tokens import service_account
 from portal.tokens.config_fields import Fields, NewSecret, from_template
-from portal.web.forms import Form, choices, text
+from portal.web.forms import Form, choices, text, words
 
-_REQUIRED = InputRequired("This field is required.")
+_REQUIRED = InputRequired(_("This field is required."))
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _TEXTS = ("name", "tenant", "client_id", "assertion_file", "app_object_id", "authorize_url", "token_url",
           "refresh_url", "device_url", "revocation_url", "scope", "authorize_parameters", "token_parameters", "issuer",
@@ -33,83 +34,89 @@ _OF_A_CLIENT = (
     "secret_ends_on",
     "secret_life",
 )
-_OPTIONAL = "Optional; identifies the mailbox that signed in."
+_OPTIONAL = _("Optional; identifies the mailbox that signed in.")
 MAX_KEY_BYTES = 20_000
 _MONTHS = (6, 12, 18, 24)
 
 
 class TokenConfigForm(Form):
-    name = StringField("Name", [_REQUIRED, Length(max=250)], render_kw={"autocomplete": "off"})
+    name = StringField(_("Name"), [_REQUIRED, Length(max=250)], render_kw={"autocomplete": "off"})
     tenant = StringField(
-        "Tenant", [Length(max=250)], description="Tenant ID or a domain of the organization.", render_kw=_OFF
+        _("Tenant"), [Length(max=250)], description=_("Tenant ID or a domain of the organization."), render_kw=_OFF
     )
-    client_id = StringField("Client ID", [_REQUIRED, Length(max=500)], render_kw=_OFF)
+    client_id = StringField(_("Client ID"), [_REQUIRED, Length(max=500)], render_kw=_OFF)
     client_auth = SelectField(
-        "Client authentication",
+        _("Client authentication"),
         choices=choices(
             [
-                (ClientAuth.SECRET_POST.value, "client secret in the request"),
-                (ClientAuth.SECRET_BASIC.value, "client secret by HTTP Basic"),
-                (ClientAuth.PRIVATE_KEY_JWT.value, "certificate (private_key_jwt)"),
-                (ClientAuth.ASSERTION_FILE.value, "assertion from a file (workload identity)"),
+                (ClientAuth.SECRET_POST.value, _("client secret in the request")),
+                (ClientAuth.SECRET_BASIC.value, _("client secret by HTTP Basic")),
+                (ClientAuth.PRIVATE_KEY_JWT.value, _("certificate (private_key_jwt)")),
+                (ClientAuth.ASSERTION_FILE.value, _("assertion from a file (workload identity)")),
             ]
         ),
         default=ClientAuth.SECRET_POST.value,
     )
     assertion_file = StringField(
-        "Client assertion file",
+        _("Client assertion file"),
         [Length(max=500)],
-        description="Path on the portal's host of a JWT that another program keeps fresh, for workload identity.",
+        description=_("Path on the portal's host of a JWT that another program keeps fresh, for workload identity."),
         render_kw=_OFF,
     )
     app_object_id = StringField(
-        "Object ID of the app registration",
+        _("Object ID of the app registration"),
         [Length(max=36)],
-        description="With it, the portal renews its certificate at Microsoft 60 days before it expires.",
+        description=_("With it, the portal renews its certificate at Microsoft 60 days before it expires."),
         render_kw=_OFF,
     )
     service_account_key = FileField(
-        "JSON key",
-        description="File that Google creates for the service account. Stored encrypted and never shown again.",
+        _("JSON key"),
+        description=_("File that Google creates for the service account. Stored encrypted and never shown again."),
     )
-    client_secret = PasswordField("Client secret", render_kw={"autocomplete": "new-password"})
+    client_secret = PasswordField(_("Client secret"), render_kw={"autocomplete": "new-password"})
     secret_ends_on = DateField(
-        "Client secret expires on",
+        _("Client secret expires on"),
         [Optional()],
-        description="Providers do not report this date; enter it here. A warning is shown from 30 days before.",
+        description=_("Providers do not report this date; enter it here. A warning is shown from 30 days before."),
     )
     secret_life = SelectField(
-        "or valid for",
-        choices=choices([("", "–"), *((str(months), f"{months} months from today") for months in _MONTHS)]),
+        _("or valid for"),
+        choices=choices(
+            [("", "–"), *((str(months), _("{months} months from today", months=months)) for months in _MONTHS)]
+        ),
         default="",
     )
-    authorize_url = StringField("URL for authorization code", render_kw=_OFF)
-    token_url = StringField("URL for token by authorization code", [_REQUIRED], render_kw=_OFF)
-    refresh_url = StringField("URL for token by refresh token", render_kw=_OFF)
-    device_url = StringField("URL for device code", render_kw=_OFF)
-    revocation_url = StringField("URL for revocation", render_kw=_OFF)
+    authorize_url = StringField(_("URL for authorization code"), render_kw=_OFF)
+    token_url = StringField(_("URL for token by authorization code"), [_REQUIRED], render_kw=_OFF)
+    refresh_url = StringField(_("URL for token by refresh token"), render_kw=_OFF)
+    device_url = StringField(_("URL for device code"), render_kw=_OFF)
+    revocation_url = StringField(_("URL for revocation"), render_kw=_OFF)
     scope = StringField(
-        "Scope",
-        description="A changed scope applies to each mailbox at its next sign-in; until then, it keeps the old one.",
+        _("Scope"),
+        description=_("A changed scope applies to each mailbox at its next sign-in; until then, it keeps the old one."),
         render_kw=_OFF,
     )
     authorize_parameters = StringField(
-        "Parameters of the authorization request",
-        description="For example prompt=consent&hd=example.com. Sent in addition to those of the flow.",
+        _("Parameters of the authorization request"),
+        description=_("For example prompt=consent&hd=example.com. Sent in addition to those of the flow."),
         render_kw=_OFF,
     )
     token_parameters = StringField(
-        "Parameters of the token requests", description="For example resource=https://mail.example.com.", render_kw=_OFF
+        _("Parameters of the token requests"),
+        description=_("For example resource=https://mail.example.com."),
+        render_kw=_OFF,
     )
-    issuer = StringField("Issuer", description=_OPTIONAL, render_kw=_OFF)
-    jwks_url = StringField("URL for signing keys", description=_OPTIONAL, render_kw=_OFF)
+    issuer = StringField(_("Issuer"), description=_OPTIONAL, render_kw=_OFF)
+    jwks_url = StringField(_("URL for signing keys"), description=_OPTIONAL, render_kw=_OFF)
     userinfo_url = StringField(
-        "URL for user information", description="Used if there is no URL for signing keys.", render_kw=_OFF
+        _("URL for user information"), description=_("Used if there is no URL for signing keys."), render_kw=_OFF
     )
-    notify_expired_token = BooleanField("Expired token")
-    notify_expired_refresh_token = BooleanField("Expired refresh token")
-    in_testing = BooleanField("The consent screen is in Testing", description="Google ends such sign-ins after 7 days.")
-    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
+    notify_expired_token = BooleanField(_("Expired token"))
+    notify_expired_refresh_token = BooleanField(_("Expired refresh token"))
+    in_testing = BooleanField(
+        _("The consent screen is in Testing"), description=_("Google ends such sign-ins after 7 days.")
+    )
+    validity = SelectField(_("Validity"), choices=words(Validity))
 
     #: The uploaded key, which can be read only once.
     _key_text: str | None = None
@@ -140,8 +147,8 @@ class TokenConfigForm(Form):
         else:
             del self.service_account_key
         if not flow.has_sign_in:
-            by = "service account" if flow is Flow.JWT_BEARER else "client credentials"
-            self.token_url.label.text = f"URL for token by {by}"
+            by = _("service account") if flow is Flow.JWT_BEARER else _("client credentials")
+            self.token_url.label.text = _("URL for token by {by}", by=by)
             self.scope.description = ""
             for name in _FOR_SIGN_INS:
                 delattr(self, name)
@@ -226,26 +233,26 @@ def months_later(now: datetime, months: int) -> datetime:
 
 class CertificateForm(Form):
     pem = FileField(
-        "Certificate and private key", description="One PEM file with both; the key must not have a passphrase."
+        _("Certificate and private key"), description=_("One PEM file with both; the key must not have a passphrase.")
     )
 
 
 class ImportForm(Form):
-    file = FileField("File", [InputRequired("Choose a file.")])
+    file = FileField(_("File"), [InputRequired(_("Choose a file."))])
     passphrase = PasswordField(
-        "Passphrase", description="For a file with encrypted client secrets.", render_kw={"autocomplete": "off"}
+        _("Passphrase"), description=_("For a file with encrypted client secrets."), render_kw={"autocomplete": "off"}
     )
-    overwrite = BooleanField("Overwrite existing")
+    overwrite = BooleanField(_("Overwrite existing"))
 
 
 class ExportForm(Form):
-    name = SelectField("Token configuration")
-    secrets = BooleanField("Include client secrets unencrypted")
+    name = SelectField(_("Token configuration"))
+    secrets = BooleanField(_("Include client secrets unencrypted"))
     passphrase = PasswordField(
-        "Passphrase",
-        description="With a passphrase, the file includes the client secrets, encrypted.",
+        _("Passphrase"),
+        description=_("With a passphrase, the file includes the client secrets, encrypted."),
         render_kw={"autocomplete": "new-password"},
     )
 
     def offer(self, names: list[str]) -> None:
-        self.name.choices = choices([("", "all"), *((name, name) for name in names)])
+        self.name.choices = choices([("", _("all")), *((name, name) for name in names)])

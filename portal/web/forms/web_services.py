@@ -5,64 +5,75 @@ from wtforms.validators import InputRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.core.encryption import Secret
+from portal.core.language import _
 from portal.models import ServiceAuth, Token, Validity, WebService
 from portal.triggers.triggers import Trigger
-from portal.web.forms import Form, choices, chosen, text
+from portal.web.forms import Form, choices, chosen, text, words
 from portal.web_services import web_services
 from portal.web_services.web_services import Fields
 
-_REQUIRED = InputRequired("This field is required.")
+_REQUIRED = InputRequired(_("This field is required."))
 _OFF = {"autocomplete": "off", "spellcheck": "false"}
 _SAME = ("name", "method", "url", "headers", "body", "login", "ca", "timeout", "success", "max_attempts", "comment")
 
 
 class WebServiceForm(Form):
-    name = StringField("Name", [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
-    method = SelectField("Method", choices=choices((method, method) for method in web_services.METHODS))
+    name = StringField(_("Name"), [_REQUIRED, Length(max=200)], render_kw={"autocomplete": "off"})
+    method = SelectField(_("Method"), choices=choices((method, method) for method in web_services.METHODS))
     url = StringField("URL", [_REQUIRED], render_kw={**_OFF, "placeholder": "https://"})
     authentication = SelectField(
-        "Authentication type",
+        _("Authentication type"),
         choices=choices(
             [
-                (ServiceAuth.NONE.value, "none"),
-                (ServiceAuth.BASIC.value, "Basic (user name and password)"),
-                (ServiceAuth.TOKEN.value, "OAuth2 token (Authorization: Bearer)"),
-                (ServiceAuth.PLACEHOLDER.value, f"OAuth2 token ({web_services.TOKEN_PLACEHOLDER} in a header)"),
+                (ServiceAuth.NONE.value, _("none")),
+                (ServiceAuth.BASIC.value, _("Basic (user name and password)")),
+                (ServiceAuth.TOKEN.value, _("OAuth2 token (Authorization: Bearer)")),
+                (
+                    ServiceAuth.PLACEHOLDER.value,
+                    _(
+                        "OAuth2 token ({token_placeholder} in a header)",
+                        token_placeholder=web_services.TOKEN_PLACEHOLDER,
+                    ),
+                ),
             ]
         ),
     )
-    token = SelectField("OAuth2 token configuration")
-    login = StringField("Username", render_kw=_OFF)
-    secret = PasswordField("Password or secret", render_kw={"autocomplete": "new-password"})
+    token = SelectField(_("OAuth2 token configuration"))
+    login = StringField(_("Username"), render_kw=_OFF)
+    secret = PasswordField(_("Password or secret"), render_kw={"autocomplete": "new-password"})
     headers = TextAreaField(
-        "Headers",
-        description=f"One per line, Name: value. {web_services.TOKEN_PLACEHOLDER} is replaced by the token, "
-        f"{web_services.SECRET_PLACEHOLDER} by the secret, also in the URL.",
+        _("Headers"),
+        description=_(
+            "One per line, Name: value. {token_placeholder} is replaced by the token, "
+            "{secret_placeholder} by the secret, also in the URL.",
+            token_placeholder=web_services.TOKEN_PLACEHOLDER,
+            secret_placeholder=web_services.SECRET_PLACEHOLDER,
+        ),
         render_kw={**_OFF, "rows": 3},
     )
     body = TextAreaField(
-        "Body", description="A Jinja template; the variables are listed below.", render_kw={**_OFF, "rows": 6}
+        _("Body"), description=_("A Jinja template; the variables are listed below."), render_kw={**_OFF, "rows": 6}
     )
     triggers = SelectMultipleField(
-        "Called when",
-        choices=choices((one.value, one.value) for one in Trigger),
+        _("Called when"),
+        choices=words(Trigger),
         option_widget=CheckboxInput(),
         widget=ListWidget(prefix_label=False),
     )
     success = StringField(
-        "Success", default="200-299", description="HTTP status codes that count as success, such as 200-299, 404."
+        _("Success"), default="200-299", description=_("HTTP status codes that count as success, such as 200-299, 404.")
     )
     max_attempts = IntegerField(
-        "Attempts", default=8, description="At intervals of 1 to 60 minutes, all with the same Idempotency-Key."
+        _("Attempts"), default=8, description=_("At intervals of 1 to 60 minutes, all with the same Idempotency-Key.")
     )
-    timeout = IntegerField("Timeout", default=30, description="Seconds to wait for the complete response.")
+    timeout = IntegerField(_("Timeout"), default=30, description=_("Seconds to wait for the complete response."))
     ca = TextAreaField(
-        "Private CA",
-        description="CA certificates in PEM format, trusted for this server in addition to the standard CAs.",
+        _("Private CA"),
+        description=_("CA certificates in PEM format, trusted for this server in addition to the standard CAs."),
         render_kw={**_OFF, "rows": 3},
     )
-    validity = SelectField("Validity", choices=choices((validity.value, validity.value) for validity in Validity))
-    comment = StringField("Comment", [Length(max=250)])
+    validity = SelectField(_("Validity"), choices=words(Validity))
+    comment = StringField(_("Comment"), [Length(max=250)])
 
     def offer(self, tokens: list[Token]) -> None:
         self.token.choices = choices([("", "–"), *((str(token.id), token.name) for token in tokens)])
@@ -100,8 +111,8 @@ class WebServiceForm(Form):
 
 class CallForm(Form):
     values = TextAreaField(
-        "Values",
-        description="One per line, name=value; available in the body as values.name.",
+        _("Values"),
+        description=_("One per line, name=value; available in the body as values.name."),
         render_kw={**_OFF, "rows": 2},
     )
 

@@ -5,6 +5,7 @@ from werkzeug.wrappers import Response
 
 from portal.access import api_keys, overview
 from portal.core.errors import Invalid, NotFound
+from portal.core.language import _
 from portal.models import ApiKey, Role, TokenConfig
 from portal.web import lists, permissions
 from portal.web.forms.api_keys import ApiKeyForm
@@ -52,12 +53,12 @@ def replace(row_id: int) -> str | Response:
 def delete(row_id: int) -> Response:
     row = _row(row_id)
     api_keys.delete(row, actor=permissions.actor(), now=g.now)
-    flash(f"{row.name} was deleted. The key no longer works.", "success")
+    flash(_("{name} was deleted. The key no longer works.", name=row.name), "success")
     return redirect(url_for("api_keys.index"), 303)
 
 
 def _row(row_id: int) -> ApiKey:
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == row_id)
     if row is None:
-        raise NotFound("The API key was not found. It may have been deleted.")
+        raise NotFound(_("The API key was not found. It may have been deleted."))
     return row

@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response
 
 from portal.core import token_state
 from portal.core.errors import ExternalError
+from portal.core.language import _
 from portal.models import Role, Token, TokenConfig
 from portal.system import settings
 from portal.system.setting_definitions import REDIRECT_SCRIPT
@@ -32,10 +33,10 @@ def answer(path: str) -> str | Response | tuple[str, int]:
         return _for_user()
     if session.pop(LINK_KEY, None):
         owner_links.reject(request.remote_addr or "", now=g.now)
-        return render_template("error.html", title="Sign-in failed", text=authorization_code.INVALID_STATE), 400
+        return render_template("error.html", title=_("Sign-in failed"), text=authorization_code.INVALID_STATE), 400
     if current_user.is_authenticated:
         abort(403)
-    flash("Please sign in first, then request the token again.", "info")
+    flash(_("Please sign in first, then request the token again."), "info")
     return redirect(url_for("sessions.login"), 303)
 
 
@@ -44,11 +45,12 @@ def _for_administrator(config: TokenConfig) -> str | tuple[str, int]:
     try:
         tenant = admin_consent.complete(config, request.args, by="tenant administrator", now=g.now)
     except ExternalError as error:
-        return render_template("error.html", title="Consent not granted", text=str(error)), 400
-    text = (
-        f"Consent was granted for the tenant {tenant}. The mailboxes can now be signed in. You can close this window."
+        return render_template("error.html", title=_("Consent not granted"), text=str(error)), 400
+    text = _(
+        "Consent was granted for the tenant {tenant}. The mailboxes can now be signed in. You can close this window.",
+        tenant=tenant,
     )
-    return render_template("error.html", title="Thank you", text=text)
+    return render_template("error.html", title=_("Thank you"), text=text)
 
 
 def _for_user() -> Response:
@@ -56,10 +58,13 @@ def _for_user() -> Response:
     try:
         token = authorization_code.complete(request.args, by=me.name, user=me.user, browser=me.session, now=g.now)
     except ExternalError as error:
-        flash(f"Sign-in failed. {error}", "error")
+        flash(_("Sign-in failed. {error}", error=error), "error")
         return redirect(url_for("tokens.index"), 303)
-    refreshed = " The token is now refreshed automatically." if token.has_refresh_token else ""
-    flash(f"Signed in as {told(token)}.{refreshed}", "success")
+    if token.has_refresh_token:
+        text = _("Signed in as {owner}. The token is now refreshed automatically.", owner=told(token))
+    else:
+        text = _("Signed in as {owner}.", owner=told(token))
+    flash(text, "success")
     for line in _doubts(token):
         flash(line, "warning")
     return redirect(url_for("tokens.index"), 303)
@@ -70,13 +75,17 @@ def _doubts(token: Token) -> list[str]:
     doubts = []
     if not token.has_refresh_token:
         doubts.append(
-            "The provider issued no refresh token: the token expires and cannot be refreshed. Request offline access "
-            "(Google: prompt=consent; Microsoft: scope offline_access) and sign in again."
+            _(
+                "The provider issued no refresh token: the token expires and cannot be refreshed. "
+                "Request offline access (Google: prompt=consent; Microsoft: scope offline_access) and sign in again."
+            )
         )
     if missing := token_state.missing_scopes(token.token_config.scope, token.granted_scope):
         doubts.append(
-            f"Not granted: {', '.join(missing)}. "
-            "Sign in again and consent to it, or ask an administrator at the provider."
+            _(
+                "Not granted: {names}. Sign in again and consent to it, or ask an administrator at the provider.",
+                names=", ".join(missing),
+            )
         )
     return doubts
 
@@ -84,13 +93,17 @@ def _doubts(token: Token) -> list[str]:
 def _for_owner(key: str) -> str | tuple[str, int]:
     link = owner_links.find(key, now=g.now)
     if link is None:
-        return render_template("error.html", title="Link no longer valid", text="Ask for a new link."), 404
+        return render_template("error.html", title=_("Link no longer valid"), text="Ask for a new link."), 404
     try:
         token = authorization_code.complete(
-            request.args, by=f"owner link by {link.created_by}", user=None, browser=link, now=g.now
+            request.args,
+            by=f"owner link by {link.created_by}",
+            user=None,
+            browser=link,
+            now=g.now,
         )
     except ExternalError as error:
-        text = f"{error} Open your link again to restart the sign-in."
-        return render_template("error.html", title="Sign-in failed", text=text), 400
-    text = f"You signed in as {told(token)}. You can close this window."
-    return render_template("error.html", title="Thank you", text=text)
+        text = _("{error} Open your link again to restart the sign-in.", error=error)
+        return render_template("error.html", title=_("Sign-in failed"), text=text), 400
+    text = _("You signed in as {owner}. You can close this window.", owner=told(token))
+    return render_template("error.html", title=_("Thank you"), text=text)

@@ -4,6 +4,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound, PortalError
+from portal.core.language import _
 from portal.incoming import destinations, help_desks
 from portal.models import Destination, DestinationType, OutboundProfile, Role, WebService
 from portal.web import lists, permissions
@@ -28,7 +29,7 @@ def new() -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             row = destinations.add(form.entered(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was added.", "success")
+            flash(_("{name} was added.", name=row.name), "success")
             return redirect(url_for("destinations.index"), 303)
     elif preset and not form.is_submitted():
         form.process(data=preset.values)
@@ -44,7 +45,7 @@ def edit(row_id: int) -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             destinations.edit(row, form.entered(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was saved.", "success")
+            flash(_("{name} was saved.", name=row.name), "success")
             return redirect(url_for("destinations.index"), 303)
     return render_template("destinations/form.html", form=form, row=row)
 
@@ -58,7 +59,7 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("destinations.edit", row_id=row.id), 303)
-    flash(f"{row.name} was deleted. Delivered messages are kept.", "success")
+    flash(_("{name} was deleted. Delivered messages are kept.", name=row.name), "success")
     return redirect(url_for("destinations.index"), 303)
 
 
@@ -74,5 +75,5 @@ def _form(row: Destination | None) -> DestinationForm:
 def _row(row_id: int) -> Destination:
     row: Destination | None = Destination.get_or_none(Destination.id == row_id)
     if row is None:
-        raise NotFound("The destination was not found. It may have been deleted.")
+        raise NotFound(_("The destination was not found. It may have been deleted."))
     return row

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from flask import Blueprint, Response, g, render_template, request, stream_with_context
 
+from portal.core.language import _
 from portal.models import Role
 from portal.system import audit, audit_search
 from portal.system.audit_search import Wanted
@@ -12,7 +13,7 @@ from portal.web import permissions
 bp = Blueprint("events", __name__, url_prefix="/events")
 _PAGE = 100
 #: Selectable time ranges: days and label; 0: all.
-_RANGES = {0: "all", 1: "last 24 hours", 7: "last 7 days", 30: "last 30 days", 365: "last year"}
+_RANGES = {0: _("all"), 1: _("last 24 hours"), 7: _("last 7 days"), 30: _("last 30 days"), 365: _("last year")}
 _FORMATS = {"csv": ("text/csv", audit_search.as_csv), "jsonl": ("application/jsonl", audit_search.as_json_lines)}
 
 

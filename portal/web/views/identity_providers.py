@@ -5,6 +5,7 @@ from werkzeug.wrappers import Response
 
 from portal.access import identity_providers
 from portal.core.errors import NotFound
+from portal.core.language import _
 from portal.models import IdentityProvider, Role
 from portal.web import permissions
 from portal.web.forms.identity_providers import IdentityProviderForm
@@ -20,7 +21,7 @@ def new() -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             row = identity_providers.add(form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was added. Try it in a private window before you sign out.", "success")
+            flash(_("{name} was added. Try it in a private window before you sign out.", name=row.name), "success")
             return redirect(url_for("users.index"), 303)
     return _page(form, None)
 
@@ -33,7 +34,7 @@ def edit(row_id: int) -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             identity_providers.edit(row, form.entered(), form.typed_secret(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was saved.", "success")
+            flash(_("{name} was saved.", name=row.name), "success")
             return redirect(url_for("users.index"), 303)
     elif not form.is_submitted():
         form.show(row)
@@ -46,7 +47,7 @@ def edit(row_id: int) -> str | Response:
 def delete(row_id: int) -> Response:
     row = _row(row_id)
     identity_providers.delete(row, actor=permissions.actor(), now=g.now)
-    flash(f"{row.name} was deleted. Its users can no longer sign in.", "success")
+    flash(_("{name} was deleted. Its users can no longer sign in.", name=row.name), "success")
     return redirect(url_for("users.index"), 303)
 
 
@@ -59,5 +60,5 @@ def _page(form: IdentityProviderForm, row: IdentityProvider | None) -> str:
 def _row(row_id: int) -> IdentityProvider:
     row: IdentityProvider | None = IdentityProvider.get_or_none(IdentityProvider.id == row_id)
     if row is None:
-        raise NotFound("The identity provider was not found. It may have been deleted.")
+        raise NotFound(_("The identity provider was not found. It may have been deleted."))
     return row

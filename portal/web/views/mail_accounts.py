@@ -8,6 +8,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response
 
 from portal.core.errors import ExternalError, Invalid, NotFound, PortalError, Refused
+from portal.core.language import Text, _, _n
 from portal.incoming import connection_test, mail_accounts, overview, progress, proposals, quarantine, run_search
 from portal.incoming.proposals import Proposal
 from portal.incoming.run_search import Wanted
@@ -19,16 +20,19 @@ from portal.web.many import Action
 bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
 _SHOWN = 20
 _MANY = {
-    "fetch": Action("Fetch now", mail_accounts.fetch_now),
-    "pause": Action("Pause", mail_accounts.pause),
-    "resume": Action("Resume", mail_accounts.resume),
-    "valid": Action("Set to valid", partial(mail_accounts.set_validity, validity=Validity.VALID), Role.ADMIN),
-    "invalid": Action("Set to invalid", partial(mail_accounts.set_validity, validity=Validity.INVALID), Role.ADMIN),
+    "fetch": Action(_("Fetch now"), mail_accounts.fetch_now),
+    "pause": Action(_("Pause"), mail_accounts.pause),
+    "resume": Action(_("Resume"), mail_accounts.resume),
+    "valid": Action(_("Set to valid"), partial(mail_accounts.set_validity, validity=Validity.VALID), Role.ADMIN),
+    "invalid": Action(_("Set to invalid"), partial(mail_accounts.set_validity, validity=Validity.INVALID), Role.ADMIN),
     "delete": Action(
-        "Delete",
+        _("Delete"),
         mail_accounts.delete,
         Role.ADMIN,
-        "Delete the selected mail accounts ({}) with their logs? Delivered messages and mail on the servers are kept.",
+        _(
+            "Delete the selected mail accounts ({count}) with their logs? "
+            "Delivered messages and mail on the servers are kept."
+        ),
     ),
 }
 _PLOTTED = timedelta(days=1)
@@ -60,7 +64,7 @@ def new() -> str | Response:
             return _form_page(form, None)
         with form.refusing():
             account = mail_accounts.add(_entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
-            flash(f"{account.name} was added and is being fetched.", "success")
+            flash(_("{name} was added and is being fetched.", name=account.name), "success")
             return redirect(url_for("mail_accounts.index"), 303)
     return _form_page(form, None)
 
@@ -109,7 +113,7 @@ def edit(account_id: int) -> str | Response:
             return _form_page(form, account)
         with form.refusing():
             mail_accounts.edit(account, _entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
-            flash(f"{account.name} was saved.", "success")
+            flash(_("{name} was saved.", name=account.name), "success")
             return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
     elif not form.is_submitted():
         form.show(account)
@@ -125,20 +129,20 @@ def fetch(account_id: int) -> Response:
     except Refused as error:
         flash(str(error), "warning")
     else:
-        flash(f"{account.name} is being fetched.", "info")
+        flash(_("{name} is being fetched.", name=account.name), "info")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 
 @bp.post("/<int:account_id>/pause")
 @permissions.needs(Role.OPERATOR)
 def pause(account_id: int) -> Response:
-    return _switched(account_id, mail_accounts.pause, "{} was paused. Its mail stays on the server.")
+    return _switched(account_id, mail_accounts.pause, _("{name} was paused. Its mail stays on the server."))
 
 
 @bp.post("/<int:account_id>/resume")
 @permissions.needs(Role.OPERATOR)
 def resume(account_id: int) -> Response:
-    return _switched(account_id, mail_accounts.resume, "{} was resumed.")
+    return _switched(account_id, mail_accounts.resume, _("{name} was resumed."))
 
 
 def _switched(account_id: int, switch: Callable[..., None], confirmation: str) -> Response:
@@ -148,7 +152,7 @@ def _switched(account_id: int, switch: Callable[..., None], confirmation: str) -
     except Invalid as error:
         flash(error.fields["validity"], "error")
     else:
-        flash(confirmation.format(account.name), "success")
+        flash(Text(confirmation, name=account.name), "success")
     return redirect(url_for("mail_accounts.show", account_id=account.id), 303)
 
 
@@ -157,7 +161,7 @@ def _switched(account_id: int, switch: Callable[..., None], confirmation: str) -
 def delete(account_id: int) -> Response:
     account = _account(account_id)
     mail_accounts.delete(account, actor=permissions.actor(), now=g.now)
-    flash(f"{account.name} was deleted. Delivered messages are kept.", "success")
+    flash(_("{name} was deleted. Delivered messages are kept.", name=account.name), "success")
     return redirect(url_for("mail_accounts.index"), 303)
 
 
@@ -182,8 +186,11 @@ def _test_connection(form: MailAccountForm, account: MailAccount | None) -> None
         connection_test.run(
             entered, password, instead_of=account, actor=permissions.actor(), clock=lambda: datetime.now(UTC)
         )
-        again = " Enter the password again before you save." if form.typed_password() else ""
-        flash(f"The connection works: {entered.login} was signed in at {entered.host}.{again}", "success")
+        flash(
+            _("The connection works: {login} was signed in at {host}.", login=entered.login, host=entered.host),
+            "success",
+        )
+        _ask_password_again(form)
 
 
 def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
@@ -198,11 +205,20 @@ def _list_folders(form: MailAccountForm, account: MailAccount | None) -> None:
         form.folder.errors = [str(error)]
     else:
         form.folders = tuple(found)
-        again = " Enter the password again before you save." if form.typed_password() else ""
         flash(
-            f"Found {len(found)} folder{'' if len(found) == 1 else 's'}. Choose one in the field IMAP folder.{again}",
+            _n(
+                "Found {count} folder. Choose one in the field IMAP folder.",
+                "Found {count} folders. Choose one in the field IMAP folder.",
+                len(found),
+            ),
             "info",
         )
+        _ask_password_again(form)
+
+
+def _ask_password_again(form: MailAccountForm) -> None:
+    if form.typed_password():
+        flash(_("Enter the password again before you save."), "info")
 
 
 def _form() -> MailAccountForm:
@@ -215,7 +231,7 @@ def _form() -> MailAccountForm:
 def _account(account_id: int) -> MailAccount:
     account: MailAccount | None = MailAccount.get_or_none(MailAccount.id == account_id)
     if account is None:
-        raise NotFound("The mail account was not found. It may have been deleted.")
+        raise NotFound(_("The mail account was not found. It may have been deleted."))
     return account
 
 

@@ -4,6 +4,7 @@ from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound, Unavailable
+from portal.core.language import _
 from portal.models import NoticeChannel, Role
 from portal.monitoring import notice_channels
 from portal.web import permissions
@@ -28,7 +29,7 @@ def new() -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             row = notice_channels.add(form.entered(), form.typed_url(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was added. Press Send test notice to try it.", "success")
+            flash(_("{name} was added. Press Send test notice to try it.", name=row.name), "success")
             return redirect(url_for("notice_channels.index"), 303)
     return render_template("notices/channel.html", form=form, row=None)
 
@@ -41,7 +42,7 @@ def edit(row_id: int) -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             notice_channels.edit(row, form.entered(), form.typed_url(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was saved.", "success")
+            flash(_("{name} was saved.", name=row.name), "success")
             return redirect(url_for("notice_channels.index"), 303)
     elif not form.is_submitted():
         form.show(row)
@@ -55,9 +56,9 @@ def test(row_id: int) -> Response:
     try:
         notice_channels.send_test(row, now=g.now)
     except Unavailable as error:
-        flash(f"{row.name} failed: {error}", "error")
+        flash(_("{name} failed: {error}", name=row.name, error=error), "error")
     else:
-        flash(f"{row.name} accepted the test notice.", "success")
+        flash(_("{name} accepted the test notice.", name=row.name), "success")
     return redirect(url_for("notice_channels.index"), 303)
 
 
@@ -66,12 +67,12 @@ def test(row_id: int) -> Response:
 def delete(row_id: int) -> Response:
     row = _row(row_id)
     notice_channels.delete(row, actor=permissions.actor(), now=g.now)
-    flash(f"{row.name} was deleted.", "success")
+    flash(_("{name} was deleted.", name=row.name), "success")
     return redirect(url_for("notice_channels.index"), 303)
 
 
 def _row(row_id: int) -> NoticeChannel:
     row: NoticeChannel | None = NoticeChannel.get_or_none(NoticeChannel.id == row_id)
     if row is None:
-        raise NotFound("The notice channel was not found. It may have been deleted.")
+        raise NotFound(_("The notice channel was not found. It may have been deleted."))
     return row

@@ -9,8 +9,10 @@ from werkzeug.wrappers import Response
 from portal import causes
 from portal.causes import unmatched
 from portal.core.errors import Invalid, NotFound
+from portal.core.language import _
 from portal.models import Notice, Role
 from portal.monitoring import notice_list, notices
+from portal.monitoring.problems.problem import remedy_of
 from portal.system import settings
 from portal.web import lists, many, permissions
 from portal.web.forms.notices import AcknowledgeForm
@@ -40,7 +42,7 @@ def acknowledge_many() -> str | Response:
     if not form.validate_on_submit():
         return redirect(url_for("notices.index"), 303)
     until, comment = g.now + timedelta(hours=int(form.hours.data)), form.comment.data or ""
-    action = Action("Acknowledge", partial(notices.acknowledge, until=until, comment=comment))
+    action = Action(_("Acknowledge"), partial(notices.acknowledge, until=until, comment=comment))
     rows = Notice.select().where(Notice.id.in_(request.form.getlist("id", type=int)))
     return many.done(action, list(rows), url_for("notices.index"))
 
@@ -61,7 +63,7 @@ def acknowledge(notice_id: int) -> str | Response:
         except Invalid as error:
             flash(error.fields["until"], "error")
         else:
-            flash("Acknowledged. Banner and reminders are paused; you are notified when it is resolved.", "success")
+            flash(_("Acknowledged. Banner and reminders are paused; you are notified when it is resolved."), "success")
         return redirect(url_for("notices.show", notice_id=row.id), 303)
     return _page(row, form)
 
@@ -71,16 +73,18 @@ def acknowledge(notice_id: int) -> str | Response:
 def withdraw_acknowledgment(notice_id: int) -> Response:
     row = _notice(notice_id)
     notices.withdraw_acknowledgment(row, actor=permissions.actor(), now=g.now)
-    flash("The notice is no longer acknowledged. Banner and reminders are on again.", "success")
+    flash(_("The notice is no longer acknowledged. Banner and reminders are on again."), "success")
     return redirect(url_for("notices.show", notice_id=row.id), 303)
 
 
 def _page(row: Notice, form: AcknowledgeForm) -> str:
-    return render_template("notices/show.html", row=row, cause=causes.named(row.cause), form=form)
+    return render_template(
+        "notices/show.html", row=row, cause=causes.named(row.cause), remedy=remedy_of(row), form=form
+    )
 
 
 def _notice(notice_id: int) -> Notice:
     row: Notice | None = Notice.get_or_none(Notice.id == notice_id)
     if row is None:
-        raise NotFound("The notice was not found. It may have been deleted after the retention period.")
+        raise NotFound(_("The notice was not found. It may have been deleted after the retention period."))
     return row

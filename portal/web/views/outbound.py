@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import providers
 from portal.core.errors import NotFound, PortalError
+from portal.core.language import _
 from portal.models import OutboundMessage, OutboundProfile, Role, Token, TokenConfig
 from portal.outgoing import message_list, outbound_profiles, overview, test_message
 from portal.outgoing.test_message import TestResult
@@ -31,7 +32,7 @@ def new() -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             row = outbound_profiles.add(_entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was added. Send a test message to see whether it works.", "success")
+            flash(_("{name} was added. Send a test message to see whether it works.", name=row.name), "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     return render_template("outbound/form.html", form=form, row=None)
 
@@ -48,7 +49,7 @@ def edit(row_id: int) -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             outbound_profiles.edit(row, _entered(form), form.typed_password(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was saved.", "success")
+            flash(_("{name} was saved.", name=row.name), "success")
             return redirect(url_for("outbound.show", row_id=row.id), 303)
     elif not form.is_submitted():
         form.show(row)
@@ -77,7 +78,7 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("outbound.show", row_id=row.id), 303)
-    flash(f"{row.name} was deleted.", "success")
+    flash(_("{name} was deleted.", name=row.name), "success")
     return redirect(url_for("outbound.index"), 303)
 
 
@@ -109,7 +110,7 @@ def _form() -> OutboundProfileForm:
 def _row(row_id: int) -> OutboundProfile:
     row: OutboundProfile | None = OutboundProfile.get_or_none(OutboundProfile.id == row_id)
     if row is None:
-        raise NotFound("The outbound profile was not found. It may have been deleted.")
+        raise NotFound(_("The outbound profile was not found. It may have been deleted."))
     return row
 
 

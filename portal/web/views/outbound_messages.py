@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import causes
 from portal.core.errors import NotFound, PortalError
+from portal.core.language import _
 from portal.models import OutboundMessage, OutboundProfile, Role
 from portal.outgoing import mail_queue, message_list
 from portal.web import lists, permissions
@@ -42,13 +43,13 @@ def show(row_id: int) -> str:
 @bp.post("/<int:row_id>/try-again")
 @permissions.needs(Role.OPERATOR)
 def try_again(row_id: int) -> Response:
-    return _done(row_id, mail_queue.try_again, "The message is being sent.")
+    return _done(row_id, mail_queue.try_again, _("The message is being sent."))
 
 
 @bp.post("/<int:row_id>/drop")
 @permissions.needs(Role.OPERATOR)
 def drop(row_id: int) -> Response:
-    return _done(row_id, mail_queue.drop, "The message was dropped. Its sender is not notified.")
+    return _done(row_id, mail_queue.drop, _("The message was dropped. Its sender is not notified."))
 
 
 def _done(row_id: int, act: Callable[..., None], confirmation: str) -> Response:
@@ -65,5 +66,5 @@ def _done(row_id: int, act: Callable[..., None], confirmation: str) -> Response:
 def _row(row_id: int) -> OutboundMessage:
     row: OutboundMessage | None = OutboundMessage.get_or_none(OutboundMessage.id == row_id)
     if row is None:
-        raise NotFound("The message was not found. It may have been deleted after the retention period.")
+        raise NotFound(_("The message was not found. It may have been deleted after the retention period."))
     return row

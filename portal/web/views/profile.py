@@ -1,5 +1,6 @@
 """The signed-in user's own page: password, second factors, sessions."""
 
+import flask_babel
 from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
@@ -8,10 +9,11 @@ from portal.access import passkeys, second_factors, sessions, users
 from portal.access.rate_limit import RateLimited
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, NotFound
+from portal.core.language import _, _n
 from portal.models import ApiKey, LoginSession, Passkey, RecoveryCode, Role
 from portal.web import permissions, qr_codes
 from portal.web.forms import Form
-from portal.web.forms.users import CodeForm, OwnPasswordForm, TimeZoneForm
+from portal.web.forms.users import CodeForm, DisplayForm, OwnPasswordForm
 from portal.web.views.second_factor import CHALLENGE
 
 bp = Blueprint("profile", __name__, url_prefix="/profile")
@@ -25,7 +27,7 @@ def index() -> str:
     return render_template(
         "profile/index.html",
         user=me.user,
-        zone_form=TimeZoneForm(formdata=None, time_zone=me.user.time_zone),
+        display_form=DisplayForm(formdata=None, obj=me.user),
         sessions=[row for row in own if not sessions.has_ended(row, g.now)],
         present=me.session,
         passkeys=list(Passkey.select().where(Passkey.user == me.user).order_by(Passkey.name)),
@@ -35,15 +37,16 @@ def index() -> str:
     )
 
 
-@bp.post("/time-zone")
+@bp.post("/display")
 @permissions.needs(Role.VIEWER)
-def set_time_zone() -> Response:
-    form = TimeZoneForm()
+def set_display() -> Response:
+    form = DisplayForm()
     if form.validate_on_submit():
-        users.set_time_zone(permissions.me().user, form.time_zone.data, now=g.now)
-        flash("The time zone was saved.", "success")
+        users.set_display(permissions.me().user, form.language.data, form.time_zone.data, now=g.now)
+        flask_babel.refresh()
+        flash(_("Language and time zone were saved."), "success")
     else:
-        flash("Choose a time zone from the list.", "error")
+        flash(_("Choose a language and a time zone from the lists."), "error")
     return redirect(url_for("profile.index"), 303)
 
 
@@ -56,7 +59,7 @@ def password() -> str | Response:
             with form.refusing():
                 present, new = Secret(form.present.data), Secret(form.password.data)
                 users.change_own_password(me.session, present, new, now=g.now)
-                flash("The password was changed. Your other sessions were ended.", "success")
+                flash(_("The password was changed. Your other sessions were ended."), "success")
                 return redirect(url_for("profile.index"), 303)
         except RateLimited as error:
             form.refuse(Invalid({"present": str(error)}))
@@ -67,7 +70,7 @@ def password() -> str | Response:
 @permissions.needs(Role.VIEWER)
 def end_sessions() -> Response:
     count = sessions.sign_out_elsewhere(permissions.me().session, now=g.now)
-    flash(f"{count} other session{'s' if count != 1 else ''} ended.", "success")
+    flash(_n("{count} other session ended.", "{count} other sessions ended.", count), "success")
     return redirect(url_for("profile.index"), 303)
 
 
@@ -76,9 +79,9 @@ def end_sessions() -> Response:
 def end_session(row_id: int) -> Response:
     row = LoginSession.get_or_none(LoginSession.id == row_id, LoginSession.user == permissions.me().user)
     if row is None:
-        raise NotFound("The session was not found. It has ended.")
+        raise NotFound(_("The session was not found. It has ended."))
     sessions.end(row, actor=permissions.actor(), now=g.now)
-    flash("The session was ended.", "success")
+    flash(_("The session was ended."), "success")
     return redirect(url_for("profile.index"), 303)
 
 
@@ -93,7 +96,7 @@ def app() -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             second_factors.confirm_app(me.user, form.code.data, now=g.now)
-            return _added("The authenticator app was added.")
+            return _added(_("The authenticator app was added."))
     address = second_factors.app_address(me.user)
     secret = Markup(" ").join(me.user.totp_secret.reveal()[at : at + 4] for at in range(0, 32, 4))
     return render_template("profile/app.html", form=form, picture=qr_codes.picture(address), secret=secret)
@@ -112,7 +115,7 @@ def begin_app() -> Response:
 @permissions.confirmed
 def remove_app() -> Response:
     second_factors.remove_app(permissions.me().user, now=g.now)
-    flash("The authenticator app was removed.", "success")
+    flash(_("The authenticator app was removed."), "success")
     return redirect(url_for("profile.index"), 303)
 
 
@@ -135,7 +138,7 @@ def add_passkey() -> str | Response:
     except Invalid as error:
         flash(str(error), "error")
         return redirect(url_for("profile.new_passkey"), 303)
-    return _added(f"The passkey “{row.name}” was added.")
+    return _added(_("The passkey “{name}” was added.", name=row.name))
 
 
 @bp.post("/passkeys/<int:row_id>/remove")
@@ -144,9 +147,9 @@ def add_passkey() -> str | Response:
 def remove_passkey(row_id: int) -> Response:
     row = Passkey.get_or_none(Passkey.id == row_id, Passkey.user == permissions.me().user)
     if row is None:
-        raise NotFound("The passkey was not found.")
+        raise NotFound(_("The passkey was not found."))
     passkeys.remove(row, now=g.now)
-    flash(f"The passkey “{row.name}” was removed.", "success")
+    flash(_("The passkey “{name}” was removed.", name=row.name), "success")
     return redirect(url_for("profile.index"), 303)
 
 

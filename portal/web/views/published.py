@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from portal import providers
 from portal.core.encryption import Secret
 from portal.core.errors import PortalError
+from portal.core.language import _
 from portal.models import Role
 from portal.tokens import client_registration, provider_lookup, token_configs
 from portal.web import permissions
@@ -24,9 +25,9 @@ def discover() -> str:
     try:
         form.fill(token_configs.discovered(request.form.get("discover_issuer", "").strip()))
     except PortalError as error:
-        flash(f"The endpoints were not found. {error}", "error")
+        flash(_("The endpoints were not found. {error}", error=error), "error")
     else:
-        flash("The endpoints were filled in from the provider's discovery document.", "success")
+        flash(_("The endpoints were filled in from the provider's discovery document."), "success")
     return form_page(form, template, None)
 
 
@@ -41,9 +42,9 @@ def register() -> AnyResponse:
             initial_token=Secret(token) if token else None, actor=permissions.actor(), now=g.now,
         )  # fmt: skip
     except PortalError as error:
-        flash(f"The portal was not registered. {error}", "error")
+        flash(_("The portal was not registered. {error}", error=error), "error")
         return redirect(url_for("tokens.new", template=template.key), 303)
-    flash(f"The portal was registered, and {config.name} was added.", "success")
+    flash(_("The portal was registered, and {name} was added.", name=config.name), "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 

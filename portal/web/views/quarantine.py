@@ -3,6 +3,7 @@
 from flask import Blueprint, flash, g, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
+from portal.core.language import _
 from portal.incoming import quarantine
 from portal.models import Role
 from portal.web import permissions
@@ -20,7 +21,7 @@ def index() -> str:
 def try_again(message_id: int) -> Response:
     row = quarantine.find(message_id)
     quarantine.try_again(row, actor=permissions.actor(), now=g.now)
-    flash(f"{row.mail_account.name} is being fetched. Delivery of the message is retried.", "info")
+    flash(_("{name} is being fetched. Delivery of the message is retried.", name=row.mail_account.name), "info")
     return redirect(url_for("quarantine.index"), 303)
 
 
@@ -28,5 +29,5 @@ def try_again(message_id: int) -> Response:
 @permissions.needs(Role.OPERATOR)
 def skip(message_id: int) -> Response:
     quarantine.skip(quarantine.find(message_id), actor=permissions.actor(), now=g.now)
-    flash("The message was skipped. It stays on the server, undelivered.", "info")
+    flash(_("The message was skipped. It stays on the server, undelivered."), "info")
     return redirect(url_for("quarantine.index"), 303)

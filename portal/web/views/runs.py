@@ -6,6 +6,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound
+from portal.core.language import _
 from portal.incoming import mail_accounts, progress, run_search
 from portal.incoming.run_search import Wanted
 from portal.models import MailAccount, Message, Role, Run, RunLine, RunOutcome
@@ -14,7 +15,13 @@ from portal.web import permissions
 bp = Blueprint("runs", __name__, url_prefix="/runs")
 _PAGE, _MESSAGES = 50, 200
 #: Selectable time ranges: hours and label.
-_RANGES = {1: "last hour", 24: "last 24 hours", 168: "last 7 days", 720: "last 30 days", 8760: "last year"}
+_RANGES = {
+    1: _("last hour"),
+    24: _("last 24 hours"),
+    168: _("last 7 days"),
+    720: _("last 30 days"),
+    8760: _("last year"),
+}
 _USUAL_RANGE = 24
 
 
@@ -68,14 +75,14 @@ def show(run_id: int) -> str:
 def cancel(run_id: int) -> Response:
     run = _run(run_id)
     if mail_accounts.cancel(run, actor=permissions.actor(), now=g.now):
-        flash("Stopping after the current batch. No message is lost.", "info")
+        flash(_("Stopping after the current batch. No message is lost."), "info")
     else:
-        flash("The fetch has already ended.", "info")
+        flash(_("The fetch has already ended."), "info")
     return redirect(url_for("runs.show", run_id=run.id), 303)
 
 
 def _run(run_id: int) -> Run:
     run: Run | None = Run.get_or_none(Run.id == run_id)
     if run is None:
-        raise NotFound("The run was not found. It may have been deleted after the retention period.")
+        raise NotFound(_("The run was not found. It may have been deleted after the retention period."))
     return run

@@ -7,6 +7,7 @@ from portal.access import passkeys, proxy_users, second_factors, sessions
 from portal.access.rate_limit import RateLimited
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Invalid
+from portal.core.language import _
 from portal.models import IdentityProvider, Passkey, Role, User
 from portal.web import permissions
 from portal.web.forms.users import CodeForm, ConfirmForm
@@ -22,7 +23,7 @@ def code() -> str | Response | tuple[str, int]:
     """Ask for a code or a passkey after the password was right."""
     awaited = permissions.waiting()
     if awaited is None:
-        flash("The sign-in took longer than five minutes. Begin again.", "error")
+        flash(_("The sign-in took longer than five minutes. Begin again."), "error")
         return redirect(url_for("sessions.login"), 303)
     user, target = awaited
     form = CodeForm()
@@ -36,7 +37,7 @@ def code() -> str | Response | tuple[str, int]:
     except RateLimited as error:
         form.refuse(Invalid({"code": str(error)}))
         return _page(form, user), 429
-    permissions.sign_in_as(user, "password and code")
+    permissions.sign_in_as(user, _("password and code"))
     return redirect(target, 303)
 
 
@@ -62,7 +63,7 @@ def passkey() -> Response:
     user, target = awaited
     if not _is_signed(user):
         return redirect(url_for("second_factor.code"), 303)
-    permissions.sign_in_as(user, "password and passkey")
+    permissions.sign_in_as(user, _("password and passkey"))
     return redirect(target, 303)
 
 

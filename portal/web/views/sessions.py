@@ -8,6 +8,7 @@ from portal.access import proxy_users, rate_limit, second_factors, single_sign_o
 from portal.access.single_sign_on import Pending
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Invalid, PortalError, Refused
+from portal.core.language import _
 from portal.models import IdentityProvider, Role
 from portal.web import permissions
 from portal.web.forms.users import LoginForm, SetupForm
@@ -57,7 +58,7 @@ def login_by_proxy() -> Response:
     try:
         permissions.sign_in_as(proxy_users.sign_in(*named, now=g.now), "reverse proxy")
     except Refused as error:
-        flash(f"Sign-in failed. {error}", "error")
+        flash(_("Sign-in failed. {error}", error=error), "error")
         return redirect(url_for("sessions.login"), 303)
     return redirect(permissions.local_path(request.form.get("next")) or url_for("home.index"), 303)
 
@@ -81,7 +82,7 @@ def answer() -> Response:
     """The answer of an identity provider."""
     kept = session.pop(_PENDING, None)
     if kept is None:
-        flash("The answer does not belong to a sign-in of this browser. Sign in again.", "error")
+        flash(_("The answer does not belong to a sign-in of this browser. Sign in again."), "error")
         return redirect(url_for("sessions.login"), 303)
     target = kept.pop("next")
     try:
@@ -89,9 +90,9 @@ def answer() -> Response:
             Pending(**kept), request.args.to_dict(), address=request.remote_addr or "", now=g.now
         )
     except ExternalError as error:
-        flash(f"Sign-in failed. {error}", "error")
+        flash(_("Sign-in failed. {error}", error=error), "error")
         return redirect(url_for("sessions.login"), 303)
-    permissions.sign_in_as(user, f"identity provider {user.issuer}")
+    permissions.sign_in_as(user, _("identity provider {issuer}", issuer=user.issuer))
     return redirect(target or url_for("home.index"), 303)
 
 
@@ -100,7 +101,7 @@ def answer() -> Response:
 def logout() -> Response:
     elsewhere = single_sign_on.logout_address(permissions.me().session)
     permissions.sign_out()
-    flash("You are signed out.", "info")
+    flash(_("You are signed out."), "info")
     if elsewhere:
         response: Response = make_response(render_template("tokens/leaving.html", address=elsewhere))
     else:
@@ -113,11 +114,11 @@ def logout() -> Response:
 @permissions.public
 def setup(key: str) -> str | Response | tuple[str, int]:
     if not users.is_setup_link_valid(key, now=g.now):
-        text = (
+        text = _(
             "This set-up link was used, or has expired. Sign in. If there is no admin yet, start the portal again: it "
             "prints a new link."
         )
-        return render_template("error.html", title="The link is no longer valid", text=text), 404
+        return render_template("error.html", title=_("The link is no longer valid"), text=text), 404
     form = SetupForm()
     if form.validate_on_submit():
         try:
@@ -127,6 +128,6 @@ def setup(key: str) -> str | Response | tuple[str, int]:
         except PortalError as error:
             flash(str(error), "error")
         else:
-            permissions.sign_in_as(user, "set-up link")
+            permissions.sign_in_as(user, _("set-up link"))
             return redirect(url_for("home.index"), 303)
     return render_template("sessions/setup.html", form=form)

@@ -4,6 +4,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response
 
 from portal.core.errors import Invalid, PortalError
+from portal.core.language import _
 from portal.models import Role
 from portal.monitoring import notifier
 from portal.system import redirect_uri, settings
@@ -26,7 +27,7 @@ def index() -> str | Response:
         except Invalid as error:
             problems = error.fields
         else:
-            flash("The settings were saved.", "success")
+            flash(_("The settings were saved."), "success")
             return redirect(url_for("settings.index"), 303)
     return render_template(
         "settings/index.html",
@@ -45,7 +46,7 @@ def send_test() -> Response:
     try:
         recipients = notifier.send_test(now=g.now)
     except PortalError as error:
-        flash(f"The test notice was not sent: {error}", "error")
+        flash(_("The test notice was not sent: {error}", error=error), "error")
     else:
-        flash(f"A test notice is on its way to {', '.join(recipients)}.", "success")
+        flash(_("A test notice is on its way to {names}.", names=", ".join(recipients)), "success")
     return redirect(url_for("settings.index"), 303)

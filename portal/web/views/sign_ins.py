@@ -4,6 +4,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, sessi
 from werkzeug.wrappers import Response
 
 from portal.core.errors import ExternalError, NotFound, PortalError
+from portal.core.language import _
 from portal.models import DeviceSignIn, Role, Token
 from portal.system import settings
 from portal.tokens import token_configs
@@ -59,9 +60,9 @@ def pasted(token_id: int) -> Response:
         parameters = authorization_code.answer_parameters(request.form.get("answer", ""))
         signed_in = authorization_code.complete(parameters, by=me.name, user=me.user, browser=me.session, now=g.now)
     except ExternalError as error:
-        flash(f"Sign-in failed. {error} Press “Paste the address” again.", "error")
+        flash(_("Sign-in failed. {error} Press “Paste the address” again.", error=error), "error")
         return redirect(back_to(token), 303)
-    flash(f"Signed in as {signed_in.owner or 'an account that the provider does not name'}.", "success")
+    flash(_("Signed in as {owner}.", owner=signed_in.owner or "an account that the provider does not name"), "success")
     return redirect(back_to(token), 303)
 
 
@@ -72,7 +73,7 @@ def begin_device(token_id: int) -> Response:
     try:
         row = device_code.begin(token, by=permissions.actor(), now=g.now)
     except PortalError as error:
-        flash(f"The provider issued no device code. {error}", "error")
+        flash(_("The provider issued no device code. {error}", error=error), "error")
         return redirect(back_to(token), 303)
     return redirect(url_for("sign_ins.device", row_id=row.id), 303)
 
@@ -83,10 +84,12 @@ def device(row_id: int) -> str | Response:
     """Show the user code, as text and QR code, until the sign-in has ended."""
     row: DeviceSignIn | None = DeviceSignIn.get_or_none(DeviceSignIn.id == row_id)
     if row is None:
-        raise NotFound("The sign-in was not found.")
+        raise NotFound(_("The sign-in was not found."))
     if row.ended_at:
-        flash(f"Sign-in failed. {row.failure}" if row.failure else f"Signed in as {row.token.owner}.",
-              "error" if row.failure else "success")  # fmt: skip
+        if row.failure:
+            flash(_("Sign-in failed. {error}", error=row.failure), "error")
+        else:
+            flash(_("Signed in as {owner}.", owner=row.token.owner), "success")
         return redirect(back_to(row.token), 303)
     return render_template(
         "tokens/device.html", row=row, picture=qr_codes.picture(row.verification_uri_complete or row.verification_uri)
@@ -116,17 +119,19 @@ def owner(key: str) -> str | tuple[str, int]:
     link = owner_links.find(key, now=g.now)
     if link is None:
         owner_links.reject(request.remote_addr or "", now=g.now)
-        text = "The link was already used or is older than 24 hours. Ask for a new link."
-        return render_template("error.html", title="Link no longer valid", text=text), 404
+        text = _("The link was already used or is older than 24 hours. Ask for a new link.")
+        return render_template("error.html", title=_("Link no longer valid"), text=text), 404
     if request.method == "GET":
         return render_template("tokens/owner.html", form=Form(), token=link.token)
     session[LINK_KEY] = key
     try:
-        address = authorization_code.begin(link.token, by=f"owner link by {link.created_by}", browser=link, now=g.now)
+        address = authorization_code.begin(
+            link.token, by=_("owner link by {created_by}", created_by=link.created_by), browser=link, now=g.now
+        )
     except PortalError as error:
-        return render_template("error.html", title="Sign-in not possible", text=str(error)), 400
+        return render_template("error.html", title=_("Sign-in not possible"), text=str(error)), 400
     return render_template("tokens/leaving.html", address=address)
 
 
 def told(token: Token) -> str:
-    return token.owner or "an account that the provider does not name"
+    return token.owner or _("an account that the provider does not name")

@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from portal import providers
 from portal.core import token_state
 from portal.core.errors import Invalid, NotFound, PortalError
+from portal.core.language import _
 from portal.core.token_state import State
 from portal.models import ClientSecret, Flow, OwnerLink, Role, SignIn, Token, TokenConfig
 from portal.providers import Template
@@ -29,12 +30,12 @@ from portal.web.many import Action
 
 bp = Blueprint("tokens", __name__, url_prefix="/tokens")
 _MANY = {
-    "refresh": Action("Refresh", refresh_queue.request),
+    "refresh": Action(_("Refresh"), refresh_queue.request),
     "delete": Action(
-        "Delete",
+        _("Delete"),
         token_configs.delete_token,
         Role.ADMIN,
-        "Delete the selected tokens ({})? The provider is not notified. Tokens that are in use are kept.",
+        _("Delete the selected tokens ({count})? The provider is not notified. Tokens that are in use are kept."),
     ),
 }
 
@@ -68,7 +69,7 @@ def new() -> str | AnyResponse:
             config = token_configs.add(
                 template, form.entered(preset), form.secret(g.now, None), actor=permissions.actor(), now=g.now
             )
-            flash(f"{config.name} was added.", "success")
+            flash(_("{name} was added.", name=config.name), "success")
             return _after_save(config)
     elif not form.is_submitted():
         form.offer(template)
@@ -96,7 +97,7 @@ def edit(config_id: int) -> str | AnyResponse:
                 actor=permissions.actor(),
                 now=g.now,
             )
-            flash(f"{config.name} was saved.", "success")
+            flash(_("{name} was saved.", name=config.name), "success")
             return _after_save(config)
     elif not form.is_submitted():
         form.show(config)
@@ -190,7 +191,7 @@ def delete(config_id: int) -> AnyResponse:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("tokens.edit", config_id=config.id), 303)
-    flash(f"{config.name} was deleted.", "success")
+    flash(_("{name} was deleted.", name=config.name), "success")
     return redirect(url_for("tokens.index"), 303)
 
 
@@ -199,7 +200,7 @@ def delete(config_id: int) -> AnyResponse:
 def remove_secret(config_id: int, secret_id: int) -> AnyResponse:
     config = find_config(config_id)
     token_configs.forget_secret(config, secret_id, actor=permissions.actor(), now=g.now)
-    flash("The client secret was removed. The tokens are kept.", "success")
+    flash(_("The client secret was removed. The tokens are kept."), "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
@@ -209,8 +210,10 @@ def generate_certificate(config_id: int) -> AnyResponse:
     config = find_config(config_id)
     certificates.generate(config, actor=permissions.actor(), now=g.now)
     flash(
-        "Key and certificate were created. Upload the certificate at the provider, "
-        "then select certificate as the client authentication.",
+        _(
+            "Key and certificate were created. Upload the certificate at the provider, "
+            "then select certificate as the client authentication."
+        ),
         "success",
     )
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
@@ -226,9 +229,9 @@ def upload_certificate(config_id: int) -> AnyResponse:
             config, form.pem.data.read() if form.pem.data else b"", actor=permissions.actor(), now=g.now
         )
     except Invalid as error:
-        flash(f"The certificate was rejected. {error.fields['pem']}", "error")
+        flash(_("The certificate was rejected. {reason}", reason=error.fields["pem"]), "error")
     else:
-        flash("The certificate and its key were stored; the key is encrypted.", "success")
+        flash(_("The certificate and its key were stored; the key is encrypted."), "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
@@ -238,7 +241,7 @@ def certificate(config_id: int) -> Response:
     """Download the certificate; the private key is never exported."""
     config = find_config(config_id)
     if config.certificate is None:
-        raise NotFound("This token configuration has no certificate.")
+        raise NotFound(_("This token configuration has no certificate."))
     name = f"attachment; filename=portal-{config.id}.pem"
     return Response(config.certificate, mimetype="application/x-pem-file", headers={"Content-Disposition": name})
 
@@ -253,8 +256,8 @@ def add_token(config_id: int) -> AnyResponse:
     except PortalError as error:
         flash(str(error), "error")
     else:
-        sign_in = "; sign it in with Request new token" if config.flow.has_sign_in else ""
-        flash(f"Mailbox added{sign_in}.", "success")
+        signs_in = config.flow.has_sign_in
+        flash(_("Mailbox added. Sign it in with Request new token.") if signs_in else _("Mailbox added."), "success")
     return redirect(url_for("tokens.edit", config_id=config.id), 303)
 
 
@@ -265,10 +268,14 @@ def refresh(token_id: int) -> AnyResponse:
     try:
         renewed = refreshing.refresh(token.id, actor=permissions.actor(), now=g.now)
     except PortalError as error:
-        flash(f"Refresh of {token.name} failed: {error}", "error")
+        flash(_("Refresh of {name} failed: {error}", name=token.name, error=error), "error")
     else:
-        outcome = "was refreshed." if renewed else "was not refreshed: a refresh is running, or none is possible."
-        flash(f"{token.name} {outcome}", "info")
+        outcome = (
+            _("{name} was refreshed.", name=token.name)
+            if renewed
+            else _("{name} was not refreshed: a refresh is running, or none is possible.", name=token.name)
+        )
+        flash(outcome, "info")
     return redirect(back_to(token), 303)
 
 
@@ -286,20 +293,22 @@ def _act_on(token: Token, act: str, done: str) -> AnyResponse:
 @bp.post("/token/<int:token_id>/forget")
 @permissions.needs(Role.ADMIN)
 def forget(token_id: int) -> AnyResponse:
-    return _act_on(find_token(token_id), "forget", "The token was removed. Request a new token to continue.")
+    return _act_on(find_token(token_id), "forget", _("The token was removed. Request a new token to continue."))
 
 
 @bp.post("/token/<int:token_id>/revoke")
 @permissions.needs(Role.ADMIN)
 @permissions.confirmed
 def revoke(token_id: int) -> AnyResponse:
-    return _act_on(find_token(token_id), "revoke", "The token was revoked at the provider and removed from the portal.")
+    return _act_on(
+        find_token(token_id), "revoke", _("The token was revoked at the provider and removed from the portal.")
+    )
 
 
 @bp.post("/token/<int:token_id>/delete")
 @permissions.needs(Role.ADMIN)
 def delete_token(token_id: int) -> AnyResponse:
-    return _act_on(find_token(token_id), "delete", "The token was deleted.")
+    return _act_on(find_token(token_id), "delete", _("The token was deleted."))
 
 
 def back_to(token: Token) -> str:
@@ -311,12 +320,12 @@ def back_to(token: Token) -> str:
 def find_config(config_id: int) -> TokenConfig:
     config: TokenConfig | None = TokenConfig.get_or_none(TokenConfig.id == config_id)
     if config is None:
-        raise NotFound("The token configuration was not found. It may have been deleted.")
+        raise NotFound(_("The token configuration was not found. It may have been deleted."))
     return config
 
 
 def find_token(token_id: int) -> Token:
     token: Token | None = Token.get_or_none(Token.id == token_id)
     if token is None:
-        raise NotFound("The token was not found. It may have been deleted.")
+        raise NotFound(_("The token was not found. It may have been deleted."))
     return token

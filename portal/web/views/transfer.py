@@ -5,6 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from portal.core.encryption import Secret
 from portal.core.errors import NotFound, PortalError, Refused
+from portal.core.language import _, _n
 from portal.models import ExportRequest, ImportDraft, Role, TokenConfig
 from portal.tokens import export_approval, import_export
 from portal.web import permissions
@@ -57,7 +58,7 @@ def export() -> AnyResponse:
 @permissions.needs(Role.ADMIN)
 def request_export() -> AnyResponse:
     export_approval.request(permissions.me().user, now=g.now)
-    flash("The export was requested. Another admin approves it on this page within an hour.", "success")
+    flash(_("The export was requested. Another admin approves it on this page within an hour."), "success")
     return redirect(url_for("transfer.index"), 303)
 
 
@@ -67,10 +68,10 @@ def request_export() -> AnyResponse:
 def approve_export(row_id: int) -> AnyResponse:
     row: ExportRequest | None = ExportRequest.get_or_none(ExportRequest.id == row_id)
     if row is None:
-        raise NotFound("The request was not found. It was used or replaced.")
+        raise NotFound(_("The request was not found. It was used or replaced."))
     try:
         export_approval.approve(row, permissions.me().user, now=g.now)
-        flash(f"{row.requested_by.name} can export the secrets once within an hour.", "success")
+        flash(_("{name} can export the secrets once within an hour.", name=row.requested_by.name), "success")
     except Refused as error:
         flash(str(error), "error")
     return redirect(url_for("transfer.index"), 303)
@@ -83,14 +84,14 @@ def check() -> str | AnyResponse:
     """Dry run: show what the import would change. The file is stored encrypted until the import is applied."""
     form = ImportForm()
     if not form.validate_on_submit() or not form.file.data:
-        flash("Choose a file.", "error")
+        flash(_("Choose a file."), "error")
         return redirect(url_for("transfer.index"), 303)
     raw, typed = form.file.data.read(), form.passphrase.data
     passphrase = Secret(typed) if typed else None
     try:
         steps = import_export.plan(raw, overwrite=form.overwrite.data, passphrase=passphrase)
     except PortalError as error:
-        flash(f"The file cannot be imported. {error}", "error")
+        flash(_("The file cannot be imported. {error}", error=error), "error")
         return redirect(url_for("transfer.index"), 303)
     draft = import_export.keep_draft(permissions.me().session, raw, passphrase, form.overwrite.data, now=g.now)
     return render_template("transfer/plan.html", steps=steps, draft=draft, form=form)
@@ -102,13 +103,13 @@ def apply(draft_id: int) -> AnyResponse:
     me = permissions.me()
     draft = ImportDraft.get_or_none(ImportDraft.id == draft_id, ImportDraft.login_session == me.session.id)
     if draft is None:
-        flash("This import was already applied, or belongs to another session. Choose the file again.", "error")
+        flash(_("This import was already applied, or belongs to another session. Choose the file again."), "error")
         return redirect(url_for("transfer.index"), 303)
     try:
         owners = dict(zip(request.form.getlist("name"), request.form.getlist("owner"), strict=False))
         done = import_export.apply_draft(draft, owners=owners, actor=me.name, now=g.now)
     except PortalError as error:
-        flash(f"Nothing was imported. {error}", "error")
+        flash(_("Nothing was imported. {error}", error=error), "error")
     else:
-        flash(f"{done} token configuration{'' if done == 1 else 's'} imported.", "success")
+        flash(_n("{count} token configuration imported.", "{count} token configurations imported.", done), "success")
     return redirect(url_for("tokens.index"), 303)

@@ -6,6 +6,7 @@ from werkzeug.wrappers import Response
 from portal.access import operator_limits, overview, second_factors, users
 from portal.core.encryption import Secret
 from portal.core.errors import NotFound, PortalError
+from portal.core.language import _
 from portal.models import IdentityProvider, Role, TokenConfig, User
 from portal.web import lists, permissions
 from portal.web.forms.users import OperatorForm, PasswordForm, UserForm
@@ -33,7 +34,7 @@ def new() -> str | Response:
             user = users.add(
                 form.name.data, Role(form.role.data), Secret(form.password.data), actor=permissions.actor(), now=g.now
             )
-            flash(f"{user.name} was added.", "success")
+            flash(_("{name} was added.", name=user.name), "success")
             return redirect(url_for("users.index"), 303)
     return render_template("users/form.html", form=form, user=None)
 
@@ -47,7 +48,9 @@ def password(user_id: int) -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             users.set_password(user, Secret(form.password.data), actor=permissions.actor(), now=g.now)
-            flash(f"The password of {user.name} was changed. All sessions of {user.name} were ended.", "success")
+            flash(
+                _("The password of {name} was changed. All sessions of {name} were ended.", name=user.name), "success"
+            )
             return redirect(url_for("users.index"), 303)
     return render_template("users/form.html", form=form, user=user)
 
@@ -61,7 +64,7 @@ def configurations(user_id: int) -> str | Response:
     form.offer(list(TokenConfig.select().order_by(TokenConfig.name)))
     if form.validate_on_submit():
         operator_limits.limit(user, form.chosen(), actor=permissions.actor(), now=g.now)
-        flash(f"The rights of {user.name} were changed.", "success")
+        flash(_("The rights of {name} were changed.", name=user.name), "success")
         return redirect(url_for("users.index"), 303)
     form.configs.data = [str(config.id) for config in operator_limits.configs_of(user)]
     return render_template("users/configurations.html", form=form, user=user)
@@ -77,7 +80,7 @@ def disable(user_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
     else:
-        flash(f"{user.name} was disabled and can no longer sign in.", "success")
+        flash(_("{name} was disabled and can no longer sign in.", name=user.name), "success")
     return redirect(url_for("users.index"), 303)
 
 
@@ -87,12 +90,12 @@ def disable(user_id: int) -> Response:
 def reset_factors(user_id: int) -> Response:
     user = _user(user_id)
     second_factors.reset(user, actor=permissions.actor(), now=g.now)
-    flash(f"The second factors of {user.name} were removed. {user.name} signs in with the password.", "success")
+    flash(_("The second factors of {name} were removed. {name} signs in with the password.", name=user.name), "success")
     return redirect(url_for("users.index"), 303)
 
 
 def _user(user_id: int) -> User:
     user: User | None = User.get_or_none(User.id == user_id)
     if user is None:
-        raise NotFound("The user was not found.")
+        raise NotFound(_("The user was not found."))
     return user

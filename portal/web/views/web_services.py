@@ -6,6 +6,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response
 
 from portal.core.errors import NotFound, PortalError, Refused
+from portal.core.language import _
 from portal.incoming import help_desks
 from portal.incoming.help_desks import Preset
 from portal.models import Role, Token, TokenConfig, WebService, WebServiceCall
@@ -31,7 +32,7 @@ def new() -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             row = web_services.add(_entered(form), form.typed_secret(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was added. Call it once to see whether it works.", "success")
+            flash(_("{name} was added. Call it once to see whether it works.", name=row.name), "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     elif preset and not form.is_submitted():
         form.process(data=preset.values)
@@ -55,7 +56,7 @@ def edit(row_id: int) -> str | Response:
     if form.validate_on_submit():
         with form.refusing():
             web_services.edit(row, _entered(form), form.typed_secret(), actor=permissions.actor(), now=g.now)
-            flash(f"{row.name} was saved.", "success")
+            flash(_("{name} was saved.", name=row.name), "success")
             return redirect(url_for("web_services.show", row_id=row.id), 303)
     elif not form.is_submitted():
         form.show(row)
@@ -84,7 +85,7 @@ def delete(row_id: int) -> Response:
     except PortalError as error:
         flash(str(error), "error")
         return redirect(url_for("web_services.show", row_id=row.id), 303)
-    flash(f"{row.name} was deleted.", "success")
+    flash(_("{name} was deleted.", name=row.name), "success")
     return redirect(url_for("web_services.index"), 303)
 
 
@@ -92,7 +93,9 @@ def delete(row_id: int) -> Response:
 def show_call(call_id: int) -> str:
     call = _call(call_id)
     if permissions.me().may(Role.ADMIN) and (call.body or call.answer):
-        audit.about_once(call, permissions.actor(), "read", f"body and response, {call.web_service.name}", g.now)
+        audit.about_once(
+            call, permissions.actor(), "read", _("body and response, {name}", name=call.web_service.name), g.now
+        )
     return render_template("web_services/call.html", call=call)
 
 
@@ -124,14 +127,14 @@ def _form() -> WebServiceForm:
 def _row(row_id: int) -> WebService:
     row: WebService | None = WebService.get_or_none(WebService.id == row_id)
     if row is None:
-        raise NotFound("The web service was not found. It may have been deleted.")
+        raise NotFound(_("The web service was not found. It may have been deleted."))
     return row
 
 
 def _call(call_id: int) -> WebServiceCall:
     row: WebServiceCall | None = WebServiceCall.get_or_none(WebServiceCall.id == call_id)
     if row is None:
-        raise NotFound("The call was not found. It may have been deleted after the retention period.")
+        raise NotFound(_("The call was not found. It may have been deleted after the retention period."))
     return row
 
 
