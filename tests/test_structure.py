@@ -14,6 +14,7 @@ from portal.core.db import database
 ROOT = Path(__file__).parent.parent
 #: Packages by layer, lowest first: a package may only import from layers listed before its own.
 LAYERS = [
+    ["translations"],
     ["core"],
     ["models", "protocols", "providers"],
     ["system", "causes"],

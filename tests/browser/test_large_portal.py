@@ -27,6 +27,9 @@ from tests.support.database import unbind
 pytestmark = pytest.mark.browser
 PAGES = {"home": "/", "tokens": "/tokens", "mail-accounts": "/mail-accounts", "notices": "/notices",
          "search": "/search?q=team-00", "mail-account": "/mail-accounts/1"}  # fmt: skip
+FORMS = ["/tokens/1", "/tokens/new?template=google", "/mail-accounts/new", "/destinations/new", "/outbound/new", "/web-services/new",
+         "/runs", "/outbound/messages", "/notices/1", "/notices/channels/new", "/status", "/api-keys/new", "/events", "/users",
+         "/settings", "/tokens/transfer", "/profile"]  # fmt: skip
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 #: Pixels; a list shows 25 rows.
 HIGHEST = 2500
@@ -75,6 +78,20 @@ def test_pages_are_low_and_accessible(browser: Browser, portal: Portal, size: st
             page.screenshot(path=Path(folder) / f"large-{name}-{size}-{scheme}.png", full_page=True)
     print(heights)
     assert {name: height for name, height in heights.items() if height > HIGHEST} == {}
+
+
+@pytest.mark.parametrize("language", ["de", "fr"])
+def test_pages_in_other_languages_fit_and_are_accessible(browser: Browser, portal: Portal, language: str) -> None:
+    signed = signed_in(browser, portal).context.storage_state()
+    for width, height in SIZES.values():
+        size = {"width": width, "height": height}
+        page = browser.new_context(storage_state=signed, locale=language, viewport=size).new_page()  # type: ignore[arg-type]
+        for path in (*PAGES.values(), *FORMS):
+            page.goto(portal.url + path)
+            assert page.locator("html").get_attribute("lang") == language
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            found = Axe().run(page)
+            assert not found.response["violations"], (path, found.generate_report())
 
 
 def test_heading_follows_a_low_banner(browser: Browser, portal: Portal) -> None:

@@ -1,5 +1,6 @@
 """Notice emails: sent on opening, daily while open, and on resolution; and their content."""
 
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -167,6 +168,20 @@ def test_notice_email_without_server_uses_an_outbound_profile() -> None:
     assert (row.accepted_by, row.sender) == ("notices", "portal@intranet.test")
     assert b"Auto-Submitted: auto-generated" in content_of(row)
     assert Notice.get().notified_at == NOW
+
+
+def test_notice_is_emailed_in_the_language_of_the_portal(server: FakeSmtpServer) -> None:
+    settings.change({"DefaultLanguage": "de"}, actor="test", now=NOW)
+    token = refuse()
+    turn(0)
+    (row,) = Notice.select()
+    message = notice_email.compose(Kind.OPENED, [row], replace(FRAME, language="de"), NOW)
+    assert message["Subject"] == f"[Mail Token Portal] Kritisch: Das Refresh-Token für „{token.name}“ wurde abgelehnt."
+    for body in (message.get_body(("plain",)), message.get_body(("html",))):
+        assert body is not None
+        assert "Neues Token anfordern" in body.get_content()
+        assert "Um Erinnerungen" in body.get_content()
+    assert "Kritisch" in str(server.took)
 
 
 def test_notice_without_recipients_is_not_emailed(server: FakeSmtpServer) -> None:

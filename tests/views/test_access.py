@@ -48,7 +48,7 @@ OPERATOR_ACTS = {
 #: Forms and changes of each user about the own access.
 OWN_FORMS = {"profile.password", "profile.app", "second_factor.confirm"}
 OWN_ACTS = OWN_FORMS | {
-    "profile.set_time_zone", "profile.end_sessions", "profile.end_session", "profile.begin_app", "profile.remove_app", "profile.add_passkey", "profile.remove_passkey",
+    "profile.set_display", "profile.end_sessions", "profile.end_session", "profile.begin_app", "profile.remove_app", "profile.add_passkey", "profile.remove_passkey",
     "profile.recovery_codes", "second_factor.confirm_by_passkey",
 }  # fmt: skip
 #: Pages for operators and admins.

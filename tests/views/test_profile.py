@@ -190,21 +190,19 @@ def test_times_are_shown_in_the_zone_of_the_reader(alice: PageClient) -> None:
     make_token(make_config("Office"), signed_in_at=now())
     expires = (Token.get().expires_at or now()).astimezone(ZoneInfo("Asia/Kathmandu"))
     assert f"{expires:%H:%M}" not in alice.get("/tokens").text
-    page = alice.submit("/profile/time-zone", {"time_zone": "Asia/Kathmandu"})
-    assert "The time zone was saved" in page.text
+    page = alice.submit("/profile/display", {"language": "", "time_zone": "Asia/Kathmandu"})
+    assert "Language and time zone were saved" in page.text
     shown = alice.get("/tokens")
     assert f"{expires:%H:%M} +0545" in shown.text
     assert f"{Token.get().expires_at:%Y-%m-%d %H:%M:%S} UTC" in shown.html
     settings.change({"TimeZone": "Pacific/Kiritimati"}, actor="test", now=now())
     assert "+0545" in alice.get("/tokens").text
-    alice.submit("/profile/time-zone", {"time_zone": ""})
+    alice.submit("/profile/display", {"language": "", "time_zone": ""})
     assert "+14" in alice.get("/tokens").text
 
 
 def test_unknown_time_zone_is_refused(alice: PageClient) -> None:
-    assert (
-        "Choose a time zone from the list" in alice.submit("/profile/time-zone", {"time_zone": "Europe/Atlantis"}).text
-    )
+    assert "from the lists" in alice.submit("/profile/display", {"language": "", "time_zone": "Europe/Atlantis"}).text
     assert user().time_zone == ""
 
 
