@@ -69,6 +69,7 @@ def send_test(row: NoticeChannel, *, now: datetime) -> None:
             row.url,
             _("Mail Token Portal: test notice"),
             _("Notices of {url} reach you.", url=settings.portal_url()),
+            apprise_service.Kind.INFO,
         )
     except Unavailable as error:
         _note_failure(row, str(error), now)
@@ -133,7 +134,7 @@ def due(row: NoticeChannel, now: datetime) -> tuple[list[Notice], list[Notice]]:
 def _send(row: NoticeChannel, opened: list[Notice], closed: list[Notice], now: datetime) -> None:
     assert row.url
     try:
-        _out_of_the_database(row.url, _title(opened, closed), _body(opened, closed))
+        _out_of_the_database(row.url, _title(opened, closed), _body(opened, closed), _kind(opened))
     except Unavailable as error:
         _note_failure(row, str(error), now)
         return
@@ -155,15 +156,21 @@ def _note_failure(row: NoticeChannel, failure: str, now: datetime) -> None:
     NoticeChannel.update(failing_since=since, failure=failure).where(NoticeChannel.id == row.id).execute()
 
 
-def _out_of_the_database(url: Secret, title: str, body: str) -> None:
+def _out_of_the_database(url: Secret, title: str, body: str, kind: apprise_service.Kind) -> None:
     """Send without holding the connection to the database."""
     with spoken(settings.default_language()):
         title, body = local(title), local(body)
     database.close()
     try:
-        apprise_service.send(url, title, body)
+        apprise_service.send(url, title, body, kind)
     finally:
         database.connect(reuse_if_open=True)
+
+
+def _kind(opened: list[Notice]) -> apprise_service.Kind:
+    if any(row.severity is Severity.CRITICAL for row in opened):
+        return apprise_service.Kind.FAILURE
+    return apprise_service.Kind.WARNING if opened else apprise_service.Kind.SUCCESS
 
 
 def _title(opened: list[Notice], closed: list[Notice]) -> str:

@@ -8,11 +8,13 @@ import logging
 import re
 import socket
 import threading
+from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from portal.core.encryption import Secret
 from portal.core.errors import Refused, Unavailable
+from portal.core.language import _
 from portal.core.loopback import is_loopback
 from portal.protocols import tcp
 
@@ -32,15 +34,15 @@ def url_problem(url: Secret, unencrypted: list[str]) -> str | None:
     """
     parts = urlsplit(url.reveal())
     if parts.scheme.lower() in _LOCAL:
-        return "This service is on the portal's own host."
+        return _("This service is on the portal's own host.")
     if found := sorted(set(_FORBIDDEN) & {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}):
-        return f"The option {found[0]} is not allowed."
+        return _("The option {name} is not allowed.", name=found[0])
     service = _service(url)
     if service is None:
-        return "Apprise does not know this URL. Examples: ntfys://host/topic, matrixs://user:password@host/#room."
+        return _("Apprise does not know this URL. Examples: ntfys://host/topic, matrixs://user:password@host/#room.")
     host = _host(service)
     if host and not service.secure and not is_loopback(host) and host not in unencrypted:
-        return (
+        return _(
             "This URL sends without TLS. Use the variant with s, such as ntfys, or enter the host in UnencryptedHosts."
         )
     return None
@@ -50,11 +52,20 @@ def masked(url: Secret) -> str:
     """The kind of service and its host."""
     service = _service(url)
     if service is None:
-        raise Refused("Apprise does not know this URL.")
+        raise Refused(_("Apprise does not know this URL."))
     return f"{service.service_name} {_host(service)}".strip()
 
 
-def send(url: Secret, title: str, body: str) -> None:
+class Kind(StrEnum):
+    """What a message is about; services show it as a color or an icon."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+def send(url: Secret, title: str, body: str, kind: Kind) -> None:
     """Send one message. Raise Unavailable, with the reason, if the service does not accept it."""
     import apprise
 
@@ -66,7 +77,9 @@ def send(url: Secret, title: str, body: str) -> None:
     sender.add(service)
     capture = apprise.LogCapture(level=logging.WARNING, fmt="%(message)s")  # type: ignore[no-untyped-call]
     with _one_at_a_time, capture as log:
-        is_accepted = sender.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+        is_accepted = sender.notify(
+            body=body, title=title, body_format=apprise.NotifyFormat.TEXT, notify_type=apprise.NotifyType(kind.value)
+        )
         told = " ".join(log.getvalue().split())
     if not is_accepted:
         raise Unavailable(f"The service did not accept the message. {without_secrets(url, told)}"[:_LONGEST])

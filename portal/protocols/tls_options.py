@@ -2,6 +2,7 @@
 
 import re
 
+from portal.core.language import _
 from portal.protocols import tls
 
 _CERTIFICATE = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
@@ -21,7 +22,7 @@ def problems(ca: str, fingerprint: str = "") -> dict[str, str]:
     """Errors by field name."""
     found = {}
     if ca and not tls.is_pem(ca):
-        found["ca"] = "Enter PEM certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----."
+        found["ca"] = _("Enter PEM certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----.")
     if fingerprint and not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
-        found["fingerprint"] = "Enter a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons."
+        found["fingerprint"] = _("Enter a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons.")
     return found

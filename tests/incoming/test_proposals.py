@@ -11,7 +11,7 @@ from portal.models import AccountType, Destination, MailAccount, Token
 from tests.builders import NOW, make_account, make_config, make_destination, make_token
 from tests.fakes import dns_server
 from tests.fakes.dns_server import Records
-from tests.fakes.pages import PageClient
+from tests.fakes.pages import Page, PageClient
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -82,3 +82,14 @@ def test_first_account_creates_its_maildir(alice: PageClient, tmp_path: Path) ->
     account = MailAccount.get()
     assert (account.destination.name, account.destination.path) == ("Help", str(tmp_path / "help"))
     assert Destination.select().count() == 1
+
+
+def test_page_of_an_unused_token_leads_to_a_mail_account_for_its_mailbox(alice: PageClient, tmp_path: Path) -> None:
+    token = make_token(make_config("Office"), owner="help@example.org", signed_in_at=NOW)
+    make_destination(tmp_path)
+    path = f"/tokens/{token.token_config.id}"
+    assert "Add mail account for help@example.org" in alice.get(path).text
+    page = Page(alice.post("/mail-accounts/propose", {"address": "help@example.org"}, status=200).text)
+    assert page.field("login") == "help@example.org"
+    make_account(Destination.get(), token)
+    assert "Add mail account for" not in alice.get(path).text

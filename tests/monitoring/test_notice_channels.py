@@ -44,6 +44,17 @@ def sent(server: FakeWebServer) -> list[str]:
     return [f"{body['title']}\n{body['message']}" for body in bodies]
 
 
+def test_service_is_told_how_serious_the_message_is(web_server: FakeWebServer) -> None:
+    channel(web_server)
+    row = make_notice("A warning.", severity=Severity.WARNING)
+    notice_channels.send_due(NOW)
+    make_notice("Everything burns.")
+    notice_channels.send_due(NOW + 2 * MINUTE)
+    Notice.update(closed_at=NOW).where(Notice.id == row.id).execute()
+    notice_channels.send_due(NOW + 4 * MINUTE)
+    assert [json.loads(asked.body)["type"] for asked in web_server.asked] == ["warning", "failure", "success"]
+
+
 def test_each_notice_and_its_resolution_is_sent_once(web_server: FakeWebServer) -> None:
     channel(web_server)
     row = make_notice("Everything burns.", remedy="Call Ada.\nThen wait.")
@@ -184,8 +195,8 @@ def test_channel_deleted_while_it_is_sent_to_stops_no_other(
     make_notice("Everything burns.")
     send = apprise_service.send
 
-    def deleted(url: Secret, title: str, body: str) -> None:
-        send(url, title, body)
+    def deleted(url: Secret, title: str, body: str, kind: apprise_service.Kind) -> None:
+        send(url, title, body, kind)
         NoticeChannel.delete().where(NoticeChannel.name == "Chat").execute()
 
     monkeypatch.setattr(apprise_service, "send", deleted)
