@@ -121,12 +121,14 @@ def test_no_page_shows_a_text_that_is_no_message(
     make_identity_provider()
     make_notice_channel()
     client = visit(ADMIN)
-    found = set()
+    found, seen = set(), 0
     for endpoint, path in rules(app, "GET"):
         response = client.client.get(path, headers={"Accept-Language": MARKED})
         if response.mimetype == "text/html" and response.status_code == 200:
+            seen += 1
             found |= {f"{endpoint}: {text}" for text in unmarked(Page(response.text))}
     assert not found, "\n".join(sorted(found))
+    assert seen > 40, "pages were not shown"
 
 
 #: What was recorded, in English: the audit trail, and a notice of an older version.
@@ -135,14 +137,15 @@ RECORDED = re.compile(r"(The refresh token for “Office”|Press Request new to
 
 
 def unmarked(page: Page) -> list[str]:
-    """Return the texts of several words outside of brackets; names, hosts and code are no messages."""
+    """Return the texts of several words, and the states, outside of brackets; names, hosts and code are no messages."""
+    states = re.findall(r'<span class="state[^"]*">.*?<span>(.*?)</span>', page.html, flags=re.S)
     html = re.sub(r"<(script|style|code|pre|textarea)\b.*?</\1>", "", page.html, flags=re.S)
     html = re.sub(r"</?(a|strong|em|b|span|time)\b[^>]*>", "", html)
     attributes = re.findall(r'(?:title|aria-label|placeholder|alt|data-label)="([^"]*)"', html)
     texts = [*attributes, *re.split(r"<[^>]*>", html)]
-    return [
-        left for text in texts if re.search(r"[a-z]{2,} [a-z]{2,}", left := outside(text)) and not RECORDED.match(left)
-    ]
+    words = {left for text in states if re.search(r"[a-z]{2}", left := outside(re.sub(r"<[^>]*>", "", text)))}
+    sentences = {left for text in texts if re.search(r"[a-z]{2,} [a-z]{2,}", left := outside(text))}
+    return [left for left in words | sentences if not RECORDED.match(left)]
 
 
 def outside(text: str) -> str:

@@ -169,7 +169,7 @@ def check(entered: Fields, now: datetime, row: ApiKey | None = None) -> None:
         try:
             ipaddress.ip_network(one)
         except ValueError:
-            problems["networks"] = _("{one} is not an IP address or a network such as 10.1.0.0/16.", one=one)
+            problems["networks"] = _("{entry} is not an IP address or a network such as 10.1.0.0/16.", entry=one)
     if problems:
         raise Invalid(problems)
 

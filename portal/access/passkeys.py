@@ -65,7 +65,7 @@ def add(user: User, name: str, response: str, challenge: str, *, now: datetime) 
         )  # fmt: skip
     except (WebAuthnException, ValueError) as error:
         raise Invalid({"response": _("The passkey was not accepted: {error}", error=error)}) from None
-    shown = "".join(filter(str.isprintable, name)).strip()[:100] or _("Passkey")
+    shown = "".join(filter(str.isprintable, name)).strip()[:100] or "Passkey"
     with transaction():
         row = Passkey.create(
             user=user, name=shown, credential_id=bytes_to_base64url(found.credential_id),

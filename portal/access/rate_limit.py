@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from portal.core.db import transaction
 from portal.core.errors import PortalError
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.models import LoginFailures
 
 _WINDOW = timedelta(minutes=15)
@@ -18,7 +18,7 @@ class RateLimited(PortalError):
 
     def __init__(self, what: str, seconds: int) -> None:
         super().__init__(
-            _("Too many wrong {what}. Try again in {minutes} minutes.", what=what, minutes=seconds // 60 + 1)
+            _("Too many wrong {what}. Try again in {minutes} minutes.", what=Text(what), minutes=seconds // 60 + 1)
         )
         self.seconds = seconds
 

@@ -111,6 +111,10 @@ class Cause:
         """The remedy with its placeholders filled in."""
         return [Explanation(step, **facts) for step in self.remedy]
 
+    def summary(self, facts: Mapping[str, str]) -> str:
+        """The title and the next step."""
+        return _("{title}. {step}", title=self.title, step=self.steps(facts)[0])
+
     def meaning(self, facts: Mapping[str, str]) -> str:
         return Explanation(self.means, **facts)
 
@@ -137,7 +141,8 @@ class Explanation(Text):
         return _filled(template, values, _PLACES)
 
     def translated(self) -> str:
-        return _filled(self.translated_template(), self.values, {name: local(text) for name, text in _PLACES.items()})
+        values = {name: local(value) for name, value in self.values.items()}
+        return _filled(self.translated_template(), values, {name: local(text) for name, text in _PLACES.items()})
 
 
 def _filled(text: str, facts: Mapping[str, str], described: Mapping[str, str]) -> str:
@@ -185,7 +190,7 @@ def explained(response: str, where: Where, facts: Mapping[str, str]) -> str:
     cause = recognize(response, where)
     if cause.name == UNKNOWN:
         return response
-    return f"{cause.title}. {cause.steps(facts)[0]} Server response: {response}".replace("`", "")
+    return _("{summary} Server response: {response}", summary=cause.summary(facts), response=response)
 
 
 def named(name: str) -> Cause:

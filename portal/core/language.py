@@ -35,6 +35,8 @@ class Text(str):
     values: Mapping[str, Any]
 
     def __new__(cls, template: str, /, **values: Any) -> Self:
+        # The sentence of an error is a text, too; the error itself would keep its traceback.
+        values = {name: str(value) if isinstance(value, Exception) else value for name, value in values.items()}
         text = super().__new__(cls, cls.filled(template, values))
         text.template, text.plural, text.values = template, None, values
         return text
@@ -56,6 +58,8 @@ class Text(str):
         return self.filled(self.translated_template(), {name: local(value) for name, value in self.values.items()})
 
     def translated_template(self) -> str:
+        if not self.template:
+            return ""  # the empty message is the head of the catalog
         catalog = get_translations()
         found: str = catalog.ungettext(self.template, *self.plural) if self.plural else catalog.ugettext(self.template)
         return found
@@ -146,5 +150,5 @@ def unpacked(stored: Any) -> Any:
         return datetime.fromisoformat(stored["at"])
     values = {name: unpacked(one) for name, one in stored["values"].items()}
     kinds: list[type[Text]] = [Text, *Text.__subclasses__()]
-    kind = next(one for one in kinds if one.__name__ == stored["kind"])
+    kind = next((one for one in kinds if one.__name__ == stored["kind"]), Text)
     return _text(kind, stored["message"], stored["plural"], values)

@@ -7,7 +7,7 @@ from pathlib import Path
 from portal.causes import Where
 from portal.core.clock import Clock
 from portal.core.errors import Refused
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.diagnosis import network, tokens
 from portal.diagnosis.checks import Checks
 from portal.incoming import destinations
@@ -32,7 +32,7 @@ def takes_mail(ladder: Checks, row: Destination, actor: str, clock: Clock) -> No
             assert through is not None
             # A suspended outbound profile queues messages; a suspended web service accepts none.
             if through.validity is Validity.INVALID or not (row.outbound_profile or through.is_valid):
-                raise Refused(_("The {kind} {name!r} is set to invalid.", kind=through.kind, name=through.name))
+                raise Refused(_("The {kind} {name!r} is set to invalid.", kind=Text(through.kind), name=through.name))
 
 
 def of_service(ladder: Checks, service: WebService, actor: str, clock: Clock) -> None:

@@ -7,6 +7,7 @@ from portal.causes import Cause, Fault
 from portal.core.clock import Clock
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Invalid, Side
+from portal.core.language import _, joined
 from portal.incoming import mail_accounts, mailbox_connection
 from portal.incoming.mail_accounts import Fields
 from portal.models import MailAccount
@@ -37,9 +38,8 @@ def run(entered: Fields, password: Secret | None, *, instead_of: MailAccount | N
     except ExternalError as error:
         name = causes.of_failure(error, mailbox_connection.where(account), by_password=account.token is None)
         cause = causes.named(name)
-        raise Invalid(
-            {_field(cause, account, error): f"{str(error).rstrip('.')}. {_remedy(cause, account)}".strip()}
-        ) from error
+        sentences = [_("{error}.", error=str(error).rstrip(".")), *_remedy(cause, account)]
+        raise Invalid({_field(cause, account, error): joined(sentences)}) from error
 
 
 def _open(account: MailAccount, password: Secret | None, actor: str, clock: Clock) -> None:
@@ -60,7 +60,7 @@ def _field(cause: Cause, account: MailAccount, error: ExternalError) -> str:
     return "token" if account.token else "password"
 
 
-def _remedy(cause: Cause, account: MailAccount) -> str:
+def _remedy(cause: Cause, account: MailAccount) -> list[str]:
     if cause.name == causes.UNKNOWN:
-        return ""
-    return " ".join(cause.steps({"mailbox": account.login, "host": account.host}))
+        return []
+    return cause.steps({"mailbox": account.login, "host": account.host})

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from portal.core.clock import Clock
 from portal.core.errors import Invalid, Refused, Unavailable
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.core.paging import Listing, in_any, values_of
 from portal.core.text import split_list
 from portal.incoming import forwarding
@@ -91,7 +91,7 @@ def delete(row: Destination, *, actor: str, now: datetime) -> None:
     """Delete the destination; delivered mail is kept. InUse names the mail accounts that deliver to it."""
     names = ", ".join(account.name for account in row.mail_accounts)
     users = _("Mail accounts that deliver to it: {names}.", names=names) if names else ""
-    named_rows.delete(row, _("mail in {goes_to} is kept", goes_to=row.goes_to), users=users, actor=actor, now=now)
+    named_rows.delete(row, f"mail in {row.goes_to} is kept", users=users, actor=actor, now=now)
 
 
 def check(entered: Fields) -> None:
@@ -196,7 +196,7 @@ def _require_valid(through: OutboundProfile | WebService | None) -> None:
     """Unavailable if the profile or web service is set to invalid; a suspended profile still queues messages."""
     assert through is not None
     if through.validity is Validity.INVALID:
-        raise Unavailable(_("The {kind} {name!r} is set to invalid.", kind=through.kind, name=through.name))
+        raise Unavailable(_("The {kind} {name!r} is set to invalid.", kind=Text(through.kind), name=through.name))
 
 
 #: A message and its content, positioned at the start.

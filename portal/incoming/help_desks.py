@@ -41,7 +41,7 @@ OF_WEB_SERVICES = (
             "name": "Redmine",
             "url": "https://redmine.example.org/mail_handler?key=<PORTAL_SECRET>&issue%5Bproject%5D=helpdesk"
             "&unknown_user=accept&no_permission_check=1",
-            "headers": _("Content-Type: application/x-www-form-urlencoded"),
+            "headers": "Content-Type: application/x-www-form-urlencoded",
             "body": "email={{ content|percent_encoded }}",
             "success": "201",
         },

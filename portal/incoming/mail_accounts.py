@@ -11,7 +11,7 @@ from portal.core.clock import Clock
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid, Refused
-from portal.core.language import _
+from portal.core.language import Text, _, joined
 from portal.core.loopback import is_loopback
 from portal.incoming import destinations, mailbox_connection
 from portal.models import (
@@ -117,7 +117,7 @@ def _add_maildir(wanted: Destination, *, actor: str, now: datetime) -> Destinati
     try:
         return destinations.add(destinations.Fields(wanted.name, wanted.type, wanted.path), actor=actor, now=now)
     except Invalid as error:
-        raise Invalid({"new_maildir": " ".join(error.fields.values())}) from error
+        raise Invalid({"new_maildir": joined(list(error.fields.values()))}) from error
 
 
 def edit(account: MailAccount, entered: Fields, password: Secret | None, *, actor: str, now: datetime) -> None:
@@ -138,7 +138,7 @@ def edit(account: MailAccount, entered: Fields, password: Secret | None, *, acto
 
 def delete(account: MailAccount, *, actor: str, now: datetime) -> None:
     """Delete the account with its ledger and log. Its token, mail on the server and delivered mail are kept."""
-    named_rows.delete(account, _("{login} at {host}", login=account.login, host=account.host), actor=actor, now=now)
+    named_rows.delete(account, f"{account.login} at {account.host}", actor=actor, now=now)
 
 
 def request_fetch(account: MailAccount, *, actor: str, now: datetime) -> None:
@@ -180,8 +180,8 @@ def _set_validity(
                 "validity": _(
                     "{name} is {validity}; it cannot be {act}.",
                     name=account.name,
-                    validity=account.validity.value,
-                    act=act,
+                    validity=Text(account.validity.value),
+                    act=Text(act),
                 )
             }
         )

@@ -18,15 +18,15 @@ class Progress:
 
     def __str__(self) -> str:
         if self.of is None:
-            return "connecting"
+            return _("connecting")
         text = _("{done:,} of {of:,}", done=self.done, of=self.of)
         if self.left is None:
             return text
         return _(
-            "{text}, {rate:,.0f}/s, {max:,} s left",
+            "{text}, {rate:,.0f}/s, {seconds:,} s left",
             text=text,
             rate=self.rate,
-            max=max(round(self.left.total_seconds()), 1),
+            seconds=max(round(self.left.total_seconds()), 1),
         )
 
 

@@ -169,6 +169,8 @@ def _destination(
     chosen = found or otherwise
     if chosen is None:
         raise Invalid({"queue": _("There is no destination for the queue {name!r}.", name=queue or row["queue_id"])})
-    source = _("by address, else") if row["queue_id"] == "0" else f"queue {queue or row['queue_id']}"
-    step.notes.append(f"{source} → {chosen.name}")
+    if row["queue_id"] == "0":
+        step.notes.append(_("by address, else → {name}", name=chosen.name))
+    else:
+        step.notes.append(_("queue {queue} → {name}", queue=queue or row["queue_id"], name=chosen.name))
     return chosen

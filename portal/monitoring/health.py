@@ -78,7 +78,7 @@ def _listener(now: datetime) -> list[Part]:
 
 def _beating(title: str, name: str, command: str, now: datetime) -> Part:
     beat = Heartbeat.get_or_none(Heartbeat.name == name)
-    remedy = _("Start the {lower}: python -m portal {command}", lower=title.lower(), command=command)
+    remedy = _("Start it with: python -m portal {command}", command=command)
     if beat is None:
         return Part(title, State("broken", Severity.CRITICAL, _("no heartbeat yet"), remedy=remedy))
     if now - beat.at > _SILENT:

@@ -136,9 +136,9 @@ def _write(row: Notice, problem: Problem) -> None:
 
 def _update_open(row: Notice, problem: Problem) -> None:
     """Update an open notice; when a warning becomes a failure, notify again, even if it was acknowledged."""
-    before = row.severity, row.text, row.response, row.affected, row.cause
+    before = row.severity, row.text, row.response, row.affected, row.cause, row.message
     _write(row, problem)
-    if before == (row.severity, row.text, row.response, row.affected, row.cause):
+    if before == (row.severity, row.text, row.response, row.affected, row.cause, row.message):
         return
     if not row.was_critical and row.severity is Severity.CRITICAL:
         row.was_critical, row.notified_at, row.acknowledged_until = True, None, None

@@ -191,7 +191,7 @@ def _sender_problems(entered: Fields, row: OutboundProfile | None) -> dict[str, 
     others = [other for other in OutboundProfile.select() if row is None or other.id != row.id]
     for other in others:
         if both := set(split_list(entered.senders)) & set(split_list(other.senders)):
-            problems["senders"] = _("{name} already serves {both}.", name=other.name, both=min(both))
+            problems["senders"] = _("{name} already serves {sender}.", name=other.name, sender=min(both))
         if entered.fallback and other.fallback:
             problems["fallback"] = _(
                 "{name} is already the fallback. Only one profile can be the fallback.", name=other.name
@@ -252,4 +252,4 @@ def state(row: OutboundProfile, now: datetime) -> token_state.State:
         failure=row.failure,
         next_try=row.due_at,
     )
-    return work_state.sender(facts, done="sent", unused=_("nothing sent yet"))
+    return work_state.sender(facts, done=_("sent"), unused=_("nothing sent yet"))

@@ -36,5 +36,5 @@ def listing(now: datetime) -> Listing:
 
 def conditions(now: datetime) -> dict[str, Any]:
     return token_overview.sender_conditions(
-        OutboundProfile, OutboundProfile.sent_at, now, unused=_("nothing sent yet"), done="sent"
+        OutboundProfile, OutboundProfile.sent_at, now, unused=_("nothing sent yet"), done=_("sent")
     )

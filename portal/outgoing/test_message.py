@@ -8,12 +8,12 @@ from email.utils import format_datetime, make_msgid
 
 from portal.core.clock import Clock
 from portal.core.errors import ExternalError, Invalid
-from portal.core.language import _
+from portal.core.language import _, local, spoken
 from portal.models import OutboundProfile, Token
 from portal.outgoing import outbound_profiles, profile_connection
 from portal.protocols.smtp import Envelope
 from portal.protocols.smtp_session import Reply
-from portal.system import audit
+from portal.system import audit, settings
 from portal.tokens import retry_with_new_token
 
 
@@ -66,12 +66,10 @@ def _test_message(row: OutboundProfile, sender: str, to: str, now: datetime) -> 
     message["From"], message["To"], message["Subject"] = sender, to, "Test message from the Mail Token Portal"
     message["Date"], message["Message-ID"] = format_datetime(now), make_msgid(domain=sender.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(
-        _(
-            "This test message was sent with the outbound profile “{name}” through {host}.\n",
-            name=row.name,
-            host=row.host,
-        )
+    text = _(
+        "This test message was sent with the outbound profile “{name}” through {host}.", name=row.name, host=row.host
     )
+    with spoken(settings.default_language()):
+        message.set_content(f"{local(text)}\n")
     message.policy = message.policy.clone(linesep="\r\n")
     return message

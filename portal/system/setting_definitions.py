@@ -272,7 +272,7 @@ KNOWN = {
             Known(
                 f"Proxy{role.value.title()}Groups",
                 "",
-                _("Groups of {role}s that the reverse proxy names, separated by commas.", role=role.value),
+                _("Groups that the reverse proxy names and whose users have this role, separated by commas."),
                 str,
                 decides_access=True,
             )

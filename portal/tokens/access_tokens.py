@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.core.clock import Clock
 from portal.core.errors import NotFound, Refused, Unavailable
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.models import Token, TokenConfig
 from portal.tokens import refresh, refresh_results
 
@@ -109,7 +109,7 @@ def raise_if_action_required(token: Token) -> None:
             _(
                 "The token configuration {name!r} is set to {validity}.",
                 name=config.name,
-                validity=config.validity.value,
+                validity=Text(config.validity.value),
             )
         )
     if config.credentials_refused_at:

@@ -9,13 +9,12 @@ from datetime import datetime
 from portal import providers
 from portal.core.db import transaction
 from portal.core.errors import NotFound
-from portal.core.language import _
 from portal.models import Token
 from portal.system import audit
 
 #: In the catalog of causes.
 CAUSE = "restored-token-held"
-REASON = _(
+REASON = (
     "The portal was restored from a backup of {made_at}. This provider replaces refresh tokens, so the restored one "
     "may be old, and its use could end the sign-in. Sign in again, or press Refresh now to try it."
 )

@@ -105,7 +105,7 @@ def _microsoft_objection(claims: Claims, where: Where) -> str:
         return _(
             "token has no role {role}; it has {names}",
             role=_NEEDED[where][1],
-            names=", ".join(claims.scopes) or "none",
+            names=", ".join(claims.scopes) or "-",
         )
     if claims.scopes and not set(_NEEDED[where]) & set(claims.scopes):
         return _("token lacks {scope}; it has {names}", scope=_NEEDED[where][0], names=", ".join(claims.scopes))

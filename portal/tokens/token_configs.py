@@ -6,7 +6,7 @@ from datetime import datetime
 from portal import providers
 from portal.core.db import transaction
 from portal.core.errors import InUse, Invalid, NotFound, PortalError
-from portal.core.language import _
+from portal.core.language import Text, _, joined
 from portal.core.urls import url_problem
 from portal.models import (
     CertificateRenewal,
@@ -214,7 +214,8 @@ def _users_of(token_ids: list[int]) -> list[Dependant]:
 
 def _named(users: list[Dependant]) -> str:
     """``Used by mail account Help desk, outbound profile Office.``"""
-    return _("Used by {names}.", names=", ".join(f"{row.kind} {row.name}" for row in users))
+    names = [joined([Text(row.kind), row.name]) for row in users]
+    return _("Used by {names}.", names=joined(names, ", "))
 
 
 def tokens_of(config: TokenConfig) -> list[Token]:
@@ -241,7 +242,8 @@ def find(reference: str) -> Token:
         return tokens[0]
     usable = [token.name for token in tokens_of(config) if token.obtained_at and not token.refused_at]
     others = [token.name for token in tokens_of(config) if token.name not in usable]
-    known = [f"{words}: {', '.join(names)}." for words, names in (("Valid", usable), ("Not valid", others)) if names]
+    known = [_("Valid: {names}.", names=", ".join(usable))] if usable else []
+    known += [_("Not valid: {names}.", names=", ".join(others))] if others else []
     raise Invalid(
         {
             "token": _(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from portal.core.language import _
+from portal.core.language import _, joined
 from portal.tokens import microsoft_rules
 
 _VALIDITY = {"1": "valid", "2": "invalid", "3": "invalid-temporarily"}
@@ -95,7 +95,7 @@ def not_imported(item: Mapping[str, Any]) -> list[str]:
     for name in requests:
         fields = _part(requests, name, "Response", "ParametersMapping").keys() - _RESPONSES
         left += [_("the response field {field} of {name}", field=field, name=name) for field in sorted(fields)]
-    found = [_("Not imported: {names}.", names=", ".join(left))] if left else []
+    found = [_("Not imported: {names}.", names=joined(left, ", "))] if left else []
     if "openid" not in _text(config, "Scope").split():
         found.append(
             _("The scope does not reveal which account signs in. Add openid email to it to have that checked.")

@@ -168,7 +168,7 @@ def _errors(app: Flask) -> None:
     @app.errorhandler(DataError)
     def number_too_large(error: Exception) -> tuple[str, int]:
         """An id or page number in the URL that exceeds the database's integer range."""
-        return render_template("error.html", title=_("Not found"), text="The page was not found."), 404
+        return render_template("error.html", title=_("Not found"), text=_("The page was not found.")), 404
 
     @app.errorhandler(CSRFError)
     def stale_form(error: CSRFError) -> tuple[str, int]:

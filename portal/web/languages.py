@@ -4,6 +4,7 @@ from flask import Flask, request
 from flask_babel import Babel, get_locale
 from flask_login import current_user
 from markupsafe import Markup
+from peewee import DatabaseError
 
 from portal.core.language import CATALOGS, ENGLISH, Text, _, languages, local
 from portal.system import settings
@@ -34,7 +35,12 @@ _WORDS = (
     _("configuration"), _("account"), _("network"),
     # Sources of responses, and types of destinations.
     _("provider"), _("sign-in"), _("portal"), _("command"),
-    # Triggers of web services.
+    # Verdicts of an import.
+    _("changed"), _("same"),
+    # What was wrong too often, and what cannot be done with an account.
+    _("passwords"), _("API keys"), _("codes"), _("resumed"),
+    # Triggers of web services, and a call without one.
+    _("by hand"),
     _("mail delivered"), _("token refreshed"), _("token refused"), _("notice opened"), _("notice closed"),
 )  # fmt: skip
 
@@ -44,6 +50,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.policies["ext.i18n.trimmed"] = True
     app.add_template_filter(shown, "local")
     app.add_template_filter(words)
+    app.add_template_filter(uncapitalized)
     app.add_template_global(code, "language")
 
 
@@ -53,7 +60,12 @@ def _chosen() -> str:
     user = getattr(current_user, "user", None)
     if user and user.language in languages():
         return str(user.language)
-    return request.accept_languages.best_match(languages()) or settings.default_language()
+    # A browser that asks for fr-CA gets French, before another language that it asks for as well.
+    tags = (tag.partition("-")[0].lower() for tag, quality in request.accept_languages if quality)
+    try:
+        return next((tag for tag in tags if tag in languages()), None) or settings.default_language()
+    except DatabaseError:
+        return ENGLISH  # the page says that the database fails
 
 
 def code() -> str:
@@ -64,6 +76,12 @@ def code() -> str:
 def shown(value: str) -> str:
     """Return a text, or a word of the database such as ``queued``, in the language of the page."""
     return value if isinstance(value, Markup) else str(local(value if isinstance(value, Text) else Text(value)))
+
+
+def uncapitalized(label: str) -> str:
+    """Return the label of a button for use within a sentence; German nouns after the first word stay as they are."""
+    text = shown(label)
+    return f"{text[:1].lower()}{text[1:]}"
 
 
 def words(listed: str) -> str:

@@ -43,5 +43,5 @@ def calls(service: WebService, asked: Asked) -> Page[WebServiceCall]:
 
 def conditions(now: datetime) -> dict[str, Any]:
     return token_overview.sender_conditions(
-        WebService, WebService.succeeded_at, now, unused=_("not called yet"), done="succeeded"
+        WebService, WebService.succeeded_at, now, unused=_("not called yet"), done=_("succeeded")
     )

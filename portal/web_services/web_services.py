@@ -161,10 +161,10 @@ def _header_problems(entered: Fields) -> dict[str, str]:
                 "headers": _("“{line}” is not a header. Enter one header per line, as Name: value.", line=line[:40])
             }
         if name.strip().lower() in _OWN_HEADERS:
-            return {"headers": _("Remove {strip}: the portal sets this header.", strip=name.strip())}
+            return {"headers": _("Remove {name}: the portal sets this header.", name=name.strip())}
         if not value.strip().isprintable() or not value.isascii():
             return {
-                "headers": _("{strip} contains characters that are not allowed in an HTTP header.", strip=name.strip())
+                "headers": _("{name} contains characters that are not allowed in an HTTP header.", name=name.strip())
             }
     if entered.authentication is ServiceAuth.PLACEHOLDER and TOKEN_PLACEHOLDER not in entered.headers:
         return {
@@ -257,12 +257,12 @@ def state(row: WebService, now: datetime) -> token_state.State:
         failure=row.failure,
         next_try=None,
     )
-    return work_state.sender(facts, done="succeeded", unused=_("not called yet"))
+    return work_state.sender(facts, done=_("succeeded"), unused=_("not called yet"))
 
 
 def call_by_hand(row: WebService, values: Mapping[str, str], *, actor: str, now: datetime) -> WebServiceCall:
     """Queue a call with values entered by a user, ``values.NAME`` in the body. Raises Refused if rendering fails."""
-    given = triggers.variables(_("by hand"), {"values": dict(values)}, now)
+    given = triggers.variables("by hand", {"values": dict(values)}, now)
     with transaction():
         call = triggers.queue_call(row, f"by hand: {actor}", given, now=now)
         audit.about(row, actor, "called", f"call {call.id}", now)

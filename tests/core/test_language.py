@@ -41,6 +41,7 @@ def test_error_keeps_its_text_so_that_a_page_can_translate_it() -> None:
     message = _("This field is required.")
     assert isinstance(str(Refused(message)), Text)
     with spoken("de"):
+        assert local(_("Sign-in failed. {error}", error=Refused(message))).endswith("Dieses Feld ist erforderlich.")
         assert local(str(Refused(message))) == "Dieses Feld ist erforderlich."
         assert local(str(Invalid({"name": message}))) == "name: Dieses Feld ist erforderlich."
 
@@ -54,6 +55,11 @@ def test_stored_text_is_translated_when_it_is_read_again() -> None:
     assert again == text == "The client secret of “Status” expires on 2026-11-30."
     with spoken("de"):
         assert "2026-11-30" in local(again) != again
+
+
+def test_empty_text_is_not_the_head_of_the_catalog() -> None:
+    with spoken("de"):
+        assert [local(_("")), local(joined([])), local(str(Invalid({})))] == ["", "", ""]
 
 
 def test_copies_of_a_text_can_be_translated() -> None:

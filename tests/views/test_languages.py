@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from peewee import OperationalError
 
 from portal.core.errors import Invalid
 from portal.models import Event, Notice, User
@@ -20,11 +21,32 @@ def now() -> datetime:
 GERMAN = {"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}
 
 
-def test_page_is_in_the_language_of_the_browser(alice: PageClient) -> None:
-    page = alice.get("/mail-accounts", headers=GERMAN)
-    assert page.all("html") == [{"lang": "de"}]
-    assert "E-Mail-Konten" in page.text
-    assert "Mail accounts" in alice.get("/mail-accounts", headers={"Accept-Language": "pt"}).text
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [("de-AT,de;q=0.9,en;q=0.5", "de"), ("fr-CA,en;q=0.5", "fr"), ("en-US,de;q=0.5", "en"), ("pt,fr;q=0.1", "fr"), ("pt", "en"),
+     ("*", "en"), ("de;q=0", "en"), ("", "en")],
+)  # fmt: skip
+def test_page_is_in_the_language_that_the_browser_prefers(alice: PageClient, asked: str, language: str) -> None:
+    assert alice.get("/mail-accounts", headers={"Accept-Language": asked}).all("html") == [{"lang": language}]
+
+
+def test_page_is_translated(alice: PageClient) -> None:
+    assert "E-Mail-Konten" in alice.get("/mail-accounts", headers=GERMAN).text
+
+
+def test_error_page_of_a_failed_database_is_in_english(alice: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> str:
+        raise OperationalError
+
+    monkeypatch.setattr(settings, "default_language", fails)
+    assert alice.get("/nowhere", status=404, headers={"Accept-Language": "pt"}).all("html") == [{"lang": "en"}]
+
+
+def test_failed_change_is_explained_in_one_language(alice: PageClient) -> None:
+    alice.client.environ_base["HTTP_ACCEPT_LANGUAGE"] = "de"
+    page = alice.submit("/tokens/discover?template=generic", {"discover_issuer": "not-a-url"})
+    assert "wurden nicht gefunden" in page.text
+    assert "Enter" not in page.text
 
 
 def test_user_and_portal_choose_a_language(alice: PageClient, visit: Callable[[None], PageClient]) -> None:

@@ -70,7 +70,7 @@ def _silent(now: datetime) -> list[tuple[str, str, str]]:
         return [("redis", "redis-silent", _("Redis does not answer."))]
     workers = [name for name in sorted(parts) if name in health.WORKERS.values()]
     found = (
-        [("workers", "workers-silent", _("Workers are not running: {names}.", names=", ".join(workers)))]
+        [("workers", "workers-silent", _("Workers are not running: {names}.", names=joined(workers, ", ")))]
         if workers
         else []
     )

@@ -148,7 +148,7 @@ def facts_of(token: Token) -> dict[str, str]:
     """Return the values for the placeholders of a remedy."""
     config = token.token_config
     return {
-        "mailbox": token.owner or _("the mailbox"),
+        "mailbox": token.owner or "",
         "owner": token.owner or "",
         "client_id": config.client_id,
         "host": config.host,

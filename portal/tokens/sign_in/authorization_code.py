@@ -11,7 +11,7 @@ from portal.causes import Where
 from portal.core.db import transaction
 from portal.core.encryption import Secret
 from portal.core.errors import Answer, ExternalError, Refused
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.models import LoginSession, MailAccount, OwnerLink, SignIn, Token, TokenConfig, User
 from portal.protocols import oauth2, oidc
 from portal.protocols.oauth2 import Client
@@ -40,7 +40,7 @@ def begin(token: Token, *, by: str, browser: Browser, now: datetime, replace_own
             _(
                 "The token configuration {name!r} is set to {validity}.",
                 name=config.name,
-                validity=config.validity.value,
+                validity=Text(config.validity.value),
             )
         )
     state, verifier, nonce = (secrets.token_urlsafe(32) for _ in range(3))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from portal import providers
 from portal.core.db import transaction
 from portal.core.errors import ExternalError, PortalError, Refused, Unavailable
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.models import DeviceSignIn, Token, User
 from portal.protocols import device, oidc
 from portal.protocols.device import DeviceAnswer, StillPending
@@ -28,7 +28,7 @@ def begin(token: Token, *, by: str, now: datetime) -> DeviceSignIn:
             _(
                 "The token configuration {name!r} is set to {validity}.",
                 name=config.name,
-                validity=config.validity.value,
+                validity=Text(config.validity.value),
             )
         )
     if not config.device_url:

@@ -10,7 +10,7 @@ from wtforms import Field
 from wtforms.fields.choices import SelectChoice
 
 from portal.core.errors import Invalid
-from portal.core.language import Text, _
+from portal.core.language import Text, _, joined
 from portal.models import Row
 
 RowType = TypeVar("RowType", bound=Row)
@@ -34,7 +34,7 @@ class Form(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
                 field: Field = self[name]
                 field.errors = [*field.errors, problem]
             else:
-                self.form_errors.append(f"{name}: {problem}")
+                self.form_errors.append(joined([name, problem], ": "))
 
 
 def choices(pairs: Iterable[tuple[str, str]]) -> list[SelectChoice]:

@@ -93,7 +93,7 @@ def _doubts(token: Token) -> list[str]:
 def _for_owner(key: str) -> str | tuple[str, int]:
     link = owner_links.find(key, now=g.now)
     if link is None:
-        return render_template("error.html", title=_("Link no longer valid"), text="Ask for a new link."), 404
+        return render_template("error.html", title=_("Link no longer valid"), text=_("Ask for a new link.")), 404
     try:
         token = authorization_code.complete(
             request.args,

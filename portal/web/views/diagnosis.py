@@ -7,7 +7,7 @@ from peewee import DoesNotExist
 
 from portal import diagnosis
 from portal.core.errors import NotFound
-from portal.core.language import _
+from portal.core.language import Text, _
 from portal.models import Role
 from portal.web import permissions
 
@@ -24,6 +24,6 @@ def run(kind: str, row_id: int) -> str:
     try:
         row = model.get_by_id(row_id)
     except DoesNotExist:
-        raise NotFound(_("The {kind} was not found. It may have been deleted.", kind=model.kind)) from None
+        raise NotFound(_("The {kind} was not found. It may have been deleted.", kind=Text(model.kind))) from None
     found = diagnosis.of(row, actor=permissions.actor(), clock=lambda: datetime.now(UTC))
     return render_template("diagnosis/show.html", found=found, kind=kind, row=row)

@@ -5,7 +5,6 @@ from typing import Any
 from flask import url_for
 from flask_login import current_user
 
-from portal.core.language import _
 from portal.models import Message, OutboundMessage, Role, Row, Token
 from portal.monitoring.problems import Problem
 
@@ -33,11 +32,11 @@ def row_url(kind: str, row_id: int) -> str:
 def row_page(row: Row) -> str:
     """URL of the page of any row that the search finds."""
     if isinstance(row, Message):
-        return url_for("runs.show", run_id=row.run.id) if row.run else row_url(_("mail account"), row.mail_account.id)
+        return url_for("runs.show", run_id=row.run.id) if row.run else row_url("mail account", row.mail_account.id)
     if isinstance(row, OutboundMessage):
         return url_for("outbound_messages.show", row_id=row.id)
     if isinstance(row, Token):
-        return row_url(_("token configuration"), row.token_config.id)
+        return row_url("token configuration", row.token_config.id)
     return row_url(row.kind, row.id)
 
 

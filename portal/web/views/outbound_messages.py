@@ -36,7 +36,7 @@ def show(row_id: int) -> str:
         "outbound/message.html",
         row=row,
         has_content=mail_queue.has_content(row),
-        advice="" if cause.name == causes.UNKNOWN else f"{cause.title}. {cause.steps(facts)[0]}".replace("`", ""),
+        advice="" if cause.name == causes.UNKNOWN else cause.summary(facts),
     )
 
 

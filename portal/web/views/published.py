@@ -6,7 +6,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from portal import providers
 from portal.core.encryption import Secret
 from portal.core.errors import PortalError
-from portal.core.language import _
+from portal.core.language import _, joined
 from portal.models import Role
 from portal.tokens import client_registration, provider_lookup, token_configs
 from portal.web import permissions
@@ -60,5 +60,5 @@ def find() -> str | AnyResponse:
     form = form_of(found.template)
     form.offer(found.template)
     form.fill(found.endpoints)
-    flash(" ".join((*found.how, f"The template is {found.template.name}.")), "info")
+    flash(joined([*found.how, _("The template is {name}.", name=found.template.name)]), "info")
     return form_page(form, found.template, None)

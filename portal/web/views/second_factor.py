@@ -37,7 +37,7 @@ def code() -> str | Response | tuple[str, int]:
     except RateLimited as error:
         form.refuse(Invalid({"code": str(error)}))
         return _page(form, user), 429
-    permissions.sign_in_as(user, _("password and code"))
+    permissions.sign_in_as(user, "password and code")
     return redirect(target, 303)
 
 
@@ -63,7 +63,7 @@ def passkey() -> Response:
     user, target = awaited
     if not _is_signed(user):
         return redirect(url_for("second_factor.code"), 303)
-    permissions.sign_in_as(user, _("password and passkey"))
+    permissions.sign_in_as(user, "password and passkey")
     return redirect(target, 303)
 
 

@@ -92,7 +92,7 @@ def answer() -> Response:
     except ExternalError as error:
         flash(_("Sign-in failed. {error}", error=error), "error")
         return redirect(url_for("sessions.login"), 303)
-    permissions.sign_in_as(user, _("identity provider {issuer}", issuer=user.issuer))
+    permissions.sign_in_as(user, f"identity provider {user.issuer}")
     return redirect(target or url_for("home.index"), 303)
 
 
@@ -128,6 +128,6 @@ def setup(key: str) -> str | Response | tuple[str, int]:
         except PortalError as error:
             flash(str(error), "error")
         else:
-            permissions.sign_in_as(user, _("set-up link"))
+            permissions.sign_in_as(user, "set-up link")
             return redirect(url_for("home.index"), 303)
     return render_template("sessions/setup.html", form=form)

@@ -62,7 +62,7 @@ def pasted(token_id: int) -> Response:
     except ExternalError as error:
         flash(_("Sign-in failed. {error} Press “Paste the address” again.", error=error), "error")
         return redirect(back_to(token), 303)
-    flash(_("Signed in as {owner}.", owner=signed_in.owner or "an account that the provider does not name"), "success")
+    flash(_("Signed in as {owner}.", owner=told(signed_in)), "success")
     return redirect(back_to(token), 303)
 
 
@@ -125,9 +125,7 @@ def owner(key: str) -> str | tuple[str, int]:
         return render_template("tokens/owner.html", form=Form(), token=link.token)
     session[LINK_KEY] = key
     try:
-        address = authorization_code.begin(
-            link.token, by=_("owner link by {created_by}", created_by=link.created_by), browser=link, now=g.now
-        )
+        address = authorization_code.begin(link.token, by=f"owner link by {link.created_by}", browser=link, now=g.now)
     except PortalError as error:
         return render_template("error.html", title=_("Sign-in not possible"), text=str(error)), 400
     return render_template("tokens/leaving.html", address=address)

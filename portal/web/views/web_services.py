@@ -93,9 +93,7 @@ def delete(row_id: int) -> Response:
 def show_call(call_id: int) -> str:
     call = _call(call_id)
     if permissions.me().may(Role.ADMIN) and (call.body or call.answer):
-        audit.about_once(
-            call, permissions.actor(), "read", _("body and response, {name}", name=call.web_service.name), g.now
-        )
+        audit.about_once(call, permissions.actor(), "read", f"body and response, {call.web_service.name}", g.now)
     return render_template("web_services/call.html", call=call)
 
 
