@@ -100,21 +100,25 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll(".chosen input[name=id]")) box.checked = event.target.checked;
 });
 
-// Renews lists and figures every ten seconds or as often as the element says, unless the reader is at work in them.
+// Renews lists and figures every ten seconds or as often as the element says, unless the reader is at work in them;
+// data-renew-from names another page that has them.
 const parts = [...document.querySelectorAll("[data-renew]")];
 const renewed = parts.map((part) => part.id);
 if (renewed.length) {
   const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
-  setInterval(async () => {
+  const source = parts[0].dataset.renewFrom;
+  const renew = async () => {
     if (document.hidden || renewed.some((id) => isInUse(document.getElementById(id)))) return;
-    const answer = await fetch(location.href, { headers: { "X-Renewal": "1" } }).catch(() => null);
+    const answer = await fetch(source || location.href, { headers: { "X-Renewal": "1" } }).catch(() => null);
     if (!answer?.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const id of renewed) {
       const part = fresh.getElementById(id);
       if (part && !isInUse(document.getElementById(id))) document.getElementById(id).innerHTML = part.innerHTML;
     }
-  }, 1000 * Math.min(...parts.map((part) => Number(part.dataset.renew) || 10)));
+  };
+  if (source) renew();
+  setInterval(renew, 1000 * Math.min(...parts.map((part) => Number(part.dataset.renew) || 10)));
 }
 
 // After a form with errors, the summary of the errors has the focus.

@@ -102,8 +102,8 @@ def joined(texts: Sequence[str], separator: str = " ") -> str:
 
 @cache
 def languages() -> dict[str, str]:
-    """Return the languages by code, each with its own name: ``{"de": "Deutsch", "en": "English"}``."""
-    codes = [ENGLISH, *(path.parent.name for path in CATALOGS.glob("*/LC_MESSAGES"))]
+    """Return English and the languages with a compiled catalog, each with its own name: ``{"de": "Deutsch", …}``."""
+    codes = [ENGLISH, *(path.parent.parent.name for path in CATALOGS.glob("*/LC_MESSAGES/*.mo"))]
     return {code: str(Locale.parse(code).get_display_name()).capitalize() for code in sorted(codes)}
 
 

@@ -118,6 +118,16 @@ def test_list_is_worked_by_keyboard_alone(browser: Browser, portal: Portal) -> N
     assert "Team 007" in page.inner_text("main")
 
 
+def test_outcome_of_an_action_on_many_rows_shows_its_progress(browser: Browser, portal: Portal) -> None:
+    page = signed_in(browser, portal, viewport={"width": 1280, "height": 900})
+    page.goto(f"{portal.url}/mail-accounts?q=team-00")
+    page.get_by_label("Select all rows of this page").check()
+    page.get_by_label("Action", exact=True).select_option("Fetch now")
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("heading", name="Fetch now: 10 of 10 done").wait_for()
+    page.locator("#states .chip", has_text="all 10").wait_for()
+
+
 def test_admin_signs_in_fetches_and_acknowledges_by_keyboard_alone(browser: Browser, portal: Portal) -> None:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(f"{portal.url}/login")
