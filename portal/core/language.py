@@ -2,6 +2,8 @@
 
 The code, the database, the log, the command line and the API use English. A ``Text`` is an English sentence that HTML
 shows in the reader's language.
+
+Every process imports this module, and most translate nothing: Flask and Babel, 20 MB, are imported when a text is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +11,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from babel import Locale
-from flask import Flask
-from flask_babel import Babel, force_locale, get_translations
-from jinja2 import Environment
 from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from jinja2 import Environment
 
 CATALOGS = Path(__file__).parent.parent / "translations"
 ENGLISH = "en"
@@ -60,6 +62,8 @@ class Text(str):
     def translated_template(self) -> str:
         if not self.template:
             return ""  # the empty message is the head of the catalog
+        from flask_babel import get_translations
+
         catalog = get_translations()
         found: str = catalog.ungettext(self.template, *self.plural) if self.plural else catalog.ugettext(self.template)
         return found
@@ -103,12 +107,16 @@ def joined(texts: Sequence[str], separator: str = " ") -> str:
 @cache
 def languages() -> dict[str, str]:
     """Return English and the languages with a compiled catalog, each with its own name: ``{"de": "Deutsch", …}``."""
+    from babel import Locale
+
     codes = [ENGLISH, *(path.parent.parent.name for path in CATALOGS.glob("*/LC_MESSAGES/*.mo"))]
     return {code: str(Locale.parse(code).get_display_name()).capitalize() for code in sorted(codes)}
 
 
-def install(environment: Environment) -> None:
+def install(environment: "Environment") -> None:
     """Let the templates of this environment use ``_``, ``ngettext`` and ``{% trans %}``."""
+    from flask_babel import get_translations
+
     environment.add_extension("jinja2.ext.i18n")
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(  # type: ignore[attr-defined]
@@ -121,12 +129,17 @@ def install(environment: Environment) -> None:
 @contextmanager
 def spoken(code: str) -> Iterator[None]:
     """Translate texts within the block to this language, outside of requests: for mails."""
+    from flask_babel import force_locale
+
     with _outside_of_requests().app_context(), force_locale(code):
         yield
 
 
 @cache
-def _outside_of_requests() -> Flask:
+def _outside_of_requests() -> "Flask":
+    from flask import Flask
+    from flask_babel import Babel
+
     app = Flask("portal")
     Babel(app, default_translation_directories=str(CATALOGS))
     return app

@@ -5,6 +5,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 from enum import StrEnum
+from functools import cache
 
 import jinja2
 
@@ -54,8 +55,8 @@ def compose(kind: Kind, rows: list[Notice], frame: Frame, now: datetime) -> Emai
             "language": frame.language,
         }
         message = _headed(title, frame, now)
-        message.set_content(_environment.get_template("notice.txt").render(given))
-        message.add_alternative(_environment.get_template("notice.html").render(given), subtype="html")
+        message.set_content(_environment().get_template("notice.txt").render(given))
+        message.add_alternative(_environment().get_template("notice.html").render(given), subtype="html")
     return message
 
 
@@ -113,12 +114,15 @@ def _shortened(names: str) -> str:
     return str(local(_("{names} and {count} more", names=first, count=len(listed) - 20))) if len(listed) > 20 else first
 
 
-_environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_FOLDER),
-    autoescape=jinja2.select_autoescape(["html"]),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters |= {"moment": _moment, "shortened": _shortened, "local": local}
-install(_environment)
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"moment": _moment, "shortened": _shortened, "local": local}
+    install(environment)
+    return environment

@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 from markupsafe import escape
@@ -67,3 +69,10 @@ def test_copies_of_a_text_can_be_translated() -> None:
     for same in (copy.deepcopy(text), pickle.loads(pickle.dumps(text))):
         with spoken("de"):
             assert local(same) == "Dieses Feld ist erforderlich. x"
+
+
+def test_workers_and_commands_do_not_load_what_only_pages_need() -> None:
+    """There are ten of them: each would need 20 MB more and start later."""
+    loaded = "import sys, workers.tokens, workers.clock, portal.cli; print(*{'flask', 'babel'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == ""
