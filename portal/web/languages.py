@@ -50,6 +50,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.policies["ext.i18n.trimmed"] = True
     app.add_template_filter(shown, "local")
     app.add_template_filter(words)
+    app.add_template_filter(capitalized)
     app.add_template_filter(uncapitalized)
     app.add_template_global(code, "language")
 
@@ -76,6 +77,11 @@ def code() -> str:
 def shown(value: str) -> str:
     """Return a text, or a word of the database such as ``queued``, in the language of the page."""
     return value if isinstance(value, Markup) else str(local(value if isinstance(value, Text) else Text(value)))
+
+
+def capitalized(text: str) -> str:
+    """Return the text with a first capital letter; the rest stays as it is, unlike with the filter ``capitalize``."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def uncapitalized(label: str) -> str:
