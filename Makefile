@@ -8,6 +8,8 @@ IN_MEMORY := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
 #: Tests on real servers run in groups, each in order (tests/support/scheduling.py); all other tests run in random order.
 FAST := -m "not real and not browser" -n auto
 CATALOGS := portal/translations
+#: Not the command pybabel: the catalogs are read by a module of the portal.
+BABEL := $(BIN)/python -m babel.messages.frontend --quiet
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
 REAL := -p no:randomly -rs -n 4 --dist loadscope --no-loadscope-reorder
 
@@ -49,9 +51,10 @@ lock: $(VENV)/tested ## Compile requirements.in and tests/requirements.in to pin
 	$(BIN)/uv pip compile $(LOCK) tests/servers/django_oauth_toolkit/requirements.in -o tests/servers/django_oauth_toolkit/requirements.txt
 
 translations: $(VENV)/tested ## Update the catalogs of all languages with the messages of the code
-	$(BIN)/pybabel --quiet extract --mapping portal/translations/babel.cfg --keywords "_n:1,2" --no-location --sort-output \
+	$(BABEL) extract --mapping portal/translations/babel.cfg --keywords "_n:1,2" --no-location --sort-output \
 		--project mail-token-portal --output $(CATALOGS)/messages.pot .
-	$(BIN)/pybabel --quiet update --no-fuzzy-matching --ignore-obsolete --input-file $(CATALOGS)/messages.pot --output-dir $(CATALOGS)
+	$(BABEL) update --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120 \
+		--input-file $(CATALOGS)/messages.pot --output-dir $(CATALOGS)
 	rm $(CATALOGS)/messages.pot
 
 sbom: $(VENV)/tested ## Write the software bill of materials to sbom.json (CycloneDX)
@@ -67,7 +70,7 @@ $(VENV)/installed: requirements.txt $(wildcard $(CATALOGS)/*/LC_MESSAGES/*.po)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=/path/to/python")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
-	$(BIN)/pybabel --quiet compile --directory $(CATALOGS)
+	$(BABEL) compile --directory $(CATALOGS)
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed tests/requirements.txt
