@@ -250,3 +250,14 @@ def make_identity_provider(name: str = "Staff", *, issuer: str = "https://login.
         name=name, issuer=issuer, client_id="portal", viewer_groups="staff", created_at=NOW, changed_at=NOW, **endpoints
     )
     return row
+
+
+def make_one_of_each(folder: Path) -> None:
+    """One row of each kind that has a page of its own; ``folder`` holds the Maildir."""
+    token = make_token()
+    make_account(make_destination(folder), token)
+    make_message(make_profile(token))
+    make_call(make_service())
+    make_notice()
+    make_identity_provider()
+    make_notice_channel()

@@ -14,19 +14,7 @@ from flask import Flask
 
 from portal.core.language import CATALOGS, languages
 from portal.web import languages as chosen
-from tests.builders import (
-    ADMIN,
-    make_account,
-    make_call,
-    make_destination,
-    make_identity_provider,
-    make_message,
-    make_notice,
-    make_notice_channel,
-    make_profile,
-    make_service,
-    make_token,
-)
+from tests.builders import ADMIN, make_one_of_each
 from tests.fakes.pages import Page, PageClient
 from tests.support.endpoints import rules
 
@@ -113,13 +101,7 @@ def marked(app: Flask, messages: Catalog, tmp_path: Path, monkeypatch: pytest.Mo
 def test_no_page_shows_a_text_that_is_no_message(
     app: Flask, people: None, visit: Callable[[str], PageClient], marked: None, tmp_path: Path
 ) -> None:
-    token = make_token()
-    make_account(make_destination(tmp_path), token)
-    make_message(make_profile(token))
-    make_call(make_service())
-    make_notice()
-    make_identity_provider()
-    make_notice_channel()
+    make_one_of_each(tmp_path)
     client = visit(ADMIN)
     found, seen = set(), 0
     for endpoint, path in rules(app, "GET"):

@@ -13,16 +13,9 @@ from tests.builders import (
     ADMIN,
     OPERATOR,
     VIEWER,
-    make_account,
-    make_call,
-    make_destination,
     make_identity_provider,
-    make_message,
-    make_notice,
     make_notice_channel,
-    make_profile,
-    make_service,
-    make_token,
+    make_one_of_each,
     make_user,
 )
 from tests.fakes.pages import PageClient
@@ -94,13 +87,7 @@ def test_change_endpoints_do_not_accept_get(app: Flask) -> None:
 def test_each_role_opens_its_own_pages_and_no_others(
     app: Flask, people: None, visit: Callable[[str], PageClient], tmp_path: Path, name: str
 ) -> None:
-    token = make_token()
-    make_account(make_destination(tmp_path), token)
-    make_message(make_profile(token))
-    make_call(make_service())
-    make_notice()
-    make_identity_provider()
-    make_notice_channel()
+    make_one_of_each(tmp_path)
     client = visit(name).client
     for endpoint, path in rules(app, "GET"):
         if endpoint in PUBLIC or endpoint in (
