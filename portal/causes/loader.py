@@ -112,8 +112,8 @@ class Cause:
         return [Explanation(step, **facts) for step in self.remedy]
 
     def summary(self, facts: Mapping[str, str]) -> str:
-        """The title and the next step."""
-        return _("{title}. {step}", title=self.title, step=self.steps(facts)[0])
+        """The title and the next step, without the backticks of commands: it is shown and stored as plain text."""
+        return _("{title}. {step}", title=self.title, step=PlainExplanation(self.remedy[0], **facts))
 
     def meaning(self, facts: Mapping[str, str]) -> str:
         return Explanation(self.means, **facts)
@@ -143,6 +143,19 @@ class Explanation(Text):
     def translated(self) -> str:
         values = {name: local(value) for name, value in self.values.items()}
         return _filled(self.translated_template(), values, {name: local(text) for name, text in _PLACES.items()})
+
+
+class PlainExplanation(Explanation):
+    """The same without the backticks of commands."""
+
+    __slots__ = ()
+
+    @classmethod
+    def filled(cls, template: str, values: Mapping[str, Any]) -> str:
+        return super().filled(template, values).replace("`", "")
+
+    def translated(self) -> str:
+        return super().translated().replace("`", "")
 
 
 def _filled(text: str, facts: Mapping[str, str], described: Mapping[str, str]) -> str:

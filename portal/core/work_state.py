@@ -28,7 +28,7 @@ _STANDSTILL = (
     "credentials rejected",
     "configuration rejected",
     "refused",
-    _("never requested"),
+    "never requested",
 )
 
 
@@ -48,7 +48,7 @@ def mail_account(facts: AccountFacts) -> State:
             "failing", Severity.WARNING, _("failing since"), facts.failing_since, facts.due_at, facts.failure or ""
         )
     if facts.fetched_at is None:
-        return State(_("not fetched yet"), Severity.IDLE, _("not fetched yet"), next_try=facts.due_at)
+        return State("not fetched yet", Severity.IDLE, _("not fetched yet"), next_try=facts.due_at)
     return State("good", Severity.OK, _("fetched"), facts.fetched_at, facts.due_at)
 
 

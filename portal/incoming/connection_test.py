@@ -7,7 +7,7 @@ from portal.causes import Cause, Fault
 from portal.core.clock import Clock
 from portal.core.encryption import Secret
 from portal.core.errors import ExternalError, Invalid, Side
-from portal.core.language import _, joined
+from portal.core.language import joined
 from portal.incoming import mail_accounts, mailbox_connection
 from portal.incoming.mail_accounts import Fields
 from portal.models import MailAccount
@@ -38,7 +38,7 @@ def run(entered: Fields, password: Secret | None, *, instead_of: MailAccount | N
     except ExternalError as error:
         name = causes.of_failure(error, mailbox_connection.where(account), by_password=account.token is None)
         cause = causes.named(name)
-        sentences = [_("{error}.", error=str(error).rstrip(".")), *_remedy(cause, account)]
+        sentences = [f"{str(error).rstrip('.')}.", *_remedy(cause, account)]
         raise Invalid({_field(cause, account, error): joined(sentences)}) from error
 
 

@@ -46,9 +46,8 @@ OF_WEB_SERVICES = (
             "success": "201",
         },
         _(
-            "Replace the host and the project, and enter Redmine's key for incoming emails as "
-            "secret. When the web service "
-            "is saved, add a destination of type web service that uses it."
+            "Replace the host and the project, and enter Redmine's key for incoming emails as secret. When the web "
+            "service is saved, add a destination of type web service that uses it."
         ),
     ),
 )

@@ -282,8 +282,8 @@ def _protocol_problems(entered: Fields) -> dict[str, str]:
     problems = {}
     if entered.type.is_without_tls and not is_loopback(entered.host):
         problems["type"] = _(
-            "{type} sends token or password without TLS; choose {type}S or {type}TLS. "
-            "(Without TLS, only this host is allowed.)",
+            "{type} sends token or password without TLS; choose {type}S or {type}TLS. (Without TLS, only this host is "
+            "allowed.)",
             type=entered.type.value,
         )
     if entered.type.is_pop3 and entered.after_fetch in (AfterFetch.SEEN, AfterFetch.MOVE):

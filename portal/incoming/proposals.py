@@ -54,8 +54,8 @@ def _use_of(token: Token) -> str:
     if not token.token_config.flow.has_sign_in:
         return _("The token {name} opens each mailbox that its app may access.", name=token.name)
     return _(
-        "As a shared mailbox, it is opened with the token {name}, whose account needs full access to "
-        "it. For its own sign-in, add another mailbox to the token configuration.",
+        "As a shared mailbox, it is opened with the token {name}, whose account needs full access to it. For its own "
+        "sign-in, add another mailbox to the token configuration.",
         name=token.name,
     )
 

@@ -83,12 +83,12 @@ def retrying(of_tokens: Tokens) -> list[str]:
     fetched, well = mail_accounts()
     valid = OutboundProfile.select().where(OutboundProfile.validity == Validity.VALID)
     profiles = valid.where(OutboundProfile.failing_since.is_null(False)).count()
-    counts = {
-        _n("{count:,} token", "{count:,} tokens", of_tokens.troubled): of_tokens.troubled,
-        _n("{count:,} mail account", "{count:,} mail accounts", fetched - well): fetched - well,
-        _n("{count:,} outbound profile", "{count:,} outbound profiles", profiles): profiles,
-    }
-    return [text for text, count in counts.items() if count]
+    counts = [
+        (of_tokens.troubled, _n("{count:,} token", "{count:,} tokens", of_tokens.troubled)),
+        (fetched - well, _n("{count:,} mail account", "{count:,} mail accounts", fetched - well)),
+        (profiles, _n("{count:,} outbound profile", "{count:,} outbound profiles", profiles)),
+    ]
+    return [text for count, text in counts if count]
 
 
 def parts(now: datetime) -> list[health.Part]:

@@ -165,7 +165,7 @@ def _check(file: str, content: dict[str, Any]) -> None:
             raise TemplateError(_("Template {file}: {name!r} is not a field of a template", file=file, name=name))
         if not isinstance(value, kinds[name]):
             raise TemplateError(
-                _("Template {file}: {name} must be a {name2}", file=file, name=name, name2=kinds[name].__name__)
+                _("Template {file}: {name} must be a {kind}", file=file, name=name, kind=kinds[name].__name__)
             )
     if content.get("flow", "authorization_code") not in _FLOWS:
         raise TemplateError(_("Template {file}: flow must be {names}", file=file, names=" or ".join(_FLOWS)))

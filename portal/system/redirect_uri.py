@@ -22,8 +22,8 @@ def warnings(browser_origin: str | None) -> list[str]:
     if browser_origin and browser_origin != f"{parts.scheme}://{parts.netloc}":
         found.append(
             _(
-                "Your browser is at {browser_origin}, not at the redirect URI: a sign-in started "
-                "here will fail. Correct FQDN and HttpType, or open the portal at {scheme}://{netloc}.",
+                "Your browser is at {browser_origin}, not at the redirect URI: a sign-in started here will fail. "
+                "Correct FQDN and HttpType, or open the portal at {scheme}://{netloc}.",
                 browser_origin=browser_origin,
                 scheme=parts.scheme,
                 netloc=parts.netloc,

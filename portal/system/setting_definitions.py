@@ -186,9 +186,8 @@ KNOWN = {
             "TimeZone",
             "UTC",
             _(
-                "Time zone of the pages and of times of day in forms, for example Europe/Berlin. "
-                "Users can choose another "
-                "one for the pages in their profile."
+                "Time zone of the pages and of times of day in forms, for example Europe/Berlin. Users can choose "
+                "another one for the pages in their profile."
             ),
             _time_zone,
         ),
@@ -196,8 +195,8 @@ KNOWN = {
             "DefaultLanguage",
             ENGLISH,
             _(
-                "Language of notices by email and of pages for browsers that ask for no language the portal has. "
-                "Users can choose another one for the pages in their profile."
+                "Language of notices by email and of pages for browsers that ask for no language the portal has. Users "
+                "can choose another one for the pages in their profile."
             ),
             _language,
         ),
@@ -227,9 +226,8 @@ KNOWN = {
             "UnencryptedHosts",
             "",
             _(
-                "Hosts of a trusted network, separated by commas, that mail, notices and web service "
-                "calls may be sent to "
-                "without TLS. Everyone on the way can read them. Passwords and tokens are never sent without TLS."
+                "Hosts of a trusted network, separated by commas, that mail, notices and web service calls may be sent "
+                "to without TLS. Everyone on the way can read them. Passwords and tokens are never sent without TLS."
             ),
             _hosts,
         ),
@@ -263,8 +261,8 @@ KNOWN = {
             "Retention",
             "90",
             _(
-                "Days that runs, messages removed from their server, sent messages, calls and "
-                "resolved notices are kept."
+                "Days that runs, messages removed from their server, sent messages, calls and resolved notices are "
+                "kept."
             ),
             _between(1, 3650),
         ),

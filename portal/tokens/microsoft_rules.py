@@ -44,8 +44,8 @@ def access_problem(scope: str, protocol: str) -> str:
         )
     if protocol != "Graph" and is_for_graph and f"/{protocol}." not in scope:
         return _(
-            "The tokens of this configuration are for Microsoft Graph, which does not speak "
-            "{protocol}. Choose the type MSGraph, or a configuration with a scope of https://outlook.office.com/.",
+            "The tokens of this configuration are for Microsoft Graph, which does not speak {protocol}. Choose the "
+            "type MSGraph, or a configuration with a scope of https://outlook.office.com/.",
             protocol=protocol,
         )
     return ""

@@ -28,8 +28,8 @@ def require_secret(config: TokenConfig, entered: Fields, secret: Secret | None) 
         return
     if config.client_auth.has_secrets and config.flow is not Flow.JWT_BEARER and config.client_secret:
         text = _(
-            "{host} is another host. Enter the client secret again; the sign-ins are removed, because they must not "
-            "be sent there.",
+            "{host} is another host. Enter the client secret again; the sign-ins are removed, because they must not be "
+            "sent there.",
             host=found[0],
         )
         raise Invalid({"client_secret": text})

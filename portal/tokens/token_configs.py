@@ -125,8 +125,8 @@ def add_token(config: TokenConfig, *, mailbox: str = "", actor: str, now: dateti
     if config.flow is Flow.CLIENT_CREDENTIALS:
         raise PortalError(
             _(
-                "An app-only configuration has one token, which gives access to every mailbox that "
-                "the application may use."
+                "An app-only configuration has one token, which gives access to every mailbox that the application may "
+                "use."
             )
         )
     if mailbox or config.flow is Flow.JWT_BEARER:

@@ -26,7 +26,7 @@ _UNITS: list[tuple[timedelta, timedelta, Literal["second", "minute", "hour", "da
     (timedelta(days=700), timedelta(days=30), "month"),
     (timedelta.max, timedelta(days=365), "year"),
 ]
-#: With a threshold that no value reaches, Babel uses the unit that it is told.
+#: A threshold that no value reaches: Babel then uses the given unit.
 _NEVER = 1e12
 
 #: The first that occurs counts: each browser also names the ones that it is compatible with.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from markupsafe import escape
 
+from portal import causes
 from portal.core.errors import Invalid, Refused
 from portal.core.language import Text, _, _n, joined, local, packed, spoken, unpacked
 
@@ -62,6 +63,15 @@ def test_stored_text_is_translated_when_it_is_read_again() -> None:
 def test_empty_text_is_not_the_head_of_the_catalog() -> None:
     with spoken("de"):
         assert [local(_("")), local(joined([])), local(str(Invalid({})))] == ["", "", ""]
+
+
+def test_explanation_in_plain_text_has_no_backticks_in_any_language() -> None:
+    cause, facts = causes.named("mailbox-not-connected"), {"mailbox": "help@x.test"}
+    assert "`Set-CASMailbox -Identity help@x.test" in cause.steps(facts)[0]
+    with spoken("de"):
+        for text in (cause.summary(facts), local(cause.summary(facts))):
+            assert "Set-CASMailbox -Identity help@x.test" in text
+            assert "`" not in text
 
 
 def test_copies_of_a_text_can_be_translated() -> None:

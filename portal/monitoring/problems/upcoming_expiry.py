@@ -208,8 +208,8 @@ def _passwords_at_microsoft() -> list[Problem]:
         problem(
             f"password of outbound profile {row.id}",
             _(
-                "Outbound profile “{name}” signs in at {host} with a password, which Microsoft "
-                "switches off at the end of {at:%Y-%m}.",
+                "Outbound profile “{name}” signs in at {host} with a password, which Microsoft switches off at the end "
+                "of {at:%Y-%m}.",
                 name=row.name,
                 host=row.host,
                 at=_PASSWORDS_END,

@@ -219,8 +219,8 @@ def same_owner(token: Token, owner: str | None) -> str | None:
     if before and owner and before.casefold() != owner.casefold():
         raise Refused(
             _(
-                "{owner} signed in, but this token belongs to {before}. Sign in as {before}, or "
-                "allow another account to take over the token.",
+                "{owner} signed in, but this token belongs to {before}. Sign in as {before}, or allow another account "
+                "to take over the token.",
                 owner=owner,
                 before=before,
             )
@@ -229,8 +229,8 @@ def same_owner(token: Token, owner: str | None) -> str | None:
         # The person who signs in can remove openid from the address of the provider's page.
         raise Refused(
             _(
-                "The provider did not say who signed in, so the portal cannot tell whether it was "
-                "{before}. Start the sign-in again, and do not change the address of the provider's page.",
+                "The provider did not say who signed in, so the portal cannot tell whether it was {before}. Start the "
+                "sign-in again, and do not change the address of the provider's page.",
                 before=before,
             )
         )

@@ -44,8 +44,8 @@ class WebServiceForm(Form):
     headers = TextAreaField(
         _("Headers"),
         description=_(
-            "One per line, Name: value. {token_placeholder} is replaced by the token, "
-            "{secret_placeholder} by the secret, also in the URL.",
+            "One per line, Name: value. {token_placeholder} is replaced by the token, {secret_placeholder} by the "
+            "secret, also in the URL.",
             token_placeholder=web_services.TOKEN_PLACEHOLDER,
             secret_placeholder=web_services.SECRET_PLACEHOLDER,
         ),

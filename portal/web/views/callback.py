@@ -76,8 +76,8 @@ def _doubts(token: Token) -> list[str]:
     if not token.has_refresh_token:
         doubts.append(
             _(
-                "The provider issued no refresh token: the token expires and cannot be refreshed. "
-                "Request offline access (Google: prompt=consent; Microsoft: scope offline_access) and sign in again."
+                "The provider issued no refresh token: the token expires and cannot be refreshed. Request offline "
+                "access (Google: prompt=consent; Microsoft: scope offline_access) and sign in again."
             )
         )
     if missing := token_state.missing_scopes(token.token_config.scope, token.granted_scope):

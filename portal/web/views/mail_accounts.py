@@ -30,8 +30,8 @@ _MANY = {
         mail_accounts.delete,
         Role.ADMIN,
         _(
-            "Delete the selected mail accounts ({count}) with their logs? "
-            "Delivered messages and mail on the servers are kept."
+            "Delete the selected mail accounts ({count}) with their logs? Delivered messages and mail on the servers "
+            "are kept."
         ),
     ),
 }

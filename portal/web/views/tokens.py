@@ -211,8 +211,8 @@ def generate_certificate(config_id: int) -> AnyResponse:
     certificates.generate(config, actor=permissions.actor(), now=g.now)
     flash(
         _(
-            "Key and certificate were created. Upload the certificate at the provider, "
-            "then select certificate as the client authentication."
+            "Key and certificate were created. Upload the certificate at the provider, then select certificate as the "
+            "client authentication."
         ),
         "success",
     )
