@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from portal.cli.common import now, with_portal
+from portal.core.paging import Asked
 from portal.system import audit_chain, audit_search
 from portal.system.audit_search import Wanted
 
@@ -43,7 +44,7 @@ def verify(head: str) -> None:
 @with_portal
 def export(form: str, actor: str, action: str, since: datetime | None, search: str) -> None:
     """Print the events, newest first."""
-    wanted = Wanted(since.replace(tzinfo=UTC) if since else None, actor, action, search)
-    rows = audit_search.as_csv(wanted) if form == "csv" else audit_search.as_json_lines(wanted)
-    for line in rows:
+    wanted = Wanted(since.replace(tzinfo=UTC) if since else None, actor, action)
+    lines = audit_search.as_csv if form == "csv" else audit_search.as_json_lines
+    for line in lines(wanted, Asked(text=search)):
         click.echo(line, nl=False)

@@ -7,6 +7,7 @@ import click
 
 from portal.cli.common import as_json, now, show, show_all, with_portal
 from portal.core.errors import NotFound
+from portal.core.paging import Asked
 from portal.incoming import run_search
 from portal.incoming.run_search import Wanted
 from portal.models import MailAccount, Run, RunLine, RunOutcome
@@ -28,8 +29,10 @@ def communication_log() -> None:
 def list_runs(account: str | None, outcome: str | None, hours: int, search: str, limit: int, in_json: bool) -> None:
     """List the fetches, latest first."""
     account_id = MailAccount.named(account).id if account else None
-    wanted = Wanted(now() - timedelta(hours=hours), account_id, outcome or "", search)
-    show_all([_facts(run) for run in run_search.runs(wanted).limit(limit)], in_json)
+    wanted = Wanted(now() - timedelta(hours=hours), account_id)
+    show_all(
+        [_facts(run) for run in run_search.runs(wanted, Asked(text=search, state=outcome or "")).limit(limit)], in_json
+    )
 
 
 @communication_log.command("show")

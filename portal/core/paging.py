@@ -1,7 +1,7 @@
 """Lists in pages: what a reader asks for, and the page that answers, with a constant number of queries."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import reduce
 from operator import or_
@@ -27,13 +27,18 @@ class Asked:
     size: int = SIZES[0]
 
 
+#: Every row.
+ALL = Asked()
+
+
 @dataclass(frozen=True)
 class Page(Generic[Line]):
-    """``total``: rows on all pages; ``counts``: rows per state that contain the text, in any state."""
+    """``total``: rows on all pages; None: not counted. ``counts``: rows per state. ``more``: whether a page follows."""
 
     asked: Asked
     lines: list[Line]
-    total: int
+    total: int | None
+    more: bool
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -45,13 +50,9 @@ class Page(Generic[Line]):
     def last(self) -> int:
         return self.first + len(self.lines) - 1
 
-    @property
-    def more(self) -> bool:
-        return self.asked.number * self.asked.size < self.total
-
     def of(self, make: "Callable[[Line], Other]") -> "Page[Other]":
         """The same page with a line made from each of its lines."""
-        return Page(self.asked, [make(line) for line in self.lines], self.total, self.counts)
+        return Page(self.asked, [make(line) for line in self.lines], self.total, self.more, self.counts)
 
 
 def in_any(*columns: Any) -> Callable[[str], Any]:
@@ -62,6 +63,10 @@ def in_any(*columns: Any) -> Callable[[str], Any]:
 def values_of(column: Any, values: type[StrEnum]) -> dict[str, Any]:
     """The values of a column as the states of a list."""
     return {value.value: column == value for value in values}
+
+
+def _total(asked: Asked, counts: dict[str, int]) -> int:
+    return counts.get(asked.state, 0) if asked.state else sum(counts.values())
 
 
 @dataclass(frozen=True)
@@ -77,21 +82,38 @@ class Listing:
     states: Mapping[str, Any]
 
     def page(self, query: Any, asked: Asked) -> Page[Any]:
-        found = query.where(self.finds(asked.text)) if asked.text else query
-        counts = self.counts(found)
-        if asked.state:
-            found = found.where(self._state() == asked.state)
+        """The page, with counts of the rows that contain the text, in any state."""
+        counts = self.counts(self.found(query, replace(asked, state="")))
+        return self._page(query, asked, counts, _total(asked, counts))
+
+    def log_page(self, query: Any, asked: Asked) -> Page[Any]:
+        """The page of a log, with counts of its rows with any text.
+
+        A search for a text ends when the page is full, so that it has no total.
+        """
+        counts = self.counts(query)
+        return self._page(query, asked, counts, None if asked.text else _total(asked, counts))
+
+    def _page(self, query: Any, asked: Asked, counts: dict[str, int], total: int | None) -> Page[Any]:
+        ordered = self.found(query, asked).order_by(self._order(asked), query.model.id)
+        # One row beyond the page tells whether another page follows.
+        rows = list(ordered.offset((asked.number - 1) * asked.size).limit(asked.size + 1))
+        return Page(asked, rows[: asked.size], total, len(rows) > asked.size, counts)
+
+    def _order(self, asked: Asked) -> Any:
         sort = self.sorts.get(asked.sort, next(iter(self.sorts.values())))
-        order = sort.desc(nulls="LAST") if asked.descending else sort.asc(nulls="LAST")
-        rows = found.order_by(order, query.model.id).paginate(asked.number, asked.size)
-        total = counts.get(asked.state, 0) if asked.state else sum(counts.values())
-        return Page(asked, list(rows), total, counts)
+        # A server uses no index for NULLS LAST, even if a column has no NULL.
+        nulls = "LAST" if getattr(sort, "null", True) else None
+        return sort.desc(nulls=nulls) if asked.descending else sort.asc(nulls=nulls)
+
+    def found(self, query: Any, asked: Asked) -> Any:
+        """The query limited to the rows that match the text and the state."""
+        found = query.where(self.finds(asked.text)) if asked.text else query
+        return found.where(self._state() == asked.state) if asked.state else found
 
     def ids(self, query: Any, asked: Asked) -> list[int]:
         """The IDs of all rows that match the text and the state, on all pages."""
-        found = query.where(self.finds(asked.text)) if asked.text else query
-        if asked.state:
-            found = found.where(self._state() == asked.state)
+        found = self.found(query, asked)
         return [row_id for (row_id,) in found.select(query.model.id).order_by(query.model.id).tuples()]
 
     def _state(self) -> Any:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from peewee import SQL, Case, Expression, ModelSelect, fn
 
+from portal.core.paging import ALL, Asked, Listing, Page, values_of
 from portal.models import MailAccount, Message, Run, RunLine, RunOutcome, Validity, tuples
 
 
@@ -25,12 +25,10 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A filter for runs; empty ``outcome`` and ``search`` and ``account_id`` None match all runs."""
+    """The runs of a period, of one mail account or, if ``account_id`` is None, of all."""
 
     since: datetime
     account_id: int | None = None
-    outcome: str = ""
-    search: str = ""
 
     @property
     def condition(self) -> Expression:
@@ -40,21 +38,39 @@ class Wanted:
         return found
 
 
-def runs(wanted: Wanted) -> "ModelSelect[Run]":
+def page(wanted: Wanted, asked: Asked) -> Page[Run]:
+    return _LISTING.log_page(_runs(wanted), asked)
+
+
+def runs(wanted: Wanted, asked: Asked = ALL) -> "ModelSelect[Run]":
     """The matching runs with their accounts, latest first."""
-    query = Run.select(Run, MailAccount).join(MailAccount).where(wanted.condition).order_by(Run.id.desc())
-    if wanted.outcome in set(RunOutcome):
-        query = query.where(Run.outcome == wanted.outcome)
-    return query.where(_say(wanted.search)) if wanted.search else query
+    found: ModelSelect[Run] = _LISTING.found(_runs(wanted), asked).order_by(Run.id.desc())
+    return found
 
 
-def _say(search: str) -> Expression:
+def _runs(wanted: Wanted) -> "ModelSelect[Run]":
+    return Run.select(Run, MailAccount).join(MailAccount).where(wanted.condition)
+
+
+def _contains(search: str) -> Expression:
     """Condition: a log line, a message or the account name of the run contains the search text."""
     lines = RunLine.select(SQL("1")).where(RunLine.run == Run.id, RunLine.text.contains(search))
     about = Message.subject.contains(search) | Message.sender.contains(search) | Message.message_id.contains(search)
     messages = Message.select(SQL("1")).where(Message.run == Run.id, about)
     # EXISTS is evaluated per run, so that the query can stop after one page of runs.
     return MailAccount.name.contains(search) | fn.EXISTS(lines) | fn.EXISTS(messages)
+
+
+OUTCOMES = values_of(Run.outcome, RunOutcome)
+_LISTING = Listing(
+    finds=_contains,
+    # IDs are in the order of the starts, and have an index on every server.
+    sorts={
+        "started": Run.id, "account": MailAccount.name, "found": Run.found, "delivered": Run.delivered,
+        "failed": Run.failed, "removed": Run.removed, "size": Run.size, "duration": Run.seconds,
+    },
+    states=OUTCOMES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,20 +135,15 @@ class Bar:
 
 def bars(wanted: Wanted, now: datetime) -> Sequence[Bar]:
     """Delivered and failed messages and average run duration: per hour for up to two days, otherwise per day."""
-    step, name = (timedelta(hours=1), "hour") if now - wanted.since <= timedelta(days=2) else (timedelta(days=1), "day")
-    part = Run.started_at.truncate(name)  # type: ignore[no-untyped-call]
+    step, length = (timedelta(hours=1), 13) if now - wanted.since <= timedelta(days=2) else (timedelta(days=1), 10)
+    # The text of a time, "2026-11-30 14", up to the hour or day: in SQLite six times as fast as truncating the time.
+    part = fn.SUBSTR(Run.started_at.cast("text"), 1, length).python_value(datetime.fromisoformat)
     query = Run.select(part, fn.SUM(Run.delivered), fn.SUM(Run.failed), fn.AVG(Run.seconds))
     rows = tuples(query.where(wanted.condition).group_by(SQL("1")))
-    found = {_moment(at): (int(delivered), int(failed), seconds) for at, delivered, failed, seconds in rows}
+    found = {at.replace(tzinfo=UTC): (int(delivered), int(failed), seconds) for at, delivered, failed, seconds in rows}
     first = _floor(wanted.since, step)
     moments = [first + step * number for number in range(int((now - first) / step) + 1)]
     return [Bar(at, *found.get(at, (0, 0, None))) for at in moments]
-
-
-def _moment(value: Any) -> datetime:
-    """Convert a truncated timestamp to UTC; SQLite returns it as text."""
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment.replace(tzinfo=UTC)
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:

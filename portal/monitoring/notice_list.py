@@ -23,10 +23,11 @@ def page(asked: Asked, cause: str, now: datetime) -> Page[Problem] | Page[Notice
     counts = {state: count for state, count in counts.items() if count}
     if asked.state == RESOLVED:
         rows = over.order_by(Notice.closed_at.desc(), Notice.id.desc()).paginate(asked.number, asked.size)
-        return Page(asked, list(rows), counts.get(RESOLVED, 0), counts)
+        total = counts.get(RESOLVED, 0)
+        return Page(asked, list(rows), total, asked.number * asked.size < total, counts)
     wanted = [one for one in matching if asked.state in ("", _state(one, now))]
-    start = (asked.number - 1) * asked.size
-    return Page(asked, wanted[start : start + asked.size], len(wanted), counts)
+    start, end = (asked.number - 1) * asked.size, asked.number * asked.size
+    return Page(asked, wanted[start:end], len(wanted), end < len(wanted), counts)
 
 
 def resolved(most: int) -> list[Notice]:

@@ -7,35 +7,55 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import StringIO
 
-from peewee import ModelSelect
+from peewee import ModelSelect, Value
 
+from portal.core.language import _
+from portal.core.paging import ALL, Asked, Listing, Page, in_any
 from portal.models import Event, tuples
+from portal.system import audit
 
 _BATCH = 1000
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A filter for events; empty fields, and None, match all events."""
+    """The events since a time, of an actor and with an action; empty fields, and None, match all events."""
 
     since: datetime | None = None
     actor: str = ""
     action: str = ""
-    words: str = ""
 
 
-def events(wanted: Wanted) -> "ModelSelect[Event]":
+ORIGINS = {
+    _("workers"): Event.actor == audit.WORKER,
+    _("command line"): Event.actor == audit.COMMAND_LINE,
+    _("users and programs"): Value(True),
+}
+_LISTING = Listing(
+    finds=in_any(Event.subject_name, Event.details, Event.actor, Event.action),
+    sorts={"time": Event.id, "actor": Event.actor, "action": Event.action, "object": Event.subject_name},
+    states=ORIGINS,
+)
+
+
+def page(wanted: Wanted, asked: Asked) -> Page[Event]:
+    return _LISTING.log_page(_events(wanted), asked)
+
+
+def events(wanted: Wanted, asked: Asked = ALL) -> "ModelSelect[Event]":
     """The matching events, newest first."""
-    query = Event.select().order_by(Event.id.desc())
+    found: ModelSelect[Event] = _LISTING.found(_events(wanted), asked).order_by(Event.id.desc())
+    return found
+
+
+def _events(wanted: Wanted) -> "ModelSelect[Event]":
+    query = Event.select()
     if wanted.since:
         query = query.where(Event.at >= wanted.since)
     if wanted.actor:
         query = query.where(Event.actor == wanted.actor)
     if wanted.action:
         query = query.where(Event.action == wanted.action)
-    if wanted.words:
-        found = Event.subject_name.contains(wanted.words) | Event.details.contains(wanted.words)
-        query = query.where(found | Event.actor.contains(wanted.words) | Event.action.contains(wanted.words))
     return query
 
 
@@ -47,24 +67,23 @@ def actions() -> list[str]:
     return [name for (name,) in tuples(Event.select(Event.action).distinct().order_by(Event.action))]
 
 
-def as_json_lines(wanted: Wanted) -> Iterator[str]:
+def as_json_lines(wanted: Wanted, asked: Asked = ALL) -> Iterator[str]:
     """One JSON object per line."""
-    for row in _all(wanted):
+    for row in _batches(events(wanted, asked)):
         yield f"{json.dumps({**row.as_facts(), 'hash': row.link_hash})}\n"
 
 
-def as_csv(wanted: Wanted) -> Iterator[str]:
+def as_csv(wanted: Wanted, asked: Asked = ALL) -> Iterator[str]:
     """Comma-separated values with a header (RFC 4180)."""
     names = ["at", "actor", "action", "kind", "id", "name", "details", "link"]
     yield _line(names)
-    for row in _all(wanted):
+    for row in _batches(events(wanted, asked)):
         facts = row.as_facts()
         yield _line([_cell(facts[name]) for name in names])
 
 
-def _all(wanted: Wanted) -> Iterator[Event]:
-    """The matching events, in batches: a driver may load a whole result into memory."""
-    query = events(wanted)
+def _batches(query: "ModelSelect[Event]") -> Iterator[Event]:
+    """The events, in batches: a driver may load a whole result into memory."""
     batch = list(query.limit(_BATCH))
     while batch:
         yield from batch

@@ -80,7 +80,7 @@ def test_pages_with_hostile_mail_render_without_its_markup(
     row = Message.get()
     assert row.sender.isprintable()
     assert row.subject.isprintable()
-    for path in (f"/mail-accounts/{account.id}", f"/runs/{Run.get().id}", "/runs?hours=8760&words=Hello", "/"):
+    for path in (f"/mail-accounts/{account.id}", f"/runs/{Run.get().id}", "/runs?hours=8760&q=Hello", "/"):
         assert "<script>alert" not in alice.get(path).html
 
 

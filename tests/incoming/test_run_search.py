@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.core.paging import Asked
 from portal.incoming import progress, run_search
 from portal.incoming.run_search import Activity, Wanted
 from portal.models import MailAccount, Message, Run, RunLine, RunOutcome, Validity
@@ -65,16 +66,20 @@ def test_search_finds_runs_by_account_outcome_time_and_text(runs: list[Run], acc
         subject="Invoice 4711", sender="Ada",
     )  # fmt: skip
 
-    def found(**wanted: object) -> list[int]:
-        return [row.id for row in run_search.runs(Wanted(DAY.since, **wanted))]  # type: ignore[arg-type]
+    def found(account_id: int | None = None, **asked: str) -> list[int]:
+        wanted = Wanted(DAY.since, account_id)
+        page = run_search.page(wanted, Asked(descending=True, **asked))  # type: ignore[arg-type]
+        assert page.total in (None, len(page.lines)), "a search is not counted"
+        assert [row.id for row in run_search.runs(wanted, page.asked)] == [row.id for row in page.lines]
+        return [row.id for row in page.lines]
 
     assert len(found()) == 5
     assert found(account_id=accounts[0].id) == [runs[1].id, runs[0].id]
-    assert found(outcome="failed") == [runs[2].id, runs[1].id]
-    assert found(search="authenticate") == [runs[1].id]
-    assert found(search="4711") == [runs[4].id]
-    assert found(search="%") == []
-    assert found(search="Goo") == [runs[4].id]
+    assert found(state="failed") == [runs[2].id, runs[1].id]
+    assert found(text="authenticate") == [runs[1].id]
+    assert found(text="4711") == [runs[4].id]
+    assert found(text="%") == []
+    assert found(text="Goo") == [runs[4].id]
 
 
 def test_plot_has_one_bar_per_hour_or_day(runs: list[Run]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from portal.core.config import from_environment
 from portal.core.errors import ConfigError, Unavailable
+from portal.core.paging import Asked
 from portal.models import Event
 from portal.system import audit, audit_chain, audit_copy, audit_search, retention, settings
 from portal.system.audit_search import Wanted
@@ -129,7 +130,7 @@ def test_search_matches_every_filter() -> None:
     audit.record("worker", "token:refused", "token", 7, "Invoices", "invalid_grant", NOW - timedelta(days=3))
     assert audit_search.events(Wanted(actor="worker")).count() == 1
     assert audit_search.events(Wanted(action="token:edited")).count() == 3
-    assert audit_search.events(Wanted(words="INVALID_GRANT")).count() == 1
+    assert audit_search.events(Wanted(), Asked(text="INVALID_GRANT")).count() == 1
     assert audit_search.events(Wanted(since=NOW - timedelta(days=1))).count() == 3
     assert audit_search.events(Wanted(since=NOW, actor="worker")).count() == 0
 

@@ -130,8 +130,8 @@ def test_malformed_runs_and_messages_are_shown_escaped(charlie: PageClient, tmp_
     assert "<script>alert" not in page.html
     assert "12.3 MB" in page.text
     assert "<b>" not in charlie.get(f"/runs/{run.id}").html
-    assert "failed" in charlie.get("/runs?outcome=failed").text
-    assert "No fetches to show" in charlie.get("/runs?outcome=done").text
+    assert "failed" in charlie.get("/runs?state=failed").text
+    assert "No fetches to show" in charlie.get("/runs?state=done").text
 
 
 def test_deleting_an_account_keeps_its_token(alice: PageClient, tmp_path: Path) -> None:
@@ -216,10 +216,10 @@ def test_fetch_log_is_filtered_by_time_account_and_text(charlie: PageClient, tmp
     now = datetime.now(UTC)
     run = Run.create(mail_account=account, started_at=now, ended_at=now, seconds=2.5, delivered=7, outcome="done")
     RunLine.create(run=run, at=now, level="info", text="Connected to imap.x.test (TLSv1.3).")
-    page = charlie.get(f"/runs?hours=1&account={account.id}&words=TLSv1.3")
+    page = charlie.get(f"/runs?hours=1&account={account.id}&q=TLSv1.3")
     assert "2.5 s average duration of a fetch" in page.text
     assert f"/runs/{run.id}" in page.html
-    assert "No fetches to show" in charlie.get("/runs?words=nowhere").text
+    assert "No fetches to show" in charlie.get("/runs?q=nowhere").text
     assert "No fetches to show" in charlie.get("/runs?account=999&hours=x&page=0").text
 
 

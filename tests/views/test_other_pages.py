@@ -78,8 +78,12 @@ def test_audit_trail_shows_user_and_action(alice: PageClient, tmp_path: Path) ->
     assert ADMIN in page.text
     for _ in range(120):
         Event.create(at=datetime.now(UTC), actor="x", action="y:z", subject_kind="y", subject_name="", details="")
-    assert "Older" in alice.get("/events").text
-    assert "destination:added" in alice.get("/events?page=2").text
+    assert "Next" in alice.get("/events").text
+    assert "Inbox" not in alice.get("/events").text
+    assert "Inbox" in alice.get("/events?page=2&size=100").text
+    assert "Inbox" in alice.get("/events?sort=actor").text
+    assert "No audit event matches" in alice.get("/events?state=workers").text
+    assert "1–1" in alice.get("/events?q=Inbox").text
     alice.get("/events?page=0")
     alice.get("/events?page=x")
 
@@ -101,14 +105,14 @@ def test_health_endpoints_need_no_login(db: None, visit: Callable[[None], PageCl
 
 
 def test_audit_page_filters_and_exports_what_it_shows(alice: PageClient) -> None:
-    page = alice.get("/events?action=user:added&words=Bob").text
+    page = alice.get("/events?action=user:added&q=Bob").text
     assert "role operator" in page
     assert "role viewer" not in page
     response = alice.post("/events/export", {"format": "csv", "action": "user:added"}, status=200)
     assert response.mimetype == "text/csv"
     assert [line.split(",")[2] for line in response.text.splitlines()] == ["action", *["user:added"] * 3]
     assert Event.select().where(Event.action == "audit:exported").count() == 1
-    assert len(alice.post("/events/export", {"format": "jsonl", "words": "no such event"}, status=200).text) == 0
+    assert len(alice.post("/events/export", {"format": "jsonl", "q": "no such event"}, status=200).text) == 0
 
 
 def test_every_setting_is_on_the_page_with_a_fitting_input(alice: PageClient) -> None:

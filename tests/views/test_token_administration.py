@@ -66,7 +66,7 @@ def test_overview_query_count_is_constant_up_to_10000_tokens(alice: PageClient, 
     assert queries(lambda: alice.get("/tokens")) == few
     page = alice.get("/tokens?sort=owner&page=3")
     assert page.html.count("<tr>") == 26
-    assert "51–75 of 10001 tokens" in page.text
+    assert "51–75 of 10,001 tokens" in page.text
 
 
 def test_refused_form_keeps_the_endpoints_closed_unless_one_of_them_was_refused(alice: PageClient) -> None:

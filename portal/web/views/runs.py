@@ -9,11 +9,11 @@ from portal.core.errors import NotFound
 from portal.core.language import _
 from portal.incoming import mail_accounts, progress, run_search
 from portal.incoming.run_search import Wanted
-from portal.models import MailAccount, Message, Role, Run, RunLine, RunOutcome
-from portal.web import permissions
+from portal.models import MailAccount, Message, Role, Run, RunLine
+from portal.web import lists, permissions
 
 bp = Blueprint("runs", __name__, url_prefix="/runs")
-_PAGE, _MESSAGES = 50, 200
+_MESSAGES = 200
 #: Selectable time ranges: hours and label.
 _RANGES = {
     1: _("last hour"),
@@ -28,19 +28,14 @@ _USUAL_RANGE = 24
 @bp.get("")
 def index() -> str:
     wanted, hours = _wanted()
-    page = max(request.args.get("page", 1, type=int), 1)
-    rows = list(run_search.runs(wanted).paginate(page, _PAGE + 1))
     return render_template(
         "runs/index.html",
-        rows=rows[:_PAGE],
-        page=page,
-        more=len(rows) > _PAGE,
+        shown=run_search.page(wanted, lists.asked(run_search.OUTCOMES, latest_first=True)),
         overview=run_search.overview(wanted),
         bars=run_search.bars(wanted, g.now),
         wanted=wanted,
         hours=hours,
         ranges=_RANGES,
-        outcomes=list(RunOutcome),
         accounts=MailAccount.select(MailAccount.id, MailAccount.name).order_by(MailAccount.name),
     )
 
@@ -48,9 +43,7 @@ def index() -> str:
 def _wanted() -> tuple[Wanted, int]:
     hours = request.args.get("hours", _USUAL_RANGE, type=int)
     hours = hours if hours in _RANGES else _USUAL_RANGE
-    since, asked = g.now - timedelta(hours=hours), request.args
-    words = asked.get("words", "").replace("\0", "").strip()
-    return Wanted(since, asked.get("account", None, type=int), asked.get("outcome", ""), words), hours
+    return Wanted(g.now - timedelta(hours=hours), request.args.get("account", None, type=int)), hours
 
 
 @bp.get("/<int:run_id>")
