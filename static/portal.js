@@ -7,8 +7,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
     const label = button.querySelector("span");
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
-    label.textContent = "Copied";
-    setTimeout(() => { label.textContent = "Copy"; }, 2000);
+    const before = label.textContent;
+    label.textContent = button.dataset.copied;
+    setTimeout(() => { label.textContent = before; }, 2000);
   });
 }
 
@@ -65,7 +66,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
       form.elements.response.value = JSON.stringify(credential);
       form.submit();
     } catch (error) {
-      form.querySelector("[role=status]").textContent = `The browser returned no passkey: ${error.message}`;
+      form.querySelector("[role=status]").textContent = `${form.dataset.failure} ${error.message}`;
     }
   });
 }
@@ -100,25 +101,30 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll(".chosen input[name=id]")) box.checked = event.target.checked;
 });
 
-// Renews lists and figures every ten seconds or as often as the element says, unless the reader is at work in them;
-// data-renew-from names another page that has them.
+// Renews lists and figures every ten seconds or as often as the element says, unless the reader is at work in them, until
+// the server no longer asks for it; data-renew-form names a form whose answer has them.
 const parts = [...document.querySelectorAll("[data-renew]")];
 const renewed = parts.map((part) => part.id);
 if (renewed.length) {
   const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
-  const source = parts[0].dataset.renewFrom;
+  const form = document.getElementById(parts[0].dataset.renewForm);
+  const ask = () => form
+    ? fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "X-Renewal": "1" } })
+    : fetch(location.href, { headers: { "X-Renewal": "1" } });
   const renew = async () => {
     if (document.hidden || renewed.some((id) => isInUse(document.getElementById(id)))) return;
-    const answer = await fetch(source || location.href, { headers: { "X-Renewal": "1" } }).catch(() => null);
+    const answer = await ask().catch(() => null);
     if (!answer?.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const id of renewed) {
       const part = fresh.getElementById(id);
-      if (part && !isInUse(document.getElementById(id))) document.getElementById(id).innerHTML = part.innerHTML;
+      if (!part || isInUse(document.getElementById(id))) continue;
+      document.getElementById(id).innerHTML = part.innerHTML;
+      document.getElementById(id).className = part.className;
+      if (!part.hasAttribute("data-renew")) clearInterval(timer);
     }
   };
-  if (source) renew();
-  setInterval(renew, 1000 * Math.min(...parts.map((part) => Number(part.dataset.renew) || 10)));
+  const timer = setInterval(renew, 1000 * Math.min(...parts.map((part) => Number(part.dataset.renew) || 10)));
 }
 
 // After a form with errors, the summary of the errors has the focus.

@@ -100,6 +100,11 @@ class Leased(Row):
         return (cls.due_at <= now) & (cls.leased_until.is_null() | _is_over(cls.leased_until, now))
 
     @classmethod
+    def is_outstanding(cls, since: datetime, now: datetime) -> Any:
+        """Query condition: the work that was due at a time has not ended: it is still due, or a worker does it."""
+        return (cls.due_at <= since) | cls.is_held(now)
+
+    @classmethod
     def claim(cls, row_id: int, *, now: datetime, until: datetime) -> Self | None:
         """Read and lease a row; None if another worker holds it or it no longer exists."""
         row: Self | None = cls.get_or_none(cls.id == row_id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import abort, g, render_template, request, url_for
@@ -14,15 +15,33 @@ from portal.core.paging import Asked, Listing
 from portal.models import Role, Row
 from portal.web import permissions
 
+#: Failed rows that the progress names; the list shows all.
+_SHOWN = 25
+
 
 @dataclass(frozen=True)
 class Action:
-    """``act`` is called with row, actor and time. ``question``: asked before, with ``{count}``; empty: none."""
+    """``act`` is called with row, actor and time. ``question``: asked before, with ``{count}``; empty: none.
+
+    ``ended_by_workers``: the action makes the rows due, and the page shows how far the workers have come.
+    """
 
     label: str
     act: Callable[..., object]
     role: Role = Role.OPERATOR
     question: str = ""
+    ended_by_workers: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``ids``: the rows that were made due at ``since``. ``failed``: those of them that failed, the first ones."""
+
+    ids: list[int]
+    since: datetime
+    ended: int
+    failures: int
+    failed: list[Any]
 
 
 def may_choose() -> bool:
@@ -61,7 +80,27 @@ def done(action: Action, rows: list[Row], back: str) -> str:
     """Do the action and return the page with the outcome of each row."""
     actor, now = permissions.actor(), g.now
     outcomes = many.each(rows, lambda row: action.act(row, actor=actor, now=now))
-    return render_template("many/outcome.html", action=action, outcomes=outcomes, back=back)
+    ids = [one.row.id for one in outcomes if not one.failure]
+    under_way = _progress(type(rows[0]), ids, now) if ids and action.ended_by_workers else None
+    return render_template("many/outcome.html", action=action, outcomes=outcomes, progress=under_way, back=back)
+
+
+def progress(model: type[Row], endpoint: str) -> str:
+    """Return the page with the progress of the rows of an earlier action; ``endpoint`` shows the list."""
+    try:
+        since = datetime.fromisoformat(request.form.get("since", "")).astimezone(UTC)
+    except (ValueError, OverflowError):
+        abort(400, _("The request does not say since when. Go back to the list and choose again."))
+    under_way = _progress(model, request.form.getlist("id", type=int), since)
+    return render_template("many/progress.html", progress=under_way, back=url_for(endpoint))
+
+
+def _progress(model: Any, ids: list[int], since: datetime) -> Progress:
+    chosen = model.select().where(model.id.in_(ids))
+    outstanding = model.select(model.id).where(model.id.in_(ids), model.is_outstanding(since, g.now))
+    failed = chosen.where(model.failed_at >= since, model.id.not_in(outstanding)).order_by(model.id)
+    ended = len(ids) - outstanding.count()
+    return Progress(ids, since, ended, failed.count(), list(failed.limit(_SHOWN)))
 
 
 def _chosen(listing: Listing, query: Any) -> list[int]:

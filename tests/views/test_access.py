@@ -35,7 +35,8 @@ OPERATOR_ACTS = {
     "sign_ins.begin", "sign_ins.begin_device", "sign_ins.paste", "sign_ins.pasted", "sign_ins.make_link", "tokens.refresh", "mail_accounts.fetch",
     "mail_accounts.pause", "mail_accounts.resume", "runs.cancel",
     "quarantine.try_again", "quarantine.skip", "outbound.test", "outbound_messages.try_again", "outbound_messages.drop",
-    "tokens.act_on_many", "mail_accounts.act_on_many", "notices.acknowledge_many",
+    "tokens.act_on_many", "tokens.progress_of_many", "mail_accounts.act_on_many", "mail_accounts.progress_of_many",
+    "notices.acknowledge_many",
     "web_services.call", "web_services.again", "notices.acknowledge", "notices.withdraw_acknowledgment", "diagnosis.run",
 }  # fmt: skip
 #: Forms and changes of each user about the own access.

@@ -269,6 +269,32 @@ def test_fetch_of_a_paused_account_is_not_reported_as_done(bob: PageClient, acco
     assert "Resume the mail account" in page.text
 
 
+def test_progress_of_many_fetches_counts_what_has_ended_and_names_what_failed(
+    bob: PageClient, accounts: list[MailAccount]
+) -> None:
+    page = bob.submit("/mail-accounts/many", {"action": "fetch", "id": [str(row.id) for row in accounts[:3]]})
+    assert "0 of 3 ended" in page.text
+    asked = {"since": page.field("since"), "id": [str(row.id) for row in accounts[:3]]}
+    later = now() + timedelta(minutes=5)
+    MailAccount.update(due_at=later).where(MailAccount.id == accounts[0].id).execute()
+    failed = {"failed_at": now(), "failing_since": now(), "failure": "The connection was refused."}
+    MailAccount.update(due_at=later, **failed).where(MailAccount.id == accounts[1].id).execute()
+    MailAccount.update(due_at=later, leased_until=later).where(MailAccount.id == accounts[2].id).execute()
+    page = bob.submit("/mail-accounts/many/progress", asked)
+    assert "2 of 3 ended, 1 failed" in page.text
+    assert "Account 01: The connection was refused." in page.text
+    assert "data-renew" in page.html
+    MailAccount.update(leased_until=None).execute()
+    page = bob.submit("/mail-accounts/many/progress", asked)
+    assert "3 of 3 ended, 1 failed" in page.text
+    assert "data-renew" not in page.html.partition("<main")[2]
+
+
+def test_progress_since_an_unreadable_time_is_refused_with_words(bob: PageClient) -> None:
+    for since in ("", "yesterday", "9999-12-31T23:59:59-23:59"):
+        assert "choose again" in bob.submit("/tokens/many/progress", {"since": since, "id": "1"}).text
+
+
 def test_unknown_state_does_not_mean_every_row(alice: PageClient, accounts: list[MailAccount]) -> None:
     chosen = {"action": "delete", "every": "1", "state": "nonsense", "confirmed": "1"}
     assert "no such state" in alice.submit("/mail-accounts/many", chosen).text

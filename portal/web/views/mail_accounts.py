@@ -20,7 +20,7 @@ from portal.web.many import Action
 bp = Blueprint("mail_accounts", __name__, url_prefix="/mail-accounts")
 _SHOWN = 20
 _MANY = {
-    "fetch": Action(_("Fetch now"), mail_accounts.fetch_now),
+    "fetch": Action(_("Fetch now"), mail_accounts.fetch_now, ended_by_workers=True),
     "pause": Action(_("Pause"), mail_accounts.pause),
     "resume": Action(_("Resume"), mail_accounts.resume),
     "valid": Action(_("Set to valid"), partial(mail_accounts.set_validity, validity=Validity.VALID), Role.ADMIN),
@@ -53,6 +53,12 @@ def index() -> str:
 @permissions.needs(Role.OPERATOR)
 def act_on_many() -> str:
     return many.answer(_MANY, overview.listing(g.now), overview.rows(), "mail_accounts.index")
+
+
+@bp.post("/many/progress")
+@permissions.needs(Role.OPERATOR)
+def progress_of_many() -> str:
+    return many.progress(MailAccount, "mail_accounts.index")
 
 
 @bp.route("/new", methods=["GET", "POST"])

@@ -30,7 +30,7 @@ from portal.web.many import Action
 
 bp = Blueprint("tokens", __name__, url_prefix="/tokens")
 _MANY = {
-    "refresh": Action(_("Refresh"), refresh_queue.request),
+    "refresh": Action(_("Refresh"), refresh_queue.request, ended_by_workers=True),
     "delete": Action(
         _("Delete"),
         token_configs.delete_token,
@@ -56,6 +56,12 @@ def index() -> str:
 @permissions.needs(Role.OPERATOR)
 def act_on_many() -> str:
     return many.answer(_MANY, overview.listing(g.now), overview.rows(), "tokens.index")
+
+
+@bp.post("/many/progress")
+@permissions.needs(Role.OPERATOR)
+def progress_of_many() -> str:
+    return many.progress(Token, "tokens.index")
 
 
 @bp.route("/new", methods=["GET", "POST"])
