@@ -66,13 +66,17 @@ def _script(text: str) -> str:
     return text
 
 
-def _between(low: int, high: int) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise ValueError(_("Enter a whole number from {low} to {high}.", low=low, high=high))
-        return str(int(text))
+@dataclass(frozen=True)
+class Between:
+    """The check of a whole number: its limits are also the limits of the field on the page."""
 
-    return check
+    low: int
+    high: int
+
+    def __call__(self, text: str) -> str:
+        if not (text.isascii() and text.isdigit() and self.low <= int(text) <= self.high):
+            raise ValueError(_("Enter a whole number from {low} to {high}.", low=self.low, high=self.high))
+        return str(int(text))
 
 
 def _hosts(text: str) -> str:
@@ -162,8 +166,8 @@ KNOWN = {
             _hosts,
             decides_access=True,
         ),
-        Known("FetchInterval", "300", _("Seconds between two fetches of a mail account."), _between(5, 86400)),
-        Known("RefreshMargin", "900", _("Seconds before expiry at which a token is refreshed."), _between(5, 43200)),
+        Known("FetchInterval", "300", _("Seconds between two fetches of a mail account."), Between(5, 86400)),
+        Known("RefreshMargin", "900", _("Seconds before expiry at which a token is refreshed."), Between(5, 43200)),
         Known(
             POP3_SPLIT_HOSTS,
             "outlook.office365.com, pop-mail.outlook.com",
@@ -174,7 +178,7 @@ KNOWN = {
             "PostMasterMaxEmailSize",
             "16384",
             _("Kilobytes. Larger messages stay on the server and are reported once. 0: no limit."),
-            _between(0, 1_000_000),
+            Between(0, 1_000_000),
         ),
         Known(
             "UntrustedHeaders",
@@ -235,28 +239,28 @@ KNOWN = {
             "NoticeAfter",
             "10",
             _("Minutes before a temporary problem is reported."),
-            _between(1, 1440),
+            Between(1, 1440),
         ),
-        Known("NoticeReminder", "24", _("Hours between reminders of an open notice."), _between(1, 720)),
+        Known("NoticeReminder", "24", _("Hours between reminders of an open notice."), Between(1, 720)),
         Known(
             "SecretWarning",
             "30",
             _("Days before expiry at which a client secret or certificate is reported."),
-            _between(1, 365),
+            Between(1, 365),
         ),
         Known(
             "TokenWarning",
             "7",
             _("Days before the likely expiry at which a refresh token is reported."),
-            _between(1, 80),
+            Between(1, 80),
         ),
         Known(
             "NotFetchedTimes",
             "5",
             _("Number of fetch intervals without a fetch after which a mailbox is reported."),
-            _between(2, 1000),
+            Between(2, 1000),
         ),
-        Known("DiskWarning", "10", _("Percent of free space below which a disk is reported."), _between(1, 50)),
+        Known("DiskWarning", "10", _("Percent of free space below which a disk is reported."), Between(1, 50)),
         Known(
             "Retention",
             "90",
@@ -264,7 +268,7 @@ KNOWN = {
                 "Days that runs, messages removed from their server, sent messages, calls and resolved notices are "
                 "kept."
             ),
-            _between(1, 3650),
+            Between(1, 3650),
         ),
         *(
             Known(
@@ -283,14 +287,14 @@ KNOWN = {
             "FourEyes",
             "0",
             _("1: an export with secrets needs the approval of another admin."),
-            _between(0, 1),
+            Between(0, 1),
             decides_access=True,
         ),
         Known(
             "AuditRetention",
             "0",
             _("Days that events of the audit trail are kept. 0: for ever."),
-            _between(0, 36500),
+            Between(0, 36500),
             decides_access=True,
         ),
         Known(
@@ -304,17 +308,17 @@ KNOWN = {
             "SessionIdle",
             "8",
             _("Hours without a request after which a user is signed out."),
-            _between(1, 168),
+            Between(1, 168),
             decides_access=True,
         ),
         Known(
             "SessionLife",
             "168",
             _("Hours after its sign-in at which a session ends."),
-            _between(1, 8760),
+            Between(1, 8760),
             decides_access=True,
         ),
-        Known("ProviderRequests", "4", _("Maximum concurrent token requests to one provider host."), _between(1, 100)),
-        Known("MailConnections", "32", _("Maximum concurrent fetches from one mail server."), _between(1, 1000)),
+        Known("ProviderRequests", "4", _("Maximum concurrent token requests to one provider host."), Between(1, 100)),
+        Known("MailConnections", "32", _("Maximum concurrent fetches from one mail server."), Between(1, 1000)),
     )
 }

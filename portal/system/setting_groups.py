@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 from portal.core.language import _, languages
-from portal.system.setting_definitions import KNOWN, Known
+from portal.system.setting_definitions import KNOWN, Between, Known
 
 
 @dataclass(frozen=True)
 class Shown:
-    """``unit``: the value is a number in this unit; ``choices``: values with labels, of which one is chosen."""
+    """``unit``: what a number counts; ``choices``: values with labels, of which one is chosen."""
 
     name: str
     label: str
@@ -19,6 +19,11 @@ class Shown:
     @property
     def known(self) -> Known:
         return KNOWN[self.name]
+
+    @property
+    def limits(self) -> Between | None:
+        """None: the value is no number."""
+        return self.known.check if isinstance(self.known.check, Between) else None
 
 
 _ZONES = tuple((name, name) for name in sorted(available_timezones()))

@@ -120,7 +120,8 @@ def test_every_setting_is_on_the_page_with_a_fitting_input(alice: PageClient) ->
     assert sorted(shown) == sorted(KNOWN)
     page = alice.get("/settings")
     inputs = {field.get("name"): field for field in page.all("input")}
-    assert inputs["RefreshMargin"].get("type") == "number"
+    margin = inputs["RefreshMargin"]
+    assert (margin.get("type"), margin.get("min"), margin.get("max")) == ("number", "5", "43200")
     assert "Largest message" in page.text
     assert "PostMasterMaxEmailSize" in page.text
     assert {"Europe/Berlin", "https"} <= {option.get("value") for option in page.all("option")}
