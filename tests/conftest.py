@@ -33,6 +33,7 @@ from tests.fakes.mail_server import FakeMailServer
 from tests.fakes.pages import PageClient
 from tests.fakes.provider import FakeProvider
 from tests.fakes.smtp_server import FakeSmtpServer
+from tests.fakes.web_server import FakeWebServer
 from tests.servers.postgresql import Cluster
 from tests.support import scheduling
 from tests.support.commands import Run
@@ -194,6 +195,13 @@ def charlie(people: None, visit: Callable[[str | None], PageClient]) -> PageClie
 @pytest.fixture
 def provider() -> Iterator[FakeProvider]:
     fake = FakeProvider()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def web_server() -> Iterator[FakeWebServer]:
+    fake = FakeWebServer()
     yield fake
     fake.stop()
 

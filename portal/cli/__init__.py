@@ -40,6 +40,7 @@ _COMMANDS = {
     "api-key": "api_keys.api_key",
     "keys": "keys.keys",
     "notice": "notices.notice",
+    "notice-channel": "notice_channels.notice_channel",
     "sendmail": "sendmail.sendmail",
 }
 

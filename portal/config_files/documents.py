@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portal.config_files.access_kinds import ApiKeys, Users
-from portal.config_files.kinds import Destinations, Kind, MailAccounts, OutboundProfiles, WebServices
+from portal.config_files.kinds import Destinations, Kind, MailAccounts, NoticeChannels, OutboundProfiles, WebServices
 from portal.config_files.token_config_kind import TokenConfigs
 from portal.core import strict_yaml
 from portal.core.errors import PortalError
 
 #: In the order of storing: rows refer to those of the sections before.
 KINDS: list[Kind] = [
-    TokenConfigs(), OutboundProfiles(), WebServices(), Destinations(), MailAccounts(), Users(), ApiKeys(),
+    TokenConfigs(), OutboundProfiles(), WebServices(), Destinations(), MailAccounts(), NoticeChannels(), Users(),
+    ApiKeys(),
 ]  # fmt: skip
 SETTINGS = "settings"
 Record = dict[str, Any]

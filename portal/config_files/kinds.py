@@ -8,7 +8,8 @@ from typing import Any, ClassVar, get_type_hints
 from portal.core.encryption import Secret
 from portal.core.errors import Invalid
 from portal.incoming import destinations, mail_accounts
-from portal.models import Destination, DestinationType, MailAccount, OutboundProfile, Row, WebService
+from portal.models import Destination, DestinationType, MailAccount, NoticeChannel, OutboundProfile, Row, WebService
+from portal.monitoring import notice_channels
 from portal.outgoing import outbound_profiles
 from portal.web_services import web_services
 
@@ -102,6 +103,11 @@ class OutboundProfiles(ServiceKind):
 class WebServices(ServiceKind):
     section, model, service = "web_services", WebService, web_services
     fields, secret = web_services.Fields, "secret"
+
+
+class NoticeChannels(ServiceKind):
+    section, model, service = "notice_channels", NoticeChannel, notice_channels
+    fields, secret = notice_channels.Fields, "url"
 
 
 class MailAccounts(ServiceKind):

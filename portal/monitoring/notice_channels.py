@@ -198,6 +198,8 @@ def _check(entered: Fields, url: Secret | None, *, is_new: bool) -> None:
         problems["url"] = _("Enter the URL of the service.")
     if url and (problem := apprise_service.url_problem(url, settings.unencrypted_hosts())):
         problems["url"] = problem
+    if entered.severity not in (Severity.CRITICAL, Severity.WARNING):
+        problems["severity"] = _("Enter critical or warning.")
     for name in ("quiet_from", "quiet_until"):
         if (value := getattr(entered, name)) and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
             problems[name] = _("Enter a time of day such as 22:00.")

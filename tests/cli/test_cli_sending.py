@@ -38,24 +38,20 @@ def test_cli_lists_drops_and_retries_messages(run: Run) -> None:
     assert "no message with this ID" in run("outbound", "drop", "99", code=1).stderr
 
 
-def test_cli_manages_and_calls_a_web_service(run: Run, tmp_path: Path) -> None:
-    server = FakeWebServer()
+def test_cli_manages_and_calls_a_web_service(run: Run, tmp_path: Path, web_server: FakeWebServer) -> None:
     body = tmp_path / "body.json"
     body.write_text('{"n": "{{ values.n }}"}')
-    try:
-        options = ("--header", "X-A: b", "--body", f"@{body}", "--success", "200-299,404")
-        run("web-service", "add", "--name", "Hook", "--url", server.url, *options)
-        made = listed(run("web-service", "call", "Hook", "--set", "n=1", "--json"))
-        assert (made["state"], made["status"]) == ("done", 200)
-        assert server.asked[0].body == b'{"n": "1"}'
-        server.answers = [(400, "no")]
-        assert "answered 400" in run("web-service", "call", "Hook", "--set", "n=1", code=1).stderr
-        assert len(listed(run("web-service", "calls", "Hook", "--json"))) == 2
-        run("web-service", "edit", "Hook", "--occasions", "token refused", "--body", "{{ reason }}")
-        assert listed(run("web-service", "list", "--json"))[0]["occasions"] == "token refused"
-        assert "usage" in run("web-service", "call", "Hook", "--set", "n", code=2).stderr.lower()
-    finally:
-        server.stop()
+    options = ("--header", "X-A: b", "--body", f"@{body}", "--success", "200-299,404")
+    run("web-service", "add", "--name", "Hook", "--url", web_server.url, *options)
+    made = listed(run("web-service", "call", "Hook", "--set", "n=1", "--json"))
+    assert (made["state"], made["status"]) == ("done", 200)
+    assert web_server.asked[0].body == b'{"n": "1"}'
+    web_server.answers = [(400, "no")]
+    assert "answered 400" in run("web-service", "call", "Hook", "--set", "n=1", code=1).stderr
+    assert len(listed(run("web-service", "calls", "Hook", "--json"))) == 2
+    run("web-service", "edit", "Hook", "--occasions", "token refused", "--body", "{{ reason }}")
+    assert listed(run("web-service", "list", "--json"))[0]["occasions"] == "token refused"
+    assert "usage" in run("web-service", "call", "Hook", "--set", "n", code=2).stderr.lower()
     run("web-service", "delete", "Hook")
     assert WebService.select().count() == 0
 

@@ -13,11 +13,13 @@ from portal.config_files.kinds import Author
 from portal.core.change import Change
 from portal.core.encryption import Secret
 from portal.core.passphrase import Passphrase
+from portal.core.severity import Severity
 from portal.models import (
     ApiKey,
     Destination,
     Event,
     MailAccount,
+    NoticeChannel,
     OutboundProfile,
     Role,
     Token,
@@ -31,6 +33,7 @@ from tests.builders import NOW, PASSWORD, make_config, make_token, make_user
 
 pytestmark = pytest.mark.usefixtures("db")
 BY = Author("test", NOW)
+CHAT = "jsons://chat.example.test/Kq7ZxW93hhTTs"
 
 EVERYTHING = """
 settings:
@@ -60,6 +63,8 @@ mail_accounts:
     destination: Inbox
     after_fetch: delete
   - {name: Old, type: POP3S, host: pop.example.test, login: old, password: env:OLD_SECRET, destination: Forward}
+notice_channels:
+  - {name: Chat, url: env:CHAT_URL, severity: critical, quiet_from: "22:00", quiet_until: "06:00"}
 users:
   - {name: dora, role: operator, password: env:DORA_SECRET, configs: [Office]}
 api_keys:
@@ -73,6 +78,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, f"{name.lower()}-Kq7ZxW93hhTTs~")
     monkeypatch.setenv("DORA_SECRET", PASSWORD)
     monkeypatch.setenv("BACKUP_KEY", "k" * 64)
+    monkeypatch.setenv("CHAT_URL", CHAT)
 
 
 def applied(
@@ -104,9 +110,11 @@ def test_file_makes_rows_of_every_kind(tmp_path: Path) -> None:
     assert (account.host, account.port, account.token.owner) == ("outlook.office365.com", 993, "desk@example.test")
     assert Destination.named("Forward").outbound_profile == OutboundProfile.named("Relay")
     assert WebService.named("Desk").secret == Secret("desk_secret-Kq7ZxW93hhTTs~")
+    chat = NoticeChannel.named("Chat")
+    assert (chat.url, chat.severity, chat.quiet_from) == (Secret(CHAT), Severity.CRITICAL, "22:00")
     assert User.named("dora").is_limited
     assert [allowed.token_config.name for allowed in ApiKey.named("Backup").token_configs] == ["Office"]
-    assert Event.select().where(Event.action == "configuration:applied").get().details == "9 new, 3 changed"
+    assert Event.select().where(Event.action == "configuration:applied").get().details == "10 new, 3 changed"
 
 
 def test_second_run_changes_nothing_and_records_nothing(tmp_path: Path) -> None:
@@ -303,7 +311,7 @@ def test_exported_configuration_is_the_same_configuration(tmp_path: Path) -> Non
     steps = apply.apply(document, secret_references.as_given, BY)
     assert not reasons(steps)
     assert {step.verdict for step in steps} == {Verdict.SAME}
-    assert len(steps) == 12
+    assert len(steps) == 13
 
 
 def test_validity_can_be_paused_by_a_file(tmp_path: Path) -> None:

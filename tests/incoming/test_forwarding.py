@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from io import BytesIO
 
 import pytest
@@ -34,21 +33,14 @@ pytestmark = pytest.mark.usefixtures("db")
 MAIL = b"From: Ada <ada@example.test>\r\nSubject: Printer\r\nMessage-ID: <1@example.test>\r\n\r\nOn fire.\r\n"
 
 
-@pytest.fixture
-def web() -> Iterator[FakeWebServer]:
-    fake = FakeWebServer()
-    yield fake
-    fake.stop()
-
-
 def forward(smtp_server: FakeSmtpServer, sends_as: str = "") -> Destination:
     profile = make_profile(port=smtp_server.port, senders="desk@x.test", sends_as=sends_as)
     fields = destinations.Fields("On", DestinationType.SMTP, recipient="tickets@y.test", outbound_profile=profile)
     return destinations.add(fields, actor="test", now=NOW)
 
 
-def service_destination(web: FakeWebServer, body: str = "") -> Destination:
-    service = make_service(url=web.url, body=body)
+def service_destination(web_server: FakeWebServer, body: str = "") -> Destination:
+    service = make_service(url=web_server.url, body=body)
     fields = destinations.Fields("Tickets", DestinationType.WEB_SERVICE, web_service=service)
     return destinations.add(fields, actor="test", now=NOW)
 
@@ -107,10 +99,10 @@ def test_forwarded_automatic_reply_has_an_empty_sender(smtp_server: FakeSmtpServ
     assert OutboundMessage.get().sender == ""
 
 
-def test_web_service_without_template_receives_the_raw_message(web: FakeWebServer) -> None:
-    destination = service_destination(web)
+def test_web_service_without_template_receives_the_raw_message(web_server: FakeWebServer) -> None:
+    destination = service_destination(web_server)
     deliver(destination, message(destination))
-    (asked,) = web.asked
+    (asked,) = web_server.asked
     assert (asked.body, asked.headers["Content-Type"], asked.headers["Idempotency-Key"]) == (
         MAIL,
         "message/rfc822",
@@ -118,28 +110,30 @@ def test_web_service_without_template_receives_the_raw_message(web: FakeWebServe
     )
 
 
-def test_web_service_with_template_receives_the_rendered_body(web: FakeWebServer) -> None:
+def test_web_service_with_template_receives_the_rendered_body(web_server: FakeWebServer) -> None:
     body = '{"from": {{ sender|tojson }}, "raw": "{{ content }}", "account": {{ account|tojson }}}'
-    destination = service_destination(web, body=body)
+    destination = service_destination(web_server, body=body)
     row = message(destination)
     deliver(destination, row)
-    sent = json.loads(web.asked[0].body)
+    sent = json.loads(web_server.asked[0].body)
     assert base64.b64decode(sent["raw"]) == MAIL
     assert (sent["from"], sent["account"]) == ("Ada", row.mail_account.name)
 
 
-def test_message_accepted_by_web_service_is_not_sent_again(web: FakeWebServer) -> None:
-    destination = service_destination(web)
+def test_message_accepted_by_web_service_is_not_sent_again(web_server: FakeWebServer) -> None:
+    destination = service_destination(web_server)
     row = message(destination)
     deliver(destination, row)
     deliver(destination, row)
-    assert len(web.asked) == 1
+    assert len(web_server.asked) == 1
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (422, Refused)])
-def test_web_service_error_fails_delivery_until_retry(web: FakeWebServer, status: int, kind: type[Exception]) -> None:
-    web.answers = [(status, "no")]
-    destination = service_destination(web)
+def test_web_service_error_fails_delivery_until_retry(
+    web_server: FakeWebServer, status: int, kind: type[Exception]
+) -> None:
+    web_server.answers = [(status, "no")]
+    destination = service_destination(web_server)
     row = message(destination)
     with pytest.raises(kind, match=str(status)):
         deliver(destination, row)
@@ -148,12 +142,14 @@ def test_web_service_error_fails_delivery_until_retry(web: FakeWebServer, status
     assert (WebServiceCall.get().state, WebServiceCall.get().tries) == (CallState.DONE, 2)
 
 
-def test_fetch_into_web_service_records_accepted_and_rejected(web: FakeWebServer, mail_server: FakeMailServer) -> None:
-    web.answers = [(422, "not this one")]
+def test_fetch_into_web_service_records_accepted_and_rejected(
+    web_server: FakeWebServer, mail_server: FakeMailServer
+) -> None:
+    web_server.answers = [(422, "not this one")]
     mail_server.accepts()
     for number in range(3):
         mail_server.receives(b"Subject: %d\r\n\r\nx\r\n" % number)
-    destination = service_destination(web)
+    destination = service_destination(web_server)
     account = make_account(destination, make_token(), port=mail_server.port)
     run = fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
     assert (run.delivered, run.failed) == (2, 1)
@@ -162,21 +158,25 @@ def test_fetch_into_web_service_records_accepted_and_rejected(web: FakeWebServer
     ]  # fmt: skip
 
 
-def test_fetch_into_an_invalid_web_service_delivers_nothing(web: FakeWebServer, mail_server: FakeMailServer) -> None:
+def test_fetch_into_an_invalid_web_service_delivers_nothing(
+    web_server: FakeWebServer, mail_server: FakeMailServer
+) -> None:
     mail_server.accepts()
     mail_server.receives(MAIL)
-    destination = service_destination(web)
+    destination = service_destination(web_server)
     WebService.update(validity=Validity.INVALID).execute()
     account = make_account(destination, make_token(), port=mail_server.port)
     fetch.fetch(account.id, FetchControl(clock=lambda: NOW))
-    assert web.asked == []
+    assert web_server.asked == []
     assert Message.select().count() == 0
 
 
 def test_delivered_message_triggers_the_web_service_call(
-    web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination
+    web_server: FakeWebServer, mail_server: FakeMailServer, inbox: Destination
 ) -> None:
-    make_service(url=web.url, triggers="mail delivered", body="{{ account }}: {{ subject }} to {{ destination }}")
+    make_service(
+        url=web_server.url, triggers="mail delivered", body="{{ account }}: {{ subject }} to {{ destination }}"
+    )
     mail_server.accepts()
     mail_server.receives(MAIL)
     account = make_account(inbox, make_token(), port=mail_server.port, name="Desk")
@@ -193,26 +193,26 @@ def test_destination_without_profile_or_service_is_a_field_error(kind: Destinati
     assert field in told.value.fields
 
 
-def test_message_with_nul_byte_is_sent_unchanged_on_retry(web: FakeWebServer) -> None:
-    web.answers = [(500, "oops")]
-    destination = service_destination(web)
+def test_message_with_nul_byte_is_sent_unchanged_on_retry(web_server: FakeWebServer) -> None:
+    web_server.answers = [(500, "oops")]
+    destination = service_destination(web_server)
     row, odd = message(destination), b"Subject: x\r\n\r\na\0b Gr\xfc\xdfe\r\n"
     with pytest.raises(Unavailable):
         deliver(destination, row, odd)
     assert WebServiceCall.get().body is None
     deliver(destination, row, odd)
-    assert [asked.body for asked in web.asked] == [odd, odd]
+    assert [asked.body for asked in web_server.asked] == [odd, odd]
 
 
-def test_destination_rejects_a_template_unsuitable_for_messages(web: FakeWebServer) -> None:
+def test_destination_rejects_a_template_unsuitable_for_messages(web_server: FakeWebServer) -> None:
     with pytest.raises(Invalid, match="cannot be used for messages"):
-        service_destination(web, body="{{ token }}")
+        service_destination(web_server, body="{{ token }}")
 
 
 def test_mail_is_delivered_if_its_trigger_service_is_deleted(
-    web: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
+    web_server: FakeWebServer, mail_server: FakeMailServer, inbox: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listening = make_service(url=web.url, triggers="mail delivered")
+    listening = make_service(url=web_server.url, triggers="mail delivered")
     monkeypatch.setattr("portal.triggers.triggers.subscribers", lambda occasion: [listening])
     WebService.delete().execute()
     mail_server.accepts()

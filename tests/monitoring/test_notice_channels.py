@@ -1,7 +1,6 @@
 """Notices to services beside email: what is sent, when, and what happens if a service does not accept it."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -25,13 +24,6 @@ from tests.fakes.web_server import FakeWebServer
 pytestmark = pytest.mark.usefixtures("db")
 MINUTE = timedelta(minutes=1)
 KEY = "key-of-the-chat-4711"
-
-
-@pytest.fixture
-def web_server() -> Iterator[FakeWebServer]:
-    fake = FakeWebServer()
-    yield fake
-    fake.stop()
 
 
 def channel(server: FakeWebServer, **more: object) -> NoticeChannel:

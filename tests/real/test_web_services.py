@@ -29,19 +29,12 @@ def provider(certificate_folder: Path) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def server() -> Iterator[FakeWebServer]:
-    fake = FakeWebServer()
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
-def service(provider: Provider, server: FakeWebServer, certificate_folder: Path) -> WebService:
+def service(provider: Provider, web_server: FakeWebServer, certificate_folder: Path) -> WebService:
     tls.trust(certificate_folder / "ca.pem")
     config = make_config(base=provider.url, secret=CLIENT_SECRET)
     TokenConfig.update(client_id=CLIENT_ID, flow=Flow.CLIENT_CREDENTIALS, scope="").execute()
     token = Token.get_by_id(token_configs.tokens_of(config)[0].id)
-    return make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=token, body="{{ values.n }}")
+    return make_service(url=web_server.url, authentication=ServiceAuth.TOKEN, token=token, body="{{ values.n }}")
 
 
 def made(call: WebServiceCall, at: datetime) -> WebServiceCall:
@@ -50,31 +43,31 @@ def made(call: WebServiceCall, at: datetime) -> WebServiceCall:
     return row
 
 
-def bearers(server: FakeWebServer) -> list[str]:
-    return [asked.headers["Authorization"].removeprefix("Bearer ") for asked in server.asked]
+def bearers(web_server: FakeWebServer) -> list[str]:
+    return [asked.headers["Authorization"].removeprefix("Bearer ") for asked in web_server.asked]
 
 
-def test_token_is_refreshed_once_after_status_401(service: WebService, server: FakeWebServer) -> None:
+def test_token_is_refreshed_once_after_status_401(service: WebService, web_server: FakeWebServer) -> None:
     now = datetime.now(UTC)
     assert made(make_call(service, n=1), now).state is CallState.DONE
-    server.answers = [(401, "who?")]
+    web_server.answers = [(401, "who?")]
     assert made(make_call(service, n=2), now + timedelta(minutes=5)).state is CallState.DONE
-    first, refused, renewed = bearers(server)
+    first, refused, renewed = bearers(web_server)
     assert first == refused
     assert renewed != refused
     assert Token.get().obtained_at > now
 
 
-def test_failed_call_is_retried_with_the_same_idempotency_key(service: WebService, server: FakeWebServer) -> None:
+def test_failed_call_is_retried_with_the_same_idempotency_key(service: WebService, web_server: FakeWebServer) -> None:
     now = datetime.now(UTC)
-    server.answers = [(500, "oops"), (502, "oops"), (503, "oops")]
+    web_server.answers = [(500, "oops"), (502, "oops"), (503, "oops")]
     call = make_call(service, n=3)
     tries = [made(call, now)]
     while tries[-1].state is CallState.QUEUED:
         tries.append(made(call, tries[-1].due_at or now))
     assert [row.status for row in tries] == [500, 502, 503, 200]
-    assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
-    assert {asked.body for asked in server.asked} == {b"3"}
+    assert len({asked.headers["Idempotency-Key"] for asked in web_server.asked}) == 1
+    assert {asked.body for asked in web_server.asked} == {b"3"}
     late = made(make_call(service, n=4), now + 2 * HOUR)
     assert late.state is CallState.DONE
-    assert bearers(server)[-1] != bearers(server)[0]
+    assert bearers(web_server)[-1] != bearers(web_server)[0]

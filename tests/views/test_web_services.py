@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -8,13 +7,6 @@ from portal.web_services import calls
 from tests.builders import ACCESS_TOKEN, make_call, make_service, make_token
 from tests.fakes.pages import PageClient
 from tests.fakes.web_server import FakeWebServer
-
-
-@pytest.fixture
-def server(db: None) -> Iterator[FakeWebServer]:
-    fake = FakeWebServer()
-    yield fake
-    fake.stop()
 
 
 def fields(**changes: str) -> dict[str, str]:
@@ -51,10 +43,10 @@ def test_invalid_web_service_value_is_a_field_error(alice: PageClient, changes: 
     assert WebService.select().count() == 0
 
 
-def test_manual_call_is_logged_without_token_and_can_be_resent(alice: PageClient, server: FakeWebServer) -> None:
+def test_manual_call_is_logged_without_token_and_can_be_resent(alice: PageClient, web_server: FakeWebServer) -> None:
     token = make_token(signed_in_at=datetime.now(UTC))
     row = make_service(
-        url=server.url,
+        url=web_server.url,
         authentication=ServiceAuth.PLACEHOLDER,
         headers="X-Key: <OTRS_OAUTH2_TOKEN>",
         token=token,
@@ -68,7 +60,7 @@ def test_manual_call_is_logged_without_token_and_can_be_resent(alice: PageClient
     assert "by hand: Alice" in page.text
     assert "X-Key: …" in page.text
     assert "thank you" in page.text
-    assert server.asked[0].headers["X-Key"] == ACCESS_TOKEN
+    assert web_server.asked[0].headers["X-Key"] == ACCESS_TOKEN
     alice.post(f"/web-services/calls/{call.id}/again")
     assert WebServiceCall.get().state is CallState.QUEUED
     assert "done" not in alice.get(f"/web-services/{row.id}").text
@@ -79,9 +71,9 @@ def test_body_template_error_of_a_manual_call_is_shown(bob: PageClient) -> None:
     assert "The body template cannot be rendered" in bob.submit(f"/web-services/{row.id}/call", {}).text
 
 
-def test_web_service_response_is_shown_escaped(alice: PageClient, server: FakeWebServer) -> None:
-    server.answers = [(400, "<script>alert(1)</script>\x00\x1b[31m")]
-    row = make_service(url=server.url)
+def test_web_service_response_is_shown_escaped(alice: PageClient, web_server: FakeWebServer) -> None:
+    web_server.answers = [(400, "<script>alert(1)</script>\x00\x1b[31m")]
+    row = make_service(url=web_server.url)
     call = make_call(row)
     calls.call(call.id, lambda: datetime.now(UTC))
     page = alice.get(f"/web-services/calls/{call.id}")

@@ -26,23 +26,16 @@ pytestmark = pytest.mark.usefixtures("db")
 SECRET = "service-secret-Zk3pQ9"
 
 
-@pytest.fixture
-def server() -> Iterator[FakeWebServer]:
-    fake = FakeWebServer()
-    yield fake
-    fake.stop()
-
-
 def made(call: WebServiceCall, at: Any = NOW) -> WebServiceCall:
     result = calling.call(call.id, lambda: at)
     assert result is not None
     return WebServiceCall.get_by_id(call.id)
 
 
-def test_call_sends_the_rendered_body_and_headers(server: FakeWebServer) -> None:
-    service = make_service(url=server.url, body='{"ticket": {{ values.ticket|tojson }}}', headers="X-Team: post")
+def test_call_sends_the_rendered_body_and_headers(web_server: FakeWebServer) -> None:
+    service = make_service(url=web_server.url, body='{"ticket": {{ values.ticket|tojson }}}', headers="X-Team: post")
     call = made(make_call(service, ticket='47"11'))
-    (asked,) = server.asked
+    (asked,) = web_server.asked
     assert (asked.method, asked.path, asked.body) == ("POST", "/hook", b'{"ticket": "47\\"11"}')
     assert (asked.headers["X-Team"], asked.headers["Content-Type"]) == ("post", "application/json; charset=utf-8")
     assert asked.headers["Idempotency-Key"] == call.key
@@ -62,63 +55,63 @@ def test_call_sends_the_rendered_body_and_headers(server: FakeWebServer) -> None
     ],
 )
 def test_token_is_sent_to_the_service_and_masked_in_the_log(
-    server: FakeWebServer, authentication: ServiceAuth, headers: str, expected: dict[str, str]
+    web_server: FakeWebServer, authentication: ServiceAuth, headers: str, expected: dict[str, str]
 ) -> None:
-    server.answers = [(200, f"you sent {ACCESS_TOKEN}")]
-    service = make_service(url=server.url, authentication=authentication, token=make_token(), headers=headers)
+    web_server.answers = [(200, f"you sent {ACCESS_TOKEN}")]
+    service = make_service(url=web_server.url, authentication=authentication, token=make_token(), headers=headers)
     call = made(make_call(service))
-    assert {name: server.asked[0].headers[name] for name in expected} == expected
+    assert {name: web_server.asked[0].headers[name] for name in expected} == expected
     assert ACCESS_TOKEN not in f"{call.headers} {call.answer} {call.body}"
     assert call.answer == "you sent …"
 
 
-def test_password_and_header_secret_are_sent_and_masked(server: FakeWebServer) -> None:
-    basic = make_service(url=server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)
+def test_password_and_header_secret_are_sent_and_masked(web_server: FakeWebServer) -> None:
+    basic = make_service(url=web_server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)
     made(make_call(basic))
-    assert server.asked[0].headers["Authorization"] == "Basic YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ=="
-    in_header = make_service(url=server.url, headers="X-Api-Key: <PORTAL_SECRET>", secret=SECRET)
+    assert web_server.asked[0].headers["Authorization"] == "Basic YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ=="
+    in_header = make_service(url=web_server.url, headers="X-Api-Key: <PORTAL_SECRET>", secret=SECRET)
     call = made(make_call(in_header))
-    assert server.asked[1].headers["X-Api-Key"] == SECRET
+    assert web_server.asked[1].headers["X-Api-Key"] == SECRET
     assert SECRET not in (call.headers or "")
     assert "X-Api-Key: …" in (call.headers or "")
 
 
-def test_repeated_status_401_causes_one_token_refresh(server: FakeWebServer, provider: FakeProvider) -> None:
+def test_repeated_status_401_causes_one_token_refresh(web_server: FakeWebServer, provider: FakeProvider) -> None:
     provider.grants()
     token = make_token(make_config(base=provider.url), signed_in_at=NOW - timedelta(minutes=20))
-    service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=token)
-    server.answers = [(401, "who?")]
+    service = make_service(url=web_server.url, authentication=ServiceAuth.TOKEN, token=token)
+    web_server.answers = [(401, "who?")]
     assert made(make_call(service)).state is CallState.DONE
-    assert [asked.headers["Authorization"] for asked in server.asked] == [
+    assert [asked.headers["Authorization"] for asked in web_server.asked] == [
         f"Bearer {ACCESS_TOKEN}",
         f"Bearer {NEW_ACCESS_TOKEN}",
     ]
     assert len(provider.requests) == 1
-    server.answers = [(401, "who?"), (401, "who?")]
+    web_server.answers = [(401, "who?"), (401, "who?")]
     call = made(make_call(service), NOW + timedelta(minutes=5))
     assert (call.state, call.status) == (CallState.QUEUED, 401)
     assert len(provider.requests) == 2
     later = NOW + timedelta(minutes=20)
-    server.answers = [(401, "who?")]
+    web_server.answers = [(401, "who?")]
     assert made(make_call(service), later).status == 401
     assert len(provider.requests) == 2
 
 
-def test_failed_call_is_retried_with_the_same_idempotency_key(server: FakeWebServer) -> None:
-    server.answers = [(503, "later"), (500, "oops")]
-    service = make_service(url=server.url)
+def test_failed_call_is_retried_with_the_same_idempotency_key(web_server: FakeWebServer) -> None:
+    web_server.answers = [(503, "later"), (500, "oops")]
+    service = make_service(url=web_server.url)
     call = make_call(service)
     assert made(call).due_at == NOW + timedelta(minutes=1)
     assert made(call, NOW + timedelta(minutes=1)).due_at == NOW + timedelta(minutes=3)
     assert WebServiceCall.due(NOW + timedelta(minutes=2), 10) == []
     done = made(call, NOW + timedelta(minutes=3))
     assert (done.state, done.tries, done.due_at) == (CallState.DONE, 3, None)
-    assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
+    assert len({asked.headers["Idempotency-Key"] for asked in web_server.asked}) == 1
 
 
-def test_call_fails_after_the_maximum_number_of_attempts(server: FakeWebServer) -> None:
-    server.answers = [(500, "oops")] * 3
-    service = make_service(url=server.url, max_attempts=3)
+def test_call_fails_after_the_maximum_number_of_attempts(web_server: FakeWebServer) -> None:
+    web_server.answers = [(500, "oops")] * 3
+    service = make_service(url=web_server.url, max_attempts=3)
     call = make_call(service)
     for minutes in (0, 1, 3):
         made(call, NOW + timedelta(minutes=minutes))
@@ -127,31 +120,31 @@ def test_call_fails_after_the_maximum_number_of_attempts(server: FakeWebServer) 
     assert "answered 500" in (WebService.get().failure or "")
 
 
-def test_retry_after_header_sets_the_next_attempt(server: FakeWebServer) -> None:
-    server.answers, server.headers = [(429, "slow")], {"Retry-After": "600"}
-    assert made(make_call(make_service(url=server.url))).due_at == NOW + timedelta(seconds=600)
+def test_retry_after_header_sets_the_next_attempt(web_server: FakeWebServer) -> None:
+    web_server.answers, web_server.headers = [(429, "slow")], {"Retry-After": "600"}
+    assert made(make_call(make_service(url=web_server.url))).due_at == NOW + timedelta(seconds=600)
 
 
-def test_rejected_call_is_repeated_only_on_request(server: FakeWebServer) -> None:
-    server.answers = [(404, "no such hook")]
-    call = made(make_call(make_service(url=server.url)))
+def test_rejected_call_is_repeated_only_on_request(web_server: FakeWebServer) -> None:
+    web_server.answers = [(404, "no such hook")]
+    call = made(make_call(make_service(url=web_server.url)))
     assert (call.state, call.due_at, call.answer) == (CallState.FAILED, None, "no such hook")
     web_services.call_again(call, actor="test", now=NOW)
     again = made(call)
     assert again.state is CallState.DONE
-    assert server.asked[0].headers["Idempotency-Key"] == server.asked[1].headers["Idempotency-Key"]
+    assert web_server.asked[0].headers["Idempotency-Key"] == web_server.asked[1].headers["Idempotency-Key"]
 
 
-def test_configured_status_codes_count_as_success(server: FakeWebServer) -> None:
-    server.answers = [(404, "gone already")]
-    assert made(make_call(make_service(url=server.url, success="200-299, 404"))).state is CallState.DONE
+def test_configured_status_codes_count_as_success(web_server: FakeWebServer) -> None:
+    web_server.answers = [(404, "gone already")]
+    assert made(make_call(make_service(url=web_server.url, success="200-299, 404"))).state is CallState.DONE
 
 
-def test_redirect_is_not_followed_with_the_token(server: FakeWebServer) -> None:
-    server.answers, server.headers = [(302, "")], {"Location": "http://127.0.0.1:9/elsewhere"}
-    service = make_service(url=server.url, authentication=ServiceAuth.TOKEN, token=make_token())
+def test_redirect_is_not_followed_with_the_token(web_server: FakeWebServer) -> None:
+    web_server.answers, web_server.headers = [(302, "")], {"Location": "http://127.0.0.1:9/elsewhere"}
+    service = make_service(url=web_server.url, authentication=ServiceAuth.TOKEN, token=make_token())
     assert made(make_call(service)).status == 302
-    assert len(server.asked) == 1
+    assert len(web_server.asked) == 1
 
 
 @pytest.mark.slow
@@ -197,8 +190,8 @@ def test_unreachable_server_is_reported_as_no_connection() -> None:
     assert "No connection to 127.0.0.1" in (call.answer or "")
 
 
-def test_leased_call_is_not_made_by_a_second_worker(server: FakeWebServer) -> None:
-    call = make_call(make_service(url=server.url))
+def test_leased_call_is_not_made_by_a_second_worker(web_server: FakeWebServer) -> None:
+    call = make_call(make_service(url=web_server.url))
     WebServiceCall.update(leased_until=NOW + timedelta(minutes=1)).execute()
     assert calling.call(call.id, lambda: NOW) is None
     WebServiceCall.release_killed(call.id, due_at=NOW)
@@ -268,11 +261,11 @@ def test_template_error_of_a_trigger_fails_only_its_service() -> None:
         web_services.call_by_hand(service, {}, actor="test", now=NOW)
 
 
-def test_web_service_used_by_a_destination_cannot_be_deleted(server: FakeWebServer) -> None:
+def test_web_service_used_by_a_destination_cannot_be_deleted(web_server: FakeWebServer) -> None:
     from portal.incoming import destinations
     from portal.models import DestinationType
 
-    service = make_service(url=server.url)
+    service = make_service(url=web_server.url)
     fields = destinations.Fields("Tickets", DestinationType.WEB_SERVICE, web_service=service)
     destinations.add(fields, actor="test", now=NOW)
     with pytest.raises(InUse, match="Tickets"):
@@ -280,15 +273,17 @@ def test_web_service_used_by_a_destination_cannot_be_deleted(server: FakeWebServ
 
 
 @pytest.mark.parametrize("echo", ["YWRhOnNlcnZpY2Utc2VjcmV0LVprM3BROQ==", SECRET])
-def test_password_echoed_by_the_server_is_masked(server: FakeWebServer, echo: str) -> None:
-    server.answers = [(400, f"bad Authorization: Basic {echo}")]
-    call = made(make_call(make_service(url=server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET)))
+def test_password_echoed_by_the_server_is_masked(web_server: FakeWebServer, echo: str) -> None:
+    web_server.answers = [(400, f"bad Authorization: Basic {echo}")]
+    call = made(
+        make_call(make_service(url=web_server.url, authentication=ServiceAuth.BASIC, login="ada", secret=SECRET))
+    )
     assert (call.state, call.answer) == (CallState.FAILED, "bad Authorization: Basic …")
 
 
-def test_secret_in_the_url_is_sent_and_masked(server: FakeWebServer) -> None:
-    call = made(make_call(make_service(url=f"{server.url}/<PORTAL_SECRET>", secret=SECRET)))
-    assert server.asked[0].path == f"/hook/{SECRET}"
+def test_secret_in_the_url_is_sent_and_masked(web_server: FakeWebServer) -> None:
+    call = made(make_call(make_service(url=f"{web_server.url}/<PORTAL_SECRET>", secret=SECRET)))
+    assert web_server.asked[0].path == f"/hook/{SECRET}"
     assert SECRET not in call.url
 
 
@@ -297,19 +292,19 @@ def test_secret_invalid_in_a_header_is_rejected() -> None:
         make_service(headers="X: <PORTAL_SECRET>", secret="pa€ss")
 
 
-def test_wrong_password_is_sent_only_once(server: FakeWebServer) -> None:
-    server.answers = [(401, "who?")] * 3
-    call = made(make_call(make_service(url=server.url, authentication=ServiceAuth.BASIC, login="a", secret=SECRET)))
-    assert (call.state, len(server.asked)) == (CallState.FAILED, 1)
+def test_wrong_password_is_sent_only_once(web_server: FakeWebServer) -> None:
+    web_server.answers = [(401, "who?")] * 3
+    call = made(make_call(make_service(url=web_server.url, authentication=ServiceAuth.BASIC, login="a", secret=SECRET)))
+    assert (call.state, len(web_server.asked)) == (CallState.FAILED, 1)
 
 
-def test_paused_service_keeps_its_calls_until_it_is_resumed(server: FakeWebServer) -> None:
-    service = make_service(url=server.url, triggers="mail delivered")
+def test_paused_service_keeps_its_calls_until_it_is_resumed(web_server: FakeWebServer) -> None:
+    service = make_service(url=web_server.url, triggers="mail delivered")
     WebService.update(validity=Validity.INVALID_TEMPORARILY).execute()
     assert triggers.subscribers(Trigger.MAIL_DELIVERED) == [service]
     call = make_call(service)
-    assert (made(call).tries, made(call).state, server.asked) == (0, CallState.QUEUED, [])
-    web_services.edit(WebService.get(), web_services.Fields("x", server.url), None, actor="test", now=NOW)
+    assert (made(call).tries, made(call).state, web_server.asked) == (0, CallState.QUEUED, [])
+    web_services.edit(WebService.get(), web_services.Fields("x", web_server.url), None, actor="test", now=NOW)
     assert made(call).state is CallState.DONE
 
 
@@ -322,8 +317,8 @@ def test_unreachable_host_delays_only_its_own_calls() -> None:
     assert made(calls[1]).tries == 0
 
 
-def test_call_in_progress_cannot_be_repeated(server: FakeWebServer) -> None:
-    call = make_call(make_service(url=server.url))
+def test_call_in_progress_cannot_be_repeated(web_server: FakeWebServer) -> None:
+    call = make_call(make_service(url=web_server.url))
     assert WebServiceCall.claim(call.id, now=NOW, until=NOW + timedelta(minutes=1))
     with pytest.raises(Refused, match="in progress"):
         web_services.call_again(call, actor="test", now=NOW)

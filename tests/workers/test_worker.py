@@ -126,14 +126,12 @@ def test_worker_ignores_callbacks_named_in_redis(valkey: Redis, tmp_path: Path) 
     work(valkey)
 
 
-def test_worker_sends_no_webhook_named_in_redis(valkey: Redis) -> None:
-    server = FakeWebServer()
+def test_worker_sends_no_webhook_named_in_redis(valkey: Redis, web_server: FakeWebServer) -> None:
     queue = Queue("tokens", connection=valkey, serializer="json")
-    job = queue.enqueue("os.system", "x", webhooks=[Webhook(server.url, job_status="failed")], description="x")
+    job = queue.enqueue("os.system", "x", webhooks=[Webhook(web_server.url, job_status="failed")], description="x")
     work(valkey)
-    server.stop()
     assert job.get_status() == JobStatus.FAILED
-    assert server.asked == []
+    assert web_server.asked == []
 
 
 def test_job_that_decompresses_to_gigabytes_is_not_decompressed(valkey: Redis) -> None:
